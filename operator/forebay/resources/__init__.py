@@ -1,0 +1,1 @@
+"""What a user writes and the operator sends: custom resources, the routing table, reports, and every shared name."""

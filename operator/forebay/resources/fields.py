@@ -1,0 +1,81 @@
+"""Building blocks of the custom resources: bounded strings, money, references, and how CEL rules are attached.
+
+A model's CEL rules live in its `RULES`; the CRD generator writes them as `x-kubernetes-validations`. Keys starting with
+`x-kubernetes-` in a field's `json_schema_extra` go into the schema as they are.
+"""
+
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class Rule(NamedTuple):
+    """One CEL rule: what must hold, and the sentence a person reads when it does not."""
+
+    rule: str
+    message: str
+    reason: str = "FieldValueInvalid"
+    field_path: str = ""
+
+
+class Resource(BaseModel):
+    """A part of a custom resource: frozen, camelCase outside, unknown fields refused (the API server prunes them)."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, alias_generator=to_camel, use_attribute_docstrings=True
+    )
+
+
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+Name = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
+ModelName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._/:@+]*$")]
+Text = Annotated[str, Field(min_length=1, max_length=1024)]
+Money = Annotated[str, Field(max_length=20, pattern=r"^\d{1,9}(\.\d{1,9})?$")]
+"""A decimal in US dollars, as a string: no floating point in an API that counts money."""
+
+Seconds = Annotated[int, Field(ge=0, le=86_400)]
+Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P|m)?$")]
+
+
+def list_map(*keys: str) -> dict[str, Any]:
+    """Schema extras of a list that server-side apply merges by `keys`."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+LIST_SET: dict[str, Any] = {"x-kubernetes-list-type": "set"}
+LIST_ATOMIC: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}
+
+
+class SecretKey(Resource):
+    """One key of a Secret of the same namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+    """Name of the Secret."""
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+    """Key inside the Secret."""
+
+
+class NameRef(Resource):
+    """The name of another object of the same namespace."""
+
+    name: Name
+    """Name of the object."""
+
+
+class Condition(Resource):
+    """A condition, as in metav1.Condition."""
+
+    type: Annotated[str, Field(min_length=1, max_length=316)]
+    """Type of the condition, in CamelCase."""
+    status: Annotated[str, Field(pattern="^(True|False|Unknown)$", max_length=7)]
+    """True, False or Unknown."""
+    observed_generation: Annotated[int, Field(ge=0)] = 0
+    """metadata.generation that the condition speaks of."""
+    last_transition_time: Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
+    """When `status` last changed."""
+    reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
+    """Why, in one CamelCase word."""
+    message: Annotated[str, Field(max_length=32768)]
+    """Why, for people."""

@@ -1,0 +1,92 @@
+"""Every name that two parts of forebay must agree on: API group, labels, object names, ports, paths."""
+
+from typing import Final
+
+GROUP: Final = "forebay.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+POOL_KIND: Final = "LocalModelPool"
+POOL_PLURAL: Final = "localmodelpools"
+POLICY_KIND: Final = "CloudFallbackPolicy"
+POLICY_PLURAL: Final = "cloudfallbackpolicies"
+
+FIELD_MANAGER: Final = "forebay"
+REPORTING_CONTROLLER: Final = f"{GROUP}/operator"
+
+# Labels. MANAGED_SELECTOR is what the operator watches and lists by.
+LABEL_NAME: Final = "app.kubernetes.io/name"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_POOL: Final = f"{GROUP}/pool"
+MANAGED_BY: Final = "forebay"
+MANAGED_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+COMPONENT_REPLICA: Final = "replica"
+COMPONENT_GATEWAY: Final = "gateway"
+
+# Annotations.
+ANNOTATION_TEMPLATE: Final = (
+    f"{GROUP}/pod-template"  # on the StatefulSet: the recorded template and what it was made from
+)
+ANNOTATION_APPLIED: Final = f"{GROUP}/applied"  # on every object: hash of what the operator applied last
+ANNOTATION_REPLICAS: Final = f"{GROUP}/replicas"  # on the StatefulSet: the size the operator decided on
+ANNOTATION_GENERATION: Final = f"{GROUP}/table-generation"  # on router pods: makes the kubelet sync the table now
+ANNOTATION_ROUTER_IMAGE: Final = f"{GROUP}/router-image"  # on replica pods: the router they run
+
+# Objects of a fleet (one namespace).
+DOOR_SERVICE: Final = "forebay"
+GATEWAY: Final = "forebay-gateway"  # Deployment, ServiceAccount, PodDisruptionBudget, headless Service
+CONTROL_TOKEN_SECRET: Final = "forebay-control-token"  # noqa: S105 - a name
+CLIENTS_SECRET: Final = "forebay-clients"  # noqa: S105 - a name
+ROUTING_CONFIGMAP: Final = "forebay-routing"
+GATEWAY_TABLE_KEY: Final = "gateway.json"
+DEFAULT_POLICY: Final = "default"
+
+# Keys of the control token's Secret. Two tokens are valid at a time, so that it can rotate.
+TOKEN_CURRENT_KEY: Final = "current"  # noqa: S105 - a name
+TOKEN_PREVIOUS_KEY: Final = "previous"  # noqa: S105 - a name
+
+
+def pool_table_key(pool: str) -> str:
+    """Key of the routing ConfigMap that holds one pool's part of the table."""
+    return f"pool-{pool}.json"
+
+
+def replicas_service(pool: str) -> str:
+    """Name of a pool's headless Service, which gives gateways the addresses of its replicas."""
+    return f"{pool}-replicas"
+
+
+# Containers of a replica, and the one of a gateway pod.
+CONTAINER_ENGINE: Final = "engine"
+CONTAINER_ROUTER: Final = "router"
+
+# Ports, one purpose each.
+PORT_REQUEST: Final = 8080  # clients: the OpenAI API
+PORT_CONTROL: Final = 8081  # routers and the operator, with the fleet's token
+PORT_METRICS: Final = 9090  # Prometheus
+PORT_HEALTH: Final = 8082  # kubelet: probes, /drained
+PORT_ENGINE: Final = 8000  # the engine, on loopback only
+PORT_DOOR: Final = 80  # the Services that clients use
+
+# Where things are mounted in router containers.
+TABLE_DIR: Final = "/etc/forebay/table"
+TABLE_FILE: Final = f"{TABLE_DIR}/table.json"
+TOKEN_DIR: Final = "/etc/forebay/token"  # noqa: S105 - a path
+CLIENTS_DIR: Final = "/etc/forebay/clients"
+PROVIDERS_DIR: Final = "/etc/forebay/providers"  # one folder a policy and provider, see provider_key_path
+CLIENTS_KEY: Final = "clients.json"  # key of the clients Secret
+
+
+def provider_key_path(policy: str, provider: str) -> str:
+    """File that holds one provider's API key in a gateway pod."""
+    return f"{PROVIDERS_DIR}/{policy}/{provider}/key"
+
+
+# Paths of the control port (bearer token) and of the health port.
+PATH_REPORT: Final = "/forebay/v1/report"  # GET: SidecarReport or GatewayReport
+PATH_SLOTS: Final = "/forebay/v1/slots"  # GET: a stream of SlotReport, one JSON object a line
+PATH_DRAIN: Final = "/drain"  # health port, loopback only: POST stops admission
+PATH_DRAINED: Final = "/drained"  # health port: answers once nothing runs, or at the drain deadline
+PATH_LIVE: Final = "/livez"
+PATH_READY: Final = "/readyz"
+PATH_STARTED: Final = "/startupz"  # the engine answers /v1/models

@@ -1,0 +1,95 @@
+"""What routers say of themselves: to the operator (reports) and to gateways (slot reports)."""
+
+from enum import StrEnum
+
+import msgspec
+
+from forebay.resources.reasons import Reason
+from forebay.resources.table import Frozen
+
+
+class ReplicaState(StrEnum):
+    """What a sidecar says of its replica."""
+
+    STARTING = "Starting"  # the engine does not answer yet
+    SERVING = "Serving"
+    DRAINING = "Draining"
+
+
+class SlotReport(Frozen):
+    """One line of the stream from sidecar to gateway: sent on every change, and once a second otherwise."""
+
+    pool: str
+    replica: str  # pod name
+    state: ReplicaState
+    slots: int  # C
+    running: int
+    free: int  # slots a Normal or Low request may take
+    free_high: int  # slots a High request may take
+
+
+class EngineReport(Frozen):
+    """The engine's own gauges as the sidecar last read them."""
+
+    age_seconds: float
+    running: int = 0
+    waiting: int = 0
+    kv_usage: float = 0.0  # 0..1
+    kv_tokens: int | None = None
+    preemptions_total: int = 0
+
+
+class SidecarReport(Frozen, tag="sidecar", tag_field="role"):
+    """A sidecar's answer to the operator. Totals count since the process began."""
+
+    pool: str
+    replica: str
+    version: str
+    started: float  # Unix seconds; a new value means totals began again
+    generation: int
+    hash: str
+    state: ReplicaState
+    slots: int
+    running: int
+    admitted_total: int = 0
+    finished_total: int = 0
+    refused_total: int = 0
+    service_seconds_total: float = 0.0  # of finished requests
+    last_request: float = 0.0  # Unix seconds of the last inference request
+    table_error: str = ""
+    engine: EngineReport | None = None
+
+
+class PoolDemand(Frozen):
+    """What one gateway saw of one pool. Each request is counted once, at the pool the rule would have chosen."""
+
+    pool: str
+    queued: int = 0
+    requests_total: int = 0
+    overflow_running: int = 0  # at a provider now, for lack of a slot
+    overflowed_total: int = 0
+    rejected_total: int = 0  # refused for lack of a slot or a place
+    expired_total: int = 0  # waited in vain, and then refused
+    overflow_by_reason: dict[Reason, int] = {}
+    last_request: float = 0.0
+
+
+class GatewayReport(Frozen, tag="gateway", tag_field="role"):
+    """A gateway's answer to the operator."""
+
+    replica: str
+    version: str
+    started: float
+    generation: int
+    hash: str
+    ready: bool
+    pools: tuple[PoolDemand, ...] = ()
+    missing_keys: tuple[str, ...] = ()  # policy/provider whose key file is absent or empty
+    table_error: str = ""
+
+
+Report = SidecarReport | GatewayReport
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Report).decode
+decode_slots = msgspec.json.Decoder(SlotReport).decode

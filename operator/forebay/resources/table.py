@@ -1,0 +1,150 @@
+"""The routing table: what the operator tells gateways and sidecars, through a mounted ConfigMap.
+
+A router takes a table only when `schema` is one it knows, the hash is right and `generation` is higher than the one it
+has; it ignores unknown fields and keeps the last good table otherwise. Tables hold names, never addresses, and no
+secrets: gateways resolve `PoolEntry.service` themselves. `PoolEntry.addresses` is for running without Kubernetes.
+"""
+
+import hashlib
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from forebay.resources.policy import FullWhen, GapAction, MaxTokensField, OverflowTo
+from forebay.resources.pool import CloudUse, Modality, Permission, Task
+from forebay.resources.reasons import Capability
+
+SCHEMA: Final = 1
+
+
+class TableError(ValueError):
+    """A table that must not be used; the message says why."""
+
+
+class Frozen(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of the wire types: frozen, camelCase outside, unknown fields ignored."""
+
+
+class QueueEntry(Frozen):
+    """Bounds of one pool's queue in one gateway; seconds."""
+
+    max_wait_seconds: int = 30
+    cold_start_wait_seconds: int = 0
+    max_requests: int = 512
+
+
+class PoolEntry(Frozen):
+    """What routers know of one pool."""
+
+    name: str
+    served_names: tuple[str, ...]
+    capabilities: tuple[Capability, ...] = (Capability.GENERAL,)
+    task: Task = Task.GENERATE
+    inputs: tuple[Modality, ...] = (Modality.TEXT,)
+    context_tokens: int | None = None
+    service: str = ""  # headless Service of the replicas, a DNS name
+    addresses: tuple[str, ...] = ()  # host:port of sidecars' control ports, instead of `service`
+    slots_per_replica: int | None = None  # override of the learnt capacity
+    high_reserved_percent: int = 10
+    max_num_seqs: int | None = None  # from engine.args, where they say so
+    drain_seconds: int = 300
+    queue: QueueEntry = msgspec.field(default_factory=QueueEntry)
+    substitute: Permission = Permission.DENIED
+    cloud: CloudUse = CloudUse.ALLOWED
+    policy: str | None = None  # policy for requests that name this pool; None: the one named default
+
+
+class ModelEntry(Frozen):
+    """One provider model; prices are decimals in US dollars for a million tokens."""
+
+    name: str
+    input_price: str | None = None
+    output_price: str | None = None
+    context_tokens: int | None = None
+    inputs: tuple[Modality, ...] = (Modality.TEXT,)
+    max_tokens_field: MaxTokensField = MaxTokensField.MAX_TOKENS
+    drop_fields: tuple[str, ...] = ()
+
+
+class ProviderEntry(Frozen):
+    """One provider; its key is in the file names.provider_key_path(policy, provider) when `has_key`."""
+
+    name: str
+    base_url: str
+    models: tuple[ModelEntry, ...]
+    has_key: bool = False
+    max_concurrent_requests: int = 100
+    requests_per_minute: int | None = None
+    connect_seconds: int = 2
+    first_token_seconds: int = 60
+    between_chunks_seconds: int = 30
+    total_seconds: int = 600
+
+
+class TargetEntry(Frozen):
+    """One provider model of a tier."""
+
+    provider: str
+    model: str
+
+
+class PolicyEntry(Frozen):
+    """One CloudFallbackPolicy."""
+
+    name: str
+    providers: tuple[ProviderEntry, ...]
+    primary: tuple[TargetEntry, ...] = ()
+    secondary: tuple[TargetEntry, ...] = ()
+    full_when: FullWhen = FullWhen.ALL_POOLS_FULL
+    high: OverflowTo = OverflowTo.PRIMARY
+    normal: OverflowTo = OverflowTo.SECONDARY
+    low: OverflowTo = OverflowTo.QUEUE
+    gap: GapAction = GapAction.CLOUD
+    cloud: CloudUse = CloudUse.ALLOWED
+
+
+class RoutingTable(Frozen):
+    """The whole table for gateways, or one pool's part (one pool, no policies) for its sidecars."""
+
+    schema: int = SCHEMA
+    generation: Annotated[int, Meta(ge=0)] = 0
+    hash: str = ""
+    fleet: str = ""
+    gateways: str = ""  # headless Service of the gateways, for what a sidecar hands on; a DNS name
+    gateway_addresses: tuple[str, ...] = ()  # host:port of gateways' control ports, instead of `gateways`
+    pools: tuple[PoolEntry, ...] = ()
+    policies: tuple[PolicyEntry, ...] = ()
+
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoder = msgspec.json.Decoder(RoutingTable)
+
+
+def content_hash(table: RoutingTable) -> str:
+    """Hash of everything but generation and hash: two tables with the same one route alike."""
+    bare = msgspec.structs.replace(table, generation=0, hash="")
+    return hashlib.sha256(_encoder.encode(bare)).hexdigest()[:16]
+
+
+def encode(table: RoutingTable) -> str:
+    """The table as it is written, with its hash filled in."""
+    return _encoder.encode(msgspec.structs.replace(table, hash=content_hash(table))).decode()
+
+
+def decode(text: bytes | str) -> RoutingTable:
+    """Read a table.
+
+    A table written by hand may leave `hash` out. Raises TableError for anything that must not be used. The hash is
+    checked over what this version understands, so a newer writer that adds fields leaves `hash` comparable only to
+    itself: it is an identity, and a truncated file does not parse at all.
+    """
+    try:
+        table = _decoder.decode(text)
+    except msgspec.DecodeError as error:
+        raise TableError(f"the routing table does not parse: {error}") from error
+    if table.schema != SCHEMA:
+        raise TableError(f"the routing table has schema {table.schema}, this router reads {SCHEMA}")
+    if len({pool.name for pool in table.pools}) != len(table.pools):
+        raise TableError("the routing table names a pool twice")
+    return table if table.hash else msgspec.structs.replace(table, hash=content_hash(table))
