@@ -178,7 +178,8 @@ class PolicySpec(Resource):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.primary.all(t, self.providers.exists(p, p.name == t.provider && p.models.exists(m, m.name == t.model)))",
+            "self.primary.all(t,"
+            " self.providers.exists(p, p.name == t.provider && p.models.exists(m, m.name == t.model)))",
             "primary names a provider or model that is not in providers: add it there, or correct the name",
         ),
         Rule(

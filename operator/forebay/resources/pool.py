@@ -357,7 +357,7 @@ class ScalingStatus(Resource):
     reason: Annotated[str, Field(max_length=64)] = ""
     """Why it has this size."""
     peaks: Annotated[list[int], Field(max_length=240, json_schema_extra=LIST_ATOMIC)] = []
-    """Highest number of replicas needed in each of the last minutes, oldest first; the last one is the minute `peaksUntil`."""
+    """Most replicas needed in each of the last minutes, oldest first; the last entry is the minute `peaksUntil`."""
     peaks_until: Annotated[int, Field(ge=0)] = 0
     """Unix minute of the last entry of `peaks`."""
     decisions: Annotated[list[ReplicaCount], Field(max_length=10, json_schema_extra=LIST_ATOMIC)] = []

@@ -16,7 +16,7 @@ class ReplicaState(StrEnum):
     DRAINING = "Draining"
 
 
-class SlotReport(Frozen):
+class SlotReport(Frozen, frozen=True):
     """One line of the stream from sidecar to gateway: sent on every change, and once a second otherwise."""
 
     pool: str
@@ -28,7 +28,7 @@ class SlotReport(Frozen):
     free_high: int  # slots a High request may take
 
 
-class EngineReport(Frozen):
+class EngineReport(Frozen, frozen=True):
     """The engine's own gauges as the sidecar last read them."""
 
     age_seconds: float
@@ -39,7 +39,7 @@ class EngineReport(Frozen):
     preemptions_total: int = 0
 
 
-class SidecarReport(Frozen, tag="sidecar", tag_field="role"):
+class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
     """A sidecar's answer to the operator. Totals count since the process began."""
 
     pool: str
@@ -60,7 +60,7 @@ class SidecarReport(Frozen, tag="sidecar", tag_field="role"):
     engine: EngineReport | None = None
 
 
-class PoolDemand(Frozen):
+class PoolDemand(Frozen, frozen=True):
     """What one gateway saw of one pool. Each request is counted once, at the pool the rule would have chosen."""
 
     pool: str
@@ -74,7 +74,7 @@ class PoolDemand(Frozen):
     last_request: float = 0.0
 
 
-class GatewayReport(Frozen, tag="gateway", tag_field="role"):
+class GatewayReport(Frozen, frozen=True, tag="gateway", tag_field="role"):
     """A gateway's answer to the operator."""
 
     replica: str

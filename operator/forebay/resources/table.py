@@ -26,7 +26,7 @@ class Frozen(Struct, frozen=True, kw_only=True, rename="camel"):
     """Base of the wire types: frozen, camelCase outside, unknown fields ignored."""
 
 
-class QueueEntry(Frozen):
+class QueueEntry(Frozen, frozen=True):
     """Bounds of one pool's queue in one gateway; seconds."""
 
     max_wait_seconds: int = 30
@@ -34,7 +34,7 @@ class QueueEntry(Frozen):
     max_requests: int = 512
 
 
-class PoolEntry(Frozen):
+class PoolEntry(Frozen, frozen=True):
     """What routers know of one pool."""
 
     name: str
@@ -55,7 +55,7 @@ class PoolEntry(Frozen):
     policy: str | None = None  # policy for requests that name this pool; None: the one named default
 
 
-class ModelEntry(Frozen):
+class ModelEntry(Frozen, frozen=True):
     """One provider model; prices are decimals in US dollars for a million tokens."""
 
     name: str
@@ -67,7 +67,7 @@ class ModelEntry(Frozen):
     drop_fields: tuple[str, ...] = ()
 
 
-class ProviderEntry(Frozen):
+class ProviderEntry(Frozen, frozen=True):
     """One provider; its key is in the file names.provider_key_path(policy, provider) when `has_key`."""
 
     name: str
@@ -82,14 +82,14 @@ class ProviderEntry(Frozen):
     total_seconds: int = 600
 
 
-class TargetEntry(Frozen):
+class TargetEntry(Frozen, frozen=True):
     """One provider model of a tier."""
 
     provider: str
     model: str
 
 
-class PolicyEntry(Frozen):
+class PolicyEntry(Frozen, frozen=True):
     """One CloudFallbackPolicy."""
 
     name: str
@@ -104,7 +104,7 @@ class PolicyEntry(Frozen):
     cloud: CloudUse = CloudUse.ALLOWED
 
 
-class RoutingTable(Frozen):
+class RoutingTable(Frozen, frozen=True):
     """The whole table for gateways, or one pool's part (one pool, no policies) for its sidecars."""
 
     schema: int = SCHEMA
@@ -123,8 +123,7 @@ _decoder = msgspec.json.Decoder(RoutingTable)
 
 def content_hash(table: RoutingTable) -> str:
     """Hash of everything but generation and hash: two tables with the same one route alike."""
-    bare = msgspec.structs.replace(table, generation=0, hash="")
-    return hashlib.sha256(_encoder.encode(bare)).hexdigest()[:16]
+    return _hash(_encoder.encode(table))
 
 
 def encode(table: RoutingTable) -> str:
@@ -133,18 +132,23 @@ def encode(table: RoutingTable) -> str:
 
 
 def decode(text: bytes | str) -> RoutingTable:
-    """Read a table.
-
-    A table written by hand may leave `hash` out. Raises TableError for anything that must not be used. The hash is
-    checked over what this version understands, so a newer writer that adds fields leaves `hash` comparable only to
-    itself: it is an identity, and a truncated file does not parse at all.
-    """
+    """Read a table; one written by hand may leave `hash` out. Raises TableError for one that must not be used."""
     try:
         table = _decoder.decode(text)
+        actual = _hash(text)
     except msgspec.DecodeError as error:
         raise TableError(f"the routing table does not parse: {error}") from error
     if table.schema != SCHEMA:
         raise TableError(f"the routing table has schema {table.schema}, this router reads {SCHEMA}")
+    if table.hash not in ("", actual):
+        raise TableError(f"the routing table is damaged: its hash is {actual}, it says {table.hash}")
     if len({pool.name for pool in table.pools}) != len(table.pools):
         raise TableError("the routing table names a pool twice")
-    return table if table.hash else msgspec.structs.replace(table, hash=content_hash(table))
+    return table if table.hash else msgspec.structs.replace(table, hash=actual)
+
+
+def _hash(text: bytes | str) -> str:
+    """Over the JSON as written, so that fields this version does not know count as well."""
+    raw = msgspec.json.decode(text, type=dict[str, object])
+    bare = {key: value for key, value in raw.items() if key not in ("generation", "hash")}
+    return hashlib.sha256(_encoder.encode(bare)).hexdigest()[:16]
