@@ -1,0 +1,29 @@
+"""Which capability a request needs. A heuristic on four facts; a learned model may come behind the same function."""
+
+from dataclasses import dataclass
+
+from forebay.resources.reasons import Capability
+
+SHORT_ANSWER_TOKENS = 200
+COMPLEX = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the heuristic looks at. `task_type` and `complexity_score` (0..1) come from headers or `metadata`."""
+
+    max_tokens: int | None = None
+    has_context: bool = False
+    task_type: str = ""
+    complexity_score: float | None = None
+
+
+def classify(hints: Hints) -> Capability:
+    """Short answer without context: classification; told to extract: extraction; complex: reasoning; else general."""
+    if hints.max_tokens is not None and hints.max_tokens < SHORT_ANSWER_TOKENS and not hints.has_context:
+        return Capability.CLASSIFICATION
+    if "extract" in hints.task_type.lower():
+        return Capability.EXTRACTION
+    if hints.complexity_score is not None and hints.complexity_score > COMPLEX:
+        return Capability.REASONING
+    return Capability.GENERAL

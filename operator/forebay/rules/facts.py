@@ -1,0 +1,130 @@
+"""What the rules see: a request, the fleet's pools, the policy. Plain values, built at the edge."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from forebay.resources.policy import FullWhen, GapAction, OverflowTo
+from forebay.resources.pool import CloudUse, Modality, Permission, Task
+from forebay.resources.reasons import Capability, Priority
+from forebay.resources.table import ModelEntry, PolicyEntry, TargetEntry
+
+REPORT_TTL_SECONDS = 2.0
+"""A replica not heard of for longer is absent: neither free nor full."""
+
+AUTO_MODELS = frozenset({"auto", "forebay", "forebay/auto", ""})
+"""Values of `model` that leave the choice to the capability map."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """One request as the rules need it.
+
+    `prompt_tokens` is an estimate; `max_tokens` is None when the client set no limit; `waited` says that its wait in
+    the queue is over. `PoolView.free` is what this very request may take: slots less those who wait before it.
+    """
+
+    model: str = "auto"
+    task: Task = Task.GENERATE
+    priority: Priority = Priority.NORMAL
+    capability: Capability = Capability.GENERAL
+    inputs: frozenset[Modality] = frozenset({Modality.TEXT})
+    prompt_tokens: int = 0
+    max_tokens: int | None = None
+    fields: frozenset[str] = frozenset()  # top-level fields of the body
+    cloud: CloudUse = CloudUse.ALLOWED  # strictest of client and request
+    stored_state: bool = False  # previous_response_id and the like
+    waited: bool = False
+    context_refused: bool = False  # an engine said that the context is too long
+    cloud_failed: bool = False  # every provider of the tier failed or is limited
+
+    @property
+    def names_a_model(self) -> bool:
+        """Whether the client asked for a model rather than for whatever fits."""
+        return self.model not in AUTO_MODELS
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """One pool as a router sees it now. Counts of replicas are of those heard of within REPORT_TTL_SECONDS."""
+
+    name: str
+    names: tuple[str, ...]  # served names
+    capabilities: frozenset[Capability] = frozenset({Capability.GENERAL})
+    task: Task = Task.GENERATE
+    inputs: frozenset[Modality] = frozenset({Modality.TEXT})
+    context_tokens: int | None = None
+    serving: int = 0  # replicas that serve
+    starting: int = 0
+    free: int = 0  # slots for Normal and Low
+    free_high: int = 0  # slots for High
+    queued: int = 0
+    report_age_seconds: float = 0.0  # of the oldest report that counts
+    substitute: Permission = Permission.DENIED
+    cloud: CloudUse = CloudUse.ALLOWED
+    policy: str | None = None
+
+    def free_for(self, priority: Priority) -> int:
+        """Slots that a request of this priority may take."""
+        return self.free_high if priority is Priority.HIGH else self.free
+
+    @property
+    def present(self) -> bool:
+        """Whether a replica runs or starts."""
+        return self.serving + self.starting > 0
+
+
+@dataclass(frozen=True, slots=True)
+class CloudTarget:
+    """One provider model of a policy."""
+
+    policy: str
+    provider: str
+    model: ModelEntry
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """A policy with its targets resolved."""
+
+    name: str
+    primary: tuple[CloudTarget, ...] = ()
+    secondary: tuple[CloudTarget, ...] = ()
+    full_when: FullWhen = FullWhen.ALL_POOLS_FULL
+    high: OverflowTo = OverflowTo.PRIMARY
+    normal: OverflowTo = OverflowTo.SECONDARY
+    low: OverflowTo = OverflowTo.QUEUE
+    gap: GapAction = GapAction.CLOUD
+    cloud: CloudUse = CloudUse.ALLOWED
+    budget_spent: bool = False
+
+    @classmethod
+    def of(cls, entry: PolicyEntry) -> "PolicyView":
+        """Resolve the targets of a table's policy. Targets that the table does not know are left out."""
+        models = {(p.name, m.name): m for p in entry.providers for m in p.models}
+
+        def resolve(tier: tuple[TargetEntry, ...]) -> tuple[CloudTarget, ...]:
+            known = (t for t in tier if (t.provider, t.model) in models)
+            return tuple(CloudTarget(entry.name, t.provider, models[t.provider, t.model]) for t in known)
+
+        return cls(
+            entry.name,
+            resolve(entry.primary),
+            resolve(entry.secondary),
+            entry.full_when,
+            entry.high,
+            entry.normal,
+            entry.low,
+            entry.gap,
+            entry.cloud,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FleetView:
+    """All pools of the fleet, and its policies by name."""
+
+    pools: tuple[PoolView, ...] = ()
+    policies: Mapping[str, PolicyView] = field(default_factory=dict)

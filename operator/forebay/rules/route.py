@@ -1,0 +1,239 @@
+"""The local-first rule: where one request goes, and why (docs/rule.md).
+
+    if a capable pool has a free slot            -> that pool
+    elif priority is High                        -> cloud.primary
+    elif every local pool is at capacity         -> cloud.secondary
+    else                                         -> queue locally
+
+Everything that asks "where would this go" calls `route`: gateway, sidecar, replay, CLI. A gateway calls it again with
+`waited` set when the wait is over.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forebay.resources.names import DEFAULT_POLICY
+from forebay.resources.policy import FullWhen, GapAction, OverflowTo, Tier
+from forebay.resources.pool import CloudUse, Permission
+from forebay.resources.reasons import Capability, Priority, Reason
+from forebay.rules.facts import CloudTarget, FleetView, PolicyView, PoolView, RequestFacts
+from forebay.rules.portability import is_portable
+
+
+@dataclass(frozen=True, slots=True)
+class Saw:
+    """What a decision was made from: free slots of the capable pools, how old that knowledge was, who waited."""
+
+    free_slots: int = 0
+    report_age_seconds: float = 0.0
+    queued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Send it to a replica of `pool` now."""
+
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Send it to the first of `targets` that takes it. `pool` is the one the rule would have chosen; None at a gap."""
+
+    tier: Tier
+    targets: tuple[CloudTarget, ...]
+    pool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Queue for `pools`, in order of preference; `cold` when none of them runs a replica."""
+
+    pools: tuple[str, ...]
+    cold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer with an error. `pool` is the one the request would have gone to, if any."""
+
+    status: int
+    pool: str | None = None
+
+
+Destination = Local | Cloud | Wait | Refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where one request goes, the one-word reason that every surface repeats, and what it was decided from."""
+
+    destination: Destination
+    reason: Reason
+    capability: Capability
+    saw: Saw = Saw()
+
+
+def route(request: RequestFacts, fleet: FleetView) -> Decision:
+    """Apply the local-first rule."""
+    same_task = tuple(pool for pool in fleet.pools if pool.task is request.task)
+    candidates = _candidates(request, same_task)
+    policy = _policy(request, candidates, fleet)
+    saw = _saw(request, candidates)
+
+    def decide(destination: Destination, reason: Reason) -> Decision:
+        return Decision(destination, reason, request.capability, saw)
+
+    if not candidates and request.names_a_model:
+        return decide(Refuse(404), Reason.MODEL_NOT_FOUND)
+    fitting, gap = _fitting(request, candidates)
+    if gap is not None:
+        return _at_gap(request, policy, candidates, gap, decide)
+    free = [pool for pool in fitting if pool.free_for(request.priority) > 0]
+    if free:
+        return decide(Local(_best(free, request.priority).name), Reason.LOCAL_CAPACITY)
+    return _when_full(request, policy, fitting, same_task, decide)
+
+
+Decide = Callable[[Destination, Reason], Decision]
+
+
+def _candidates(request: RequestFacts, pools: tuple[PoolView, ...]) -> tuple[PoolView, ...]:
+    if request.names_a_model:
+        return tuple(pool for pool in pools if request.model in pool.names)
+    return tuple(pool for pool in pools if request.capability in pool.capabilities)
+
+
+def _policy(request: RequestFacts, candidates: tuple[PoolView, ...], fleet: FleetView) -> PolicyView | None:
+    """A named pool follows its own reference; what names no pool, or a pool without one, follows `default`."""
+    named = candidates[0].policy if request.names_a_model and candidates else None
+    return fleet.policies.get(named or DEFAULT_POLICY)
+
+
+def _saw(request: RequestFacts, candidates: tuple[PoolView, ...]) -> Saw:
+    return Saw(
+        sum(pool.free_for(request.priority) for pool in candidates),
+        max((pool.report_age_seconds for pool in candidates), default=0.0),
+        sum(pool.queued for pool in candidates),
+    )
+
+
+def _fitting(request: RequestFacts, candidates: tuple[PoolView, ...]) -> tuple[tuple[PoolView, ...], Reason | None]:
+    """Candidates that can serve this request at all, or the reason why none can."""
+    if not candidates:
+        return (), Reason.CAPABILITY_GAP
+    takes_input = tuple(pool for pool in candidates if request.inputs <= pool.inputs)
+    if not takes_input:
+        return (), Reason.MODALITY_GAP
+    needed = request.prompt_tokens + (request.max_tokens or 1)
+    long_enough = tuple(p for p in takes_input if p.context_tokens is None or needed <= p.context_tokens)
+    if not long_enough or request.context_refused:
+        return (), Reason.CONTEXT_LENGTH_GAP
+    return long_enough, None
+
+
+def _best(free: list[PoolView], priority: Priority) -> PoolView:
+    """The pool with most room; of equals the first by name, so that equal inputs give equal answers."""
+    return min(free, key=lambda pool: (-pool.free_for(priority), pool.name))
+
+
+def _at_gap(
+    request: RequestFacts,
+    policy: PolicyView | None,
+    candidates: tuple[PoolView, ...],
+    gap: Reason,
+    decide: Decide,
+) -> Decision:
+    pool = candidates[0].name if candidates else None
+    refusal = 404 if gap is Reason.CAPABILITY_GAP else 400
+    if policy is None or policy.gap is GapAction.REJECT:
+        return decide(Refuse(refusal, pool), gap)
+    if policy.gap is GapAction.QUEUE and not request.waited:
+        return decide(Wait(tuple(p.name for p in candidates), cold=True), gap)
+    if policy.gap is GapAction.QUEUE:
+        return decide(Refuse(refusal, pool), gap)
+    tier = Tier.PRIMARY if request.priority is Priority.HIGH else Tier.SECONDARY
+    blocked = _blocked(request, policy, candidates)
+    if blocked is not None:
+        return decide(Refuse(refusal, pool), blocked)
+    targets = _targets(request, policy, tier)
+    if not targets:
+        return decide(Refuse(refusal, pool), Reason.NOT_PORTABLE)
+    return decide(Cloud(tier, targets), gap)
+
+
+def _when_full(
+    request: RequestFacts,
+    policy: PolicyView | None,
+    fitting: tuple[PoolView, ...],
+    same_task: tuple[PoolView, ...],
+    decide: Decide,
+) -> Decision:
+    """No fitting pool has a free slot."""
+    chosen = _would_choose(fitting)
+    nobody = not any(pool.present for pool in fitting)
+    rule = _overflow_rule(request.priority, policy)
+    blocked = _blocked(request, policy, fitting)
+    if policy is not None and blocked is None and rule is not OverflowTo.QUEUE:
+        tier = Tier.PRIMARY if rule is OverflowTo.PRIMARY else Tier.SECONDARY
+        reason = _overflow_reason(request, policy, fitting, same_task)
+        targets = _targets(request, policy, tier)
+        if reason is not None and targets:
+            return decide(Cloud(tier, targets, chosen), reason)
+        blocked = Reason.NOT_PORTABLE if not targets else None
+    if not request.waited:
+        return decide(Wait(tuple(pool.name for pool in fitting), cold=nobody), Reason.QUEUED)
+    status = 503 if nobody else 429
+    reason = Reason.NO_REPLICAS if nobody else Reason.QUEUE_EXPIRED
+    return decide(Refuse(status, chosen), blocked or reason)
+
+
+def _would_choose(fitting: tuple[PoolView, ...]) -> str:
+    """The pool that demand is counted at: the first present one with the shortest queue."""
+    return min(fitting, key=lambda pool: (not pool.present, pool.queued, pool.name)).name
+
+
+def _overflow_rule(priority: Priority, policy: PolicyView | None) -> OverflowTo:
+    if policy is None:
+        return OverflowTo.QUEUE
+    by_priority = {Priority.HIGH: policy.high, Priority.NORMAL: policy.normal, Priority.LOW: policy.low}
+    return by_priority[priority]
+
+
+def _blocked(request: RequestFacts, policy: PolicyView | None, pools: tuple[PoolView, ...]) -> Reason | None:
+    """Why this request may not leave, whatever else holds; the strictest word wins."""
+    if policy is None:
+        return Reason.NO_POLICY
+    uses = (request.cloud, policy.cloud, *(pool.cloud for pool in pools[:1] if request.names_a_model))
+    everywhere = bool(pools) and all(pool.cloud is CloudUse.NEVER for pool in pools)
+    if CloudUse.NEVER in uses or everywhere or request.stored_state:
+        return Reason.LOCAL_ONLY
+    if request.cloud_failed:
+        return Reason.CLOUD_UNAVAILABLE
+    if policy.budget_spent:
+        return Reason.BUDGET_SPENT
+    if request.names_a_model and pools and not any(p.substitute is Permission.ALLOWED for p in pools):
+        return Reason.SUBSTITUTION_DENIED
+    return None
+
+
+def _targets(request: RequestFacts, policy: PolicyView, tier: Tier) -> tuple[CloudTarget, ...]:
+    tier_targets = policy.primary if tier is Tier.PRIMARY else policy.secondary
+    return tuple(target for target in tier_targets if is_portable(request, target.model))
+
+
+def _overflow_reason(
+    request: RequestFacts, policy: PolicyView, fitting: tuple[PoolView, ...], same_task: tuple[PoolView, ...]
+) -> Reason | None:
+    """Why it may leave now, or None while it has to wait."""
+    nobody = not any(pool.present for pool in fitting)
+    if request.waited:
+        return Reason.NO_REPLICAS if nobody else Reason.QUEUE_EXPIRED
+    if request.priority is Priority.HIGH:
+        return Reason.HIGH_PRIORITY_OVERFLOW
+    if nobody:
+        return None  # nobody runs here: wait as long as queue.coldStartWaitSeconds says, then leave
+    if policy.full_when is FullWhen.CAPABLE_POOLS_FULL:
+        return Reason.CAPABLE_POOLS_FULL
+    local = [pool for pool in same_task if pool.present]
+    return Reason.ALL_POOLS_FULL if all(pool.free_for(request.priority) == 0 for pool in local) else None
