@@ -1,0 +1,68 @@
+# forebay. `make help` lists the targets. CI calls these very targets.
+SHELL := /bin/bash
+PY    := .venv/bin/python
+STAMP := .venv/.installed
+LOAD  ?=
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@echo "installing the Python tools into .venv"
+	@python3 -m venv .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+venv: $(STAMP) ## Make the virtual environment
+
+lock: $(STAMP) ## Resolve the dependencies anew (needs uv)
+	@e2e/lock.sh
+
+crds: $(STAMP) ## Generate crds/ and the chart's copy from the types
+	$(PY) -m forebay.resources.crd
+
+fmt: $(STAMP) ## Format the code
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix --quiet .
+
+lint: $(STAMP) ## Style, imports, layers
+	.venv/bin/ruff format --check --quiet .
+	.venv/bin/ruff check --quiet .
+	.venv/bin/lint-imports --no-timing > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+
+types: $(STAMP) ## Strict types
+	.venv/bin/mypy
+
+tools: $(STAMP) ## Build Kubernetes' binary and fetch helm, cached (no root)
+	$(PY) -m e2e.cluster install --no-system
+
+test: lint types tools ## Lint, types, unit, property, API-server contract, chart; no root
+	.venv/bin/pytest tests -n 2
+
+unit: $(STAMP) ## The quick tests alone
+	.venv/bin/pytest tests -m "not apiserver"
+
+cluster-install: $(STAMP) ## Everything a local cluster needs (root)
+	$(PY) -m e2e.cluster install
+
+cluster-up: cluster-install ## A real Kubernetes with two nodes on this machine (root)
+	$(PY) -m e2e.cluster up
+
+cluster-down: $(STAMP) ## End the cluster; leaves nothing behind but its state folder
+	$(PY) -m e2e.cluster down
+
+cluster-purge: $(STAMP) ## End the cluster and forget its state
+	$(PY) -m e2e.cluster purge
+
+demo: cluster-install ## The whole story on a real cluster; LOAD=trace.csv replays a trace
+	$(PY) -m e2e.demo $(if $(LOAD),--load $(LOAD))
+
+e2e: cluster-install ## Scenarios on the real cluster (root)
+	.venv/bin/pytest e2e/scenarios -x -q --durations=0
+
+clean: ## Remove build products (not the caches outside the repo)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-summary.json
+
+.PHONY: help venv lock crds fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e clean

@@ -1,0 +1,117 @@
+"""etcd and an API server alone, without root: what the contract tests talk to.
+
+    with ControlPlane() as plane:
+        config.load_kube_config(str(plane.kubeconfig))
+"""
+
+import shutil
+import socket
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+from e2e.cluster import process
+from e2e.cluster.pki import Authority, server_names
+from e2e.cluster.shell import ClusterError, ok
+from e2e.cluster.tools import kubernetes
+
+START_SECONDS = 60
+
+
+def apiserver_flags(authority: Authority, etcd: str, bind: str, port: int, services: str) -> list[str]:
+    """The smallest set of flags that gives RBAC, Node authorization, logs, exec and service accounts."""
+    pki = authority.folder
+    return [
+        "kube-apiserver",
+        f"--bind-address={bind}",
+        f"--advertise-address={bind}",
+        f"--secure-port={port}",
+        f"--etcd-servers={etcd}",
+        f"--service-cluster-ip-range={services}",
+        "--allow-privileged",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--kubelet-preferred-address-types=InternalIP",
+        f"--client-ca-file={pki}/ca.crt",
+        f"--tls-cert-file={pki}/apiserver.crt",
+        f"--tls-private-key-file={pki}/apiserver.key",
+        f"--kubelet-client-certificate={pki}/apiserver-kubelet.crt",
+        f"--kubelet-client-key={pki}/apiserver-kubelet.key",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={pki}/sa.pub",
+        f"--service-account-signing-key-file={pki}/sa.key",
+    ]
+
+
+class ControlPlane:
+    """A context manager; ends what it started, whatever happens in between. Raises ClusterError when it cannot start."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="forebay-api-"))
+        self.kubeconfig = self.folder / "pki" / "admin.conf"
+        self._records: list[Path] = []
+
+    def __enter__(self) -> "ControlPlane":
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _start(self) -> None:
+        binary = kubernetes()
+        client, peer, secure = _free_ports(3)
+        authority = Authority(self.folder / "pki", f"https://127.0.0.1:{secure}")
+        authority.certificate("apiserver", "/CN=kube-apiserver", server_names("127.0.0.1", "10.0.0.1"))
+        authority.certificate("apiserver-kubelet", "/O=system:masters/CN=kube-apiserver-kubelet")
+        self.kubeconfig = authority.kubeconfig("admin", "/O=system:masters/CN=admin")
+        etcd = f"http://127.0.0.1:{client}"
+        peers = f"http://127.0.0.1:{peer}"
+        self._spawn(
+            "etcd",
+            [
+                binary, "etcd", "--data-dir", self.folder / "etcd", "--unsafe-no-fsync", "--log-level", "warn",
+                "--listen-client-urls", etcd, "--advertise-client-urls", etcd, "--listen-peer-urls", peers,
+                "--initial-advertise-peer-urls", peers, "--initial-cluster", f"default={peers}",
+            ],
+        )  # fmt: skip
+        flags = apiserver_flags(authority, etcd, "127.0.0.1", secure, "10.0.0.0/24")
+        # No controller makes service accounts here, so admission must not ask for them.
+        self._spawn("apiserver", [binary, *flags, "--disable-admission-plugins=ServiceAccount"])
+        self._wait(binary)
+
+    def _spawn(self, name: str, command: list[str | Path]) -> None:
+        record = self.folder / f"{name}.pid"
+        self._records.append(record)
+        process.spawn(record, self.folder / f"{name}.log", command)
+
+    def _wait(self, binary: Path) -> None:
+        end = time.monotonic() + START_SECONDS
+        while not ok(binary, "kubectl", "--kubeconfig", self.kubeconfig, "get", "namespace", "default"):
+            log = self.folder / "apiserver.log"
+            if process.recorded(self.folder / "apiserver.pid") is None or time.monotonic() > end:
+                tail = "\n".join(log.read_text().splitlines()[-5:])
+                raise ClusterError(f"the API server did not start; the end of its log:\n{tail}")
+            time.sleep(0.1)
+
+    def _stop(self) -> None:
+        process.end(reversed(self._records), seconds=1.0)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

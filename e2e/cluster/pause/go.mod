@@ -1,0 +1,3 @@
+module forebay.dev/e2e/pause
+
+go 1.24.0
