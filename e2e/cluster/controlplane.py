@@ -1,7 +1,7 @@
 """etcd and an API server alone, without root: what the contract tests talk to.
 
-    with ControlPlane() as plane:
-        config.load_kube_config(str(plane.kubeconfig))
+with ControlPlane() as plane:
+    config.load_kube_config(str(plane.kubeconfig))
 """
 
 import shutil

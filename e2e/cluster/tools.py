@@ -25,9 +25,7 @@ PACKAGES = (
     "runc", "socat", "util-linux",
 )  # fmt: skip
 PROGRAMS = ("containerd", "ctr", "runc", "iptables", "conntrack", "socat", "ip", "nsenter", "unshare", "openssl")
-VERSION_FLAGS = (
-    f"-X k8s.io/component-base/version.gitVersion=v{KUBERNETES} -X k8s.io/client-go/pkg/version.gitVersion=v{KUBERNETES}"
-)
+VERSION_FLAGS = f"-X k8s.io/component-base/version.gitVersion=v{KUBERNETES} -X k8s.io/client-go/pkg/version.gitVersion=v{KUBERNETES}"
 KUBERNETES_BINARY = BIN / "kubernetes"
 HELM = BIN / "helm"
 PAUSE = BIN / "pause"
@@ -88,7 +86,10 @@ def _build(what: str, source: Path, target: Path, ldflags: str) -> None:
     }
     part = target.with_suffix(".part")
     log = CACHE / f"build-{target.name}.log"
-    with step(f"building {what} from Go modules (the first time 5 to 10 minutes on two cores)", log), log.open("w") as out:
+    with (
+        step(f"building {what} from Go modules (the first time 5 to 10 minutes on two cores)", log),
+        log.open("w") as out,
+    ):
         command = [go, "build", "-v", "-trimpath", "-ldflags", ldflags, "-o", str(part), "."]
         done = subprocess.run(command, cwd=source, env=environment, stdout=out, stderr=out, check=False)
     if done.returncode != 0:

@@ -55,7 +55,13 @@ def checks(
     answers: Sequence[Answer], events: Sequence[Seen], sizes: dict[str, list[int]], ramp: bool = True
 ) -> list[Check]:
     """All checks; `sizes` are the sizes each pool went through. A trace (`ramp` False) is judged by what must always hold."""
-    always = [_no_errors(answers), _no_cuts(answers), _polite_refusals(answers), _stranger(answers), _sizes(events, sizes)]
+    always = [
+        _no_errors(answers),
+        _no_cuts(answers),
+        _polite_refusals(answers),
+        _stranger(answers),
+        _sizes(events, sizes),
+    ]
     if not ramp:
         return always
     return [
@@ -78,7 +84,9 @@ def _local(answers: Sequence[Answer]) -> Check:
 def _high_to_primary(answers: Sequence[Answer]) -> Check:
     mine = [a for a in answers if a.provider == PROVIDERS[0]]
     right = [a for a in mine if a.asked == "High" and a.who == "interactive" and a.reason == "HighPriorityOverflow"]
-    return Check("High, and only High, to the primary while its pool was full", bool(mine) and right == mine, str(len(mine)))
+    return Check(
+        "High, and only High, to the primary while its pool was full", bool(mine) and right == mine, str(len(mine))
+    )
 
 
 def _normal_waits_while_room(answers: Sequence[Answer]) -> Check:
@@ -101,7 +109,9 @@ def _is_normal(answer: Answer) -> bool:
 def _stranger(answers: Sequence[Answer]) -> Check:
     strangers = [a for a in answers if a.who == "stranger" and a.asked == "High"]
     as_high = [a for a in strangers if a.reason == "HighPriorityOverflow" or a.provider == PROVIDERS[0]]
-    return Check("an unknown client that asked for High got Normal", bool(strangers) and not as_high, str(len(strangers)))
+    return Check(
+        "an unknown client that asked for High got Normal", bool(strangers) and not as_high, str(len(strangers))
+    )
 
 
 def _spill_stops(answers: Sequence[Answer], events: Sequence[Seen]) -> Check:
@@ -109,7 +119,11 @@ def _spill_stops(answers: Sequence[Answer], events: Sequence[Seen]) -> Check:
     after = [a for a in answers if a.at > last]
     said = Counter(e.reason for e in events)
     told = said["OverflowStarted"] > 0 and said["OverflowStopped"] > 0
-    return Check("the spill stopped, and both edges are Events", bool(after) and told, f"{len(after)} answers after the last spill")
+    return Check(
+        "the spill stopped, and both edges are Events",
+        bool(after) and told,
+        f"{len(after)} answers after the last spill",
+    )
 
 
 def _grew_and_shrank(events: Sequence[Seen]) -> Check:
@@ -127,7 +141,9 @@ def _sizes(events: Sequence[Seen], sizes: dict[str, list[int]]) -> Check:
 
 def _no_errors(answers: Sequence[Answer]) -> Check:
     bad = [a for a in answers if a.status >= 500 or a.status == 0 or (a.status >= 400 and a.status != 429)]
-    figure = f"{len(bad)} of {len(answers)}" + (f", first: {bad[0].status} {bad[0].reason} {bad[0].error}" if bad else "")
+    figure = f"{len(bad)} of {len(answers)}" + (
+        f", first: {bad[0].status} {bad[0].reason} {bad[0].error}" if bad else ""
+    )
     return Check("no 5xx, no failed request", bool(answers) and not bad, figure)
 
 

@@ -14,7 +14,12 @@ from rich.text import Text
 from e2e.demo.watch import ClusterEvent, PoolLine
 
 EVENT_LINES = 12
-STYLES = {"ScaledUp": "bold green", "ScaledDown": "bold cyan", "OverflowStarted": "bold yellow", "OverflowStopped": "green"}
+STYLES = {
+    "ScaledUp": "bold green",
+    "ScaledDown": "bold cyan",
+    "OverflowStarted": "bold yellow",
+    "OverflowStopped": "green",
+}
 
 
 @dataclass(slots=True)
@@ -55,7 +60,9 @@ class View:
         for event in picture.events:
             if (event.uid, event.count) not in self._printed:
                 self._printed.add((event.uid, event.count))
-                self.console.print(f"  event {event.time[11:19]} {event.pool}: {event.reason}: {event.note}", highlight=False)
+                self.console.print(
+                    f"  event {event.time[11:19]} {event.pool}: {event.reason}: {event.note}", highlight=False
+                )
         if time.monotonic() - self._last >= 2:
             self._last = time.monotonic()
             self.console.print(plain(picture), highlight=False)
@@ -64,9 +71,12 @@ class View:
 def plain(picture: Picture) -> str:
     """One line: phase, pools, spill."""
     pools = "  ".join(
-        f"{p.name}: {p.running}/{p.slots} running, {p.queued} queued, {p.ready}/{p.replicas} replicas" for p in picture.pools
+        f"{p.name}: {p.running}/{p.slots} running, {p.queued} queued, {p.ready}/{p.replicas} replicas"
+        for p in picture.pools
     )
-    spill = ", ".join(f"{tier} {reason} {n}" for (_, tier, reason), n in sorted(picture.overflow.items()) if n) or "none"
+    spill = (
+        ", ".join(f"{tier} {reason} {n}" for (_, tier, reason), n in sorted(picture.overflow.items()) if n) or "none"
+    )
     return f"[{picture.phase}] {pools} | cloud: {spill} | answered {sum(picture.answered.values())}"
 
 
