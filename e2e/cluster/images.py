@@ -3,6 +3,7 @@
 import compileall
 import hashlib
 import os
+import py_compile
 import shutil
 import sys
 import tempfile
@@ -124,7 +125,7 @@ def _code(root: Path) -> None:
 def _compile(folder: Path) -> None:
     """Bytecode beside the source: containers have read-only root file systems. The hosts' Python must be of that version."""
     if f"{sys.version_info.major}.{sys.version_info.minor}" == PYTHON:
-        mode = compileall.PycInvalidationMode.UNCHECKED_HASH  # type: ignore[attr-defined]
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
         compileall.compile_dir(folder, quiet=2, stripdir=str(folder), invalidation_mode=mode)
 
 
