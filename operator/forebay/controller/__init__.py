@@ -1,0 +1,1 @@
+"""What changes the cluster: observe, plan, execute, report, for one fleet (namespace) at a time."""

@@ -1,0 +1,171 @@
+"""`forebay-operator`: the control plane of forebay in one process."""
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import Final
+
+import kopf
+import uvloop
+
+from forebay.controller import probes
+from forebay.controller.cache import Cache
+from forebay.controller.cluster import POOL, Cluster, ClusterError
+from forebay.controller.events import Recorder
+from forebay.controller.execute import Executor
+from forebay.controller.handlers import WATCHED, Watch, selector, watch_settings
+from forebay.controller.metrics import CONTENT_TYPE, Metrics
+from forebay.controller.passes import Passes
+from forebay.controller.queue import Pace, WorkQueue
+from forebay.controller.reports import Reports, Tokens
+from forebay.controller.settings import Settings, SettingsError, load
+from forebay.resources import names
+
+log = logging.getLogger(__name__)
+
+STUCK_SECONDS: Final = 60.0  # the work loop did not go round for so long
+DEAF_SECONDS: Final = 300.0  # nothing was watched for so long, although statuses are written every minute
+
+
+def main() -> None:
+    """Run until a signal ends it."""
+    try:
+        settings = load()
+    except SettingsError as error:
+        sys.exit(f"forebay-operator: {error}")
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    for chatty in ("httpx", "httpcore", "kopf"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+    uvloop.run(run(settings))
+
+
+async def run(settings: Settings) -> None:
+    """Connect, fill the cache, then watch and work until stopped."""
+    async with await Cluster.connect() as cluster:
+        await Operator(settings, cluster).run()
+
+
+class Operator:
+    """All parts of the operator, put together."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self.settings = settings
+        self.cluster = cluster
+        self.cache = Cache()
+        self.metrics = Metrics()
+        self.queue = WorkQueue(Pace(), settings.concurrency)
+        self.watch = Watch(self.cache, self.queue)
+        self.reports = Reports.over_http()
+        self.listed = asyncio.Event()
+        tokens = Tokens(cluster)
+        executor = Executor(cluster, self.cache, Recorder(cluster, settings.instance), tokens)
+        self.passes = Passes(settings, cluster, self.cache, tokens, self.reports, executor, self.metrics)
+
+    async def run(self, stop: asyncio.Event | None = None) -> None:
+        """Run until SIGTERM, SIGINT or `stop`. Ends in the midst of a pass: the next start goes on from there."""
+        stop = stop or _stop_on_signals()
+        servers = await self._serve()
+        tasks = [
+            asyncio.create_task(work, name=name)
+            for name, work in {
+                "lists": self._list(),
+                "watches": self._watch(stop),
+                "passes": self.queue.run(self.passes.run),
+                "stop": _wait(stop),
+            }.items()
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            stop.set()
+            for task in done:
+                log.info("%s ended", task.get_name())
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for server in servers:
+                server.close()
+            await self.reports.close()
+
+    async def _serve(self) -> list[asyncio.Server]:
+        settings = self.settings
+        health: probes.Pages = {
+            names.PATH_LIVE: lambda: probes.verdict(self.sickness()),
+            names.PATH_READY: lambda: probes.verdict("" if self.listed.is_set() else "the first lists are not complete"),
+        }
+        metrics: probes.Pages = {"/metrics": self._metrics_page}
+        return [
+            await probes.serve(settings.host, settings.health_port, health),
+            await probes.serve(settings.host, settings.metrics_port, metrics),
+        ]
+
+    def _metrics_page(self) -> probes.Page:
+        self.metrics.queue_depth.set(len(self.queue))
+        self.metrics.watch_age.set(asyncio.get_running_loop().time() - self.watch.last_event)
+        return probes.Page(200, self.metrics.text(), CONTENT_TYPE)
+
+    def sickness(self) -> str:
+        """What only a restart would cure; empty when nothing is. A silent API server is not our sickness."""
+        now = asyncio.get_running_loop().time()
+        if self.listed.is_set() and now - self.queue.last_turn > STUCK_SECONDS:
+            return "the work loop is stuck"
+        has_pools = next(self.cache.of(POOL.kind), None) is not None
+        answers = now - self.cluster.last_answer < STUCK_SECONDS
+        if has_pools and answers and now - self.watch.last_event > DEAF_SECONDS:
+            return "the watches are silent although the API server answers"
+        return ""
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        await self.listed.wait()
+        await kopf.operator(
+            registry=self.watch.registry(),
+            settings=watch_settings(),
+            standalone=True,
+            clusterwide=not self.settings.namespaces,
+            namespaces=self.settings.namespaces,
+            stop_flag=stop,
+        )
+
+    async def _list(self) -> None:
+        """Full lists: once before anything is planned, then now and then in case a watch missed something."""
+        while True:
+            try:
+                await self._list_all()
+                self.listed.set()
+                await asyncio.sleep(self.settings.relist_seconds)
+            except ClusterError as error:
+                log.warning("lists: %s", error)
+                await asyncio.sleep(2)
+
+    async def _list_all(self) -> None:
+        changed: set[str] = set()
+        namespaces = self.settings.namespaces or ("",)
+        for kind in WATCHED:
+            found, revisions = [], []
+            for namespace in namespaces:
+                objects, revision = await self.cluster.list(kind, namespace, labels=selector(kind))
+                found += objects
+                revisions.append(revision)
+            changed |= self.cache.replace(kind, found, min(revisions, key=int))
+        for namespace in changed:
+            self.queue.mark(namespace)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _wait(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""The one adapter to the Kubernetes API: plain objects in and out, a time limit on every call, one kind of error."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+
+from forebay.resources import names
+
+Object = dict[str, Any]
+"""A Kubernetes object as JSON has it. Builders make them, the drift check compares them, nobody else looks inside."""
+
+TIMEOUT_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Where objects of one kind live."""
+
+    kind: str
+    api_version: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """URL path of a collection, an object or a subresource."""
+        root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
+        scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        return "/".join(part for part in (root + scope, self.plural, name, subresource) if part)
+
+
+POOL: Final = Kind(names.POOL_KIND, names.API_VERSION, names.POOL_PLURAL)
+POLICY: Final = Kind(names.POLICY_KIND, names.API_VERSION, names.POLICY_PLURAL)
+POD: Final = Kind("Pod", "v1", "pods")
+SECRET: Final = Kind("Secret", "v1", "secrets")
+CONFIG_MAP: Final = Kind("ConfigMap", "v1", "configmaps")
+EVENT: Final = Kind("Event", "events.k8s.io/v1", "events")
+STATEFUL_SET: Final = Kind("StatefulSet", "apps/v1", "statefulsets")
+DEPLOYMENT: Final = Kind("Deployment", "apps/v1", "deployments")
+NODE: Final = Kind("Node", "v1", "nodes", namespaced=False)
+NETWORK_POLICY: Final = Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies")
+
+OWNED: Final = (
+    Kind("Service", "v1", "services"),
+    Kind("ServiceAccount", "v1", "serviceaccounts"),
+    CONFIG_MAP,
+    Kind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"),
+    NETWORK_POLICY,
+    STATEFUL_SET,
+    DEPLOYMENT,
+)
+"""Kinds that the operator makes and watches by label."""
+
+_by_kind: Final = {kind.kind: kind for kind in (*OWNED, POOL, POLICY, POD, SECRET, EVENT, NODE)}
+
+
+def kind_of(obj: Object) -> Kind:
+    """The Kind of an object that carries `kind`."""
+    return _by_kind[obj["kind"]]
+
+
+class ClusterError(Exception):
+    """A call that the API server refused or did not answer; `str()` is in its own words.
+
+    `status` is the HTTP status, 0 when there was no answer.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def not_found(self) -> bool:
+        """The object does not exist."""
+        return self.status == 404
+
+    @property
+    def conflict(self) -> bool:
+        """Somebody else was quicker: the object exists already, or its resourceVersion moved on."""
+        return self.status == 409
+
+
+class Cluster:
+    """A connection to one API server. Use as an async context manager."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+        self.last_answer = 0.0
+        """loop.time() of the last answer of any kind; 0 before the first one."""
+
+    @classmethod
+    async def connect(cls) -> Self:
+        """Connect with the pod's service account, or else with the kubeconfig."""
+        settings = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        except config.ConfigException:
+            await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        settings.retries = None
+        return cls(client.ApiClient(settings))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
+        """Read one object. Raises ClusterError."""
+        return _with_kind(await self._call("GET", kind.path(namespace, name)), kind)
+
+    async def list(
+        self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Object], str]:
+        """Read all objects of a kind, and the resourceVersion of the list. Raises ClusterError."""
+        query = {"labelSelector": labels, "fieldSelector": fields}
+        answer = await self._call("GET", kind.path(namespace), query=query)
+        items = [_with_kind(item, kind) for item in answer.get("items") or ()]
+        return items, str(answer["metadata"].get("resourceVersion", "0"))
+
+    async def create(self, obj: Object, manager: str = names.FIELD_MANAGER) -> Object:
+        """Create an object that does not exist yet. Raises ClusterError (conflict when it does)."""
+        kind = kind_of(obj)
+        answer = await self._call(
+            "POST", kind.path(obj["metadata"]["namespace"]), body=obj, query={"fieldManager": manager}
+        )
+        return _with_kind(answer, kind)
+
+    async def apply(self, obj: Object) -> Object:
+        """Server-side apply, forced: our fields are ours. With a resourceVersion it is a compare-and-swap."""
+        kind, meta = kind_of(obj), obj["metadata"]
+        answer = await self._call(
+            "PATCH",
+            kind.path(meta["namespace"], meta["name"]),
+            body=obj,
+            query={"fieldManager": names.FIELD_MANAGER, "force": "true"},
+            content_type="application/apply-patch+yaml",
+        )
+        return _with_kind(answer, kind)
+
+    async def patch(self, kind: Kind, namespace: str, name: str, patch: Object, subresource: str = "") -> Object:
+        """Merge-patch an object or its status. Raises ClusterError."""
+        answer = await self._call(
+            "PATCH",
+            kind.path(namespace, name, subresource),
+            body=patch,
+            query={"fieldManager": names.FIELD_MANAGER},
+            content_type="application/merge-patch+json",
+        )
+        return _with_kind(answer, kind)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        try:
+            request = await self._api.param_serialize(
+                method,
+                path,
+                query_params=[(key, value) for key, value in (query or {}).items() if value],
+                header_params={"Accept": "application/json", "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
+            raw = await response.read()  # type: ignore[no-untyped-call]
+        except ApiException as error:
+            raise ClusterError(error.status or 0, _words(error.body, str(error.reason))) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterError(0, f"the API server does not answer: {error or type(error).__name__}") from error
+        self.last_answer = asyncio.get_running_loop().time()
+        if not 200 <= response.status <= 299:
+            raise ClusterError(response.status, _words(raw, f"HTTP {response.status}"))
+        answer: Object = json.loads(raw)
+        return answer
+
+
+def _words(body: str | bytes | None, otherwise: str) -> str:
+    """The `message` of the Status that the API server answered with."""
+    try:
+        return str(json.loads(body or "")["message"])
+    except (ValueError, KeyError, TypeError):
+        return otherwise
+
+
+def _with_kind(obj: Object, kind: Kind) -> Object:
+    """Items of a list come without kind and apiVersion."""
+    return {**obj, "kind": kind.kind, "apiVersion": kind.api_version}

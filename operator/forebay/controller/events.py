@@ -1,0 +1,99 @@
+"""Events of events.k8s.io/v1: what is said again within six minutes is counted in a series, not written anew."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from forebay.controller.actions import Note
+from forebay.controller.cluster import EVENT, Cluster, ClusterError, Object
+from forebay.resources import names
+
+log = logging.getLogger(__name__)
+
+SERIES_SECONDS: Final = 360.0
+REMEMBERED: Final = 1024
+NOTE_LENGTH: Final = 1024  # the API's limit
+
+
+@dataclass(slots=True)
+class _Series:
+    name: str
+    count: int
+    last: float
+
+
+class Recorder:
+    """Writes Events. A failure to write one is logged and goes no further."""
+
+    def __init__(
+        self, cluster: Cluster, instance: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._cluster = cluster
+        self._instance = instance[:128]
+        self._clock = clock
+        self._series: dict[tuple[str, str, str], _Series] = {}
+        self._lock = asyncio.Lock()
+
+    async def write(self, note: Note) -> None:
+        """Write the Event, or count it in the series it continues."""
+        async with self._lock:
+            try:
+                await self._write(note, self._clock())
+            except ClusterError as error:
+                log.warning("event %s about %s not written: %s", note.reason, note.regarding.name, error)
+
+    async def _write(self, note: Note, now: datetime) -> None:
+        key = (note.regarding.uid, note.reason, note.text)
+        series = self._series.get(key)
+        if series is not None and now.timestamp() - series.last <= SERIES_SECONDS:
+            series.count, series.last = series.count + 1, now.timestamp()
+            observed = {"series": {"count": series.count, "lastObservedTime": micro_time(now)}}
+            try:
+                await self._cluster.patch(EVENT, note.regarding.namespace, series.name, observed)
+                return
+            except ClusterError as error:
+                if not error.not_found:
+                    raise
+        body = event_body(note, self._instance, now)
+        await self._cluster.create(body)
+        self._remember(key, _Series(body["metadata"]["name"], 1, now.timestamp()))
+
+    def _remember(self, key: tuple[str, str, str], series: _Series) -> None:
+        self._series.pop(key, None)
+        self._series[key] = series
+        while len(self._series) > REMEMBERED:
+            del self._series[next(iter(self._series))]
+
+
+def event_body(note: Note, instance: str, now: datetime) -> Object:
+    """The Event as it is created; its name is unlike every other."""
+    about = note.regarding
+    text = note.text if len(note.text) <= NOTE_LENGTH else f"{note.text[: NOTE_LENGTH - 1]}…"
+    return {
+        "apiVersion": EVENT.api_version,
+        "kind": EVENT.kind,
+        "metadata": {"name": f"{about.name[:236]}.{secrets.token_hex(8)}", "namespace": about.namespace},
+        "eventTime": micro_time(now),
+        "reportingController": names.REPORTING_CONTROLLER,
+        "reportingInstance": instance,
+        "action": note.action,
+        "reason": note.reason.value,
+        "type": "Warning" if note.warning else "Normal",
+        "note": text,
+        "regarding": {
+            "apiVersion": about.api_version,
+            "kind": about.kind,
+            "namespace": about.namespace,
+            "name": about.name,
+            "uid": about.uid,
+        },
+    }
+
+
+def micro_time(time: datetime) -> str:
+    """A metav1.MicroTime."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

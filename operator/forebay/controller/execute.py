@@ -1,0 +1,138 @@
+"""Do what the plan says, in order. Too dull for bugs: all it decides is what to leave out after a failure."""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from forebay.controller.actions import Apply, Batch, CreateToken, Note, Say, Touch, WriteStatus
+from forebay.controller.cache import Cache
+from forebay.controller.cluster import POD, Cluster, ClusterError, Object, kind_of
+from forebay.controller.drift import differences
+from forebay.controller.events import Recorder
+from forebay.controller.memory import Failure, FleetMemory, ObjectKey
+from forebay.controller.reports import Tokens
+from forebay.resources import names
+from forebay.resources.reasons import EventReason
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a plan: refusals in the API server's words, and how it rewrote what it took."""
+
+    refused: dict[ObjectKey, str] = field(default_factory=dict)
+    applied: dict[ObjectKey, frozenset[str]] = field(default_factory=dict)  # paths that differ in the answer
+    unwritten: set[str] = field(default_factory=set)  # subjects whose status could not be written
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """The hands of the operator."""
+
+    cluster: Cluster
+    cache: Cache
+    recorder: Recorder
+    tokens: Tokens
+
+    async def run(self, namespace: str, batches: Iterable[Batch]) -> Outcome:
+        """Carry out all batches. A batch with a failure goes on with its applies and leaves out the rest."""
+        outcome = Outcome()
+        for batch in batches:
+            failed = False
+            for action in batch.actions:
+                if failed and isinstance(action, (Touch, WriteStatus)):
+                    outcome.unwritten.add(batch.subject)
+                    continue
+                try:
+                    await self._do(namespace, action, outcome)
+                except ClusterError as error:
+                    failed = True
+                    await self._failed(namespace, action, batch.subject, error, outcome)
+        return outcome
+
+    async def _do(
+        self, namespace: str, action: Apply | CreateToken | Touch | WriteStatus | Say, outcome: Outcome
+    ) -> None:
+        match action:
+            case Apply():
+                await self._apply(action, outcome)
+            case CreateToken(obj=obj):
+                # With another field manager, so that applying the Secret's head never owns its data.
+                await self.cluster.create(obj, manager=f"{names.FIELD_MANAGER}-token")
+                self.tokens.forget(namespace)
+            case Touch(pod=pod, value=value):
+                patch = {"metadata": {"annotations": {names.ANNOTATION_GENERATION: value}}}
+                self.cache.put(await self.cluster.patch(POD, namespace, pod, patch))
+            case WriteStatus(kind=kind, name=name, status=status):
+                self.cache.put(await self.cluster.patch(kind, namespace, name, {"status": status}, "status"))
+            case Say(note=note):
+                await self._say(note)
+
+    async def _apply(self, action: Apply, outcome: Outcome) -> None:
+        kind, name = action.key
+        if not action.exists:
+            await self._check_not_taken(action.obj)
+        answer = await self.cluster.apply(action.obj)
+        outcome.applied[action.key] = frozenset(differences(action.obj, answer))
+        log.info("applied %s %s/%s: %s", kind, action.obj["metadata"]["namespace"], name, action.why)
+        if kind != "Secret":
+            self.cache.put(answer)
+        for note in action.notes:
+            await self._say(note)
+
+    async def _check_not_taken(self, obj: Object) -> None:
+        """Server-side apply would quietly take over what somebody else made under the same name."""
+        kind, namespace, name = kind_of(obj), obj["metadata"]["namespace"], obj["metadata"]["name"]
+        try:
+            found = await self.cluster.get(kind, namespace, name)
+        except ClusterError as error:
+            if error.not_found:
+                return
+            raise
+        if (found["metadata"].get("labels") or {}).get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
+            raise ClusterError(
+                409, f"{kind.kind} {name} exists already and is not forebay's: rename the pool, or remove that object"
+            )
+
+    async def _say(self, note: Note) -> None:
+        log.info("event %s %s/%s: %s", note.reason, note.regarding.namespace, note.regarding.name, note.text)
+        await self.recorder.write(note)
+
+    async def _failed(
+        self,
+        namespace: str,
+        action: Apply | CreateToken | Touch | WriteStatus | Say,
+        subject: str,
+        error: ClusterError,
+        outcome: Outcome,
+    ) -> None:
+        log.warning("%s %s/%s: %s", type(action).__name__, namespace, subject, error)
+        if not isinstance(action, Apply):
+            if isinstance(action, WriteStatus):
+                outcome.unwritten.add(subject)
+            self.tokens.forget(namespace)
+            return
+        kind, name = action.key
+        outcome.refused[action.key] = f"{kind} {name}: {error}"
+        ends = "being terminated" in str(error)
+        if action.about is not None and error.status not in (0, 409) and not ends:
+            words = f"{kind} {name} was refused: {error}"
+            await self._say(Note(action.about, EventReason.APPLY_FAILED, "Apply", words, warning=True))
+
+
+def remember(memory: FleetMemory, outcome: Outcome, now: float | None = None) -> FleetMemory:
+    """The memory with what came of the plan."""
+    at = time.time() if now is None else now
+    failures = {key: item for key, item in memory.failures.items() if key not in outcome.applied}
+    for key, words in outcome.refused.items():
+        failures[key] = failures.get(key, Failure("", 0, 0.0)).again(words, at)
+    pools = {
+        name: replace(item, written=0.0) if name in outcome.unwritten else item for name, item in memory.pools.items()
+    }
+    return replace(memory, failures=failures, normalised=_normalised(memory, outcome), pools=pools)
+
+
+def _normalised(memory: FleetMemory, outcome: Outcome) -> Mapping[ObjectKey, frozenset[str]]:
+    return {**memory.normalised, **outcome.applied}

@@ -1,0 +1,137 @@
+"""What all objects have in common: labels, owners, security contexts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from forebay.controller.cluster import Object
+from forebay.resources import names
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A pool or a policy, as an owner reference needs it."""
+
+    kind: str
+    name: str
+    uid: str
+
+    def reference(self, *, controller: bool) -> Object:
+        """The owner reference; a controller is the only one of its object."""
+        bare: Object = {"apiVersion": names.API_VERSION, "kind": self.kind, "name": self.name, "uid": self.uid}
+        return {**bare, "controller": True, "blockOwnerDeletion": True} if controller else bare
+
+
+def fleet_labels(component: str) -> dict[str, str]:
+    """Labels of an object of the fleet."""
+    return {
+        names.LABEL_NAME: "forebay",
+        names.LABEL_COMPONENT: component,
+        names.LABEL_MANAGED_BY: names.MANAGED_BY,
+    }
+
+
+def pool_labels(pool: str) -> dict[str, str]:
+    """Labels of an object of a pool, its pods included; also the selector of its Services."""
+    return {**fleet_labels(names.COMPONENT_REPLICA), names.LABEL_POOL: pool}
+
+
+def pool_selector(pool: str) -> dict[str, str]:
+    """What selects the pods of a pool."""
+    return {names.LABEL_COMPONENT: names.COMPONENT_REPLICA, names.LABEL_POOL: pool}
+
+
+def gateway_selector() -> dict[str, str]:
+    """What selects the gateways of a fleet."""
+    return {names.LABEL_NAME: "forebay", names.LABEL_COMPONENT: names.COMPONENT_GATEWAY}
+
+
+def of_pool(kind: str, api_version: str, name: str, namespace: str, pool: Owner) -> Object:
+    """Head of an object that belongs to one pool."""
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": pool_labels(pool.name),
+            "ownerReferences": [pool.reference(controller=True)],
+        },
+    }
+
+
+def of_fleet(kind: str, api_version: str, name: str, namespace: str, owners: Iterable[Owner]) -> Object:
+    """Head of an object that every pool and policy of the namespace owns; the last one takes it along."""
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": fleet_labels(names.COMPONENT_GATEWAY),
+            "ownerReferences": [
+                owner.reference(controller=False) for owner in sorted(owners, key=lambda owner: owner.uid)
+            ],
+        },
+    }
+
+
+def restricted() -> dict[str, Any]:
+    """Security context of a container as Pod Security's `restricted` wants it."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def http_get(path: str) -> Object:
+    """A probe or hook on the router's health port."""
+    return {"httpGet": {"path": path, "port": names.PORT_HEALTH}}
+
+
+def router_ports() -> list[Object]:
+    """The four ports of a router, engine excluded."""
+    return [
+        {"name": "request", "containerPort": names.PORT_REQUEST, "protocol": "TCP"},
+        {"name": "control", "containerPort": names.PORT_CONTROL, "protocol": "TCP"},
+        {"name": "metrics", "containerPort": names.PORT_METRICS, "protocol": "TCP"},
+        {"name": "health", "containerPort": names.PORT_HEALTH, "protocol": "TCP"},
+    ]
+
+
+def router_volumes(table_key: str) -> list[Object]:
+    """Volumes of a router: its part of the routing table, the fleet's token, the clients' keys."""
+    return [
+        {
+            "name": "table",
+            "configMap": {
+                "name": names.ROUTING_CONFIGMAP,
+                "items": [{"key": table_key, "path": "table.json"}],
+                "optional": True,
+            },
+        },
+        {"name": "token", "secret": {"secretName": names.CONTROL_TOKEN_SECRET, "optional": True}},
+        {"name": "clients", "secret": {"secretName": names.CLIENTS_SECRET, "optional": True}},
+    ]
+
+
+def router_mounts() -> list[Object]:
+    """Mounts of `router_volumes`."""
+    return [
+        {"name": "table", "mountPath": names.TABLE_DIR, "readOnly": True},
+        {"name": "token", "mountPath": names.TOKEN_DIR, "readOnly": True},
+        {"name": "clients", "mountPath": names.CLIENTS_DIR, "readOnly": True},
+    ]
+
+
+def pod_name_env() -> list[Object]:
+    """The pod's name and namespace for the router's reports."""
+    return [
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
+        {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}},
+    ]

@@ -1,0 +1,67 @@
+"""The other objects of a fleet: the door, the gateways' headless Service, identity, budget, token, routing table."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+
+from forebay.controller.cluster import Object
+from forebay.controller.manifests.common import Owner, gateway_selector, of_fleet
+from forebay.resources import names
+
+
+def door_service(namespace: str, owners: Sequence[Owner]) -> Object:
+    """What clients use: OPENAI_BASE_URL is http://forebay.<namespace>/v1."""
+    body = of_fleet("Service", "v1", names.DOOR_SERVICE, namespace, owners)
+    body["spec"] = {
+        "type": "ClusterIP",
+        "selector": gateway_selector(),
+        "ports": [
+            {"name": "http", "port": names.PORT_DOOR, "targetPort": "request", "protocol": "TCP", "appProtocol": "http"}
+        ],
+    }
+    return body
+
+
+def gateways_service(namespace: str, owners: Sequence[Owner]) -> Object:
+    """Headless: gives sidecars the address of each gateway."""
+    body = of_fleet("Service", "v1", names.GATEWAY, namespace, owners)
+    body["spec"] = {
+        "type": "ClusterIP",
+        "clusterIP": "None",
+        "selector": gateway_selector(),
+        "ports": [{"name": "control", "port": names.PORT_CONTROL, "targetPort": "control", "protocol": "TCP"}],
+    }
+    return body
+
+
+def gateway_service_account(namespace: str, owners: Sequence[Owner]) -> Object:
+    """An identity without any right."""
+    body = of_fleet("ServiceAccount", "v1", names.GATEWAY, namespace, owners)
+    return {**body, "automountServiceAccountToken": False}
+
+
+def gateway_disruption_budget(namespace: str, owners: Sequence[Owner], replicas: int) -> Object:
+    """One gateway always stays; a single one may be moved, or its node could never be drained."""
+    body = of_fleet("PodDisruptionBudget", "policy/v1", names.GATEWAY, namespace, owners)
+    bound = {"minAvailable": 1} if replicas > 1 else {"maxUnavailable": 1}
+    body["spec"] = {**bound, "selector": {"matchLabels": gateway_selector()}}
+    return body
+
+
+def control_token(namespace: str, owners: Sequence[Owner]) -> Object:
+    """The Secret's head. It is applied without data, so that no later apply touches the token."""
+    return of_fleet("Secret", "v1", names.CONTROL_TOKEN_SECRET, namespace, owners)
+
+
+def with_token(secret: Object) -> Object:
+    """The Secret with a new random token, to be created once."""
+    return {**secret, "type": "Opaque", "stringData": {names.TOKEN_CURRENT_KEY: secrets.token_urlsafe(32)}}
+
+
+def routing_configmap(
+    namespace: str, owners: Sequence[Owner], tables: Mapping[str, str], resource_version: str | None
+) -> Object:
+    """The routing table; with the resourceVersion it was computed from, the write is a compare-and-swap."""
+    body = of_fleet("ConfigMap", "v1", names.ROUTING_CONFIGMAP, namespace, owners)
+    if resource_version is not None:
+        body["metadata"]["resourceVersion"] = resource_version
+    return {**body, "data": dict(tables)}

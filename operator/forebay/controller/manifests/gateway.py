@@ -1,0 +1,117 @@
+"""The gateways of a fleet."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from forebay.controller.cluster import Object
+from forebay.controller.manifests.common import (
+    Owner,
+    fleet_labels,
+    gateway_selector,
+    http_get,
+    of_fleet,
+    pod_name_env,
+    restricted,
+    router_mounts,
+    router_ports,
+    router_volumes,
+)
+from forebay.resources import names
+from forebay.resources.policy import PolicySpec
+
+GRACE_SECONDS = 90
+
+
+def gateway_deployment(
+    namespace: str, owners: Sequence[Owner], policies: Sequence[tuple[str, PolicySpec]], *, image: str, replicas: int
+) -> Object:
+    """Two or more gateways; a new one serves before an old one goes."""
+    body = of_fleet("Deployment", "apps/v1", names.GATEWAY, namespace, owners)
+    keys = _provider_keys(policies)
+    body["spec"] = {
+        "replicas": replicas,
+        "revisionHistoryLimit": 5,
+        "selector": {"matchLabels": gateway_selector()},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "template": {
+            "metadata": {"labels": fleet_labels(names.COMPONENT_GATEWAY)},
+            "spec": {
+                "serviceAccountName": names.GATEWAY,
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "terminationGracePeriodSeconds": GRACE_SECONDS,
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": 65532,
+                    "runAsGroup": 65532,
+                    "fsGroup": 65532,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "affinity": _spread(),
+                "containers": [_router(image, with_keys=bool(keys))],
+                "volumes": [
+                    *router_volumes(names.GATEWAY_TABLE_KEY),
+                    {"name": "tmp", "emptyDir": {}},
+                    *([{"name": "providers", "projected": {"sources": keys}}] if keys else []),
+                ],
+            },
+        },
+    }
+    return body
+
+
+def _router(image: str, *, with_keys: bool) -> Object:
+    mounts = [*router_mounts(), {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - inside the pod
+    if with_keys:
+        mounts.append({"name": "providers", "mountPath": names.PROVIDERS_DIR, "readOnly": True})
+    return {
+        "name": names.CONTAINER_ROUTER,
+        "image": image,
+        "command": ["forebay-router"],
+        "args": [
+            "--role=gateway",
+            f"--table={names.TABLE_FILE}",
+            f"--token-dir={names.TOKEN_DIR}",
+            f"--clients-dir={names.CLIENTS_DIR}",
+            f"--providers-dir={names.PROVIDERS_DIR}",
+        ],
+        "env": pod_name_env(),
+        "ports": router_ports(),
+        "startupProbe": {**http_get(names.PATH_LIVE), "periodSeconds": 1, "failureThreshold": 60},
+        "livenessProbe": {
+            **http_get(names.PATH_LIVE),
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+        "readinessProbe": {
+            **http_get(names.PATH_READY),
+            "periodSeconds": 2,
+            "timeoutSeconds": 2,
+            "failureThreshold": 2,
+        },
+        "lifecycle": {"preStop": {"exec": {"command": ["forebay-router", "drain"]}}},
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        "securityContext": restricted(),
+        "volumeMounts": mounts,
+    }
+
+
+def _spread() -> Object:
+    """On different nodes where there are some."""
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": gateway_selector()}}
+    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+
+
+def _provider_keys(policies: Sequence[tuple[str, PolicySpec]]) -> list[Object]:
+    """Sources of one projected volume; a missing Secret does not keep a gateway from starting, it is reported."""
+    sources: list[Object] = []
+    for policy, spec in sorted(policies, key=lambda item: item[0]):
+        for provider in spec.providers:
+            if (ref := provider.api_key_secret_ref) is None:
+                continue
+            path = names.provider_key_path(policy, provider.name).removeprefix(f"{names.PROVIDERS_DIR}/")
+            item: dict[str, Any] = {"name": ref.name, "items": [{"key": ref.key, "path": path}], "optional": True}
+            sources.append({"secret": item})
+    return sources

@@ -1,0 +1,80 @@
+"""Who may talk to whom. Without a network plugin that enforces them, these policies do no harm and no good."""
+
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
+
+from forebay.controller.cluster import Object
+from forebay.controller.manifests.common import Owner, gateway_selector, of_fleet, of_pool, pool_selector
+from forebay.resources import names
+from forebay.resources.policy import PolicySpec, Transport
+from forebay.resources.pool import EngineType, PoolSpec
+
+_API = "networking.k8s.io/v1"
+_DNS: Object = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
+
+
+def replica_network_policy(namespace: str, pool: Owner, spec: PoolSpec, operator_namespace: str) -> Object:
+    """Replicas: requests from the namespace, control from routers and operator; out to DNS, gateways, model source."""
+    body = of_pool("NetworkPolicy", _API, pool.name, namespace, pool)
+    egress = [_DNS, {"to": [_pods(gateway_selector())], "ports": _tcp(names.PORT_REQUEST, names.PORT_CONTROL)}]
+    if spec.engine.type is EngineType.VLLM and not (spec.model.source or spec.model.name).startswith("/"):
+        egress.append({"ports": _tcp(443)})
+    body["spec"] = {
+        "podSelector": {"matchLabels": pool_selector(pool.name)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [
+            {"from": [{"podSelector": {}}], "ports": _tcp(names.PORT_REQUEST)},
+            {"from": [_pods(gateway_selector()), *_operator(operator_namespace)], "ports": _tcp(names.PORT_CONTROL)},
+            {"ports": _tcp(names.PORT_METRICS, names.PORT_HEALTH)},
+        ],
+        "egress": egress,
+    }
+    return body
+
+
+def gateway_network_policy(
+    namespace: str, owners: Sequence[Owner], policies: Iterable[PolicySpec], operator_namespace: str
+) -> Object:
+    """Gateways: requests from everywhere, control from replicas and operator; out to DNS, replicas, providers."""
+    body = of_fleet("NetworkPolicy", _API, names.GATEWAY, namespace, owners)
+    replicas = {names.LABEL_NAME: "forebay", names.LABEL_COMPONENT: names.COMPONENT_REPLICA}
+    body["spec"] = {
+        "podSelector": {"matchLabels": gateway_selector()},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [
+            {"ports": _tcp(names.PORT_REQUEST, names.PORT_METRICS, names.PORT_HEALTH)},
+            {
+                "from": [_pods(replicas), _pods(gateway_selector()), *_operator(operator_namespace)],
+                "ports": _tcp(names.PORT_CONTROL),
+            },
+        ],
+        "egress": [
+            _DNS,
+            {"to": [_pods(replicas)], "ports": _tcp(names.PORT_CONTROL, names.PORT_REQUEST)},
+            *_providers(policies),
+        ],
+    }
+    return body
+
+
+def _providers(policies: Iterable[PolicySpec]) -> list[Object]:
+    """Anywhere on the ports of HTTPS providers; on any port inside the cluster, where a Service may map it."""
+    providers = [provider for policy in policies for provider in policy.providers]
+    ports = {urlsplit(item.base_url).port or 443 for item in providers if item.transport is Transport.HTTPS}
+    rules: list[Object] = [{"ports": _tcp(*sorted(ports))}] if ports else []
+    return [*rules, {"to": [{"namespaceSelector": {}}]}] if providers else rules
+
+
+def _operator(namespace: str) -> list[Object]:
+    """The operator asks routers for their reports; run outside a cluster it is not known by namespace."""
+    if not namespace:
+        return [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}]
+    return [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}]
+
+
+def _pods(labels: dict[str, str]) -> Object:
+    return {"podSelector": {"matchLabels": labels}}
+
+
+def _tcp(*ports: int) -> list[Object]:
+    return [{"protocol": "TCP", "port": port} for port in ports]

@@ -1,0 +1,123 @@
+"""The StatefulSet of a pool, and the record of what its pod template was made from.
+
+A template is rendered anew only when the user's part of it changes, or when `rollout.adoptRouter` says so: an upgrade
+of forebay restarts no replica.
+"""
+
+import json
+from dataclasses import dataclass
+
+from forebay.controller.cluster import Object
+from forebay.controller.drift import fingerprint
+from forebay.controller.manifests.common import Owner, of_pool, pool_selector
+from forebay.controller.manifests.merge import TemplateRefusedError, merged
+from forebay.controller.manifests.template import BUILDER_VERSION, cache_claims, pod_template
+from forebay.controller.settings import Images
+from forebay.resources import names
+from forebay.resources.pool import AdoptRouter, PoolSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A pod template, and what it was made from."""
+
+    inputs: str  # hash of the user's part
+    images: Images
+    builder: int
+    template: Object
+
+    def encode(self) -> str:
+        """As it stands in the annotation."""
+        made_from = {"router": self.images.router, "simulator": self.images.simulator, "engine": self.images.engine}
+        return json.dumps(
+            {"inputs": self.inputs, "images": made_from, "builder": self.builder, "template": self.template},
+            sort_keys=True,
+            separators=(",", ":"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateChoice:
+    """The template a pool is to run; None when there is none yet and the user's is refused."""
+
+    record: Record | None
+    changed: bool = False  # differs from the recorded one
+    why: str = ""
+    refused: str = ""  # what is wrong with podTemplate, for people
+
+
+def recorded(statefulset: Object | None) -> Record | None:
+    """The record that a StatefulSet carries; None without one that can be read."""
+    if statefulset is None:
+        return None
+    text = (statefulset["metadata"].get("annotations") or {}).get(names.ANNOTATION_TEMPLATE, "")
+    try:
+        raw = json.loads(text)
+        return Record(raw["inputs"], Images(**raw["images"]), int(raw["builder"]), raw["template"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def template_inputs(spec: PoolSpec) -> str:
+    """Hash of the part of a pool's spec that its pods are made from."""
+    model = spec.model.model_dump(mode="json", exclude={"task", "inputs"})
+    return fingerprint({"model": model, "engine": spec.engine.model_dump(mode="json")})
+
+
+def choose_template(pool: str, spec: PoolSpec, images: Images, old: Record | None) -> TemplateChoice:
+    """The recorded template, or a new one where the user's spec changed or a newer router is to be adopted."""
+    inputs = template_inputs(spec)
+    same = old is not None and old.inputs == inputs
+    adopt = spec.rollout.adopt_router is AdoptRouter.ALWAYS
+    newer = old is not None and (old.images.router != images.router or old.builder != BUILDER_VERSION)
+    if old is not None and same and not (adopt and newer):
+        return TemplateChoice(old)
+    try:
+        template = pod_template(pool, spec, images)
+        if spec.engine.pod_template:
+            template = merged(template, spec.engine.pod_template)
+    except TemplateRefusedError as error:
+        return TemplateChoice(old, refused=str(error))
+    why = "the pool is new" if old is None else "the router is newer" if same else "the pool's spec changed"
+    return TemplateChoice(Record(inputs, images, BUILDER_VERSION, template), changed=True, why=why)
+
+
+def outdated(record: Record | None, images: Images) -> str:
+    """What is older in the recorded template than what new ones are made from; empty when nothing is."""
+    if record is None:
+        return ""
+    if record.images.router != images.router:
+        return f"replicas run the router {record.images.router}, new ones would run {images.router}"
+    if record.builder != BUILDER_VERSION:
+        return f"replicas run a pod template of version {record.builder}, new ones would run {BUILDER_VERSION}"
+    return ""
+
+
+def statefulset(namespace: str, owner: Owner, spec: PoolSpec, record: Record, replicas: int) -> Object:
+    """The StatefulSet; every apply of it is complete, the size included."""
+    pool = owner.name
+    body = of_pool("StatefulSet", "apps/v1", pool, namespace, owner)
+    body["metadata"]["annotations"] = {
+        names.ANNOTATION_TEMPLATE: record.encode(),
+        names.ANNOTATION_REPLICAS: str(replicas),
+    }
+    body["spec"] = {
+        "replicas": replicas,
+        "serviceName": names.replicas_service(pool),
+        "podManagementPolicy": "Parallel",
+        "revisionHistoryLimit": 5,
+        "selector": {"matchLabels": pool_selector(pool)},
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
+        "template": record.template,
+    }
+    if claims := cache_claims(spec.engine.cache):
+        body["spec"]["volumeClaimTemplates"] = claims
+    return body
+
+
+def decided_replicas(live: Object | None) -> int | None:
+    """The size that the operator decided on; None when there is no StatefulSet."""
+    if live is None:
+        return None
+    text = (live["metadata"].get("annotations") or {}).get(names.ANNOTATION_REPLICAS, "")
+    return int(text) if text.isdecimal() else int(live["spec"].get("replicas", 1))

@@ -1,0 +1,212 @@
+"""From what a fleet is to what is to be done about it. Pure: the same fleet and memory give the same plan."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from forebay.controller import wording
+from forebay.controller.actions import Action, Apply, Batch, CreateToken, Say, Touch, WriteStatus
+from forebay.controller.cluster import CONFIG_MAP, POLICY, Object
+from forebay.controller.conditions import PolicyFacts, conditions, policy_verdicts
+from forebay.controller.drift import differences
+from forebay.controller.manifests import fleet as objects
+from forebay.controller.manifests.gateway import gateway_deployment
+from forebay.controller.manifests.networkpolicy import gateway_network_policy
+from forebay.controller.memory import FleetMemory, Touched
+from forebay.controller.observe import ObservedFleet, ObservedPolicy, Pod
+from forebay.controller.plan_pool import PoolPlan, plan_pool
+from forebay.controller.programming import Acknowledgement, Programme, acknowledgement, programme
+from forebay.controller.reconcile import reconcile, with_created_note
+from forebay.controller.settings import Settings
+from forebay.controller.sizing import Sizing
+from forebay.controller.status import worth_writing
+from forebay.resources import names
+from forebay.resources.policy import PolicyStatus
+from forebay.resources.pool import PoolSpec
+from forebay.resources.report import GatewayReport
+
+TOUCH_AGAIN_SECONDS: Final = 3.0
+TOUCHES: Final = 5
+SOON_SECONDS: Final = 0.5  # until the next look while routers take over a table
+PENDING_SECONDS: Final = 120.0  # after which nobody waits for them any more
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do, what to remember, and when to look again at the latest (seconds; None: at the next resync)."""
+
+    batches: tuple[Batch, ...]
+    memory: FleetMemory
+    sizings: Mapping[str, Sizing] = field(default_factory=dict)
+    again: float | None = None
+
+
+def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
+    """Plan a whole fleet. One without pools and policies needs nothing: the garbage collector clears up."""
+    if not fleet.owners:
+        return Plan((), FleetMemory())
+    programmed = programme(fleet)
+    pools = {pool.name: _pool(fleet, pool.name, memory, settings, programmed) for pool in fleet.pools}
+    routing, pending = _routing(fleet, memory, programmed)
+    touches, touched = _touches(fleet, memory, programmed)
+    shared = Batch("", (*_shared(fleet, memory, settings), *routing, *touches))
+    policies, written = _policies(fleet, memory, programmed)
+    kept = replace(
+        memory,
+        pools={name: item.memory for name, item in pools.items()},
+        heard=fleet.heard,
+        touched=touched,
+        pending=pending,
+        policies_written=written,
+    )
+    return Plan(
+        (shared, *(item.batch for item in pools.values()), *policies),
+        kept,
+        {name: item.sizing for name, item in pools.items() if item.sizing is not None},
+        SOON_SECONDS if pending is not None and fleet.now - pending[1] < PENDING_SECONDS else None,
+    )
+
+
+def _pool(fleet: ObservedFleet, name: str, memory: FleetMemory, settings: Settings, programmed: Programme) -> PoolPlan:
+    pool = next(item for item in fleet.pools if item.name == name)
+    return plan_pool(fleet, pool, memory, settings, _acknowledged(fleet, programmed, pool.pods, name))
+
+
+def _acknowledged(
+    fleet: ObservedFleet, programmed: Programme, pods: Iterable[Pod], pool: str
+) -> Acknowledgement | None:
+    """How far the gateways and one pool's sidecars are; the generation is that of the pool's part."""
+    part = programmed.generations.get(names.pool_table_key(pool))
+    if part is None:
+        return None
+    gateways = acknowledgement(programmed.generations[names.GATEWAY_TABLE_KEY], fleet.gateways, fleet.heard)
+    sidecars = acknowledgement(part, pods, fleet.heard)
+    return replace(gateways + sidecars, generation=max(part, gateways.generation))
+
+
+def _everybody(fleet: ObservedFleet, programmed: Programme) -> Acknowledgement:
+    total = acknowledgement(programmed.generations[names.GATEWAY_TABLE_KEY], fleet.gateways, fleet.heard)
+    for pool in fleet.pools:
+        part = programmed.generations.get(names.pool_table_key(pool.name))
+        total = total if part is None else total + acknowledgement(part, pool.pods, fleet.heard)
+    return total
+
+
+def _shared(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> list[Action]:
+    """The fleet's own objects, all but the routing table."""
+    namespace, owners = fleet.namespace, fleet.owners
+    about = wording.owner_ref(owners[0], namespace)
+    policies = [(policy.name, policy.spec) for policy in fleet.policies if policy.spec is not None]
+    wanted = [
+        objects.gateway_service_account(namespace, owners),
+        objects.door_service(namespace, owners),
+        objects.gateways_service(namespace, owners),
+        objects.gateway_disruption_budget(namespace, owners, settings.gateway_replicas),
+    ]
+    if settings.network_policies:
+        specs = [spec for _, spec in policies]
+        wanted.append(gateway_network_policy(namespace, owners, specs, settings.own_namespace))
+    image, replicas = settings.images.router, settings.gateway_replicas
+    wanted.append(gateway_deployment(namespace, owners, policies, image=image, replicas=replicas))
+    applies = with_created_note((reconcile(obj, fleet, memory, about) for obj in wanted), about)
+    return [*_token(fleet), *applies]
+
+
+def _token(fleet: ObservedFleet) -> list[Action]:
+    """The Secret is created once; later only its owners are kept up to date, its data never."""
+    head = objects.control_token(fleet.namespace, fleet.owners)
+    if fleet.token is None:
+        return [CreateToken(objects.with_token(head))]
+    if not any(differences(head, fleet.token)):
+        return []
+    return [Apply(head, "its owners changed", exists=True, about=wording.object_ref(fleet.token))]
+
+
+def _routing(
+    fleet: ObservedFleet, memory: FleetMemory, programmed: Programme
+) -> tuple[list[Action], tuple[int, float] | None]:
+    """Write the table by compare-and-swap; tell when every router has taken it over."""
+    live = fleet.live.get((CONFIG_MAP.kind, names.ROUTING_CONFIGMAP))
+    about = wording.object_ref(live) if live else wording.owner_ref(fleet.owners[0], fleet.namespace)
+    desired = objects.routing_configmap(fleet.namespace, fleet.owners, programmed.data, None)
+    apply = reconcile(desired, fleet, memory, about)
+    if apply is not None:
+        pending = (programmed.generation, fleet.now) if programmed.changed else memory.pending
+        return [_swap(apply, live)], pending
+    everybody = _everybody(fleet, programmed)
+    if memory.pending is None or live is None or not everybody.ready or not everybody.complete:
+        return [], memory.pending
+    generation, since = memory.pending
+    note = wording.programmed(about, generation, everybody.ready, fleet.now - since)
+    return [Say(note)], None
+
+
+def _swap(apply: Apply, live: Object | None) -> Apply:
+    """Let the write fail when somebody wrote since the table was computed."""
+    if live is None:
+        return apply
+    metadata = {**apply.obj["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}
+    return replace(apply, obj={**apply.obj, "metadata": metadata})
+
+
+def _touches(
+    fleet: ObservedFleet, memory: FleetMemory, programmed: Programme
+) -> tuple[list[Touch], dict[str, Touched]]:
+    """Routers that run and have an older table: touching their pod makes the kubelet bring the new one now."""
+    gateways = [(pod, programmed.generations[names.GATEWAY_TABLE_KEY]) for pod in fleet.gateways]
+    sidecars = [
+        (pod, programmed.generations.get(names.pool_table_key(pool.name), 0))
+        for pool in fleet.pools
+        for pod in pool.pods
+    ]
+    touches, touched = [], {}
+    for pod, generation in (*gateways, *sidecars):
+        heard = fleet.heard.get(pod.name)
+        if pod.terminating or heard is None or heard.report.generation >= generation:
+            continue
+        last = memory.touched.get(pod.uid)
+        if last is None or last.generation != generation:
+            last = Touched(generation, 0, 0.0)
+        if last.times < TOUCHES and fleet.now - last.last >= TOUCH_AGAIN_SECONDS:
+            last = Touched(generation, last.times + 1, fleet.now)
+            touches.append(Touch(pod.name, f"{generation}" if last.times == 1 else f"{generation}.{last.times}"))
+        touched[pod.uid] = last
+    return touches, touched
+
+
+def _policies(fleet: ObservedFleet, memory: FleetMemory, programmed: Programme) -> tuple[list[Batch], dict[str, float]]:
+    """Statuses of the policies."""
+    batches, written = [], {}
+    everybody = acknowledgement(programmed.generations[names.GATEWAY_TABLE_KEY], fleet.gateways, fleet.heard)
+    for policy in fleet.policies:
+        last = memory.policies_written.get(policy.name, 0.0)
+        status = _policy_status(fleet, policy, everybody)
+        why = worth_writing(status, policy.live_status, fleet.now - last)
+        if why:
+            batches.append(Batch(policy.name, (WriteStatus(POLICY, policy.name, status, why),)))
+        written[policy.name] = fleet.now if why else last
+    return batches, written
+
+
+def _policy_status(fleet: ObservedFleet, policy: ObservedPolicy, everybody: Acknowledgement) -> Object:
+    reports = [item.report for item in fleet.heard.values()]
+    keys = {key for report in reports if isinstance(report, GatewayReport) for key in report.missing_keys}
+    pools = sum(1 for pool in fleet.pools if pool.spec is not None and _decides(policy.name, pool.spec))
+    facts = PolicyFacts(
+        name=policy.name,
+        invalid=policy.invalid,
+        gateways_ready=sum(pod.counts for pod in fleet.gateways),
+        missing_keys=tuple(sorted(key.partition("/")[2] for key in keys if key.partition("/")[0] == policy.name)),
+        pools=pools,
+        programmed=everybody,
+    )
+    before = policy.live_status.get("conditions") or ()
+    status = PolicyStatus(
+        observed_generation=policy.generation, table_generation=everybody.generation, pools=pools
+    ).model_dump(mode="json", by_alias=True)
+    return {**status, "conditions": conditions(policy_verdicts(facts), before, policy.generation, fleet.now)}
+
+
+def _decides(policy: str, spec: PoolSpec) -> bool:
+    reference = spec.cloud_fallback_policy_ref
+    return policy == (reference.name if reference is not None else names.DEFAULT_POLICY)

@@ -1,0 +1,226 @@
+"""What to do about one pool: its objects, its size, its status, its Events. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from forebay.controller import wording
+from forebay.controller.actions import Action, Apply, Batch, Note, Say, WriteStatus
+from forebay.controller.cluster import POOL, Object
+from forebay.controller.conditions import PoolFacts, Verdict, conditions, pool_verdicts
+from forebay.controller.manifests.networkpolicy import replica_network_policy
+from forebay.controller.manifests.services import (
+    pool_disruption_budget,
+    pool_service,
+    pool_service_account,
+    replicas_service,
+)
+from forebay.controller.manifests.statefulset import (
+    TemplateChoice,
+    choose_template,
+    decided_replicas,
+    outdated,
+    recorded,
+    statefulset,
+)
+from forebay.controller.memory import FleetMemory, PoolMemory
+from forebay.controller.observe import ObservedFleet, ObservedPool
+from forebay.controller.programming import Acknowledgement
+from forebay.controller.reconcile import reconcile, with_created_note
+from forebay.controller.settings import Settings
+from forebay.controller.sizing import OVERFLOW_STOP_SECONDS, Sizing, remembered, size
+from forebay.controller.status import pool_status, worth_writing
+from forebay.resources import names
+from forebay.resources.pool import PoolSpec, ScalingMode
+from forebay.resources.reasons import ConditionReason, EventReason
+
+# Conditions whose turning bad is an Event as well, by the condition's reason.
+_TOLD = {
+    ConditionReason.INVALID_SPEC: EventReason.INVALID_SPEC,
+    ConditionReason.REFUSED: EventReason.INVALID_SPEC,
+    ConditionReason.POLICY_NOT_FOUND: EventReason.POLICY_NOT_FOUND,
+    ConditionReason.CREATE_REFUSED: EventReason.REPLICA_CREATE_FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    """The batch for one pool, what to remember of it, and the figures for the metrics."""
+
+    batch: Batch
+    memory: PoolMemory
+    sizing: Sizing | None
+
+
+def plan_pool(
+    fleet: ObservedFleet,
+    pool: ObservedPool,
+    memory: FleetMemory,
+    settings: Settings,
+    programmed: Acknowledgement | None,
+) -> PoolPlan:
+    """Plan one pool."""
+    mine = remembered(pool, memory.pools.get(pool.name), fleet.now)
+    if pool.spec is None:
+        return _invalid(fleet, pool, mine, programmed)
+    sizing = size(fleet, pool, pool.spec, mine, settings.stale_seconds)
+    choice = choose_template(pool.name, pool.spec, settings.images, recorded(pool.statefulset))
+    about = wording.owner_ref(pool.owner, fleet.namespace)
+    objects = _objects(fleet, pool, pool.spec, settings)
+    applies = [reconcile(obj, fleet, memory, about) for obj in objects]
+    applies.append(_statefulset(fleet, pool, pool.spec, memory, sizing, choice))
+    done = with_created_note(applies, about, f": replicas {sizing.decision.replicas}, reason {sizing.decision.reason}")
+    resized = _resized(pool, sizing, done)
+    facts = _facts(fleet, pool, pool.spec, memory, sizing, choice, settings, programmed)
+    told = _told(pool, pool_verdicts(facts), fleet.namespace)
+    status = pool_status(
+        pool,
+        sizing,
+        conditions(pool_verdicts(facts), pool.live_status.get("conditions") or (), pool.generation, fleet.now),
+        table_generation=programmed.generation if programmed else pool.status.table_generation,
+        resized=resized,
+        now=fleet.now,
+    )
+    why = worth_writing(status, pool.live_status, fleet.now - mine.written)
+    actions: list[Action] = [*done, *(Say(note) for note in (*_edges(fleet, pool, mine, sizing), *told))]
+    if why:
+        actions.append(WriteStatus(POOL, pool.name, status, why))
+    kept = replace(
+        sizing.memory,
+        advised=sizing.decision.advised,
+        written=fleet.now if why else mine.written,
+    )
+    return PoolPlan(Batch(pool.name, tuple(actions)), kept, sizing)
+
+
+def _invalid(
+    fleet: ObservedFleet, pool: ObservedPool, memory: PoolMemory, programmed: Acknowledgement | None
+) -> PoolPlan:
+    """A spec that makes no sense changes nothing that runs; it is said."""
+    desired = decided_replicas(pool.statefulset) or 0
+    ready = sum(pod.counts for pod in pool.pods)
+    facts = PoolFacts(desired, ready, invalid=pool.invalid, pods=len(pool.pods), programmed=programmed)
+    verdicts = pool_verdicts(facts)
+    before = pool.live_status.get("conditions") or ()
+    status: Object = {
+        "observedGeneration": pool.generation,
+        "readyReplicas": ready,
+        "conditions": conditions(verdicts, before, pool.generation, fleet.now),
+    }
+    actions: list[Action] = [Say(note) for note in _told(pool, verdicts, fleet.namespace)]
+    why = worth_writing({**pool.live_status, **status}, pool.live_status, fleet.now - memory.written)
+    if why:
+        actions.append(WriteStatus(POOL, pool.name, status, why))
+    kept = replace(memory, written=fleet.now if why else memory.written)
+    return PoolPlan(Batch(pool.name, tuple(actions)), kept, None)
+
+
+def _objects(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, settings: Settings) -> list[Object]:
+    """Everything but the StatefulSet, in the order in which it is needed."""
+    namespace, owner = fleet.namespace, pool.owner
+    objects = [
+        pool_service_account(namespace, owner),
+        replicas_service(namespace, owner),
+        pool_service(namespace, owner, spec),
+        pool_disruption_budget(namespace, owner),
+    ]
+    if settings.network_policies:
+        objects.append(replica_network_policy(namespace, owner, spec, settings.own_namespace))
+    return objects
+
+
+def _statefulset(
+    fleet: ObservedFleet,
+    pool: ObservedPool,
+    spec: PoolSpec,
+    memory: FleetMemory,
+    sizing: Sizing,
+    choice: TemplateChoice,
+) -> Apply | None:
+    if choice.record is None:
+        return None
+    about, target = wording.owner_ref(pool.owner, fleet.namespace), sizing.decision.replicas
+    notes: list[Note] = []
+    if pool.statefulset is not None:
+        decided, found = decided_replicas(pool.statefulset) or 0, int(pool.statefulset["spec"].get("replicas", 1))
+        if target != decided:
+            notes.append(wording.scaled(about, decided, sizing.decision))
+        elif found != target:
+            notes.append(wording.restored(about, found, target))
+        if choice.changed:
+            notes.append(wording.template_changed(about, choice.why))
+    desired = statefulset(fleet.namespace, pool.owner, spec, choice.record, target)
+    return reconcile(desired, fleet, memory, about, notes)
+
+
+def _resized(pool: ObservedPool, sizing: Sizing, applies: Sequence[Apply]) -> bool:
+    """Whether this pass changes the size, the first size included."""
+    touched = any(apply.key == ("StatefulSet", pool.name) for apply in applies)
+    return touched and decided_replicas(pool.statefulset) != sizing.decision.replicas
+
+
+def _facts(
+    fleet: ObservedFleet,
+    pool: ObservedPool,
+    spec: PoolSpec,
+    memory: FleetMemory,
+    sizing: Sizing,
+    choice: TemplateChoice,
+    settings: Settings,
+    programmed: Acknowledgement | None,
+) -> PoolFacts:
+    mine = {("StatefulSet", pool.name), *(("Service", name) for name in (pool.name, names.replicas_service(pool.name)))}
+    failures = [failure.words for key, failure in memory.failures.items() if key in mine]
+    reference = spec.cloud_fallback_policy_ref
+    missing = reference is not None and reference.name not in {policy.name for policy in fleet.policies}
+    unschedulable = [pod.unschedulable for pod in pool.pods if pod.unschedulable and not pod.terminating]
+    return PoolFacts(
+        desired=sizing.decision.replicas,
+        ready=sizing.numbers.ready,
+        gpus=spec.engine.gpus,
+        gpu_resource=spec.engine.gpu_resource_name,
+        create_failure=pool.create_failure,
+        apply_failure=failures[0] if failures else "",
+        pods=sum(not pod.terminating for pod in pool.pods),
+        unschedulable=unschedulable[0] if unschedulable else "",
+        silent=sizing.numbers.silent,
+        heard=sizing.numbers.heard,
+        outdated="" if choice.changed else outdated(recorded(pool.statefulset), settings.images),
+        refused=choice.refused,
+        policy_missing=reference.name if reference is not None and missing else "",
+        programmed=programmed,
+    )
+
+
+def _told(pool: ObservedPool, verdicts: Sequence[Verdict], namespace: str) -> list[Note]:
+    """Events for conditions that have just turned bad; what the status says already was told before."""
+    before = {item.get("type"): item for item in pool.live_status.get("conditions") or ()}
+    about = wording.owner_ref(pool.owner, namespace)
+    notes = []
+    for verdict in verdicts:
+        old = before.get(verdict.type.value) or {}
+        reason = _TOLD.get(verdict.reason)
+        new = old.get("reason") != verdict.reason.value
+        if verdict.reason is not ConditionReason.CREATE_REFUSED:  # whose words name one pod after the other
+            new = new or old.get("message") != verdict.message
+        if reason is None or verdict.status is not False or not new:
+            continue
+        notes.append(wording.refused(about, reason, verdict.message))
+    return notes
+
+
+def _edges(fleet: ObservedFleet, pool: ObservedPool, before: PoolMemory, sizing: Sizing) -> list[Note]:
+    """Events for what began or ended in the pool's numbers."""
+    about, after, decision = wording.owner_ref(pool.owner, fleet.namespace), sizing.memory, sizing.decision
+    notes = []
+    assert pool.spec is not None
+    if after.limited.on and not before.limited.on and pool.spec.scaling.mode is ScalingMode.AUTOMATIC:
+        notes.append(wording.limited(about, decision, pool.spec.scaling.max_replicas))
+    if decision.advised is not None and decision.advised not in (before.advised, decision.replicas):
+        notes.append(wording.advised(about, decision.replicas, decision))
+    was, now = before.spill.latch, after.spill.latch
+    if now.on and not was.on:
+        notes.append(wording.overflow_started(about, after.spill.count, sizing.numbers))
+    if was.on and not now.on:
+        seconds = was.last - was.since
+        notes.append(wording.overflow_stopped(about, after.spill.count, seconds, OVERFLOW_STOP_SECONDS))
+    return notes

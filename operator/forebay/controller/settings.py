@@ -1,0 +1,77 @@
+"""Settings of the operator, read once from the environment."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class SettingsError(ValueError):
+    """An environment variable is missing or makes no sense; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Container images that new templates are made from."""
+
+    router: str
+    simulator: str
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the chart can tell the operator."""
+
+    images: Images
+    gateway_replicas: int = 2
+    namespaces: tuple[str, ...] = ()  # empty: the whole cluster
+    resync_seconds: float = 5.0  # how often a fleet is looked at, because demand must be sampled
+    relist_seconds: float = 300.0  # how often the cache is compared with full lists
+    concurrency: int = 4  # fleets worked on at a time
+    network_policies: bool = True
+    health_port: int = 8082
+    metrics_port: int = 9090
+    host: str = "0.0.0.0"  # noqa: S104 - a pod's own address is not known beforehand
+    instance: str = "forebay"
+    own_namespace: str = ""
+    log_level: str = "INFO"
+
+    @property
+    def stale_seconds(self) -> float:
+        """A report older than this no longer says how a router is: three periods."""
+        return 3 * self.resync_seconds
+
+
+def load(env: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings. Raises SettingsError with the variable's name."""
+    router = env.get("FOREBAY_ROUTER_IMAGE", "")
+    if not router:
+        raise SettingsError("FOREBAY_ROUTER_IMAGE is not set: name the image that holds forebay-router")
+    return Settings(
+        images=Images(
+            router=router,
+            simulator=env.get("FOREBAY_SIMULATOR_IMAGE") or router,
+            engine=env.get("FOREBAY_ENGINE_IMAGE") or "vllm/vllm-openai:latest",
+        ),
+        gateway_replicas=int(_number(env, "FOREBAY_GATEWAY_REPLICAS", 2, least=1)),
+        namespaces=tuple(name for part in env.get("FOREBAY_NAMESPACES", "").split(",") if (name := part.strip())),
+        resync_seconds=_number(env, "FOREBAY_RESYNC_SECONDS", 5, least=0.2),
+        network_policies=env.get("FOREBAY_NETWORK_POLICIES", "true").lower() != "false",
+        health_port=int(_number(env, "FOREBAY_HEALTH_PORT", 8082, least=0)),
+        metrics_port=int(_number(env, "FOREBAY_METRICS_PORT", 9090, least=0)),
+        instance=env.get("POD_NAME") or socket.gethostname(),
+        own_namespace=env.get("POD_NAMESPACE", ""),
+        log_level=env.get("FOREBAY_LOG_LEVEL", "INFO").upper(),
+    )
+
+
+def _number(env: Mapping[str, str], name: str, default: float, *, least: float) -> float:
+    text = env.get(name, "")
+    try:
+        value = float(text) if text else default
+    except ValueError as error:
+        raise SettingsError(f"{name} is {text!r}: it must be a number") from error
+    if value < least:
+        raise SettingsError(f"{name} is {text}: it must be at least {least:g}")
+    return value

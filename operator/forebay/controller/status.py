@@ -1,0 +1,106 @@
+"""The statuses as they are written, and when that is worth a write. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from forebay.controller.conditions import rfc3339
+from forebay.controller.manifests.common import pool_selector
+from forebay.controller.observe import ObservedPool
+from forebay.controller.sizing import Sizing
+from forebay.resources.pool import OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
+from forebay.rules.scale import ScaleDecision
+
+NUMBERS_SECONDS: Final = 10.0  # how often changed numbers are written
+ALL_SECONDS: Final = 60.0  # how often anything else is
+DECISIONS: Final = 10
+_EDGES: Final = ("observedGeneration", "replicas", "readyReplicas", "selector", "tableGeneration", "pools")
+_NUMBERS: Final = ("slots", "running", "queued", "load")
+
+
+def pool_status(
+    pool: ObservedPool,
+    sizing: Sizing,
+    conditions: list[dict[str, Any]],
+    *,
+    table_generation: int,
+    resized: bool,
+    now: float,
+) -> dict[str, Any]:
+    """The whole status of a pool. `resized` says that this pass changes its size."""
+    numbers, decision = sizing.numbers, sizing.decision
+    spill = sizing.memory.spill
+    status = PoolStatus(
+        observed_generation=pool.generation,
+        replicas=sum(not pod.terminating for pod in pool.pods),
+        ready_replicas=numbers.ready,
+        selector=",".join(f"{key}={value}" for key, value in pool_selector(pool.name).items()),
+        slots=numbers.slots,
+        running=numbers.running,
+        queued=numbers.queued,
+        load=f"{numbers.running}/{numbers.slots}",
+        scaling=ScalingStatus(
+            demand=f"{decision.demand:.1f}",
+            capacity=decision.capacity or 0,
+            desired_replicas=decision.replicas if decision.advised is None else decision.advised,
+            reason=decision.reason.value,
+            peaks=list(decision.history.peaks),
+            peaks_until=decision.history.until,
+            decisions=_decisions(pool, decision, resized, now),
+        ),
+        overflow=OverflowStatus(
+            state="Active" if spill.latch.on else "None",
+            running=numbers.overflowing,
+            total=numbers.overflowed_total,
+        ),
+        table_generation=table_generation,
+    )
+    return {**status.model_dump(mode="json", by_alias=True), "conditions": conditions}
+
+
+def worth_writing(new: Mapping[str, Any], live: Mapping[str, Any], since_last: float) -> str:
+    """Why the status is to be written now; empty when it can wait. `since_last`: age of the last write in seconds."""
+    for field in _EDGES:
+        if field in new and new[field] != live.get(field):
+            return field
+    if _edges(new) != _edges(live):
+        return "an edge"
+    if since_last >= NUMBERS_SECONDS and _numbers(new) != _numbers(live):
+        return "numbers"
+    if since_last >= ALL_SECONDS and any(new[field] != live.get(field) for field in new):
+        return "a minute has passed"
+    return ""
+
+
+def _edges(status: Mapping[str, Any]) -> tuple[Any, ...]:
+    scaling, overflow = status.get("scaling") or {}, status.get("overflow") or {}
+    return (
+        scaling.get("desiredReplicas"),
+        scaling.get("decisions") or [],
+        overflow.get("state"),
+        sorted(
+            (item.get("type"), item.get("status"), item.get("reason"), item.get("observedGeneration"))
+            for item in status.get("conditions") or ()
+        ),
+    )
+
+
+def _numbers(status: Mapping[str, Any]) -> tuple[Any, ...]:
+    scaling, overflow = status.get("scaling") or {}, status.get("overflow") or {}
+    fast = [status.get(field) for field in _NUMBERS]
+    return (*fast, scaling.get("demand"), scaling.get("reason"), overflow.get("running"), overflow.get("total"))
+
+
+def _decisions(pool: ObservedPool, decision: ScaleDecision, resized: bool, now: float) -> list[ReplicaCount]:
+    kept = list(pool.status.scaling.decisions)
+    if not resized:
+        return kept
+    before = int(pool.statefulset["spec"].get("replicas", 0)) if pool.statefulset else 0
+    latest = ReplicaCount(
+        time=rfc3339(now),
+        from_replicas=before,
+        to_replicas=decision.replicas,
+        reason=decision.reason.value,
+        demand=f"{decision.demand:.1f}",
+        capacity=decision.capacity or 0,
+    )
+    return [latest, *kept][:DECISIONS]
