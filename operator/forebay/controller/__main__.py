@@ -95,7 +95,7 @@ class Operator:
         settings = self.settings
         health: probes.Pages = {
             names.PATH_LIVE: lambda: probes.verdict(self.sickness()),
-            names.PATH_READY: lambda: probes.verdict("" if self.listed.is_set() else "the first lists are not complete"),
+            names.PATH_READY: lambda: probes.verdict("" if self.listed.is_set() else "the first lists are incomplete"),
         }
         metrics: probes.Pages = {"/metrics": self._metrics_page}
         return [

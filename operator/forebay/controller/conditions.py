@@ -87,7 +87,8 @@ def rfc3339(time: float) -> str:
 
 def _condition(verdict: Verdict, old: Mapping[str, Any] | None, generation: int, now: float) -> dict[str, Any]:
     status = {True: "True", False: "False", None: "Unknown"}[verdict.status]
-    same = old is not None and old.get("status") == status
+    # Conditions that the API's defaults listed as Unknown have the time 0.
+    same = old is not None and old.get("status") == status and not old["lastTransitionTime"].startswith("1970")
     return {
         "type": verdict.type.value,
         "status": status,

@@ -68,7 +68,8 @@ def plan_pool(
     objects = _objects(fleet, pool, pool.spec, settings)
     applies = [reconcile(obj, fleet, memory, about) for obj in objects]
     applies.append(_statefulset(fleet, pool, pool.spec, memory, sizing, choice))
-    done = with_created_note(applies, about, f": replicas {sizing.decision.replicas}, reason {sizing.decision.reason}")
+    first = f": replicas {sizing.decision.replicas}, reason {sizing.decision.reason}" if not pool.statefulset else ""
+    done = with_created_note(applies, about, first)
     resized = _resized(pool, sizing, done)
     facts = _facts(fleet, pool, pool.spec, memory, sizing, choice, settings, programmed)
     told = _told(pool, pool_verdicts(facts), fleet.namespace)

@@ -6,10 +6,8 @@ from forebay.controller.demand import Count
 from forebay.controller.manifests.common import Owner
 from forebay.controller.sizing import PoolNumbers
 from forebay.resources import names
-from forebay.resources.reasons import EventReason, ScaleReason
+from forebay.resources.reasons import EventReason
 from forebay.rules.scale import ScaleDecision
-
-_DECIDED_BY_DEMAND = frozenset({ScaleReason.DEMAND_ABOVE_CAPACITY, ScaleReason.DEMAND_BELOW_CAPACITY, ScaleReason.IDLE})
 
 
 def owner_ref(owner: Owner, namespace: str) -> Regarding:
@@ -26,12 +24,9 @@ def object_ref(obj: Object) -> Regarding:
 def scaled(about: Regarding, before: int, decision: ScaleDecision) -> Note:
     """The size changes."""
     up = decision.replicas > before
-    figures = f"reason {decision.reason}"
-    if decision.reason in _DECIDED_BY_DEMAND or decision.reason is ScaleReason.MAXIMUM:
-        capacity = f"{decision.capacity} a replica (Normal)" if decision.capacity else "unknown"
-        figures = f"demand {decision.demand:.1f}, capacity {capacity}, window {decision.window:.0f} s, {figures}"
     reason = EventReason.SCALED_UP if up else EventReason.SCALED_DOWN
-    return Note(about, reason, "Scale", f"replicas {before} -> {decision.replicas}: {figures}")
+    text = f"replicas {before} -> {decision.replicas}: {_figures(decision)}, reason {decision.reason}"
+    return Note(about, reason, "Scale", text)
 
 
 def limited(about: Regarding, decision: ScaleDecision, maximum: int) -> Note:
@@ -52,8 +47,7 @@ def advised(about: Regarding, before: int, decision: ScaleDecision) -> Note:
         about,
         EventReason.SCALE_ADVISED,
         "Scale",
-        f"would change replicas {before} -> {decision.advised}: demand {decision.demand:.1f}, capacity "
-        f"{decision.capacity} a replica (Normal); scaling.mode is Advisory",
+        f"would change replicas {before} -> {decision.advised}: {_figures(decision)}, reason {decision.reason}",
     )
 
 
@@ -124,6 +118,11 @@ def programmed(about: Regarding, generation: int, routers: int, seconds: float) 
 def refused(about: Regarding, reason: EventReason, words: str) -> Note:
     """Something cannot be done; in the words of whoever says so."""
     return Note(about, reason, "Apply", words, warning=True)
+
+
+def _figures(decision: ScaleDecision) -> str:
+    capacity = f"{decision.capacity} a replica (Normal)" if decision.capacity else "unknown"
+    return f"demand {decision.demand:.1f}, capacity {capacity}, window {decision.window:.0f} s"
 
 
 def _by_reason(count: Count) -> str:

@@ -17,6 +17,7 @@ from typing import Final
 
 from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import ScaleReason
+from forebay.rules.capacity import high_reserve
 
 UP_LOAD: Final = 0.9
 DOWN_LOAD: Final = 0.75
@@ -153,7 +154,7 @@ class ScaleDecision:
 
 def normal_slots(slots: int, high_reserved_percent: int) -> int:
     """Slots of a replica that Normal and Low may use: all but High's share, which is rounded down."""
-    return slots - slots * high_reserved_percent // 100 if slots >= 4 else slots
+    return slots - high_reserve(slots, high_reserved_percent)
 
 
 def scale(inputs: ScaleInputs) -> ScaleDecision:
