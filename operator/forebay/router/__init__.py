@@ -1,0 +1,1 @@
+"""What carries requests: gateway and sidecar, one program."""

@@ -1,0 +1,67 @@
+"""One JSON line per finished request on stdout, written off the request path. No bodies, no keys."""
+
+import asyncio
+import sys
+import time
+from typing import Final
+
+import msgspec
+
+FLUSH_SECONDS: Final = 0.25
+MAX_LINES: Final = 10_000
+
+
+class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What is known of one request when it is over."""
+
+    request_id: str
+    client: str = "anonymous"
+    method: str = ""
+    path: str = ""
+    model: str = ""
+    priority: str = ""
+    capability: str = ""
+    destination: str = ""
+    reason: str = ""
+    status: int = 0
+    stream: bool = False
+    prompt_tokens: int = 0  # estimate
+    queue_ms: int = 0
+    first_token_ms: int = 0
+    duration_ms: int = 0
+    tries: int = 0
+    problem: str = ""
+    time: float = 0.0
+
+
+class AccessLog:
+    """Collects lines and writes them a few times a second. Lines past the bound are counted and dropped."""
+
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled = enabled
+        self.dropped = 0
+        self._lines: list[bytes] = []
+        self._encode = msgspec.json.Encoder().encode
+
+    def write(self, line: Line) -> None:
+        """Remember a line."""
+        if not self.enabled:
+            return
+        if len(self._lines) >= MAX_LINES:
+            self.dropped += 1
+            return
+        line.time = round(time.time(), 3)
+        self._lines.append(self._encode(line))
+
+    async def run(self) -> None:
+        """Write for ever."""
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is there."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            sys.stdout.write(b"\n".join(lines).decode() + "\n")
+            sys.stdout.flush()

@@ -1,0 +1,82 @@
+"""What a gateway counts for the operator: demand by pool. Each request counts once, at the pool the rule would choose."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from forebay.resources.reasons import Reason
+from forebay.resources.report import PoolDemand
+
+LACK_OF_A_SLOT = frozenset(
+    {Reason.HIGH_PRIORITY_OVERFLOW, Reason.ALL_POOLS_FULL, Reason.CAPABLE_POOLS_FULL, Reason.QUEUE_EXPIRED,
+     Reason.NO_REPLICAS}
+)  # fmt: skip
+"""Reasons that are demand for local capacity; gaps, faults and what is not portable are not."""
+REPEATED = b"x-stainless-retry-count"
+
+
+@dataclass(slots=True)
+class _Pool:
+    requests: int = 0
+    overflow_running: int = 0
+    overflowed: int = 0
+    rejected: int = 0
+    expired: int = 0
+    by_reason: Counter[Reason] = field(default_factory=Counter)
+    last_request: float = 0.0
+
+
+class Accounting:
+    """Counters by pool, since the process began."""
+
+    def __init__(self) -> None:
+        self._pools: dict[str, _Pool] = {}
+
+    def of(self, pool: str) -> _Pool:
+        """The counters of one pool."""
+        return self._pools.setdefault(pool, _Pool())
+
+    def asked(self, pool: str, now: float) -> None:
+        """A request came for this pool. `now` in Unix seconds."""
+        counters = self.of(pool)
+        counters.requests += 1
+        counters.last_request = now
+
+    def overflowed(self, pool: str, reason: Reason, repeated: bool) -> None:
+        """A request left for a provider for lack of a slot."""
+        counters = self.of(pool)
+        counters.overflow_running += 1
+        if not repeated:
+            counters.overflowed += 1
+            counters.by_reason[reason] += 1
+
+    def came_back(self, pool: str) -> None:
+        """The provider's answer is over."""
+        self.of(pool).overflow_running -= 1
+
+    def refused(self, pool: str, waited: bool, repeated: bool) -> None:
+        """A request was refused for lack of a slot (`waited`: after its wait) or of a place in the queue."""
+        if repeated:
+            return
+        if waited:
+            self.of(pool).expired += 1
+        else:
+            self.of(pool).rejected += 1
+
+    def report(self, pools: Iterable[tuple[str, int]]) -> tuple[PoolDemand, ...]:
+        """For the operator; `pools` are names with the number that waits now."""
+        return tuple(self._demand(name, queued) for name, queued in pools)
+
+    def _demand(self, name: str, queued: int) -> PoolDemand:
+        c = self.of(name)
+        return PoolDemand(
+            pool=name,
+            queued=queued,
+            requests_total=c.requests,
+            overflow_running=c.overflow_running,
+            overflowed_total=c.overflowed,
+            rejected_total=c.rejected,
+            expired_total=c.expired,
+            overflow_by_reason=dict(c.by_reason),
+            last_request=c.last_request,
+        )

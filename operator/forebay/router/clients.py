@@ -1,0 +1,84 @@
+"""Who is calling: keys of the Secret `forebay-clients`, with each client's highest priority. Keys are kept as hashes."""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from forebay.resources.names import CLIENTS_KEY
+from forebay.resources.pool import CloudUse
+from forebay.resources.reasons import Priority
+
+_RANK = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
+
+
+class Client(msgspec.Struct, frozen=True, rename="camel"):
+    """One client: the most it may ask for. `max_in_flight` is None where there is no limit."""
+
+    name: str
+    max_priority: Priority = Priority.NORMAL
+    cloud: CloudUse = CloudUse.ALLOWED
+    max_in_flight: int | None = None
+
+    def priority(self, asked: Priority) -> Priority:
+        """What was asked for, or the most that is allowed."""
+        return min(asked, self.max_priority, key=_RANK.__getitem__)
+
+
+class _Entry(Client, frozen=True, rename="camel", kw_only=True):
+    key: str
+
+
+class _Document(msgspec.Struct):
+    clients: list[_Entry] = []
+
+
+ANONYMOUS = Client("anonymous")
+
+
+class Clients:
+    """The clients as the mounted file says; a bad file keeps the last good one, and `problem` says why."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.path = folder / CLIENTS_KEY if folder else None
+        self.problem = ""
+        self.in_flight: dict[str, int] = {}
+        self._by_hash: dict[bytes, Client] = {}
+        self._stamp: tuple[int, int] | None = None
+        self.reload()
+
+    def of(self, authorization: str | None) -> Client:
+        """The client behind an Authorization header. Unknown keys are anonymous: Normal at most."""
+        if not authorization or not authorization[:7].lower() == "bearer ":
+            return ANONYMOUS
+        return self._by_hash.get(_hash(authorization[7:].strip()), ANONYMOUS)
+
+    def named(self, name: str) -> Client:
+        """The client that the first router found."""
+        return next((client for client in self._by_hash.values() if client.name == name), ANONYMOUS)
+
+    def reload(self) -> None:
+        """Read the file again if it changed. Cheap: call it every second."""
+        if self.path is None:
+            return
+        try:
+            stat = self.path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_ino)
+            if stamp == self._stamp:
+                return
+            document = msgspec.json.decode(self.path.read_bytes(), type=_Document)
+        except FileNotFoundError:
+            self._by_hash, self._stamp, self.problem = {}, None, ""
+            return
+        except (OSError, msgspec.DecodeError) as error:
+            # msgspec names the path of a wrong field, never its value: no key gets out.
+            self.problem = f"{CLIENTS_KEY} cannot be read: {error}"
+            return
+        self._by_hash = {
+            _hash(e.key): Client(e.name, e.max_priority, e.cloud, e.max_in_flight) for e in document.clients if e.key
+        }
+        self._stamp, self.problem = stamp, ""
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

@@ -1,0 +1,95 @@
+"""The engine as its sidecar sees it: does it answer, what do its gauges say, what capacity follows."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Callable
+from typing import Final
+
+from forebay.resources.report import EngineReport
+from forebay.router.http.client import Address, Pool, UpstreamError
+from forebay.router.http.message import request_head
+
+PROBE_SECONDS: Final = 1.0
+STARTING_PROBE_SECONDS: Final = 0.25
+METRICS_SECONDS: Final = 5.0
+FAILURES_UNTIL_DOWN: Final = 3
+_SAMPLE = re.compile(r"^(vllm:[a-z_]+)(?:\{([^}]*)\})? ([-+0-9.eE]+|NaN)$", re.M)
+_KV_TOKENS = re.compile(r'kv_cache_size_tokens="(\d+)"')
+
+
+class Engine:
+    """Polls one engine. `up` follows /v1/models; `gauges` are the last metrics, None before the first."""
+
+    def __init__(self, address: Address, pool: Pool, on_change: Callable[[], None]) -> None:
+        self.address = address
+        self.pool = pool
+        self.on_change = on_change
+        self.up = False
+        self.answered = False
+        self.kv_tokens: int | None = None
+        self._gauges: dict[str, float] = {}
+        self._read_at = 0.0
+        self._failures = 0
+
+    async def watch(self) -> None:
+        """Poll for ever."""
+        loop = asyncio.get_running_loop()
+        due = 0.0
+        while True:
+            await self._probe()
+            if self.up and loop.time() >= due:
+                due = loop.time() + METRICS_SECONDS
+                await self._metrics()
+            await asyncio.sleep(PROBE_SECONDS if self.up else STARTING_PROBE_SECONDS)
+
+    def report(self) -> EngineReport | None:
+        """The gauges with their age."""
+        if not self._read_at:
+            return None
+        return EngineReport(
+            age_seconds=round(asyncio.get_running_loop().time() - self._read_at, 1),
+            running=int(self._gauges.get("vllm:num_requests_running", 0)),
+            waiting=int(self._gauges.get("vllm:num_requests_waiting", 0)),
+            kv_usage=self._gauges.get("vllm:kv_cache_usage_perc", 0.0),
+            kv_tokens=self.kv_tokens,
+            preemptions_total=int(self._gauges.get("vllm:num_preemptions_total", 0)),
+        )
+
+    async def _probe(self) -> None:
+        status, _ = await self._get("/v1/models")
+        self._failures = 0 if status == 200 else self._failures + 1  # noqa: PLR2004
+        up = status == 200 or (self.up and self._failures < FAILURES_UNTIL_DOWN)  # noqa: PLR2004
+        self.answered = self.answered or up
+        if up != self.up:
+            self.up = up
+            self.on_change()
+
+    async def _metrics(self) -> None:
+        status, body = await self._get("/metrics")
+        if status != 200:  # noqa: PLR2004
+            return
+        text = body.decode(errors="replace")
+        sums: dict[str, float] = {}
+        for name, _, value in _SAMPLE.findall(text):  # one series per data-parallel rank: summed
+            with contextlib.suppress(ValueError):
+                sums[name] = sums.get(name, 0.0) + float(value)
+        self._gauges = sums
+        self._read_at = asyncio.get_running_loop().time()
+        tokens = sum(int(number) for number in _KV_TOKENS.findall(text)) or None
+        if tokens != self.kv_tokens:
+            self.kv_tokens = tokens
+            self.on_change()
+
+    async def _get(self, target: str) -> tuple[int, bytes]:
+        head = request_head("GET", target, [(b"host", b"engine"), (b"accept", b"*/*")])
+        try:
+            response = await self.pool.send(self.address, head, b"", 2.0, connect_seconds=1.0)
+        except UpstreamError:
+            return 0, b""
+        try:
+            return response.status, await response.read(4 * 1024 * 1024, 2.0)
+        except UpstreamError:
+            return 0, b""
+        finally:
+            response.close()

@@ -1,0 +1,58 @@
+"""Every metric of the routers. Labels are bounded: pools, providers and models come from the table, reasons are closed."""
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY: Final = CollectorRegistry()
+SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+REQUESTS: Final = Counter(
+    "forebay_requests_total",
+    "Finished requests by where they went and why.",
+    ("pool", "kind", "reason", "priority", "capability", "code"),
+    registry=REGISTRY,
+)
+DURATION: Final = Histogram(
+    "forebay_request_duration_seconds", "From the first byte in to the last byte out.", ("pool", "kind"),
+    registry=REGISTRY, buckets=SECONDS,
+)  # fmt: skip
+FIRST_TOKEN: Final = Histogram(
+    "forebay_time_to_first_token_seconds", "From the first byte in to the first content byte out.", ("pool", "kind"),
+    registry=REGISTRY, buckets=SECONDS,
+)  # fmt: skip
+QUEUE_WAIT: Final = Histogram(
+    "forebay_queue_wait_seconds", "How long requests waited for a slot.", ("pool",), registry=REGISTRY, buckets=SECONDS
+)
+QUEUE_LENGTH: Final = Gauge("forebay_queue_length", "Requests that wait.", ("pool", "priority"), registry=REGISTRY)
+SLOTS: Final = Gauge("forebay_slots", "Slots of the replicas that serve.", ("pool",), registry=REGISTRY)
+SLOTS_RUNNING: Final = Gauge("forebay_slots_running", "Slots in use.", ("pool",), registry=REGISTRY)
+REPLICAS: Final = Gauge("forebay_replicas", "Replicas heard of lately, by state.", ("pool", "state"), registry=REGISTRY)
+OVERFLOW: Final = Counter(
+    "forebay_overflow_total",
+    "Requests sent to a provider, gaps included.",
+    ("pool", "tier", "provider", "model", "reason"),
+    registry=REGISTRY,
+)
+OVERFLOW_RUNNING: Final = Gauge("forebay_overflow_running", "Requests at a provider now.", ("provider",), registry=REGISTRY)
+CLOUD_TOKENS: Final = Counter(
+    "forebay_cloud_tokens_total", "Tokens that providers counted.", ("provider", "model", "type"), registry=REGISTRY
+)
+CLOUD_ERRORS: Final = Counter(
+    "forebay_cloud_errors_total", "Providers' failures before the first byte.", ("provider", "code"), registry=REGISTRY
+)
+WASTED_TRIES: Final = Counter(
+    "forebay_wasted_tries_total", "Requests that a replica refused or failed before the first byte.",
+    ("pool", "cause"), registry=REGISTRY,
+)  # fmt: skip
+ADMITTED: Final = Counter("forebay_admitted_total", "Requests that got a slot of this replica.", registry=REGISTRY)
+TABLE_GENERATION: Final = Gauge("forebay_table_generation", "Generation of the routing table in use.", registry=REGISTRY)
+TABLE_REFUSED: Final = Gauge("forebay_table_refused_total", "Routing tables that were not taken.", registry=REGISTRY)
+CONNECTIONS: Final = Gauge("forebay_connections", "Open client connections.", registry=REGISTRY)
+
+
+def render(refresh: Callable[[], None]) -> bytes:
+    """The text for Prometheus; `refresh` sets the gauges first."""
+    refresh()
+    return generate_latest(REGISTRY)
