@@ -1,4 +1,4 @@
-"""What a gateway counts for the operator: demand by pool. Each request counts once, at the pool the rule would choose."""
+"""What a gateway counts for the operator: demand by pool, each request once, at the pool the rule would choose."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -49,6 +49,13 @@ class Accounting:
         if not repeated:
             counters.overflowed += 1
             counters.by_reason[reason] += 1
+
+    def not_overflowed(self, pool: str, reason: Reason, repeated: bool) -> None:
+        """The provider did not take it after all."""
+        if not repeated:
+            counters = self.of(pool)
+            counters.overflowed -= 1
+            counters.by_reason[reason] -= 1
 
     def came_back(self, pool: str) -> None:
         """The provider's answer is over."""

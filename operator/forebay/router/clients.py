@@ -1,4 +1,4 @@
-"""Who is calling: keys of the Secret `forebay-clients`, with each client's highest priority. Keys are kept as hashes."""
+"""Who is calling: keys of the Secret `forebay-clients` and each client's highest priority. Keys are kept as hashes."""
 
 import hashlib
 from pathlib import Path
@@ -49,7 +49,7 @@ class Clients:
 
     def of(self, authorization: str | None) -> Client:
         """The client behind an Authorization header. Unknown keys are anonymous: Normal at most."""
-        if not authorization or not authorization[:7].lower() == "bearer ":
+        if not authorization or authorization[:7].lower() != "bearer ":
             return ANONYMOUS
         return self._by_hash.get(_hash(authorization[7:].strip()), ANONYMOUS)
 

@@ -72,7 +72,7 @@ class Provider:
     def take(self) -> bool:
         """A place within the limits; give it back with `done`."""
         now = time.monotonic()
-        while self._minute and now - self._minute[0] >= 60:  # noqa: PLR2004
+        while self._minute and now - self._minute[0] >= 60:
             self._minute.popleft()
         limit = self.entry.requests_per_minute
         if now < self.closed_until or self.running >= self.entry.max_concurrent_requests or self.key_missing:
@@ -162,7 +162,7 @@ class Cloud:
             sent["authorization"] = f"Bearer {key}"
         body = msgspec.json.encode(document)
         async with provider.client.stream("POST", url, content=body, headers=sent) as response:
-            if response.status_code in FAIL_OVER or 300 <= response.status_code < 400:  # noqa: PLR2004
+            if response.status_code in FAIL_OVER or 300 <= response.status_code < 400:
                 self._refused(provider, target, response)
             passed: Headers = [
                 (name.encode(), value.encode()) for name, value in response.headers.items() if name in PASSED_BACK
@@ -248,7 +248,7 @@ async def _counted(pieces: AsyncIterator[bytes], target: CloudTarget) -> AsyncIt
     """A plain answer as it comes; its usage is counted at the end."""
     kept: list[bytes] = []
     async for piece in pieces:
-        if len(kept) < 256:  # noqa: PLR2004
+        if len(kept) < 256:
             kept.append(piece)
         yield piece
     _count(b"".join(kept), target)
@@ -262,7 +262,10 @@ def _count(text: bytes, target: CloudTarget) -> bool:
         return False
     if not isinstance(usage, dict):
         return False
-    for kind, names in (("input", ("prompt_tokens", "input_tokens")), ("output", ("completion_tokens", "output_tokens"))):
+    for kind, names in (
+        ("input", ("prompt_tokens", "input_tokens")),
+        ("output", ("completion_tokens", "output_tokens")),
+    ):
         count = next((usage[name] for name in names if isinstance(usage.get(name), int)), 0)
         metrics.CLOUD_TOKENS.labels(target.provider, target.model.name, kind).inc(max(0, count))
     return True
@@ -288,5 +291,3 @@ async def _close_later(provider: Provider) -> None:
     while provider.running and time.monotonic() < end:
         await asyncio.sleep(0.5)
     await provider.client.aclose()
-
-

@@ -1,4 +1,4 @@
-"""What both roles share: settings from the command line, the token, the files that are watched, the background tasks."""
+"""What both roles share: settings, the control token, the files that are watched, the background tasks."""
 
 import asyncio
 import hmac

@@ -58,8 +58,8 @@ class Engine:
 
     async def _probe(self) -> None:
         status, _ = await self._get("/v1/models")
-        self._failures = 0 if status == 200 else self._failures + 1  # noqa: PLR2004
-        up = status == 200 or (self.up and self._failures < FAILURES_UNTIL_DOWN)  # noqa: PLR2004
+        self._failures = 0 if status == 200 else self._failures + 1
+        up = status == 200 or (self.up and self._failures < FAILURES_UNTIL_DOWN)
         self.answered = self.answered or up
         if up != self.up:
             self.up = up
@@ -67,7 +67,7 @@ class Engine:
 
     async def _metrics(self) -> None:
         status, body = await self._get("/metrics")
-        if status != 200:  # noqa: PLR2004
+        if status != 200:
             return
         text = body.decode(errors="replace")
         sums: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Every metric of the routers. Labels are bounded: pools, providers and models come from the table, reasons are closed."""
+"""Every metric of the routers. Labels are bounded: pools, providers, models from the table, reasons from a closed list."""
 
 from collections.abc import Callable
 from typing import Final
@@ -35,7 +35,9 @@ OVERFLOW: Final = Counter(
     ("pool", "tier", "provider", "model", "reason"),
     registry=REGISTRY,
 )
-OVERFLOW_RUNNING: Final = Gauge("forebay_overflow_running", "Requests at a provider now.", ("provider",), registry=REGISTRY)
+OVERFLOW_RUNNING: Final = Gauge(
+    "forebay_overflow_running", "Requests at a provider now.", ("provider",), registry=REGISTRY
+)
 CLOUD_TOKENS: Final = Counter(
     "forebay_cloud_tokens_total", "Tokens that providers counted.", ("provider", "model", "type"), registry=REGISTRY
 )
@@ -47,7 +49,9 @@ WASTED_TRIES: Final = Counter(
     ("pool", "cause"), registry=REGISTRY,
 )  # fmt: skip
 ADMITTED: Final = Counter("forebay_admitted_total", "Requests that got a slot of this replica.", registry=REGISTRY)
-TABLE_GENERATION: Final = Gauge("forebay_table_generation", "Generation of the routing table in use.", registry=REGISTRY)
+TABLE_GENERATION: Final = Gauge(
+    "forebay_table_generation", "Generation of the routing table in use.", registry=REGISTRY
+)
 TABLE_REFUSED: Final = Gauge("forebay_table_refused_total", "Routing tables that were not taken.", registry=REGISTRY)
 CONNECTIONS: Final = Gauge("forebay_connections", "Open client connections.", registry=REGISTRY)
 

@@ -1,4 +1,4 @@
-"""Carrying one answer from upstream to the client: nothing is sent before the first content byte, nothing is rebuilt after.
+"""Carrying one answer from upstream to the client: nothing before the first content byte, nothing rebuilt after.
 
 Until the first content byte the client has heard nothing, so another replica may still answer. After it, a break ends
 with an honest error event and a closed connection, never with what looks like a clean end.

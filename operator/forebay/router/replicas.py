@@ -157,7 +157,7 @@ class Replicas:
         head = request_head("GET", PATH_SLOTS, headers)
         response = await self.context.upstream.send(replica.address, head, b"", 2.0)
         try:
-            if response.status != 200:  # noqa: PLR2004
+            if response.status != 200:
                 raise UpstreamError(f"slot reports refused: {response.status}")
             rest = b""
             loop = asyncio.get_running_loop()

@@ -33,7 +33,7 @@ TIERS: Final = {"priority": Priority.HIGH, "flex": Priority.LOW}
 _PARTS: Final = {"image_url": Modality.IMAGE, "input_image": Modality.IMAGE, "input_audio": Modality.AUDIO}
 
 
-class BadRequest(Exception):
+class BadRequestError(Exception):
     """The client's mistake; the message says what, where and what to do."""
 
 
@@ -51,7 +51,7 @@ class Ask:
 
 
 def parse(request: Request, client: str = "anonymous") -> Ask:
-    """Read a request. Raises BadRequest; its priority is what was asked for, not yet what is allowed."""
+    """Read a request. Raises BadRequestError; its priority is what was asked for, not yet what is allowed."""
     document = _document(request.body)
     limit = _limit(document)
     texts, inputs = _content(document)
@@ -86,13 +86,13 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
 
 def _document(body: bytes) -> dict[str, Any]:
     if not body:
-        raise BadRequest("the request has no body: send a JSON object")
+        raise BadRequestError("the request has no body: send a JSON object")
     try:
         document = msgspec.json.decode(body)
     except msgspec.DecodeError as error:
-        raise BadRequest(f"the body is not valid JSON: {error}") from error
+        raise BadRequestError(f"the body is not valid JSON: {error}") from error
     if not isinstance(document, dict):
-        raise BadRequest("the body must be a JSON object")
+        raise BadRequestError("the body must be a JSON object")
     if any(body.count(b'"%b"' % key.encode()) > 1 for key in GUARDED) or b"\\u00" in body:
         _refuse_duplicates(body)
     return document
@@ -110,7 +110,7 @@ def _refuse_duplicates(body: bytes) -> None:
     keys = [key for key, _ in outermost]
     for key in GUARDED:
         if keys.count(key) > 1:
-            raise BadRequest(f"the body says {key!r} more than once: send it once")
+            raise BadRequestError(f"the body says {key!r} more than once: send it once")
 
 
 def _limit(document: dict[str, Any]) -> int | None:
@@ -119,7 +119,7 @@ def _limit(document: dict[str, Any]) -> int | None:
         if value is None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise BadRequest(f"{key} must be a whole number of tokens, 0 or more")
+            raise BadRequestError(f"{key} must be a whole number of tokens, 0 or more")
         return value
     return None
 
@@ -136,10 +136,10 @@ def _content(document: dict[str, Any]) -> tuple[list[str], set[Modality]]:
 def _collect(value: Any, texts: list[str], inputs: set[Modality], depth: int) -> None:
     if isinstance(value, str):
         texts.append(value)
-    elif isinstance(value, list) and depth < 6:  # noqa: PLR2004
+    elif isinstance(value, list) and depth < 6:
         for item in value:
             _collect(item, texts, inputs, depth + 1)
-    elif isinstance(value, dict) and depth < 6:  # noqa: PLR2004
+    elif isinstance(value, dict) and depth < 6:
         if (modality := _PARTS.get(str(value.get("type")))) is not None:
             inputs.add(modality)
         for key in ("content", "text"):
@@ -154,7 +154,7 @@ def _hints(request: Request, document: dict[str, Any], limit: int | None) -> Hin
     try:
         complexity = None if score is None else float(score)
     except (TypeError, ValueError):
-        raise BadRequest("complexity_score must be a number between 0 and 1") from None
+        raise BadRequestError("complexity_score must be a number between 0 and 1") from None
     return Hints(limit, _has_context(document, metadata), task, complexity)
 
 
@@ -172,7 +172,7 @@ def _priority(request: Request, document: dict[str, Any]) -> Priority:
         try:
             return Priority(asked.capitalize())
         except ValueError:
-            raise BadRequest(f"{names.PRIORITY} must be High, Normal or Low, not {asked[:20]!r}") from None
+            raise BadRequestError(f"{names.PRIORITY} must be High, Normal or Low, not {asked[:20]!r}") from None
     return TIERS.get(str(document.get("service_tier")), Priority.NORMAL)
 
 
@@ -183,8 +183,8 @@ def _seconds(text: str | None) -> float | None:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds <= 86_400:  # noqa: PLR2004
-        raise BadRequest(f"{names.TIMEOUT_SECONDS} must be a number of seconds above 0")
+    if not 0 < seconds <= 86_400:
+        raise BadRequestError(f"{names.TIMEOUT_SECONDS} must be a number of seconds above 0")
     return seconds
 
 

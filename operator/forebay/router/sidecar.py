@@ -32,7 +32,7 @@ from forebay.router.http.message import (
 )
 from forebay.router.http.server import Exchange
 from forebay.router.relay import relay
-from forebay.router.request import TASKS, Ask, BadRequest, parse
+from forebay.router.request import TASKS, Ask, BadRequestError, parse
 from forebay.router.resolve import resolve
 from forebay.rules.capacity import CapacityInputs, capacity
 from forebay.rules.facts import AUTO_MODELS
@@ -72,7 +72,7 @@ class Sidecar:
         client = self.context.clients.of(request.header(b"authorization"))
         try:
             ask = parse(request, client.name)
-        except BadRequest as problem:
+        except BadRequestError as problem:
             exchange.reply(error(400, str(problem), Reason.INVALID_REQUEST))
             return
         priority = client.priority(ask.asked)
@@ -158,7 +158,7 @@ class Sidecar:
             response.close()
         line.status, line.problem = done.status, done.problem
         line.first_token_ms = int((done.first - (request.seen or done.first)) * 1000)
-        return done.complete and done.status == 200  # noqa: PLR2004
+        return done.complete and done.status == 200
 
     def _to_engine(self, request: Request, line: Line, length: int) -> Headers:
         passed = [
@@ -173,9 +173,7 @@ class Sidecar:
             (b"content-length", b"%d" % length),
         ]
 
-    async def _hand_on(
-        self, request: Request, exchange: Exchange, client: str, priority: Priority, line: Line
-    ) -> bool:
+    async def _hand_on(self, request: Request, exchange: Exchange, client: str, priority: Priority, line: Line) -> bool:
         """Pass a client's request to a gateway. False when none could be reached."""
         for address in await self._gateways():
             kept = [(k, v) for k, v in end_to_end(request.headers) if k not in _NOT_ON]
@@ -334,7 +332,7 @@ _NOT_ON = frozenset({b"host", b"content-length", b"authorization", names.PRIORIT
 
 def _request_id(request: Request) -> str:
     given = request.header(names.REQUEST_ID.encode()) or ""
-    return given if given.isascii() and given.isprintable() and 0 < len(given) <= 128 else f"req-{uuid.uuid4().hex}"  # noqa: PLR2004
+    return given if given.isascii() and given.isprintable() and 0 < len(given) <= 128 else f"req-{uuid.uuid4().hex}"
 
 
 def _line(request: Request, ask: Ask, client: str, priority: Priority) -> Line:

@@ -133,8 +133,8 @@ class ClientConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._head_bytes = 0
         self.response.last = self.loop.time()
-        self.transport.write(head + body if len(body) < 65536 else head)  # noqa: PLR2004
-        if len(body) >= 65536:  # noqa: PLR2004
+        self.transport.write(head + body if len(body) < 65536 else head)
+        if len(body) >= 65536:
             self.transport.write(body)
         return self.response
 
@@ -181,7 +181,7 @@ class ClientConnection(asyncio.Protocol):
             self._fail(UpstreamError("the answer's headers are too large"))
             return
         status = self._parser.get_status_code()
-        if status < 200:  # noqa: PLR2004 - interim answers are not the answer
+        if status < 200:
             response.headers.clear()
             return
         response.status = status
@@ -206,7 +206,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         response = self.response
-        if response is None or response.status < 200:  # noqa: PLR2004
+        if response is None or response.status < 200:
             return
         self._complete = True
         for future in (response.first, response.done):

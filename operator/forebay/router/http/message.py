@@ -89,7 +89,7 @@ def request_head(method: str, target: str, headers: Headers) -> bytes:
 
 def error_body(status: int, message: str, code: str | None = None, param: str | None = None) -> bytes:
     """An error as OpenAI's clients parse it."""
-    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")  # noqa: PLR2004
+    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 

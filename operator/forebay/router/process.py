@@ -1,0 +1,39 @@
+"""One router process: its event loop, its signals, its end."""
+
+import asyncio
+import signal
+import sys
+
+import uvloop
+
+from forebay.router.context import Context, Settings
+from forebay.router.ports import Router
+from forebay.router.table import TableFile
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, then finish what runs."""
+    router = Router.of(Context(settings, TableFile(settings.table)))
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    await router.start()
+    print(
+        f"forebay {settings.role} {settings.replica}: request {router.request.port}, control {router.control.port},"
+        f" metrics {router.metrics.port}, health {router.health.port}",
+        file=sys.stderr,
+        flush=True,
+    )
+    await ended.wait()
+    await router.finish()
+
+
+def run(settings: Settings) -> int:
+    """Run one router. Returns the exit status."""
+    try:
+        uvloop.run(serve(settings))
+    except OSError as error:
+        print(f"forebay-router: {error}", file=sys.stderr)
+        return 1
+    return 0
