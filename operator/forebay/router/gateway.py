@@ -36,7 +36,7 @@ from forebay.router.http.message import (
 from forebay.router.http.server import Exchange
 from forebay.router.relay import relay
 from forebay.router.replicas import Replica, Replicas
-from forebay.router.request import TASKS, Ask, BadRequestError, parse
+from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
 from forebay.router.waiting import Waiting, choose
 from forebay.rules import route as rule
 from forebay.rules.facts import FleetView, PolicyView
@@ -204,13 +204,12 @@ class Gateway:
         if ticket.line.reason == Reason.QUEUED:
             ticket.line.reason = Reason.LOCAL_CAPACITY
         request = ticket.request
-        head = request_head(request.method, request.target, self._to_sidecar(ticket))
+        body = self._body_for(pool, ticket)
+        head = request_head(request.method, request.target, self._to_sidecar(ticket, len(body)))
         loop = asyncio.get_running_loop()
         left = ticket.deadline - loop.time()
         try:
-            response = await self.context.upstream.send(
-                replica.address, head, request.body, min(FIRST_TOKEN_SECONDS, left)
-            )
+            response = await self.context.upstream.send(replica.address, head, body, min(FIRST_TOKEN_SECONDS, left))
         except UpstreamError:
             return self._fault(ticket, replica)
         try:
@@ -364,7 +363,13 @@ class Gateway:
             (_REQUEST_ID, line.request_id.encode()),
         ]
 
-    def _to_sidecar(self, ticket: Ticket) -> Headers:
+    def _body_for(self, pool: str, ticket: Ticket) -> bytes:
+        """What the client sent; where it left the model open, with the name that this pool's engine knows."""
+        entry = self.entry(pool)
+        served = entry.served_names if entry else ()
+        return with_model(ticket.request.body, ticket.ask, served[0]) if served else ticket.request.body
+
+    def _to_sidecar(self, ticket: Ticket, length: int) -> Headers:
         request, loop = ticket.request, asyncio.get_running_loop()
         passed = [
             (key, value)
@@ -382,7 +387,7 @@ class Gateway:
             (names.DEADLINE_MS.encode(), b"%d" % max(1, int(left * 1000))),
             (names.AGE_MS.encode(), b"%d" % max(0, int(age * 1000))),
             (_REQUEST_ID, ticket.line.request_id.encode()),
-            (b"content-length", b"%d" % len(request.body)),
+            (b"content-length", b"%d" % length),
         ]
 
     def _models(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Every metric of the routers. Labels are bounded: pools, providers, models from the table, reasons from a closed list."""
+"""Every metric of the routers. Labels are bounded: names come from the table, reasons from a closed list."""
 
 from collections.abc import Callable
 from typing import Final

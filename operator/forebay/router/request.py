@@ -1,6 +1,7 @@
 """What a client's request says: the body is decoded once, for the few facts the rule needs. It is never rebuilt."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -82,6 +83,21 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
         _seconds(request.header(_TIMEOUT)),
         document,
     )
+
+
+def with_model(body: bytes, ask: Ask, model: str) -> bytes:
+    """The body for an engine that knows itself as `model`: changed only when the client left the choice open.
+
+    The name is spliced in; everything else stays byte for byte. Only where the key stands more than once (nested
+    somewhere) is the body written anew.
+    """
+    if ask.facts.names_a_model:
+        return body
+    name = msgspec.json.encode(model)
+    if "model" not in ask.document:
+        return body.replace(b"{", b'{"model":' + name + (b"," if ask.document else b""), 1)
+    spliced, count = _MODEL_VALUE.subn(lambda match: match[1] + name, body)
+    return spliced if count == 1 else msgspec.json.encode({**ask.document, "model": model})
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -188,5 +204,6 @@ def _seconds(text: str | None) -> float | None:
     return seconds
 
 
+_MODEL_VALUE = re.compile(rb'("model"\s*:\s*)(?:"[^"\\]*"|null)')
 _CLOUD, _SESSION, _TIMEOUT = names.CLOUD.encode(), names.SESSION.encode(), names.TIMEOUT_SECONDS.encode()
 _TASK, _COMPLEXITY, _PRIORITY = names.TASK_TYPE.encode(), names.COMPLEXITY.encode(), names.PRIORITY.encode()

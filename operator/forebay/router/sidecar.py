@@ -32,7 +32,7 @@ from forebay.router.http.message import (
 )
 from forebay.router.http.server import Exchange
 from forebay.router.relay import relay
-from forebay.router.request import TASKS, Ask, BadRequestError, parse
+from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
 from forebay.router.resolve import resolve
 from forebay.rules.capacity import CapacityInputs, capacity
 from forebay.rules.facts import AUTO_MODELS
@@ -80,6 +80,8 @@ class Sidecar:
         mine = ask.facts.model in AUTO_MODELS or ask.facts.model in self.entry.served_names
         decision = self._decision_headers(line)
         if mine and self.admission.admit(priority):
+            if self.entry.served_names:
+                request.body = with_model(request.body, ask, self.entry.served_names[0])
             line.destination, line.reason = self.entry.name, Reason.LOCAL_CAPACITY
             await self._serve(request, exchange, line, self._decision_headers(line), control=False)
         elif not await self._hand_on(request, exchange, client.name, priority, line):

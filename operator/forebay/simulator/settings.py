@@ -1,0 +1,110 @@
+"""What a simulated engine is started with: vLLM's own flags, and FOREBAY_SIM_* for what only a simulator has."""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from forebay.simulator.batch import Limits, ServiceTime
+
+
+@dataclass(slots=True)
+class Faults:
+    """Switches that can be set at run time (POST /sim/faults). Rates are 0..1."""
+
+    slow: float = 1.0
+    stall: bool = False  # streams stop and stay open
+    cut: bool = False  # the connection breaks after the first tokens
+    dead_gpu: bool = False  # healthy by /health, but never a token
+    die: bool = False  # exit at once
+    error_rate: float = 0.0  # share of requests answered 500
+    reject_429: bool = False
+    error_5xx: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One simulated engine or provider."""
+
+    role: str = "engine"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    uds: str = ""
+    models: tuple[str, ...] = ("simulated",)
+    max_model_len: int = 16_384
+    limits: Limits = field(default_factory=Limits)
+    times: ServiceTime = field(default_factory=ServiceTime)
+    startup_seconds: float = 0.0
+    shutdown_timeout: float = 0.0
+    seed: int = 0
+    api_key: str = ""
+    limit_concurrent: int | None = None
+    limit_rpm: int | None = None
+    faults: Faults = field(default_factory=Faults)
+
+
+def read(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from arguments and environment. Flags of vLLM that mean nothing here are named once and ignored."""
+    parser = argparse.ArgumentParser(prog="forebay-simulator", allow_abbrev=False)
+    parser.add_argument("positional", nargs="*", help="as in `vllm serve MODEL`")
+    parser.add_argument("--role", choices=("engine", "cloud"), default="engine")
+    parser.add_argument("--model", default="")
+    parser.add_argument("--served-model-name", nargs="+", default=[])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000, help="0: a free one")
+    parser.add_argument("--uds", default="", help="listen on a Unix socket instead")
+    parser.add_argument("--max-model-len", type=int)
+    parser.add_argument("--max-num-seqs", type=int, default=256)
+    parser.add_argument("--max-num-queued-reqs", type=int)
+    parser.add_argument("--max-num-batched-tokens", type=int, default=8192)
+    parser.add_argument("--shutdown-timeout", type=float, default=0.0)
+    chosen, ignored = parser.parse_known_args(argv)
+    if ignored:
+        print(f"forebay-simulator: ignored, no meaning here: {' '.join(ignored)}", file=sys.stderr)
+    sim = _Environment(env)
+    words = [word for word in chosen.positional if word != "serve"]
+    model = chosen.model or (words[0] if words else "simulated")
+    cloud = chosen.role == "cloud"
+    return Settings(
+        role=chosen.role,
+        host=chosen.host,
+        port=chosen.port,
+        uds=chosen.uds,
+        models=tuple(chosen.served_model_name or [model]),
+        max_model_len=chosen.max_model_len or (1_000_000 if cloud else 16_384),
+        limits=Limits(
+            max_num_seqs=10_000 if cloud else chosen.max_num_seqs,
+            kv_tokens=sim.integer("KV_TOKENS", 100_000_000 if cloud else 60_000),
+            max_queued=chosen.max_num_queued_reqs,
+            max_batched_tokens=chosen.max_num_batched_tokens,
+        ),
+        times=ServiceTime(
+            base=sim.number("STEP_BASE_MS", 16.0) / 1e3,
+            per_running=0.0 if cloud else sim.number("STEP_PER_SEQ_MS", 0.18) / 1e3,
+            per_kv_token=0.0 if cloud else sim.number("STEP_PER_KV_TOKEN_US", 0.02) / 1e6,
+            prefill_tokens_per_second=sim.number("PREFILL_TOKENS_PER_SECOND", 1e6 if cloud else 8000.0),
+        ),
+        startup_seconds=sim.number("STARTUP_SECONDS", 0.0),
+        shutdown_timeout=chosen.shutdown_timeout,
+        seed=sim.integer("SEED", 0),
+        api_key=env.get("FOREBAY_SIM_API_KEY", ""),
+        limit_concurrent=sim.integer("LIMIT_CONCURRENT", 0) or None,
+        limit_rpm=sim.integer("LIMIT_RPM", 0) or None,
+        faults=Faults(slow=sim.number("SLOW", 1.0), dead_gpu=sim.integer("DEAD_GPU", 0) > 0),
+    )
+
+
+class _Environment:
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.env = env
+
+    def number(self, name: str, default: float) -> float:
+        text = self.env.get(f"FOREBAY_SIM_{name}", "")
+        try:
+            return float(text) if text else default
+        except ValueError:
+            raise SystemExit(f"forebay-simulator: FOREBAY_SIM_{name} must be a number, not {text!r}") from None
+
+    def integer(self, name: str, default: int) -> int:
+        return int(self.number(name, default))
