@@ -237,7 +237,9 @@ def files(repo: Path) -> dict[Path, str]:
         name = f"{crd['metadata']['name']}.yaml"
         result[repo / "crds" / name] = rendered(crd)
         kept = {**crd, "metadata": {**crd["metadata"], "annotations": {"helm.sh/resource-policy": "keep"}}}
-        result[repo / "charts" / "forebay" / "templates" / "crds" / name] = rendered(kept)
+        result[repo / "charts" / "forebay" / "templates" / "crds" / name] = (
+            f"{{{{- if .Values.crds.install }}}}\n{rendered(kept)}{{{{- end }}}}\n"
+        )
     return result
 
 

@@ -201,8 +201,6 @@ class Gateway:
     async def _local(self, ticket: Ticket, pool: str, replica: Replica) -> bool:
         """Try one replica. True when the client has its answer; False when another way has to be found."""
         ticket.pool, ticket.line.destination = pool, pool
-        if ticket.line.reason == Reason.QUEUED:
-            ticket.line.reason = Reason.LOCAL_CAPACITY
         request = ticket.request
         body = self._body_for(pool, ticket)
         head = request_head(request.method, request.target, self._to_sidecar(ticket, len(body)))
