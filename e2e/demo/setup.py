@@ -54,7 +54,7 @@ def install_chart(*extra: str) -> None:
         helm(
             "upgrade", "--install", RELEASE, str(REPO / "charts" / "forebay"), "-n", SYSTEM_NAMESPACE,
             "--create-namespace", "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
-            "--wait", "--timeout", "120s", *extra,
+            "--take-ownership", "--wait", "--timeout", "120s", *extra,
         )  # fmt: skip
 
 
