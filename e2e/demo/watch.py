@@ -50,27 +50,21 @@ class Watch:
         self.api = config.new_client_from_config(kubeconfig)
         self.custom = client.CustomObjectsApi(self.api)
         self.core = client.CoreV1Api(self.api)
-        self.apps = client.AppsV1Api(self.api)
-        self.events_api = client.EventsV1Api(self.api)
 
     def pools(self) -> list[PoolLine]:
         """The pools with the numbers of their status and the size of their StatefulSets."""
-        found: Any = self.custom.list_namespaced_custom_object(
-            "forebay.dev", "v1alpha1", self.namespace, "localmodelpools", _request_timeout=POLL_TIMEOUT
-        )
-        return sorted((_pool(item) for item in found["items"]), key=lambda line: line.name)
+        found = self._list("forebay.dev/v1alpha1", "localmodelpools")
+        return sorted((_pool(item) for item in found), key=lambda line: line.name)
 
     def sizes(self) -> dict[str, int]:
         """spec.replicas of each pool's StatefulSet."""
-        found = self.apps.list_namespaced_stateful_set(
-            self.namespace, label_selector="app.kubernetes.io/managed-by=forebay", _request_timeout=POLL_TIMEOUT
-        )
-        return {item.metadata.name: item.spec.replicas for item in found.items}
+        found = self._list("apps/v1", "statefulsets")
+        return {item["metadata"]["name"]: item["spec"]["replicas"] for item in found}
 
     def events(self) -> list[ClusterEvent]:
         """Events that forebay wrote, oldest first."""
-        found = self.events_api.list_namespaced_event(self.namespace, _request_timeout=POLL_TIMEOUT)
-        mine = (item for item in found.items if (item.reporting_controller or "").startswith("forebay.dev/"))
+        found = self._list("events.k8s.io/v1", "events")
+        mine = (item for item in found if (item.get("reportingController") or "").startswith("forebay.dev/"))
         return sorted((_event(item) for item in mine), key=lambda event: event.time)
 
     def overflow(self) -> Counter[tuple[str, str, str]]:
@@ -90,6 +84,15 @@ class Watch:
             for match in re.finditer(rf"^{name}\{{([^}}]*)\}} ([0-9.e+]+)$", text, re.M):
                 total[dict(LABEL.findall(match[1])).get("pool", "")] += int(float(match[2]))
         return total
+
+    def _list(self, api_version: str, plural: str) -> list[dict[str, Any]]:
+        """Objects as plain dicts: the typed client refuses Events that leave out what it thinks required."""
+        group, _, version = api_version.partition("/")
+        found: Any = self.custom.list_namespaced_custom_object(
+            group, version, self.namespace, plural, _request_timeout=POLL_TIMEOUT
+        )
+        items: list[dict[str, Any]] = found["items"]
+        return items
 
     def _gateway_metrics(self) -> list[str]:
         pods = self.core.list_namespaced_pod(
@@ -130,15 +133,15 @@ def _pool(item: dict[str, Any]) -> PoolLine:
     )
 
 
-def _event(item: Any) -> ClusterEvent:
-    series = item.series
-    when = (series.last_observed_time if series else None) or item.event_time or item.metadata.creation_timestamp
+def _event(item: dict[str, Any]) -> ClusterEvent:
+    series = item.get("series") or {}
+    metadata, regarding = item["metadata"], item.get("regarding") or {}
     return ClusterEvent(
-        uid=item.metadata.uid,
-        time=when.isoformat(),
-        kind=item.regarding.kind if item.regarding else "",
-        reason=item.reason or "",
-        pool=item.regarding.name if item.regarding else "",
-        note=item.note or "",
-        count=series.count if series else 1,
+        uid=metadata["uid"],
+        time=series.get("lastObservedTime") or item.get("eventTime") or metadata["creationTimestamp"],
+        kind=regarding.get("kind", ""),
+        reason=item.get("reason", ""),
+        pool=regarding.get("name", ""),
+        note=item.get("note", ""),
+        count=series.get("count", 1),
     )
