@@ -1,0 +1,185 @@
+"""Both CRDs on a real API server: defaults come out, and every rule refuses its bad object in its own words."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import client
+
+from forebay.resources import crd, policy, pool
+from forebay.resources.fields import Resource, Rule
+from forebay.resources.policy import PolicySpec
+from forebay.resources.pool import PoolSpec
+from forebay.resources.reasons import ConditionType
+
+pytestmark = pytest.mark.apiserver
+REPO = Path(__file__).resolve().parents[2]
+GROUP, VERSION, NAMESPACE = "forebay.dev", "v1alpha1", "default"
+PLURALS = {"LocalModelPool": "localmodelpools", "CloudFallbackPolicy": "cloudfallbackpolicies"}
+
+POOL: dict[str, Any] = {"model": {"name": "m"}}
+PROVIDER: dict[str, Any] = {"name": "acme", "baseURL": "https://acme.example/v1", "models": [{"name": "big"}]}
+TARGET = {"provider": "acme", "model": "big"}
+POLICY: dict[str, Any] = {"providers": [PROVIDER], "primary": [TARGET], "secondary": [TARGET]}
+
+
+def obj(kind: str, spec: dict[str, Any], name: str = "x") -> dict[str, Any]:
+    return {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def a_pool(**changes: Any) -> dict[str, Any]:
+    return obj("LocalModelPool", {**copy.deepcopy(POOL), **changes})
+
+
+def a_policy(**changes: Any) -> dict[str, Any]:
+    return obj("CloudFallbackPolicy", {**copy.deepcopy(POLICY), **changes})
+
+
+def named(name: str) -> dict[str, Any]:
+    return obj("LocalModelPool", POOL, name)
+
+
+WRONG = {"provider": "nope", "model": "big"}
+BAD: dict[str, dict[str, Any]] = {
+    "metadata.name is longer": named("a" * 41),
+    "metadata.name is taken": named("forebay"),
+    "set exactly one of": a_pool(engine={"cache": {"ephemeral": {}, "hostPath": {"path": "/x"}}}),
+    "args must not set --host": a_pool(engine={"args": ["--port=1"]}),
+    "args must not set the model": a_pool(engine={"args": ["--served-model-name", "x"]}),
+    "minReplicas must not be above": a_pool(scaling={"minReplicas": 3, "maxReplicas": 2}),
+    "idleSecondsToZero needs": a_pool(scaling={"idleSecondsToZero": 60}),
+    "baseURL must start with https": a_policy(providers=[{**PROVIDER, "baseURL": "http://acme.example/v1"}]),
+    "primary names a provider": a_policy(primary=[WRONG]),
+    "secondary names a provider": a_policy(secondary=[WRONG]),
+    "primary and secondary are both": a_policy(primary=[], secondary=[]),
+    "overflow.high is Primary": a_policy(primary=[]),
+    "overflow.normal is Secondary": a_policy(secondary=[]),
+}
+"""One bad object for each rule, by the beginning of the rule's message. The rule about updates has its own test."""
+ON_UPDATE = "replicas is only the first size"
+
+
+def all_rules() -> list[Rule]:
+    kinds = [
+        value
+        for module in (pool, policy)
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Resource) and value.__module__ == module.__name__
+    ]
+    return [*crd.POOL_RULES, *(rule for kind in kinds for rule in kind.RULES)]
+
+
+def create(api: client.ApiClient, document: dict[str, Any], dry_run: bool = True) -> dict[str, Any]:
+    options = {"dry_run": "All"} if dry_run else {}
+    custom = client.CustomObjectsApi(api)
+    plural = PLURALS[document["kind"]]
+    return custom.create_namespaced_custom_object(GROUP, VERSION, NAMESPACE, plural, document, **options)
+
+
+def refusal(api: client.ApiClient, document: dict[str, Any]) -> str:
+    with pytest.raises(client.ApiException) as refused:
+        create(api, document)
+    assert refused.value.status == 422, refused.value.body
+    return str(refused.value.body)
+
+
+def test_each_rule_has_a_bad_object() -> None:
+    beginnings = [*BAD, ON_UPDATE]
+    for rule in all_rules():
+        assert any(rule.message.startswith(begin) for begin in beginnings), f"no bad object for: {rule.message}"
+
+
+@pytest.mark.parametrize("begin", BAD)
+def test_the_rule_refuses_its_bad_object_in_its_own_words(api: client.ApiClient, begin: str) -> None:
+    message = next(rule.message for rule in all_rules() if rule.message.startswith(begin))
+    assert message.replace('"', '\\"') in refusal(api, BAD[begin])
+
+
+def test_replicas_of_an_automatic_pool_cannot_be_scaled_by_hand(api: client.ApiClient) -> None:
+    custom = client.CustomObjectsApi(api)
+    create(api, named("auto"), dry_run=False)
+    with pytest.raises(client.ApiException) as refused:
+        custom.patch_namespaced_custom_object_scale(
+            GROUP, VERSION, NAMESPACE, "localmodelpools", "auto", {"spec": {"replicas": 3}}
+        )
+    assert "scaling.mode: Manual" in str(refused.value.body)
+
+
+def test_replicas_of_a_manual_pool_can_be_scaled(api: client.ApiClient) -> None:
+    custom = client.CustomObjectsApi(api)
+    create(api, {**a_pool(scaling={"mode": "Manual"}), "metadata": {"name": "manual"}}, dry_run=False)
+    scaled = custom.patch_namespaced_custom_object_scale(
+        GROUP, VERSION, NAMESPACE, "localmodelpools", "manual", {"spec": {"replicas": 3}}
+    )
+    assert scaled["spec"]["replicas"] == 3
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        (a_pool(replicas=-1), "greater than or equal to 0"),
+        (a_pool(capabilities=[]), "at least 1"),
+        (a_pool(capabilities=["poetry"]), "Unsupported value"),
+        (a_pool(capabilities=["general", "general"]), "Duplicate value"),
+        (a_pool(gpuHourPrice="cheap"), "gpuHourPrice"),
+        (a_pool(gpuHourPrice=1.2), "must be of type string"),
+        (a_pool(engine={"gpus": 65}), "less than or equal to 64"),
+        (a_pool(engine={"podTemplate": "x"}), "must be of type object"),
+        (a_pool(scaling={"mode": "Sometimes"}), "Unsupported value"),
+        (obj("LocalModelPool", {}), "spec.model: Required value"),
+        (a_policy(providers=[]), "at least 1"),
+        (a_policy(providers=[{**PROVIDER, "baseURL": "acme"}]), "baseURL"),
+        (a_policy(providers=[PROVIDER, PROVIDER]), "Duplicate value"),
+        (a_policy(overflow={"low": "Never"}), "Unsupported value"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bounds_enums_and_patterns(api: client.ApiClient, document: dict[str, Any], says: str) -> None:
+    assert says in refusal(api, document)
+
+
+def test_a_pool_gets_the_defaults_that_the_types_have(api: client.ApiClient) -> None:
+    stored = create(api, a_pool())["spec"]
+    assert stored == PoolSpec.model_validate(POOL).model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def test_a_policy_gets_the_defaults_that_the_types_have(api: client.ApiClient) -> None:
+    stored = create(api, a_policy())["spec"]
+    assert stored == PolicySpec.model_validate(POLICY).model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def test_conditions_are_unknown_at_first_sight(api: client.ApiClient) -> None:
+    conditions = create(api, a_pool())["status"]["conditions"]
+    assert {c["type"] for c in conditions} == set(ConditionType)
+    assert {c["status"] for c in conditions} == {"Unknown"}
+
+
+def example_files() -> list[Path]:
+    return sorted((REPO / "examples").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", example_files(), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_examples_are_accepted(api: client.ApiClient, path: Path) -> None:
+    for document in yaml.safe_load_all(path.read_text()):
+        if document["kind"] in PLURALS:
+            document["metadata"]["name"] += "-example"
+            create(api, document)
+
+
+def test_server_side_apply_merges_providers_by_name(api: client.ApiClient) -> None:
+    custom = client.CustomObjectsApi(api)
+    one = obj("CloudFallbackPolicy", POLICY, "merged")
+    two = obj("CloudFallbackPolicy", {"providers": [{**PROVIDER, "name": "bravo"}]}, "merged")
+    for manager, document in (("one", one), ("two", two)):
+        stored = apply(custom, document, manager)
+    assert [provider["name"] for provider in stored["spec"]["providers"]] == ["acme", "bravo"]
+
+
+def apply(custom: client.CustomObjectsApi, document: dict[str, Any], manager: str) -> dict[str, Any]:
+    plural, name = PLURALS[document["kind"]], document["metadata"]["name"]
+    return custom.patch_namespaced_custom_object(
+        GROUP, VERSION, NAMESPACE, plural, name, document, field_manager=manager, force=True,
+        _content_type="application/apply-patch+yaml",
+    )  # fmt: skip
