@@ -1,0 +1,224 @@
+"""A whole fleet in one process on loopback: simulated engines, sidecars, a provider, a gateway."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from forebay.resources.pool import Permission
+from forebay.resources.reasons import Capability
+from forebay.resources.table import (
+    ModelEntry,
+    PolicyEntry,
+    PoolEntry,
+    ProviderEntry,
+    QueueEntry,
+    RoutingTable,
+    TargetEntry,
+    encode,
+)
+from forebay.router.context import Context, Ports, Settings
+from forebay.router.gateway import Gateway
+from forebay.router.ports import Router
+from forebay.router.sidecar import Sidecar
+from forebay.router.table import TableFile
+from forebay.simulator.batch import ServiceTime
+from forebay.simulator.engine import Engine
+from forebay.simulator.http import Connection
+from forebay.simulator.settings import Settings as SimulatorSettings
+
+FREE = Ports(0, 0, 0, 0)
+FAST = ServiceTime(base=0.002, per_running=0.0, per_kv_token=0.0, prefill_tokens_per_second=1e6)
+KEYS = {
+    "clients": [
+        {"name": "vip", "key": "sk-vip", "maxPriority": "High"},
+        {"name": "one", "key": "sk-one", "maxInFlight": 1},
+    ]
+}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a test wants of one pool."""
+
+    slots: int = 2
+    replicas: int = 1
+    capabilities: tuple[Capability, ...] = (Capability.GENERAL, Capability.REASONING)
+    max_wait_seconds: int = 20
+    max_requests: int = 64
+    substitute: Permission = Permission.DENIED
+    context_tokens: int | None = None
+    engine_context: int = 16_384
+
+
+@dataclass
+class Fleet:
+    """What a test talks to."""
+
+    http: httpx.AsyncClient
+    gateway: Router
+    sidecars: dict[str, Router] = field(default_factory=dict)
+    engines: dict[str, Engine] = field(default_factory=dict)
+    providers: dict[str, Engine] = field(default_factory=dict)
+
+    @property
+    def gate(self) -> Gateway:
+        assert isinstance(self.gateway.role, Gateway)
+        return self.gateway.role
+
+    def side(self, name: str) -> Sidecar:
+        role = self.sidecars[name].role
+        assert isinstance(role, Sidecar)
+        return role
+
+    def url(self, router: Router, port: str = "request") -> str:
+        return f"http://127.0.0.1:{getattr(router, port).port}"
+
+    async def ask(
+        self, tokens: int = 300, *, key: str = "", stream: bool = False, base: str = "", **more: Any
+    ) -> httpx.Response:
+        """One chat request; `more` goes into the body, x_* into headers."""
+        headers = {k.replace("_", "-"): v for k, v in more.items() if k.startswith("x_")}
+        if key:
+            headers["authorization"] = f"Bearer {key}"
+        body = {
+            "model": "auto",
+            "messages": [{"role": "user", "content": "hello there"}],
+            "max_tokens": tokens,
+            "min_tokens": tokens,
+            "stream": stream,
+            **{k: v for k, v in more.items() if not k.startswith("x_")},
+        }
+        body = {k: v for k, v in body.items() if v is not None}
+        return await self.http.post(
+            (base or self.url(self.gateway)) + "/v1/chat/completions", json=body, headers=headers
+        )
+
+    async def until(self, condition: Any, seconds: float = 10.0) -> None:
+        """Wait until something holds."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def fleet(
+    tmp: Path, pools: dict[str, Pool], *, cloud: bool = True, policy: dict[str, Any] | None = None
+) -> AsyncIterator[Fleet]:
+    """Start everything, wait until the gateway has heard of every replica, end everything."""
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False))
+        (tmp / "clients").mkdir()
+        (tmp / "clients" / "clients.json").write_text(json.dumps(KEYS))
+        providers: dict[str, Engine] = {}
+        entries: list[PolicyEntry] = []
+        if cloud:
+            for name in ("acme", "bravo"):
+                settings = SimulatorSettings(role="cloud", models=(f"{name}-model",), times=FAST)
+                providers[name], port = await _engine(stack, settings)
+                providers[name].port = port  # type: ignore[attr-defined]
+            entries = [_policy(providers, policy or {})]
+        engines, sidecars, table_pools = {}, {}, []
+        for name, wanted in pools.items():
+            addresses = []
+            for index in range(wanted.replicas):
+                replica = f"{name}-{index}"
+                settings = SimulatorSettings(models=(f"{name}-model",), times=FAST, max_model_len=wanted.engine_context)
+                engines[replica], port = await _engine(stack, settings)
+                bare = RoutingTable(generation=1, pools=(_entry(name, wanted),))
+                sidecars[replica] = await _router(
+                    stack, tmp, replica, bare, role="sidecar", pool=name, engine=("127.0.0.1", port)
+                )
+                addresses.append(f"127.0.0.1:{sidecars[replica].control.port}")
+            table_pools.append(replace_addresses(_entry(name, wanted), addresses))
+        table = RoutingTable(generation=1, pools=tuple(table_pools), policies=tuple(entries))
+        gateway = await _router(stack, tmp, "gateway-0", table, role="gateway")
+        made = Fleet(http, gateway, sidecars, engines, providers)
+        for name, router in sidecars.items():  # now that the gateway's port is known
+            entry = _entry(name.rpartition("-")[0], pools[name.rpartition("-")[0]])
+            known = RoutingTable(generation=2, gateway_addresses=(f"127.0.0.1:{gateway.control.port}",), pools=(entry,))
+            router.context.table.take(known)
+        await made.until(lambda: all(made.side(name).ready for name in sidecars))
+        expected = sum(pool.replicas for pool in pools.values())
+        await made.until(
+            lambda: sum(r.slots > 0 and r.free_high > 0 for p in pools for r in made.gate.replicas.of(p)) == expected
+        )
+        yield made
+
+
+def replace_addresses(entry: PoolEntry, addresses: list[str]) -> PoolEntry:
+    import msgspec
+
+    return msgspec.structs.replace(entry, addresses=tuple(addresses))
+
+
+def _entry(name: str, wanted: Pool) -> PoolEntry:
+    return PoolEntry(
+        name=name,
+        served_names=(f"{name}-model",),
+        capabilities=wanted.capabilities,
+        slots_per_replica=wanted.slots,
+        context_tokens=wanted.context_tokens,
+        substitute=wanted.substitute,
+        queue=QueueEntry(max_wait_seconds=wanted.max_wait_seconds, max_requests=wanted.max_requests),
+    )
+
+
+def _policy(providers: dict[str, Engine], changes: dict[str, Any]) -> PolicyEntry:
+    entries = tuple(
+        ProviderEntry(
+            name=name,
+            base_url=f"http://127.0.0.1:{engine.port}/v1",  # type: ignore[attr-defined]
+            models=(ModelEntry(name=f"{name}-model", context_tokens=100_000, drop_fields=("min_tokens",)),),
+        )
+        for name, engine in providers.items()
+    )
+    tiers = {
+        "primary": (TargetEntry(provider="acme", model="acme-model"),),
+        "secondary": (TargetEntry(provider="bravo", model="bravo-model"),),
+    }
+    return PolicyEntry(name="default", providers=entries, **{**tiers, **changes})
+
+
+async def _engine(stack: AsyncExitStack, settings: SimulatorSettings) -> tuple[Engine, int]:
+    engine = Engine(settings)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(engine.handle), "127.0.0.1", 0)
+    running = loop.create_task(engine.run())
+    stack.callback(server.close)
+    stack.callback(running.cancel)
+    return engine, server.sockets[0].getsockname()[1]
+
+
+async def _router(stack: AsyncExitStack, tmp: Path, replica: str, table: RoutingTable, **settings: Any) -> Router:
+    path = tmp / f"{replica}.json"
+    path.write_text(encode(table))
+    made = Settings(
+        table=path,
+        replica=replica,
+        host="127.0.0.1",
+        ports=FREE,
+        clients_dir=tmp / "clients",
+        access_log=False,
+        **settings,
+    )
+    router = Router.of(Context(made, TableFile(path)))
+    await router.start()
+    stack.push_async_callback(_end, router)
+    return router
+
+
+async def _end(router: Router) -> None:
+    for server in (router.request, router.control, router.metrics, router.health):
+        server.close()
+    if isinstance(router.role, Gateway):
+        await router.role.cloud.close()
+    await router.context.stop()
+
+
+__all__ = ["Fleet", "Pool", "fleet", "replace"]
