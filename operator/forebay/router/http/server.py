@@ -215,6 +215,9 @@ class ServerConnection(asyncio.Protocol):
         if sum(len(name) + len(value) for name, value in self._headers) > MAX_HEAD_BYTES:
             self._refuse(431, "the request's headers are larger than 64 KiB")
             return
+        if self._parser.should_upgrade():
+            self._refuse(400, "protocol upgrades are not supported")
+            return
         for name, value in self._headers:
             if name == b"content-length" and int(value) > MAX_BODY_BYTES:
                 self._refuse(413, "the request's body is larger than 32 MiB")

@@ -1,0 +1,110 @@
+"""What a request says, and what is refused before anything is decided."""
+
+import json
+from typing import Any
+
+import pytest
+
+from forebay.resources.pool import CloudUse, Modality
+from forebay.resources.reasons import Capability, Priority
+from forebay.router.http.message import Request
+from forebay.router.request import BadRequestError, parse, with_model
+
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+def request(body: Any, **headers: str) -> Request:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Request(
+        "POST",
+        "/v1/chat/completions",
+        "",
+        [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()],
+        raw,
+    )
+
+
+@pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens", "max_output_tokens"])
+def test_every_spelling_of_the_token_limit_counts(key: str) -> None:
+    facts = parse(request({"messages": HELLO, key: 50})).facts
+    assert (facts.max_tokens, facts.capability) == (50, Capability.CLASSIFICATION)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "capability"),
+    [
+        ({}, {"x_forebay_task_type": "extract"}, Capability.EXTRACTION),
+        ({"metadata": {"task_type": "extraction"}}, {}, Capability.EXTRACTION),
+        ({}, {"x_forebay_complexity_score": "0.8"}, Capability.REASONING),
+        ({"metadata": {"complexity_score": "0.9"}}, {}, Capability.REASONING),
+        ({"max_tokens": 50, "metadata": {"context": "given"}}, {}, Capability.GENERAL),
+        ({"max_tokens": 50, "messages": [*HELLO, {"role": "assistant", "content": "x"}]}, {}, Capability.GENERAL),
+        ({}, {}, Capability.GENERAL),
+    ],
+)
+def test_hints_come_from_headers_or_metadata(
+    body: dict[str, Any], headers: dict[str, str], capability: Capability
+) -> None:
+    assert parse(request({"messages": HELLO, **body}, **headers)).facts.capability is capability
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "priority"),
+    [
+        ({}, {"x_forebay_priority": "high"}, Priority.HIGH),
+        ({"service_tier": "priority"}, {}, Priority.HIGH),
+        ({"service_tier": "flex"}, {}, Priority.LOW),
+        ({"service_tier": "auto"}, {}, Priority.NORMAL),
+        ({"service_tier": "priority"}, {"x_forebay_priority": "Low"}, Priority.LOW),
+    ],
+)
+def test_priority(body: dict[str, Any], headers: dict[str, str], priority: Priority) -> None:
+    assert parse(request({"messages": HELLO, **body}, **headers)).asked is priority
+
+
+def test_modality_state_and_cloud() -> None:
+    image = [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "y"}]}
+    ]
+    ask = parse(request({"messages": image, "previous_response_id": "r"}, x_forebay_cloud="never"))
+    assert ask.facts.inputs == {Modality.TEXT, Modality.IMAGE}
+    assert ask.facts.stored_state and ask.facts.cloud is CloudUse.NEVER
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "no body"),
+        (b"{", "not valid JSON"),
+        (b"[]", "must be a JSON object"),
+        (b'{"model":"a","model":"b"}', "'model' more than once"),
+        (b'{"model":"a","mod\\u0065l":"b"}', "'model' more than once"),
+        (b'{"max_tokens":-1}', "max_tokens"),
+        (b'{"max_tokens":true}', "max_tokens"),
+    ],
+)
+def test_what_two_readers_could_read_differently_is_refused(body: bytes, says: str) -> None:
+    with pytest.raises(BadRequestError, match=says):
+        parse(request(body))
+
+
+def test_a_guarded_word_inside_a_text_is_no_duplicate() -> None:
+    body = {
+        "model": "a",
+        "messages": [{"role": "user", "content": 'say "model" and "model"'}],
+        "metadata": {"model": "b"},
+    }
+    assert parse(request(body)).facts.model == "a"
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (b'{"model": "auto", "x": 1}', b'{"model": "tiny", "x": 1}'),
+        (b'{ "x": 1}', b'{"model":"tiny", "x": 1}'),
+        (b'{"model":null}', b'{"model":"tiny"}'),
+        (b'{"model":"mine","x":1.50}', b'{"model":"mine","x":1.50}'),
+    ],
+)
+def test_only_an_open_model_is_filled_in_and_nothing_else_changes(body: bytes, sent: bytes) -> None:
+    assert with_model(body, parse(request(body)), "tiny") == sent
