@@ -76,7 +76,7 @@ def _list_differences(desired: list[Any], live: list[Any], path: str) -> Iterato
         for index, (want, have) in enumerate(zip(desired, live, strict=True)):
             yield from differences(want, have, f"{path}[{index}]")
         return
-    known = {item.get(key): item for item in live if isinstance(item, dict)}
+    known = {item[key]: item for item in live if _has_key(item, key)}
     for want in desired:
         below = f"{path}[{want[key]}]"
         if want[key] in known:
@@ -88,11 +88,15 @@ def _list_differences(desired: list[Any], live: list[Any], path: str) -> Iterato
 def _merge_key(items: list[Any]) -> str | None:
     """The field that tells the items apart, as server-side apply would merge them."""
     for key in _KEYS:
-        if all(isinstance(item, dict) and key in item for item in items):
+        if all(_has_key(item, key) for item in items):
             values = [item[key] for item in items]
             if len(set(values)) == len(values):
                 return key
     return None
+
+
+def _has_key(item: Any, key: str) -> bool:
+    return isinstance(item, dict) and isinstance(item.get(key), (str, int))
 
 
 def _quantity_differences(desired: Any, live: Any, path: str) -> Iterator[str]:

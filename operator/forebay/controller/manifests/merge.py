@@ -35,10 +35,13 @@ class TemplateRefusedError(ValueError):
 def merged(own: Object, user: Object) -> Object:
     """`own` with the user's partial template merged in. Raises TemplateRefusedError."""
     template: Object = _merge(own, user, _WHERE)
-    _check_labels(own, template)
-    _check_router(own, template)
-    _check_engine(own, template)
-    _check_pod(own, template)
+    try:
+        _check_labels(own, template)
+        _check_router(own, template)
+        _check_engine(own, template)
+        _check_pod(own, template)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise TemplateRefusedError(f"{_WHERE} is not a PodTemplateSpec: a list, map or name is out of place") from error
     return template
 
 
@@ -56,12 +59,14 @@ def _merge(own: Any, user: Any, path: str, key: str = "") -> Any:
         return _merge_list(own, user, path, _MERGE_KEYS[key]) if key in _MERGE_KEYS else user
     if isinstance(user, (dict, list)):
         raise TemplateRefusedError(f"{path} must be a single value")
+    if isinstance(own, int) and not isinstance(user, int):
+        raise TemplateRefusedError(f"{path} must be {'true or false' if isinstance(own, bool) else 'a number'}")
     return user
 
 
 def _merge_list(own: list[Any], user: list[Any], path: str, key: str) -> list[Any]:
     """Ours first and in our order, then what the user adds."""
-    if not all(isinstance(item, dict) and key in item for item in user):
+    if not all(isinstance(item, dict) and isinstance(item.get(key), (str, int)) for item in user):
         raise TemplateRefusedError(f"every entry of {path} needs {key!r}, by which it is merged")
     added = {item[key]: item for item in user}
     if len(added) != len(user):

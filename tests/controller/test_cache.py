@@ -1,0 +1,60 @@
+"""The cache: the newest version wins, in whatever order things arrive."""
+
+from forebay.controller.cache import Cache
+from forebay.controller.cluster import POD, Object
+
+
+def pod(name: str, revision: int, **more: str) -> Object:
+    metadata = {"name": name, "namespace": "team", "resourceVersion": str(revision), "managedFields": [1], **more}
+    return {"kind": "Pod", "apiVersion": "v1", "metadata": metadata}
+
+
+def revision(cache: Cache, name: str) -> str | None:
+    found = cache.get("Pod", "team", name)
+    return found["metadata"]["resourceVersion"] if found else None
+
+
+def test_an_older_version_never_replaces_a_newer_one() -> None:
+    cache = Cache()
+    assert cache.put(pod("a", 5))
+    assert not cache.put(pod("a", 4))
+    assert not cache.put(pod("a", 5))
+    assert cache.put(pod("a", 10))
+    assert revision(cache, "a") == "10"
+
+
+def test_a_deleted_object_does_not_come_back_by_a_late_event() -> None:
+    cache = Cache()
+    cache.put(pod("a", 5))
+    assert cache.remove(pod("a", 7))
+    assert not cache.put(pod("a", 6))
+    assert cache.put(pod("a", 8))
+
+
+def test_the_end_of_an_older_object_does_not_remove_its_successor() -> None:
+    cache = Cache()
+    cache.put(pod("a", 9))
+    assert not cache.remove(pod("a", 7))
+    assert revision(cache, "a") == "9"
+
+
+def test_a_full_list_removes_what_it_does_not_name_unless_that_is_newer() -> None:
+    cache = Cache()
+    for name, at in (("kept", 1), ("gone", 2), ("newer", 30)):
+        cache.put(pod(name, at))
+    assert cache.replace(POD, [pod("kept", 1), pod("new", 11)], "20") == {"team"}
+    assert [obj["metadata"]["name"] for obj in cache.of("Pod")] == ["kept", "new", "newer"]
+
+
+def test_an_unchanged_list_changes_no_namespace() -> None:
+    cache = Cache()
+    cache.put(pod("a", 1))
+    assert cache.replace(POD, [pod("a", 1)], "20") == set()
+
+
+def test_managed_fields_are_not_kept() -> None:
+    cache = Cache()
+    cache.put(pod("a", 1))
+    found = cache.get("Pod", "team", "a")
+    assert found is not None
+    assert "managedFields" not in found["metadata"]

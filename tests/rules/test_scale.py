@@ -1,0 +1,204 @@
+"""The scaling rule: a table of what should happen, and what must always hold."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.resources.pool import ScalingMode
+from forebay.resources.reasons import ScaleReason
+from forebay.rules.scale import Demand, History, ScaleInputs, normal_slots, scale
+
+NOW = 1_800_000_000.0
+WINDOW = 20.0
+
+
+def quiet(need: int, *, seconds: float = 60.0, now: float = NOW) -> History:
+    """A history in which `need` replicas were needed, second by second, until now."""
+    history = History.restored((), 0, now - seconds)
+    for second in range(int(seconds)):
+        history = history.remember(now - seconds + second, need, need)
+    return history
+
+
+def pool(**changes: object) -> ScaleInputs:
+    """A pool of two replicas with ten slots each, and a quiet minute behind it."""
+    usual = ScaleInputs(
+        now=NOW, current=2, minimum=1, maximum=5, capacity=10, down_window=WINDOW, history=quiet(1), last_request=NOW
+    )
+    return replace(usual, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "replicas", "reason"),
+    [
+        pytest.param(pool(current=None, wished=3), 3, ScaleReason.INITIAL, id="a new pool has its first size"),
+        pytest.param(pool(current=None, wished=9), 5, ScaleReason.INITIAL, id="the first size is clamped"),
+        pytest.param(
+            pool(demand=Demand(running=20, queued=13)), 4, ScaleReason.DEMAND_ABOVE_CAPACITY, id="up at once, to need"
+        ),
+        pytest.param(
+            pool(demand=Demand(running=20, overflowing=80)), 5, ScaleReason.DEMAND_ABOVE_CAPACITY, id="up to max"
+        ),
+        pytest.param(
+            pool(current=5, demand=Demand(running=50, queued=9)), 5, ScaleReason.MAXIMUM, id="limited by the maximum"
+        ),
+        pytest.param(
+            pool(demand=Demand(running=20, lost_per_second=2, service_seconds=10)),
+            5,
+            ScaleReason.DEMAND_ABOVE_CAPACITY,
+            id="what left for lack of a slot counts by Little's law",
+        ),
+        pytest.param(pool(demand=Demand(running=16)), 2, ScaleReason.WITHIN_CAPACITY, id="between the two loads"),
+        pytest.param(pool(), 1, ScaleReason.DEMAND_BELOW_CAPACITY, id="down by one after a quiet window"),
+        pytest.param(pool(current=4), 3, ScaleReason.DEMAND_BELOW_CAPACITY, id="one at a time"),
+        pytest.param(pool(history=quiet(2)), 2, ScaleReason.QUIET_WINDOW, id="the window has seen more"),
+        pytest.param(
+            pool(history=quiet(1, seconds=15)), 2, ScaleReason.QUIET_WINDOW, id="the window is not full after a restart"
+        ),
+        pytest.param(pool(demand=Demand(queued=1)), 2, ScaleReason.QUIET_WINDOW, id="never down while something waits"),
+        pytest.param(pool(starting=1), 2, ScaleReason.REPLICAS_STARTING, id="never down while a replica starts"),
+        pytest.param(pool(ending=1), 2, ScaleReason.REPLICAS_STARTING, id="never down while a replica drains"),
+        pytest.param(pool(fresh=False), 2, ScaleReason.METRICS_STALE, id="stale metrics hold"),
+        pytest.param(
+            pool(fresh=False, demand=Demand(running=20, queued=13)),
+            4,
+            ScaleReason.DEMAND_ABOVE_CAPACITY,
+            id="known demand is enough to grow, whoever else is silent",
+        ),
+        pytest.param(pool(capacity=None), 2, ScaleReason.CAPACITY_UNKNOWN, id="capacity unknown holds"),
+        pytest.param(pool(current=1), 1, ScaleReason.MINIMUM, id="at the minimum"),
+        pytest.param(pool(minimum=3), 3, ScaleReason.MINIMUM, id="a raised minimum holds at once"),
+        pytest.param(pool(current=9), 5, ScaleReason.MAXIMUM, id="a lowered maximum holds at once"),
+        pytest.param(pool(mode=ScalingMode.MANUAL, wished=7), 7, ScaleReason.MANUAL, id="Manual follows spec.replicas"),
+        pytest.param(
+            pool(mode=ScalingMode.ADVISORY, demand=Demand(running=40)), 2, ScaleReason.ADVISORY, id="Advisory holds"
+        ),
+        pytest.param(pool(current=0, minimum=0), 0, ScaleReason.IDLE, id="zero stays zero without demand"),
+        pytest.param(
+            pool(current=0, minimum=0, capacity=None, demand=Demand(queued=1)),
+            1,
+            ScaleReason.DEMAND_ABOVE_CAPACITY,
+            id="one waiting request wakes a pool",
+        ),
+        pytest.param(
+            pool(current=1, minimum=0, idle_to_zero=600, last_request=NOW - 601),
+            0,
+            ScaleReason.IDLE,
+            id="idle long enough",
+        ),
+        pytest.param(
+            pool(current=1, minimum=0, idle_to_zero=600, last_request=NOW - 599),
+            1,
+            ScaleReason.MINIMUM,
+            id="not idle long enough",
+        ),
+        pytest.param(
+            pool(current=1, minimum=0, last_request=0), 1, ScaleReason.MINIMUM, id="zero only when idleSecondsToZero"
+        ),
+    ],
+)
+def test_the_size_follows_the_rule(inputs: ScaleInputs, replicas: int, reason: ScaleReason) -> None:
+    decision = scale(inputs)
+    assert (decision.replicas, decision.reason) == (replicas, reason)
+
+
+def test_advisory_says_what_it_would_do() -> None:
+    assert scale(pool(mode=ScalingMode.ADVISORY, demand=Demand(running=40))).advised == 5
+
+
+def test_a_scale_up_window_waits_until_demand_has_held() -> None:
+    busy = Demand(running=20, queued=13)
+    spike = pool(demand=busy, up_window=15.0, history=quiet(1))
+    assert scale(spike).replicas == 2
+    assert scale(replace(spike, history=quiet(4))).replicas == 4
+
+
+def test_history_survives_a_restart_for_long_windows() -> None:
+    minute = int(NOW // 60)
+    calm = History.restored((1,) * 25, minute - 1, NOW)
+    busy = History.restored((1,) * 20 + (3,) + (1,) * 4, minute - 1, NOW)
+    long_down = pool(down_window=1200.0, current=3)
+    assert scale(replace(long_down, history=calm)).replicas == 2
+    assert scale(replace(long_down, history=busy)).reason is ScaleReason.QUIET_WINDOW
+
+
+def test_a_long_absence_of_the_operator_begins_the_window_anew() -> None:
+    history = History.restored((1,) * 25, int(NOW // 60) - 10, NOW)
+    assert scale(pool(down_window=1200.0, history=history)).reason is ScaleReason.QUIET_WINDOW
+
+
+def test_minutes_nobody_observed_repeat_the_last_peak() -> None:
+    history = History.restored((2,), int(NOW // 60) - 3, NOW).remember(NOW, 1, 1)
+    assert history.peaks == (2, 2, 2, 1)
+
+
+def test_history_is_bounded() -> None:
+    history = quiet(1, seconds=5000)
+    assert len(history.samples) <= 301
+    assert len(history.peaks) <= 60
+
+
+@pytest.mark.parametrize(("slots", "normal"), [(3, 3), (4, 3), (8, 6), (16, 12), (40, 30)])
+def test_normal_slots_leave_highs_share(slots: int, normal: int) -> None:
+    assert normal_slots(slots, 25) == normal
+
+
+demands = st.builds(
+    Demand,
+    running=st.integers(0, 500),
+    queued=st.integers(0, 500),
+    overflowing=st.integers(0, 500),
+    lost_per_second=st.floats(0, 100),
+    service_seconds=st.floats(0, 60),
+)
+histories = st.builds(lambda need, seconds: quiet(need, seconds=seconds), st.integers(0, 8), st.floats(0, 40))
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> ScaleInputs:
+    """Any pool within its bounds."""
+    minimum = draw(st.integers(0, 4))
+    maximum = draw(st.integers(max(minimum, 1), 8))
+    return ScaleInputs(
+        now=NOW,
+        current=draw(st.none() | st.integers(0, 10)),
+        wished=draw(st.integers(0, 10)),
+        minimum=minimum,
+        maximum=maximum,
+        demand=draw(demands),
+        capacity=draw(st.none() | st.integers(1, 64)),
+        starting=draw(st.integers(0, 2)),
+        ending=draw(st.integers(0, 2)),
+        fresh=draw(st.booleans()),
+        up_window=draw(st.sampled_from([0.0, 10.0])),
+        down_window=draw(st.sampled_from([0.0, 20.0, 1200.0])),
+        idle_to_zero=draw(st.none() | st.just(60.0)) if minimum == 0 else None,
+        last_request=draw(st.sampled_from([0.0, NOW])),
+        history=draw(histories),
+    )
+
+
+@given(pools())
+def test_the_size_is_always_within_its_bounds(inputs: ScaleInputs) -> None:
+    assert inputs.minimum <= scale(inputs).replicas <= inputs.maximum
+
+
+@given(pools())
+def test_the_same_inputs_give_the_same_decision(inputs: ScaleInputs) -> None:
+    assert scale(inputs) == scale(inputs)
+
+
+@given(pools(), st.integers(0, 200), st.booleans())
+def test_more_demand_never_means_fewer_replicas(inputs: ScaleInputs, more: int, waits: bool) -> None:
+    demand = inputs.demand
+    higher = replace(demand, queued=demand.queued + more) if waits else replace(demand, running=demand.running + more)
+    assert scale(replace(inputs, demand=higher)).replicas >= scale(inputs).replicas
+
+
+@given(pools())
+def test_a_pool_never_shrinks_by_more_than_one_unless_a_bound_says_so(inputs: ScaleInputs) -> None:
+    size = scale(inputs).replicas
+    if inputs.current is not None and inputs.current <= inputs.maximum and size < inputs.current:
+        assert size == inputs.current - 1 or size == 0
