@@ -11,7 +11,7 @@ import uvloop
 
 from forebay.controller import probes
 from forebay.controller.cache import Cache
-from forebay.controller.cluster import POOL, Cluster, ClusterError
+from forebay.controller.cluster import Cluster, ClusterError
 from forebay.controller.events import Recorder
 from forebay.controller.execute import Executor
 from forebay.controller.handlers import WATCHED, Watch, selector, watch_settings
@@ -25,7 +25,7 @@ from forebay.resources import names
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS: Final = 60.0  # the work loop did not go round for so long
-DEAF_SECONDS: Final = 300.0  # nothing was watched for so long, although statuses are written every minute
+DEAF_SECONDS: Final = 30.0  # a list showed a change, and no watch has said a word for so long since
 
 
 def main() -> None:
@@ -60,6 +60,8 @@ class Operator:
         self.watch = Watch(self.cache, self.queue)
         self.reports = Reports.over_http()
         self.listed = asyncio.Event()
+        self.missed = 0.0
+        """loop.time() when a list last showed what no watch had told."""
         tokens = Tokens(cluster)
         executor = Executor(cluster, self.cache, Recorder(cluster, settings.instance), tokens)
         self.passes = Passes(settings, cluster, self.cache, tokens, self.reports, executor, self.metrics)
@@ -113,10 +115,8 @@ class Operator:
         now = asyncio.get_running_loop().time()
         if self.listed.is_set() and now - self.queue.last_turn > STUCK_SECONDS:
             return "the work loop is stuck"
-        has_pools = next(self.cache.of(POOL.kind), None) is not None
-        answers = now - self.cluster.last_answer < STUCK_SECONDS
-        if has_pools and answers and now - self.watch.last_event > DEAF_SECONDS:
-            return "the watches are silent although the API server answers"
+        if self.missed > self.watch.last_event and now - self.missed > DEAF_SECONDS:
+            return "the watches are silent although lists show changes"
         return ""
 
     async def _watch(self, stop: asyncio.Event) -> None:
@@ -151,6 +151,8 @@ class Operator:
                 found += objects
                 revisions.append(revision)
             changed |= self.cache.replace(kind, found, min(revisions, key=int))
+        if changed and self.listed.is_set():
+            self.missed = asyncio.get_running_loop().time()
         for namespace in changed:
             self.queue.mark(namespace)
 

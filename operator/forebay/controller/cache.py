@@ -2,9 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
-from forebay.controller.cluster import NODE, Kind, Object
+from forebay.controller.cluster import Kind, Object
 
 Key = tuple[str, str]
 _NO_REVISION: Final = 0
@@ -79,9 +79,5 @@ def _revision(obj: Object) -> int:
 
 
 def _trimmed(obj: Object) -> Object:
-    """Without what nobody reads: managed fields, and all of a node but its allocatable resources."""
-    metadata: dict[str, Any] = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-    if obj["kind"] != NODE.kind:
-        return {**obj, "metadata": metadata}
-    bare = {key: metadata.get(key) for key in ("name", "uid", "resourceVersion")}
-    return {"kind": obj["kind"], "metadata": bare, "allocatable": obj.get("status", {}).get("allocatable", {})}
+    """Without managed fields, which are long and which nobody reads."""
+    return {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "managedFields"}}

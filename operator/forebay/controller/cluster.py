@@ -1,6 +1,5 @@
 """The one adapter to the Kubernetes API: plain objects in and out, a time limit on every call, one kind of error."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,12 +25,11 @@ class Kind:
     kind: str
     api_version: str
     plural: str
-    namespaced: bool = True
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """URL path of a collection, an object or a subresource."""
         root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
-        scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        scope = f"/namespaces/{namespace}" if namespace else ""
         return "/".join(part for part in (root + scope, self.plural, name, subresource) if part)
 
 
@@ -43,7 +41,6 @@ CONFIG_MAP: Final = Kind("ConfigMap", "v1", "configmaps")
 EVENT: Final = Kind("Event", "events.k8s.io/v1", "events")
 STATEFUL_SET: Final = Kind("StatefulSet", "apps/v1", "statefulsets")
 DEPLOYMENT: Final = Kind("Deployment", "apps/v1", "deployments")
-NODE: Final = Kind("Node", "v1", "nodes", namespaced=False)
 NETWORK_POLICY: Final = Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies")
 
 OWNED: Final = (
@@ -57,7 +54,7 @@ OWNED: Final = (
 )
 """Kinds that the operator makes and watches by label."""
 
-_by_kind: Final = {kind.kind: kind for kind in (*OWNED, POOL, POLICY, POD, SECRET, EVENT, NODE)}
+_by_kind: Final = {kind.kind: kind for kind in (*OWNED, POOL, POLICY, POD, SECRET, EVENT)}
 
 
 def kind_of(obj: Object) -> Kind:
@@ -91,8 +88,6 @@ class Cluster:
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
-        self.last_answer = 0.0
-        """loop.time() of the last answer of any kind; 0 before the first one."""
 
     @classmethod
     async def connect(cls) -> Self:
@@ -181,7 +176,6 @@ class Cluster:
             raise ClusterError(error.status or 0, _words(error.body, str(error.reason))) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterError(0, f"the API server does not answer: {error or type(error).__name__}") from error
-        self.last_answer = asyncio.get_running_loop().time()
         if not 200 <= response.status <= 299:
             raise ClusterError(response.status, _words(raw, f"HTTP {response.status}"))
         answer: Object = json.loads(raw)

@@ -70,7 +70,6 @@ class PoolMemory:
     limited: Latch = Latch()
     advised: int | None = None
     written: float = 0.0  # when the status was last written
-    said: frozenset[str] = frozenset()  # edges that an Event has told
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +92,3 @@ class FleetMemory:
     touched: Mapping[str, Touched] = field(default_factory=dict)  # by pod uid
     pending: tuple[int, float] | None = None  # generation written by this process and not yet acknowledged, and when
     policies_written: Mapping[str, float] = field(default_factory=dict)
-    policies_said: Mapping[str, frozenset[str]] = field(default_factory=dict)

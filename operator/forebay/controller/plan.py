@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from forebay.controller import wording
-from forebay.controller.actions import Action, Apply, Batch, CreateToken, Say, Touch, WriteStatus
+from forebay.controller.actions import Action, Apply, Batch, CreateToken, Note, Say, Touch, WriteStatus
 from forebay.controller.cluster import CONFIG_MAP, POLICY, Object
 from forebay.controller.conditions import PolicyFacts, conditions, policy_verdicts
 from forebay.controller.drift import differences
@@ -23,6 +23,7 @@ from forebay.controller.status import worth_writing
 from forebay.resources import names
 from forebay.resources.policy import PolicyStatus
 from forebay.resources.pool import PoolSpec
+from forebay.resources.reasons import EventReason
 from forebay.resources.report import GatewayReport
 
 TOUCH_AGAIN_SECONDS: Final = 3.0
@@ -183,9 +184,18 @@ def _policies(fleet: ObservedFleet, memory: FleetMemory, programmed: Programme) 
         status = _policy_status(fleet, policy, everybody)
         why = worth_writing(status, policy.live_status, fleet.now - last)
         if why:
-            batches.append(Batch(policy.name, (WriteStatus(POLICY, policy.name, status, why),)))
+            told = [Say(note) for note in _policy_trouble(fleet, policy)]
+            batches.append(Batch(policy.name, (*told, WriteStatus(POLICY, policy.name, status, why))))
         written[policy.name] = fleet.now if why else last
     return batches, written
+
+
+def _policy_trouble(fleet: ObservedFleet, policy: ObservedPolicy) -> list[Note]:
+    """A spec that makes no sense, once a generation."""
+    if not policy.invalid or policy.status.observed_generation == policy.generation:
+        return []
+    about = wording.owner_ref(policy.owner, fleet.namespace)
+    return [wording.refused(about, EventReason.INVALID_SPEC, f"the spec is not understood: {policy.invalid}")]
 
 
 def _policy_status(fleet: ObservedFleet, policy: ObservedPolicy, everybody: Acknowledgement) -> Object:

@@ -10,6 +10,7 @@ from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.memory import Latch, PoolMemory, Spill
 from forebay.controller.observe import ObservedFleet, ObservedPool, Pod
 from forebay.resources.pool import PoolSpec
+from forebay.resources.reasons import ScaleReason
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
 from forebay.rules import scale as rule
 from forebay.rules.scale import Demand, History, ScaleDecision, ScaleInputs
@@ -53,8 +54,9 @@ def remembered(pool: ObservedPool, memory: PoolMemory | None, now: float) -> Poo
     kept = pool.status.scaling
     history = History.restored(tuple(kept.peaks), kept.peaks_until, now)
     spilling = Latch(pool.status.overflow.state == "Active", now, now)
-    limited = Latch(kept.reason == "AtMaximum", now, now)
-    return PoolMemory(Counters(now), history, Spill(spilling), limited)
+    limited = Latch(kept.reason == ScaleReason.MAXIMUM.value, now, now)
+    advised = kept.desired_replicas if kept.reason == ScaleReason.ADVISORY.value else None
+    return PoolMemory(Counters(now), history, Spill(spilling), limited, advised)
 
 
 def size(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, memory: PoolMemory, stale: float) -> Sizing:

@@ -5,7 +5,7 @@ of forebay restarts no replica.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forebay.controller.cluster import Object
 from forebay.controller.drift import fingerprint
@@ -72,6 +72,8 @@ def choose_template(pool: str, spec: PoolSpec, images: Images, old: Record | Non
     newer = old is not None and (old.images.router != images.router or old.builder != BUILDER_VERSION)
     if old is not None and same and not (adopt and newer):
         return TemplateChoice(old)
+    if old is not None and same:  # a newer router is adopted; the engine stays as it is
+        images = replace(images, engine=old.images.engine, simulator=old.images.simulator)
     try:
         template = pod_template(pool, spec, images)
         if spec.engine.pod_template:

@@ -4,6 +4,7 @@ BUILDER_VERSION counts changes of what this module makes. Replicas do not follow
 template that a pool runs is recorded in its StatefulSet (see statefulset.py).
 """
 
+from itertools import zip_longest
 from math import ceil
 from typing import Any, Final
 
@@ -163,7 +164,7 @@ def engine_args(spec: PoolSpec) -> list[str]:
 
 def max_num_seqs(engine: Engine) -> int | None:
     """Most requests in one batch, where `engine.args` say so."""
-    for flag, following in zip(engine.args, [*engine.args[1:], ""], strict=True):
+    for flag, following in zip_longest(engine.args, engine.args[1:], fillvalue=""):
         name, equals, value = flag.partition("=")
         if name == "--max-num-seqs":
             text = value if equals else following

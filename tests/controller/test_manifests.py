@@ -1,0 +1,147 @@
+"""Manifests against golden files. FOREBAY_UPDATE_GOLDEN=1 writes them anew; look at the difference before you commit."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from forebay.controller.cluster import Object
+from forebay.controller.manifests import fleet, gateway, networkpolicy, services
+from forebay.controller.manifests.common import Owner
+from forebay.controller.manifests.statefulset import choose_template, statefulset
+from forebay.controller.manifests.template import engine_args, max_num_seqs, pod_template
+from forebay.resources import names
+from forebay.resources.policy import PolicySpec
+from forebay.resources.pool import Engine, PoolSpec
+from tests.controller.fleets import IMAGES, NAMESPACE, POLICY, spec
+
+GOLDEN = Path(__file__).parent / "golden"
+POOL = Owner(names.POOL_KIND, "chat", "uid-chat")
+OWNERS = (POOL, Owner(names.POLICY_KIND, "default", "uid-default"))
+POLICIES = (("default", PolicySpec.model_validate(POLICY)),)
+
+VLLM = spec(
+    model={
+        "name": "Qwen/Qwen2.5-72B-Instruct",
+        "servedNames": ["qwen-72b", "qwen"],
+        "revision": "main",
+        "contextTokens": 32768,
+        "tokenSecretRef": {"name": "hub", "key": "token"},
+        "adapters": [{"name": "law", "source": "/adapters/law"}],
+    },
+    engine={
+        "gpus": 4,
+        "args": ["--max-num-seqs", "64"],
+        "cache": {"perReplica": {"storage": "200Gi", "storageClassName": "fast"}},
+        "podTemplate": {"spec": {"tolerations": [{"key": "gpu", "operator": "Exists"}]}},
+    },
+)
+
+
+def check(name: str, objects: Sequence[Object]) -> None:
+    text = yaml.safe_dump_all(objects, sort_keys=False, width=120)
+    path = GOLDEN / f"{name}.yaml"
+    if os.environ.get("FOREBAY_UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text(), f"{path.name} differs: if that is meant, run with FOREBAY_UPDATE_GOLDEN=1"
+
+
+def stateful(pool_spec: PoolSpec) -> Object:
+    record = choose_template("chat", pool_spec, IMAGES, None).record
+    assert record is not None
+    body = statefulset(NAMESPACE, POOL, pool_spec, record, 2)
+    annotation = json.loads(body["metadata"]["annotations"].pop(names.ANNOTATION_TEMPLATE))
+    assert annotation["template"] == body["spec"]["template"]
+    return body
+
+
+def test_statefulset_of_a_simulated_pool() -> None:
+    check("statefulset-simulated", [stateful(spec())])
+
+
+def test_statefulset_of_a_vllm_pool() -> None:
+    check("statefulset-vllm", [stateful(VLLM)])
+
+
+def test_the_other_objects_of_a_pool() -> None:
+    check(
+        "pool",
+        [
+            services.pool_service_account(NAMESPACE, POOL),
+            services.replicas_service(NAMESPACE, POOL),
+            services.pool_service(NAMESPACE, POOL, VLLM),
+            services.pool_disruption_budget(NAMESPACE, POOL),
+            networkpolicy.replica_network_policy(NAMESPACE, POOL, VLLM, "forebay-system"),
+        ],
+    )
+
+
+def test_the_objects_of_a_fleet() -> None:
+    check(
+        "fleet",
+        [
+            fleet.gateway_service_account(NAMESPACE, OWNERS),
+            fleet.door_service(NAMESPACE, OWNERS),
+            fleet.gateways_service(NAMESPACE, OWNERS),
+            fleet.gateway_disruption_budget(NAMESPACE, OWNERS, 2),
+            fleet.control_token(NAMESPACE, OWNERS),
+            fleet.routing_configmap(NAMESPACE, OWNERS, {"gateway.json": "{}"}, "7"),
+            networkpolicy.gateway_network_policy(NAMESPACE, OWNERS, [item for _, item in POLICIES], "forebay-system"),
+            gateway.gateway_deployment(NAMESPACE, OWNERS, POLICIES, image="forebay:1", replicas=2),
+        ],
+    )
+
+
+def test_a_single_gateway_may_be_moved() -> None:
+    assert fleet.gateway_disruption_budget(NAMESPACE, OWNERS, 1)["spec"]["maxUnavailable"] == 1
+
+
+def test_no_two_tokens_are_alike_and_each_is_long() -> None:
+    tokens = {fleet.with_token(fleet.control_token(NAMESPACE, OWNERS))["stringData"]["current"] for _ in range(3)}
+    assert len(tokens) == 3
+    assert all(len(token) >= 40 for token in tokens)
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "expected"),
+    [
+        ({"gpus": 1}, {}, ["m"]),
+        ({"gpus": 2}, {}, ["m", "--tensor-parallel-size=2"]),
+        ({"gpus": 2, "args": ["-tp", "1"]}, {}, ["m", "-tp", "1"]),
+        ({"gpus": 2, "args": ["--tensor-parallel-size=1"]}, {}, ["m", "--tensor-parallel-size=1"]),
+        ({"gpus": 1}, {"contextTokens": 9}, ["m", "--max-model-len=9"]),
+        ({"gpus": 1, "args": ["--max-model-len=5"]}, {"contextTokens": 9}, ["m", "--max-model-len=5"]),
+        ({"gpus": 1}, {"source": "/w"}, ["/w", "--served-model-name", "m"]),
+        ({"gpus": 1}, {"servedNames": ["a", "b"]}, ["m", "--served-model-name", "a", "b"]),
+    ],
+)
+def test_engine_args_leave_the_last_word_to_the_user(
+    engine: dict[str, object], model: dict[str, object], expected: list[str]
+) -> None:
+    args = engine_args(spec(model={"name": "m", **model}, engine=engine))
+    assert [arg for arg in args if arg not in ("--host=127.0.0.1", "--port=8000")] == expected
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [([], None), (["--max-num-seqs", "64"], 64), (["--max-num-seqs=32"], 32), (["--max-num-seqs"], None)],
+)
+def test_max_num_seqs_is_read_from_args(args: list[str], expected: int | None) -> None:
+    assert max_num_seqs(Engine(args=args)) == expected
+
+
+@pytest.mark.parametrize(
+    ("cache", "source"),
+    [
+        ({"ephemeral": {"sizeLimit": "5Gi"}}, {"emptyDir": {"sizeLimit": "5Gi"}}),
+        ({"sharedClaim": {"claimName": "c"}}, {"persistentVolumeClaim": {"claimName": "c"}}),
+        ({"hostPath": {"path": "/w"}}, {"hostPath": {"path": "/w", "type": "DirectoryOrCreate"}}),
+    ],
+)
+def test_the_cache_is_a_volume(cache: dict[str, object], source: Object) -> None:
+    template = pod_template("chat", spec(engine={"type": "Simulated", "cache": cache}), IMAGES)
+    assert {"name": "cache", **source} in template["spec"]["volumes"]
