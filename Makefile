@@ -30,7 +30,7 @@ fmt: $(STAMP) ## Format the code
 lint: $(STAMP) ## Style, imports, layers
 	.venv/bin/ruff format --check --quiet .
 	.venv/bin/ruff check --quiet .
-	.venv/bin/lint-imports --no-timing > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+	.venv/bin/lint-imports --no-logo > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 
 types: $(STAMP) ## Strict types
 	.venv/bin/mypy
@@ -39,7 +39,7 @@ tools: $(STAMP) ## Build Kubernetes' binary and fetch helm, cached (no root)
 	$(PY) -m e2e.cluster install --no-system
 
 test: lint types tools ## Lint, types, unit, property, API-server contract, chart; no root
-	.venv/bin/pytest tests -n 2
+	timeout 1200 .venv/bin/pytest tests -n 2
 
 unit: $(STAMP) ## The quick tests alone
 	.venv/bin/pytest tests -m "not apiserver"
@@ -60,7 +60,7 @@ demo: cluster-install ## The whole story on a real cluster; LOAD=trace.csv repla
 	$(PY) -m e2e.demo $(if $(LOAD),--load $(LOAD))
 
 e2e: cluster-install ## Scenarios on the real cluster (root)
-	.venv/bin/pytest e2e/scenarios -x -q --durations=0
+	timeout 2400 .venv/bin/pytest e2e/scenarios -x -q -s --durations=0
 
 clean: ## Remove build products (not the caches outside the repo)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-summary.json

@@ -1,1 +1,1 @@
-"""A real Kubernetes on this machine: kind where Docker can pull images, else built from Go modules and Debian packages."""
+"""A real Kubernetes on this machine: kind where Docker can pull images, else from Go modules and Debian packages."""

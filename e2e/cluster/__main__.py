@@ -112,7 +112,7 @@ def _pass_on(program: str, arguments: list[str]) -> int:
         return 1
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig())}
     words = [str(binary), *(["kubectl"] if program == "kubectl" else []), *arguments]
-    os.execve(binary, words, environment)  # noqa: S606 - the person's own words
+    os.execve(binary, words, environment)
     return 1
 
 

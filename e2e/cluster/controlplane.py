@@ -45,7 +45,7 @@ def apiserver_flags(authority: Authority, etcd: str, bind: str, port: int, servi
 
 
 class ControlPlane:
-    """A context manager; ends what it started, whatever happens in between. Raises ClusterError when it cannot start."""
+    """A context manager; ends what it started, whatever happens. Raises ClusterError when it cannot start."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="forebay-api-"))

@@ -1,4 +1,4 @@
-"""The product's image without a registry: a Python from Debian packages, the locked wheels, our code; one layer each."""
+"""The product's image without a registry: Python from Debian packages, the locked wheels, our code; a layer each."""
 
 import compileall
 import hashlib
@@ -68,7 +68,7 @@ def product(name: str = IMAGE) -> Path:
         env=("PYTHONPATH=/opt/forebay/lib:/opt/forebay/app", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1"),
         command=("forebay-operator",),
         user=f"{USER}:{USER}",
-        workdir="/tmp",  # noqa: S108 - inside the container
+        workdir="/tmp",
     )
     oci.write(out, name, layers, config)
     stamp.write_text(key)
@@ -124,7 +124,7 @@ def _code(root: Path) -> None:
 
 
 def _compile(folder: Path) -> None:
-    """Bytecode beside the source: containers have read-only root file systems. The hosts' Python must be of that version."""
+    """Bytecode beside the source: containers have read-only root file systems. Needs a Python of that version."""
     if f"{sys.version_info.major}.{sys.version_info.minor}" == PYTHON:
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
         compileall.compile_dir(folder, quiet=2, stripdir=str(folder), invalidation_mode=mode)

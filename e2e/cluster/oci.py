@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ def layer(folder: Path, out: Path) -> Path:
 
     part = out.with_suffix(".part")
     with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name in sorted(os.listdir(folder)):
+        for name in sorted(path.name for path in folder.iterdir()):
             tar.add(folder / name, arcname=name, filter=clean)
     part.rename(out)
     return out

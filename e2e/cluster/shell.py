@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,8 +50,6 @@ def say(text: str) -> None:
 @contextmanager
 def step(text: str, log: Path | None = None) -> Iterator[None]:
     """Say what is going on, every 15 s how long it has taken, and how long it took."""
-    import threading
-
     begun, done = time.monotonic(), threading.Event()
 
     def tick() -> None:

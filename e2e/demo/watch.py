@@ -1,4 +1,4 @@
-"""What the demo sees of the cluster: pools, their Events, the gateways' counters. Reads only, through the API server."""
+"""What the demo sees of the cluster: pools, Events, the gateways' counters. Reads only, through the API server."""
 
 import re
 from collections import Counter
@@ -78,12 +78,17 @@ class Watch:
         return total
 
     def gauge(self, name: str) -> Counter[str]:
-        """A gauge of the gateways by pool, summed."""
-        total: Counter[str] = Counter()
+        """A gauge of the gateways by pool: summed over each one's series, and the highest of all gateways.
+
+        Each gateway knows all slots; of what waits, this is the longest line at one of them.
+        """
+        highest: Counter[str] = Counter()
         for text in self._gateway_metrics():
+            mine: Counter[str] = Counter()
             for match in re.finditer(rf"^{name}\{{([^}}]*)\}} ([0-9.e+]+)$", text, re.M):
-                total[dict(LABEL.findall(match[1])).get("pool", "")] += int(float(match[2]))
-        return total
+                mine[dict(LABEL.findall(match[1])).get("pool", "")] += int(float(match[2]))
+            highest |= mine
+        return highest
 
     def _list(self, api_version: str, plural: str) -> list[dict[str, Any]]:
         """Objects as plain dicts: the typed client refuses Events that leave out what it thinks required."""

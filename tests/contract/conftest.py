@@ -1,5 +1,6 @@
 """A real API server, without nodes and without root, for what only it can say."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,19 +22,16 @@ def api() -> Iterator[client.ApiClient]:
         kubernetes()
     except ClusterError as error:
         pytest.skip(str(error))
-    with ControlPlane() as plane:
-        with config.new_client_from_config(str(plane.kubeconfig)) as connection:
-            crds = client.CustomObjectsApi(connection)
-            for path in sorted((REPO / "crds").glob("*.yaml")):
-                crd = yaml.safe_load(path.read_text())
-                crds.create_cluster_custom_object("apiextensions.k8s.io", "v1", "customresourcedefinitions", crd)
-            _wait_established(crds)
-            yield connection
+    with ControlPlane() as plane, config.new_client_from_config(str(plane.kubeconfig)) as connection:
+        crds = client.CustomObjectsApi(connection)
+        for path in sorted((REPO / "crds").glob("*.yaml")):
+            crd = yaml.safe_load(path.read_text())
+            crds.create_cluster_custom_object("apiextensions.k8s.io", "v1", "customresourcedefinitions", crd)
+        _wait_established(crds)
+        yield connection
 
 
 def _wait_established(crds: client.CustomObjectsApi) -> None:
-    import time
-
     end = time.monotonic() + 30
     while time.monotonic() < end:
         found = crds.list_cluster_custom_object("apiextensions.k8s.io", "v1", "customresourcedefinitions")["items"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 
 from forebay.resources.pool import Permission
 from forebay.resources.reasons import Capability
@@ -152,8 +153,6 @@ async def fleet(
 
 
 def replace_addresses(entry: PoolEntry, addresses: list[str]) -> PoolEntry:
-    import msgspec
-
     return msgspec.structs.replace(entry, addresses=tuple(addresses))
 
 

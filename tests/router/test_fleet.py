@@ -11,6 +11,7 @@ import pytest
 
 from forebay.resources.pool import Permission
 from forebay.resources.reasons import Capability
+from forebay.resources.table import TargetEntry
 from tests.router.fleet import Fleet, Pool, fleet
 
 SORTER = Pool(capabilities=(Capability.CLASSIFICATION, Capability.EXTRACTION))
@@ -243,8 +244,6 @@ def test_a_clients_own_mistake_comes_back_from_the_engine_as_it_is(tmp_path: Pat
 
 
 def test_a_provider_that_fails_hands_over_to_the_next_and_then_to_the_queue(tmp_path: Path) -> None:
-    from forebay.resources.table import TargetEntry
-
     both = tuple(TargetEntry(provider=p, model=f"{p}-model") for p in ("acme", "bravo"))
 
     async def work() -> None:

@@ -33,7 +33,7 @@ def engine(work: Callable[[Engine, httpx.AsyncClient], Awaitable[None]], **setti
         made = Engine(Settings(models=("tiny",), times=FAST, **settings))
         server = await asyncio.get_running_loop().create_server(lambda: Connection(made.handle), "127.0.0.1", 0)
         running = asyncio.create_task(made.run())
-        base = "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with httpx.AsyncClient(base_url=base, trust_env=False) as http:
             await work(made, http)
         running.cancel()

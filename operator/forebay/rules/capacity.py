@@ -55,4 +55,4 @@ def capacity(inputs: CapacityInputs) -> Capacity:
 
 def high_reserve(slots: int, percent: int) -> int:
     """Slots kept for High: the floor of the share, and none below 4 slots."""
-    return slots * percent // 100 if slots >= 4 else 0  # noqa: PLR2004 - the design's number
+    return slots * percent // 100 if slots >= 4 else 0
