@@ -88,6 +88,9 @@ def down() -> None:
         process.end((RUN / f"{name}.pid" for name in CONTROL if name != "etcd"), signal.SIGKILL)
         with ThreadPoolExecutor() as pool:
             list(pool.map(Node.stop_pods, nodes))
+        for node in nodes:
+            for pid in node.shims():
+                os.kill(pid, signal.SIGKILL)
         process.end([RUN / "etcd.pid", *(node.run / "containerd.pid" for node in nodes)], seconds=10)
         process.end((node.run / "hold.pid" for node in nodes), signal.SIGKILL)
         for number in range(1, MAX_NODES + 1):
@@ -113,7 +116,7 @@ def purge() -> None:
 def leftovers() -> list[str]:
     """What of the cluster is on this machine: processes, mounts, links, routes, cgroups, run files."""
     found = [f"process {record}" for record in RUN.rglob("*.pid") if process.recorded(record)]
-    found += _strangers()
+    found += [f"process {pid}: a container's shim" for node in started() for pid in node.shims()]
     mounts = Path("/proc/mounts").read_text()
     found += [f"mount {line.split()[1]}" for line in mounts.splitlines() if str(STATE) in line or str(RUN) in line]
     links = run("ip", "-o", "link", "show", check=False)
@@ -123,20 +126,6 @@ def leftovers() -> list[str]:
     found += [f"cgroup {path}" for path in {*CGROUP.glob("*/forebay-node*"), *CGROUP.glob("forebay-node*")}]
     if RUN.exists():
         found.append(f"folder {RUN}")
-    return found
-
-
-def _strangers() -> list[str]:
-    """Processes that name our folders but have no record: shims whose containerd is gone, for example."""
-    found = []
-    known = {pid for record in RUN.rglob("*.pid") if (pid := process.recorded(record))}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if int(folder.name) not in known and command.startswith("/usr/bin/containerd-shim") and str(RUN) in command:
-            found.append(f"process {folder.name} {command[:60]}")
     return found
 
 

@@ -102,8 +102,8 @@ def _wheels(root: Path) -> None:
     target = root / "opt/forebay/lib"
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
     run(
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
-        "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp", *platforms,
+        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+        "--require-hashes", "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp", *platforms,
         "--target", target, "-r", REPO / "requirements.lock",
     )  # fmt: skip
     shutil.rmtree(target / "bin", ignore_errors=True)

@@ -122,6 +122,22 @@ class Node:
         if containers := run(*ctr, "container", "ls", "-q", check=False).split():
             ok(*ctr, "container", "rm", *containers, timeout=30)
 
+    def shims(self) -> list[int]:
+        """Shims of this very node: by their command and by the mount namespace that the node had."""
+        namespace = self.run / "mnt"
+        if not namespace.exists():
+            return []
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (folder / "cmdline").read_bytes()
+                same = str((folder / "ns/mnt").readlink()) == namespace.read_text()
+            except OSError:
+                continue  # it ended meanwhile
+            if same and b"containerd-shim" in command and str(self.socket).encode() in command:
+                found.append(int(folder.name))
+        return found
+
     def remove_cgroups(self) -> None:
         """Their processes must have ended."""
         for root in {*CGROUP.glob(f"*/forebay-{self.name}"), *CGROUP.glob(f"forebay-{self.name}")}:
@@ -143,6 +159,7 @@ class Node:
             if time.monotonic() > end:
                 raise ClusterError(f"{self.name} could not get namespaces of its own; is this root?")
             time.sleep(0.02)
+        (self.run / "mnt").write_text(str(Path(f"/proc/{pid}/ns/mnt").readlink()))
         return pid
 
     def _connect(self, holder: int) -> None:
