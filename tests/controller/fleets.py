@@ -125,7 +125,9 @@ def carried_out(observed: ObservedFleet, done: Plan, *, resource_version: str = 
         else item
         for item in observed.policies
     )
-    return replace(observed, live=live, pools=pools, policies=policies)
+    secret = live.pop(("Secret", names.CONTROL_TOKEN_SECRET), None)
+    held = {**secret, "data": token()["data"]} if secret else observed.token
+    return replace(observed, live=live, pools=pools, policies=policies, token=held)
 
 
 def _after(item: ObservedPool, live: dict[ObjectKey, Object], status: Object | None) -> ObservedPool:

@@ -1,4 +1,4 @@
-"""Manifests against golden files. FOREBAY_UPDATE_GOLDEN=1 writes them anew; look at the difference before you commit."""
+"""Manifests against golden files. FOREBAY_UPDATE_GOLDEN=1 writes them anew; look at the difference."""
 
 import json
 import os

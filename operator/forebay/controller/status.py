@@ -8,6 +8,7 @@ from forebay.controller.manifests.common import pool_selector
 from forebay.controller.observe import ObservedPool
 from forebay.controller.sizing import Sizing
 from forebay.resources.pool import OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
+from forebay.resources.reasons import ScaleReason
 from forebay.rules.scale import ScaleDecision
 
 NUMBERS_SECONDS: Final = 10.0  # how often changed numbers are written
@@ -75,6 +76,7 @@ def _edges(status: Mapping[str, Any]) -> tuple[Any, ...]:
     scaling, overflow = status.get("scaling") or {}, status.get("overflow") or {}
     return (
         scaling.get("desiredReplicas"),
+        scaling.get("reason") == ScaleReason.MAXIMUM.value,  # an Event told it, and must not after a restart
         scaling.get("decisions") or [],
         overflow.get("state"),
         sorted(

@@ -1,0 +1,91 @@
+"""The routing table: what is written when, and who has taken it over."""
+
+from dataclasses import replace
+
+from forebay.controller.cluster import Object
+from forebay.controller.observe import ObservedFleet
+from forebay.controller.programming import Programme, acknowledgement, programme
+from forebay.resources import names, table
+from tests.controller.fleets import fleet, gateway, gateway_report, policy, pool, replica, sidecar_report, spec
+
+
+def live(data: Programme) -> dict[tuple[str, str], Object]:
+    return {("ConfigMap", names.ROUTING_CONFIGMAP): {"data": dict(data.data), "metadata": {"resourceVersion": "1"}}}
+
+
+def after(observed: ObservedFleet, written: Programme) -> ObservedFleet:
+    return replace(observed, live=live(written))
+
+
+TWO = fleet(pool("chat"), pool("sorter"), policies=(policy(),))
+
+
+def test_gateways_get_everything_and_sidecars_their_pool() -> None:
+    done = programme(TWO)
+    whole = table.decode(done.data["gateway.json"])
+    part = table.decode(done.data["pool-chat.json"])
+    assert [entry.name for entry in whole.pools] == ["chat", "sorter"]
+    assert [entry.name for entry in whole.policies] == ["default"]
+    assert [entry.name for entry in part.pools] == ["chat"]
+    assert part.policies == ()
+    assert whole.pools[0].service == "chat-replicas.team.svc"
+    assert whole.gateways == "forebay-gateway.team.svc"
+    assert {whole.generation, part.generation} == {1}
+
+
+def test_no_secret_and_no_address_is_in_a_table() -> None:
+    text = programme(TWO).data["gateway.json"]
+    assert "provider-keys" not in text
+    assert '"hasKey":true' in text
+
+
+def test_what_is_unchanged_is_not_written_again() -> None:
+    first = programme(TWO)
+    again = programme(after(TWO, first))
+    assert not again.changed
+    assert again.data == first.data
+
+
+def test_only_what_changed_gets_a_new_generation() -> None:
+    first = programme(TWO)
+    other = fleet(pool("chat", spec(queue={"maxWaitSeconds": 5})), pool("sorter"), policies=(policy(),))
+    second = programme(after(other, first))
+    assert second.changed
+    assert second.generations == {"gateway.json": 2, "pool-chat.json": 2, "pool-sorter.json": 1}
+    assert second.data["pool-sorter.json"] == first.data["pool-sorter.json"]
+
+
+def test_a_pool_that_is_gone_leaves_the_table() -> None:
+    second = programme(after(fleet(pool("chat"), policies=(policy(),)), programme(TWO)))
+    assert second.changed
+    assert "pool-sorter.json" not in second.data
+
+
+def test_a_table_deleted_by_hand_begins_above_what_routers_have() -> None:
+    observed = replace(TWO, heard={"gateway-0": gateway_report(generation=41)})
+    assert programme(observed).generation == 42
+
+
+def test_a_damaged_table_is_written_anew() -> None:
+    damaged = {("ConfigMap", names.ROUTING_CONFIGMAP): {"data": {"gateway.json": "{"}, "metadata": {}}}
+    assert programme(replace(TWO, live=damaged)).changed
+
+
+def test_a_pool_whose_spec_is_not_understood_keeps_its_entry() -> None:
+    broken = fleet(pool("chat", invalid="x"), pool("sorter"), policies=(policy(),))
+    broken = replace(broken, pools=(replace(broken.pools[0], spec=None), broken.pools[1]))
+    assert not programme(after(broken, programme(TWO))).changed
+    assert "pool-chat.json" not in programme(broken).data
+
+
+def test_ready_routers_count_and_those_that_end_or_start_do_not() -> None:
+    pods = [gateway(0), gateway(1), gateway(2, ready=False), gateway(3, terminating=True), replica(0)]
+    heard = {
+        "gateway-0": gateway_report(0, generation=3),
+        "gateway-1": gateway_report(1, generation=2),
+        "chat-0": sidecar_report(0, generation=4, table_error="damaged"),
+    }
+    done = acknowledgement(3, pods, heard)
+    assert (done.ready, done.acknowledged, done.behind) == (3, 2, ("gateway-1",))
+    assert done.errors == ("chat-0: damaged",)
+    assert not done.complete
