@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 SERIES_SECONDS: Final = 360.0
 REMEMBERED: Final = 1024
-NOTE_LENGTH: Final = 1024  # the API's limit
+NOTE_BYTES: Final = 1024  # the API's limit; it says characters and counts bytes
 
 
 @dataclass(slots=True)
@@ -72,7 +72,6 @@ class Recorder:
 def event_body(note: Note, instance: str, now: datetime) -> Object:
     """The Event as it is created; its name is unlike every other."""
     about = note.regarding
-    text = note.text if len(note.text) <= NOTE_LENGTH else f"{note.text[: NOTE_LENGTH - 1]}…"
     return {
         "apiVersion": EVENT.api_version,
         "kind": EVENT.kind,
@@ -83,7 +82,7 @@ def event_body(note: Note, instance: str, now: datetime) -> Object:
         "action": note.action,
         "reason": note.reason.value,
         "type": "Warning" if note.warning else "Normal",
-        "note": text,
+        "note": _shortened(note.text),
         "regarding": {
             "apiVersion": about.api_version,
             "kind": about.kind,
@@ -92,6 +91,13 @@ def event_body(note: Note, instance: str, now: datetime) -> Object:
             "uid": about.uid,
         },
     }
+
+
+def _shortened(text: str) -> str:
+    encoded = text.encode()
+    if len(encoded) <= NOTE_BYTES:
+        return text
+    return encoded[: NOTE_BYTES - 3].decode(errors="ignore") + "..."
 
 
 def micro_time(time: datetime) -> str:

@@ -93,7 +93,7 @@ class Executor:
             raise
         if (found["metadata"].get("labels") or {}).get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
             raise ClusterError(
-                409, f"{kind.kind} {name} exists already and is not forebay's: rename the pool, or remove that object"
+                422, f"{kind.kind} {name} exists already and is not forebay's: rename the pool, or remove that object"
             )
 
     async def _say(self, note: Note) -> None:

@@ -1,0 +1,290 @@
+"""The controller against a real API server: what it applies is taken, stays, and is not applied again."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import client
+from kubernetes.aio import client as aio
+
+from forebay.controller.__main__ import Operator
+from forebay.controller.actions import Note
+from forebay.controller.cluster import (
+    CONFIG_MAP,
+    EVENT,
+    OWNED,
+    POOL,
+    SECRET,
+    STATEFUL_SET,
+    Cluster,
+    ClusterError,
+    Kind,
+    Object,
+)
+from forebay.controller.cluster import POLICY as POLICIES
+from forebay.controller.events import Recorder
+from forebay.controller.wording import object_ref
+from forebay.resources import names
+from forebay.resources.reasons import EventReason
+from tests.controller.fleets import POLICY, SETTINGS
+
+pytestmark = pytest.mark.apiserver
+LOCAL = replace(SETTINGS, host="127.0.0.1", health_port=0, metrics_port=0)
+SERVICE = OWNED[0]
+VLLM: dict[str, Any] = {
+    "model": {"name": "Qwen/Qwen2.5-72B-Instruct", "tokenSecretRef": {"name": "hub", "key": "token"}},
+    "engine": {
+        "gpus": 2,
+        "cache": {"perReplica": {"storage": "1024Gi"}},
+        "podTemplate": {
+            "metadata": {"labels": {"team": "a"}},
+            "spec": {
+                "tolerations": [{"key": "gpu", "operator": "Exists"}],
+                "containers": [
+                    {"name": "engine", "resources": {"requests": {"cpu": "4000m", "memory": "2048Mi"}}},
+                    {"name": "helper", "image": "helper:1", "resources": {"limits": {"cpu": 1}}},
+                ],
+                "volumes": [{"name": "more", "emptyDir": {"sizeLimit": "1024Mi"}}],
+            },
+        },
+    },
+    "scaling": {"minReplicas": 1, "maxReplicas": 4},
+}
+SIMULATED: dict[str, Any] = {"model": {"name": "m"}, "engine": {"type": "Simulated", "gpus": 0}}
+
+
+@pytest.fixture
+def namespace(api: client.ApiClient, request: pytest.FixtureRequest) -> Iterator[str]:
+    core = client.CoreV1Api(api)
+    name = core.create_namespace({"metadata": {"generateName": "controller-"}}).metadata.name
+    yield name
+    core.delete_namespace(name)
+
+
+def in_cluster(api: client.ApiClient, scene: Callable[[Cluster], Awaitable[None]]) -> None:
+    """Run the scene with a connection of the operator's own kind."""
+
+    async def run() -> None:
+        settings = aio.Configuration(host=api.configuration.host)
+        for field in ("ssl_ca_cert", "cert_file", "key_file"):
+            setattr(settings, field, getattr(api.configuration, field))
+        async with Cluster(aio.ApiClient(settings)) as cluster, asyncio.timeout(120):
+            await scene(cluster)
+
+    asyncio.run(run())
+
+
+def custom(kind: Kind, namespace: str, name: str, spec: Object) -> Object:
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+@asynccontextmanager
+async def operator(cluster: Cluster) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+    """A new operator that makes passes when told to: lists instead of watches."""
+    made = Operator(LOCAL, cluster)
+
+    async def look(namespace: str) -> None:
+        await made._list_all()
+        await made.passes.run(namespace)
+
+    yield look
+    await made.reports.close()
+
+
+async def versions(cluster: Cluster, namespace: str) -> dict[str, str]:
+    """resourceVersion of everything that the operator makes in the namespace."""
+    found = {}
+    for kind in (*OWNED, SECRET):
+        objects, _ = await cluster.list(kind, namespace, labels=names.MANAGED_SELECTOR)
+        found |= {f"{kind.kind} {obj['metadata']['name']}": obj["metadata"]["resourceVersion"] for obj in objects}
+    return found
+
+
+async def told(cluster: Cluster, namespace: str) -> list[tuple[str, str]]:
+    events, _ = await cluster.list(EVENT, namespace)
+    return sorted((event["reason"], event["note"]) for event in events)
+
+
+def test_everything_is_taken_once_and_then_left_alone(api: client.ApiClient, namespace: str) -> None:
+    async def scene(cluster: Cluster) -> None:
+        await cluster.create(custom(POOL, namespace, "big", VLLM))
+        await cluster.create(custom(POOL, namespace, "chat", SIMULATED))
+        await cluster.create(custom(POLICIES, namespace, "default", POLICY))
+        async with operator(cluster) as look:
+            for _ in range(3):
+                await look(namespace)
+            settled = await versions(cluster, namespace)
+            for _ in range(2):
+                await look(namespace)
+            assert await versions(cluster, namespace) == settled
+        async with operator(cluster) as restarted:
+            await restarted(namespace)
+        assert await versions(cluster, namespace) == settled
+        assert len([name for name in settled if name.startswith("StatefulSet")]) == 2
+        assert [reason for reason, _ in await told(cluster, namespace)] == ["Created"] * 3
+        pool = await cluster.get(POOL, namespace, "big")
+        assert {item["type"]: item["status"] for item in pool["status"]["conditions"]}["PodTemplateAccepted"] == "True"
+        assert pool["status"]["selector"] == "app.kubernetes.io/component=replica,forebay.dev/pool=big"
+
+    in_cluster(api, scene)
+
+
+def test_what_somebody_changes_is_put_right(api: client.ApiClient, namespace: str) -> None:
+    async def scene(cluster: Cluster) -> None:
+        await cluster.create(custom(POOL, namespace, "chat", SIMULATED))
+        async with operator(cluster) as look:
+            await look(namespace)
+            await cluster.patch(SERVICE, namespace, "chat", {"spec": {"sessionAffinity": "None"}})
+            await cluster.patch(STATEFUL_SET, namespace, "chat", {"spec": {"replicas": 3}})
+            await look(namespace)
+        service = await cluster.get(SERVICE, namespace, "chat")
+        statefulset = await cluster.get(STATEFUL_SET, namespace, "chat")
+        assert service["spec"]["sessionAffinity"] == "ClientIP"
+        assert statefulset["spec"]["replicas"] == 1
+        assert {"DriftCorrected", "ScaleRestored"} <= {reason for reason, _ in await told(cluster, namespace)}
+
+    in_cluster(api, scene)
+
+
+def test_an_object_of_somebody_else_is_not_taken_over(api: client.ApiClient, namespace: str) -> None:
+    async def scene(cluster: Cluster) -> None:
+        ports = [{"port": 1}]
+        await cluster.create({**custom(SERVICE, namespace, "chat", {"ports": ports})})
+        await cluster.create(custom(POOL, namespace, "chat", SIMULATED))
+        async with operator(cluster) as look:
+            await look(namespace)
+            await look(namespace)
+        service = await cluster.get(SERVICE, namespace, "chat")
+        assert [port["port"] for port in service["spec"]["ports"]] == [1]
+        pool = await cluster.get(POOL, namespace, "chat")
+        created = next(item for item in pool["status"]["conditions"] if item["type"] == "ReplicasCreated")
+        assert "Service chat exists already and is not forebay's" in created["message"]
+        assert "ApplyFailed" in {reason for reason, _ in await told(cluster, namespace)}
+
+    in_cluster(api, scene)
+
+
+def test_a_pod_template_that_the_api_server_refuses_is_told_in_its_words(api: client.ApiClient, namespace: str) -> None:
+    async def scene(cluster: Cluster) -> None:
+        engine = {**SIMULATED["engine"], "podTemplate": {"spec": {"noSuchField": 1}}}
+        await cluster.create(custom(POOL, namespace, "chat", {**SIMULATED, "engine": engine}))
+        async with operator(cluster) as look:
+            await look(namespace)
+        (note,) = [note for reason, note in await told(cluster, namespace) if reason == "ApplyFailed"]
+        assert "noSuchField" in note
+
+    in_cluster(api, scene)
+
+
+def test_the_token_is_made_once_and_survives_a_change_of_owners(api: client.ApiClient, namespace: str) -> None:
+    async def scene(cluster: Cluster) -> None:
+        await cluster.create(custom(POOL, namespace, "chat", SIMULATED))
+        async with operator(cluster) as look:
+            await look(namespace)
+            await look(namespace)
+        first = await cluster.get(SECRET, namespace, names.CONTROL_TOKEN_SECRET)
+        await cluster.create(custom(POOL, namespace, "other", SIMULATED))
+        async with operator(cluster) as look:
+            await look(namespace)
+        second = await cluster.get(SECRET, namespace, names.CONTROL_TOKEN_SECRET)
+        assert second["data"] == first["data"]
+        assert len(base64.b64decode(first["data"]["current"])) >= 40
+        assert {owner["name"] for owner in second["metadata"]["ownerReferences"]} == {"chat", "other"}
+
+    in_cluster(api, scene)
+
+
+def test_a_table_is_not_written_over_a_newer_one(api: client.ApiClient, namespace: str) -> None:
+    async def scene(cluster: Cluster) -> None:
+        table: Object = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "t", "namespace": namespace},
+            "data": {"a": "1"},
+        }
+        first = await cluster.apply(table)
+        await cluster.apply({**table, "data": {"a": "2"}})
+        metadata = {**table["metadata"], "resourceVersion": first["metadata"]["resourceVersion"]}
+        with pytest.raises(ClusterError) as caught:
+            await cluster.apply({**table, "metadata": metadata, "data": {"b": "3"}})
+        assert caught.value.conflict
+        again = await cluster.apply({**table, "data": {"b": "3"}})
+        assert again["data"] == {"b": "3"}
+        assert (await cluster.get(CONFIG_MAP, namespace, "t"))["data"] == {"b": "3"}
+
+    in_cluster(api, scene)
+
+
+def test_what_is_said_again_becomes_a_series(api: client.ApiClient, namespace: str) -> None:
+    async def scene(cluster: Cluster) -> None:
+        pool = await cluster.create(custom(POOL, namespace, "chat", SIMULATED))
+        recorder = Recorder(cluster, "operator-0")
+        note = Note(object_ref(pool), EventReason.SCALE_LIMITED, "Scale", "too little", warning=True)
+        for _ in range(3):
+            await recorder.write(note)
+        await recorder.write(replace(note, text="x" + "é" * 2000))
+        events, _ = await cluster.list(EVENT, namespace, fields="regarding.name=chat")
+        series = {event["note"][0]: event for event in events}
+        assert series["t"]["series"]["count"] == 3
+        assert series["t"]["reportingController"] == "forebay.dev/operator"
+        assert series["t"]["reportingInstance"] == "operator-0"
+        assert (series["t"]["type"], series["t"]["action"]) == ("Warning", "Scale")
+        assert series["t"]["regarding"]["uid"] == pool["metadata"]["uid"]
+        assert series["x"]["note"].endswith("é...")
+
+    in_cluster(api, scene)
+
+
+def test_the_whole_operator_follows_what_it_watches(
+    api: client.ApiClient, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = api.configuration
+    kubeconfig = tmp_path / "config"
+    access = {"certificate-authority": settings.ssl_ca_cert, "server": settings.host}
+    user = {"client-certificate": settings.cert_file, "client-key": settings.key_file}
+    document = {
+        "clusters": [{"name": "c", "cluster": access}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    kubeconfig.write_text(yaml.safe_dump(document))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+
+    async def scene(cluster: Cluster) -> None:
+        made = Operator(replace(LOCAL, namespaces=(namespace,), resync_seconds=60), cluster)
+        stop = asyncio.Event()
+        running = asyncio.create_task(made.run(stop))
+        await made.listed.wait()
+        assert made.sickness() == ""
+        await cluster.create(custom(POOL, namespace, "chat", SIMULATED))
+        statefulset = await appears(cluster, STATEFUL_SET, namespace, "chat")
+        await cluster.patch(STATEFUL_SET, namespace, "chat", {"spec": {"replicas": 3}})
+        while (await cluster.get(STATEFUL_SET, namespace, "chat"))["spec"]["replicas"] != 1:
+            await asyncio.sleep(0.05)
+        assert statefulset["metadata"]["ownerReferences"][0]["name"] == "chat"
+        stop.set()
+        await running
+
+    in_cluster(api, scene)
+
+
+async def appears(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Object:
+    while True:
+        try:
+            return await cluster.get(kind, namespace, name)
+        except ClusterError as error:
+            if not error.not_found:
+                raise
+        await asyncio.sleep(0.05)
