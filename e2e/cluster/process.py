@@ -38,10 +38,10 @@ def spawn(record: Path, log: Path, command: Sequence[str | Path]) -> int:
 def recorded(record: Path) -> int | None:
     """The pid of a record if that very process still runs."""
     try:
-        pid, began = record.read_text().split()
+        pid, began = (int(word) for word in record.read_text().split())
     except (OSError, ValueError):
         return None
-    return int(pid) if began != "None" and start_time(int(pid)) == int(began) else None
+    return pid if start_time(pid) == began else None
 
 
 def end(records: Iterable[Path], first: signal.Signals = signal.SIGTERM, seconds: float = 5.0) -> None:

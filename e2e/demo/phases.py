@@ -61,7 +61,7 @@ def trace(path: Path, rng: random.Random) -> list[Ask]:
     """
     rows: list[Ask] = []
     start: float | None = None
-    for number, row in enumerate(csv.reader(path.open()), 1):
+    for number, row in enumerate(csv.reader(path.read_text().splitlines()), 1):
         try:
             at, prompt, output = _seconds(row[0]), int(float(row[1])), int(float(row[2]))
         except (ValueError, IndexError) as error:

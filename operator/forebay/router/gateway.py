@@ -3,8 +3,7 @@
 import asyncio
 import random
 import time
-import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -18,11 +17,12 @@ from forebay.resources.report import GatewayReport, ReplicaState, encode
 from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics
 from forebay.router.access_log import Line
-from forebay.router.accounting import LACK_OF_A_SLOT, REPEATED, Accounting
+from forebay.router.accounting import LACK_OF_A_SLOT, Accounting
+from forebay.router.answers import REQUEST_ID, decision_headers, request_id, sentence
 from forebay.router.clients import Client
 from forebay.router.cloud import Cloud, CloudError
 from forebay.router.context import VERSION, Context
-from forebay.router.http.client import Address, Response, UpstreamError
+from forebay.router.http.client import Response, UpstreamError
 from forebay.router.http.message import (
     INTERNAL_PREFIX,
     Headers,
@@ -36,7 +36,8 @@ from forebay.router.http.message import (
 from forebay.router.http.server import Exchange
 from forebay.router.relay import relay
 from forebay.router.replicas import Replica, Replicas
-from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
+from forebay.router.request import TASKS, Ask, BadRequestError, parse
+from forebay.router.ticket import Ticket
 from forebay.router.waiting import Waiting, choose
 from forebay.rules import route as rule
 from forebay.rules.facts import FleetView, PolicyView
@@ -48,29 +49,6 @@ MAX_TRIES: Final = 24
 """Decisions for one request, wakings that came too late included; every wait is bounded by the deadline besides."""
 MAX_FAULTS: Final = 3
 CONTEXT_LENGTH: Final = b"maximum context length"
-
-
-@dataclass(slots=True)
-class Ticket:
-    """One request on its way through the gateway."""
-
-    request: Request
-    exchange: Exchange
-    ask: Ask
-    line: Line
-    priority: Priority
-    arrived: float  # loop time
-    deadline: float
-    waited_seconds: float = 0.0
-    faults: int = 0
-    excluded: frozenset[Address] = frozenset()
-    pool: str | None = None  # that demand is counted at
-    wait_until: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def repeated(self) -> bool:
-        """Whether the client's library sends this for the second time: demand is counted once."""
-        return (self.request.header(REPEATED) or "0") != "0"
 
 
 class Gateway:
@@ -109,9 +87,9 @@ class Gateway:
             exchange.reply(error(404, "unknown control path", "not_found"))
 
     async def _serve(self, request: Request, exchange: Exchange, client: Client) -> None:
-        line = Line(request_id=_request_id(request), client=client.name, method=request.method, path=request.target)
+        line = Line(request_id=request_id(request), client=client.name, method=request.method, path=request.target)
         if request.target == "/v1/models" and request.method in ("GET", "HEAD"):
-            exchange.reply(json_reply(self._models(), headers=[(_REQUEST_ID, line.request_id.encode())]))
+            exchange.reply(json_reply(self._models(), headers=[(REQUEST_ID, line.request_id.encode())]))
             return
         if request.target not in TASKS or request.method != "POST":
             self._refuse(exchange, line, 404, Reason.INVALID_REQUEST, f"no {request.method} {request.target[:80]} here")
@@ -217,7 +195,7 @@ class Gateway:
                 return False
             self.waiting.served(pool)
             self._asked(ticket)
-            headers = self._decision_headers(ticket.line, ticket.waited_seconds)
+            headers = decision_headers(ticket.line, ticket.waited_seconds)
             done = await relay(response, ticket.exchange, headers, min(FIRST_TOKEN_SECONDS, left), left)
         except UpstreamError:
             return self._fault(ticket, replica)
@@ -307,7 +285,7 @@ class Gateway:
         for target in cloud.targets:
             line = ticket.line
             line.destination, line.reason = str(target), reason
-            headers = self._decision_headers(line, ticket.waited_seconds)
+            headers = decision_headers(line, ticket.waited_seconds)
             if counted:
                 self.accounting.overflowed(counted, reason, ticket.repeated)
             try:
@@ -335,7 +313,7 @@ class Gateway:
             self._asked(ticket)
             self.accounting.refused(pool, waited=ticket.ask.facts.waited, repeated=ticket.repeated)
         headers = self._come_back(pool) if contended else []
-        self._refuse(ticket.exchange, ticket.line, status, reason, _sentence(reason, ticket), headers)
+        self._refuse(ticket.exchange, ticket.line, status, reason, sentence(reason, ticket.ask.facts), headers)
 
     # Answers.
 
@@ -343,23 +321,13 @@ class Gateway:
         self, exchange: Exchange, line: Line, status: int, reason: Reason, text: str, headers: Headers | None = None
     ) -> None:
         line.reason, line.status, line.destination = reason, status, "none"
-        reply = error(status, text, str(reason), [*(headers or []), *self._decision_headers(line, 0.0)])
+        reply = error(status, text, str(reason), [*(headers or []), *decision_headers(line, 0.0)])
         exchange.reply(reply)
 
     def _come_back(self, pool: str | None) -> Headers:
         ahead = self.waiting.length(pool) if pool else 0
         rate = self.waiting.drained_per_second(pool) if pool else 0.0
         return [(b"retry-after", b"%d" % retry_after(ahead, rate, self.rng))]
-
-    def _decision_headers(self, line: Line, waited: float) -> Headers:
-        line.queue_ms = int(waited * 1000)
-        return [
-            (names.DESTINATION.encode(), (line.destination or "none").encode()),
-            (names.REASON.encode(), line.reason.encode()),
-            (names.CAPABILITY.encode(), line.capability.encode()),
-            (names.QUEUE_MS.encode(), b"%d" % line.queue_ms),
-            (_REQUEST_ID, line.request_id.encode()),
-        ]
 
     def _body_for(self, pool: str, ticket: Ticket) -> bytes:
         """What the client sent; where it left the model open, with the name that this pool's engine knows."""
@@ -384,7 +352,7 @@ class Gateway:
             (names.PRIORITY.encode(), ticket.priority.encode()),
             (names.DEADLINE_MS.encode(), b"%d" % max(1, int(left * 1000))),
             (names.AGE_MS.encode(), b"%d" % max(0, int(age * 1000))),
-            (_REQUEST_ID, ticket.line.request_id.encode()),
+            (REQUEST_ID, ticket.line.request_id.encode()),
             (b"content-length", b"%d" % length),
         ]
 
@@ -474,29 +442,3 @@ class Gateway:
 
 _DOCUMENTED = frozenset(name.encode() for name in names.REQUEST_HEADERS)
 _REPLACED = frozenset({b"host", b"content-length", b"authorization"})
-_REQUEST_ID = names.REQUEST_ID.encode()
-
-
-def _request_id(request: Request) -> str:
-    given = request.header(_REQUEST_ID) or ""
-    return given if given.isascii() and given.isprintable() and 0 < len(given) <= 128 else f"req-{uuid.uuid4().hex}"
-
-
-def _sentence(reason: Reason, ticket: Ticket) -> str:
-    """What is wrong, and what to do."""
-    facts = ticket.ask.facts
-    texts = {
-        Reason.MODEL_NOT_FOUND: f"the model {facts.model[:80]!r} is not served here; GET /v1/models lists what is",
-        Reason.CAPABILITY_GAP: f"no pool of this fleet serves {facts.capability} requests, and no cloud may be used",
-        Reason.MODALITY_GAP: "no pool of this fleet takes this kind of input, and no cloud may be used",
-        Reason.CONTEXT_LENGTH_GAP: "the request is longer than the context of every pool here; shorten it",
-        Reason.LOCAL_ONLY: "this request must stay local, and no local slot came free in time; try again",
-        Reason.NO_POLICY: "the pool is full, and no CloudFallbackPolicy lets requests leave; try again",
-        Reason.NOT_PORTABLE: "no provider takes this request's fields, inputs or length; it can only be served locally",
-        Reason.SUBSTITUTION_DENIED: f"the pool of {facts.model[:80]!r} is full and allows no substitute; try again",
-        Reason.CLOUD_UNAVAILABLE: "the pool is full and every provider failed or is limited; try again",
-        Reason.BUDGET_SPENT: "the pool is full and the cloud budget is spent; try again",
-        Reason.NO_REPLICAS: "no replica of the pool is running; try again",
-        Reason.QUEUE_EXPIRED: "no slot came free within the longest wait; try again",
-    }
-    return texts.get(reason, f"the request cannot be served now ({reason}); try again")

@@ -6,7 +6,6 @@ a client's request that finds no slot, or names another model, is handed to a ga
 
 import asyncio
 import random
-import uuid
 from typing import Final
 
 from forebay.resources import headers as names
@@ -17,6 +16,7 @@ from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics
 from forebay.router.access_log import Line
 from forebay.router.admission import Admission
+from forebay.router.answers import decision_headers, request_id
 from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine
 from forebay.router.http.client import Address, UpstreamError
@@ -64,7 +64,7 @@ class Sidecar:
         """A client, through the pool's own Service."""
         request.headers = [h for h in request.headers if not h[0].startswith(INTERNAL_PREFIX) or h[0] in _DOCUMENTED]
         if request.target == "/v1/models" and request.method == "GET":
-            await self._pass(request, exchange, Line(request_id=_request_id(request)), {}, control=False)
+            await self._pass(request, exchange, Line(request_id=request_id(request)), {}, control=False)
             return
         if request.target not in TASKS or request.method != "POST":
             exchange.reply(error(404, f"there is no {request.method} {request.target[:100]} here", "not_found"))
@@ -78,16 +78,16 @@ class Sidecar:
         priority = client.priority(ask.asked)
         line = _line(request, ask, client.name, priority)
         mine = ask.facts.model in AUTO_MODELS or ask.facts.model in self.entry.served_names
-        decision = self._decision_headers(line)
         if mine and self.admission.admit(priority):
             if self.entry.served_names:
                 request.body = with_model(request.body, ask, self.entry.served_names[0])
             line.destination, line.reason = self.entry.name, Reason.LOCAL_CAPACITY
-            await self._serve(request, exchange, line, self._decision_headers(line), control=False)
+            await self._serve(request, exchange, line, decision_headers(line), control=False)
         elif not await self._hand_on(request, exchange, client.name, priority, line):
             seconds = retry_after(self.admission.running, self._drain_rate(), self.rng)
             reply = error(429, "this replica is full and no gateway can be reached; try again", Reason.QUEUE_FULL)
-            reply.headers += [(b"retry-after", b"%d" % seconds), *decision]
+            line.destination, line.reason = "none", Reason.QUEUE_FULL
+            reply.headers += [(b"retry-after", b"%d" % seconds), *decision_headers(line)]
             exchange.reply(reply)
 
     async def control_port(self, request: Request, exchange: Exchange) -> None:
@@ -106,7 +106,7 @@ class Sidecar:
     async def _from_gateway(self, request: Request, exchange: Exchange) -> None:
         priority = Priority(request.header(names.PRIORITY.encode()) or Priority.NORMAL)
         line = Line(
-            request_id=_request_id(request),
+            request_id=request_id(request),
             client=request.header(names.CLIENT.encode()) or "",
             path=request.target,
             priority=priority,
@@ -318,28 +318,14 @@ class Sidecar:
         mean = a.service_seconds_total / a.finished_total if a.finished_total else 0.0
         return a.slots / mean if mean else 0.0
 
-    def _decision_headers(self, line: Line) -> Headers:
-        return [
-            (names.DESTINATION.encode(), (line.destination or "none").encode()),
-            (names.REASON.encode(), (line.reason or Reason.QUEUE_FULL).encode()),
-            (names.CAPABILITY.encode(), line.capability.encode()),
-            (names.QUEUE_MS.encode(), b"0"),
-            (names.REQUEST_ID.encode(), line.request_id.encode()),
-        ]
-
 
 _DOCUMENTED = frozenset(name.encode() for name in names.REQUEST_HEADERS)
 _NOT_ON = frozenset({b"host", b"content-length", b"authorization", names.PRIORITY.encode(), names.REQUEST_ID.encode()})
 
 
-def _request_id(request: Request) -> str:
-    given = request.header(names.REQUEST_ID.encode()) or ""
-    return given if given.isascii() and given.isprintable() and 0 < len(given) <= 128 else f"req-{uuid.uuid4().hex}"
-
-
 def _line(request: Request, ask: Ask, client: str, priority: Priority) -> Line:
     return Line(
-        request_id=_request_id(request),
+        request_id=request_id(request),
         client=client,
         method=request.method,
         path=request.target,

@@ -1,0 +1,49 @@
+"""What both roles put into answers: the decision's headers, the request's id, sentences for refusals."""
+
+import uuid
+
+from forebay.resources import headers as names
+from forebay.resources.reasons import Reason
+from forebay.router.access_log import Line
+from forebay.router.http.message import Headers, Request
+from forebay.rules.facts import RequestFacts
+
+REQUEST_ID = names.REQUEST_ID.encode()
+MAX_ID = 128
+
+
+def request_id(request: Request) -> str:
+    """The client's own id where it is a printable word of at most 128 characters, else a new one."""
+    given = request.header(REQUEST_ID) or ""
+    return given if given.isascii() and given.isprintable() and 0 < len(given) <= MAX_ID else f"req-{uuid.uuid4().hex}"
+
+
+def decision_headers(line: Line, waited: float = 0.0) -> Headers:
+    """The decision, on every answer; `waited` in seconds is noted in the line as well."""
+    line.queue_ms = int(waited * 1000)
+    return [
+        (names.DESTINATION.encode(), (line.destination or "none").encode()),
+        (names.REASON.encode(), line.reason.encode()),
+        (names.CAPABILITY.encode(), line.capability.encode()),
+        (names.QUEUE_MS.encode(), b"%d" % line.queue_ms),
+        (REQUEST_ID, line.request_id.encode()),
+    ]
+
+
+def sentence(reason: Reason, facts: RequestFacts) -> str:
+    """What is wrong with a refused request, and what to do."""
+    texts = {
+        Reason.MODEL_NOT_FOUND: f"the model {facts.model[:80]!r} is not served here; GET /v1/models lists what is",
+        Reason.CAPABILITY_GAP: f"no pool of this fleet serves {facts.capability} requests, and no cloud may be used",
+        Reason.MODALITY_GAP: "no pool of this fleet takes this kind of input, and no cloud may be used",
+        Reason.CONTEXT_LENGTH_GAP: "the request is longer than the context of every pool here; shorten it",
+        Reason.LOCAL_ONLY: "this request must stay local, and no local slot came free in time; try again",
+        Reason.NO_POLICY: "the pool is full, and no CloudFallbackPolicy lets requests leave; try again",
+        Reason.NOT_PORTABLE: "no provider takes this request's fields, inputs or length; it can only be served locally",
+        Reason.SUBSTITUTION_DENIED: f"the pool of {facts.model[:80]!r} is full and allows no substitute; try again",
+        Reason.CLOUD_UNAVAILABLE: "the pool is full and every provider failed or is limited; try again",
+        Reason.BUDGET_SPENT: "the pool is full and the cloud budget is spent; try again",
+        Reason.NO_REPLICAS: "no replica of the pool is running; try again",
+        Reason.QUEUE_EXPIRED: "no slot came free within the longest wait; try again",
+    }
+    return texts.get(reason, f"the request cannot be served now ({reason}); try again")

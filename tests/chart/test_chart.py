@@ -1,0 +1,101 @@
+"""The chart as helm renders it: valid, restricted, with no right that is not needed, and clear about bad values."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from e2e.cluster import tools
+from e2e.cluster.shell import ClusterError
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "forebay"
+VARIANTS: dict[str, list[str]] = {
+    "defaults": [],
+    "namespaces": ["--set", "namespaces={team-a,team-b}"],
+    "bare": ["--set", "networkPolicies.enabled=false", "--set", "crds.install=false"],
+    "image": ["--set", "image.tag=dev", "--set", "routerImage=r:1", "--set", "imagePullSecrets[0].name=s"],
+}
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        binary = tools.helm()
+    except ClusterError as error:
+        pytest.skip(str(error))
+    return subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def render(*values: str) -> list[dict[str, Any]]:
+    done = helm("template", "forebay", str(CHART), "-n", "forebay-system", *values)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [document for document in documents if document["kind"] == kind]
+
+
+def test_lint() -> None:
+    done = helm("lint", "--strict", str(CHART))
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())
+def test_every_object_is_valid(values: list[str]) -> None:
+    for document in render(*values):
+        if document["kind"] not in ("CustomResourceDefinition", "PodMonitor"):
+            kubernetes_validate.validate(document, "1.34", strict=True)
+
+
+def test_the_operator_is_restricted() -> None:
+    pod = of_kind(render(), "Deployment")[0]["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())
+def test_rights_name_what_they_allow(values: list[str]) -> None:
+    roles = [d for d in render(*values) if d["kind"] in ("Role", "ClusterRole")]
+    for rule in (rule for role in roles for rule in role["rules"]):
+        assert "*" not in [*rule["verbs"], *rule["resources"], *rule["apiGroups"]]
+        if "secrets" in rule["resources"]:
+            assert rule["verbs"] == ["create"] or rule["resourceNames"] == ["forebay-control-token"]
+        assert "statefulsets" not in rule["resources"] or "delete" not in rule["verbs"]
+
+
+def test_a_watch_list_needs_no_cluster_role_of_the_operators() -> None:
+    documents = render(*VARIANTS["namespaces"])
+    assert sorted(role["metadata"]["namespace"] for role in of_kind(documents, "Role")) == ["team-a", "team-b"]
+    assert all(role["metadata"]["name"].endswith(("-edit", "-view")) for role in of_kind(documents, "ClusterRole"))
+    assert not of_kind(documents, "ClusterRoleBinding")
+
+
+def test_crds_stay_when_the_release_goes() -> None:
+    crds = of_kind(render(), "CustomResourceDefinition")
+    assert len(crds) == 2
+    assert {crd["metadata"]["annotations"]["helm.sh/resource-policy"] for crd in crds} == {"keep"}
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("gatewayReplicas=0", "minimum: got 0, want 1"),
+        ("resyncSeconds=0", "minimum"),
+        ("logLevel=LOUD", "logLevel"),
+        ("gatewayReplica=3", "gatewayReplica"),
+        ("namespaces={Team}", "does not match pattern"),
+    ],
+)
+def test_bad_values_are_refused_by_name(value: str, says: str) -> None:
+    done = helm("template", "forebay", str(CHART), "--set", value)
+    assert done.returncode != 0
+    assert says in done.stderr

@@ -1,0 +1,56 @@
+"""The rules of the house: layers, no stray words, no package where none may be, commands of the docs exist."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+STRAY = re.compile(
+    r"index-url|GOPROXY=|https?://(pypi|files\.pythonhosted|proxy\.golang|registry\.npmjs|deb\.debian)|/root/", re.I
+)
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=REPO, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [REPO / name for name in listed.stdout.splitlines() if (REPO / name).is_file()]
+
+
+def test_operator_is_a_folder_and_not_a_package() -> None:
+    assert not (REPO / "operator" / "__init__.py").exists(), "it would shadow the standard library's operator"
+
+
+def test_no_registry_host_and_no_machine_path() -> None:
+    for path in tracked():
+        if path == Path(__file__).resolve() or path.suffix in (".sum", ".png"):
+            continue
+        found = STRAY.search(path.read_text(errors="replace"))
+        assert not found, f"{path.relative_to(REPO)}: {found[0] if found else ''}"
+
+
+def test_lock_files_are_hashed() -> None:
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        text = (REPO / name).read_text()
+        pins = re.findall(r"^[a-z0-9][^\s]*==", text, re.M)
+        assert pins
+        assert len(re.findall(r"^[a-z0-9][^\n]*\\\n    --hash=sha256:", text, re.M)) == len(pins)
+
+
+def test_modules_stay_small() -> None:
+    for path in (REPO / "operator").rglob("*.py"):
+        lines = len(path.read_text().splitlines())
+        assert lines <= 480, f"{path.relative_to(REPO)} has {lines} lines: what is it hiding?"
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_make_targets_and_files_in_the_docs_exist(document: str) -> None:
+    text = (REPO / document).read_text()
+    targets = set(re.findall(r"^([a-z0-9-]+):", (REPO / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", text, re.M)) <= targets
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (REPO / link).exists(), f"{document} links to {link}"
+    for path in re.findall(r"(?:charts|examples|docs)/[\w./-]+", text):
+        assert (REPO / path.rstrip(".")).exists(), f"{document} names {path}"
