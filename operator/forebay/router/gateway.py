@@ -36,7 +36,7 @@ from forebay.router.http.message import (
 from forebay.router.http.server import Exchange
 from forebay.router.relay import relay
 from forebay.router.replicas import Replica, Replicas
-from forebay.router.request import TASKS, Ask, BadRequestError, parse
+from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
 from forebay.router.ticket import Ticket
 from forebay.router.waiting import Waiting, choose
 from forebay.rules import route as rule
