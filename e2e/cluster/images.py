@@ -75,6 +75,12 @@ def product(name: str = IMAGE) -> Path:
     return out
 
 
+def content(name: str = IMAGE) -> str:
+    """Identity of what was built last under this name, so that a Deployment can follow it; "none" before."""
+    stamp = IMAGES / f"forebay-{name.rpartition(':')[2]}.key"
+    return stamp.read_text() if stamp.exists() else "none"
+
+
 def _layer(name: str, key: bytes, make: Callable[[Path], None]) -> Path:
     LAYERS.mkdir(parents=True, exist_ok=True)
     out = LAYERS / f"{name}-{hashlib.sha256(key).hexdigest()[:16]}.tar"

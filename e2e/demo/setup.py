@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2e.cluster import __main__ as cluster
-from e2e.cluster import tools
+from e2e.cluster import images, tools
 from e2e.cluster.paths import IMAGE, REPO
 from e2e.cluster.shell import run, say, step
 
@@ -54,7 +54,8 @@ def install_chart(*extra: str) -> None:
         helm(
             "upgrade", "--install", RELEASE, str(REPO / "charts" / "forebay"), "-n", SYSTEM_NAMESPACE,
             "--create-namespace", "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
-            "--take-ownership", "--wait", "--timeout", "120s", *extra,
+            "--set-string", f"podAnnotations.image-content={images.content()}", "--take-ownership",
+            "--wait", "--timeout", "120s", *extra,
         )  # fmt: skip
 
 

@@ -61,11 +61,14 @@ class View:
             if (event.uid, event.count) not in self._printed:
                 self._printed.add((event.uid, event.count))
                 self.console.print(
-                    f"  event {event.time[11:19]} {event.pool}: {event.reason}: {event.note}", highlight=False
+                    f"  event {event.time[11:19]} {event.pool}: {event.reason}: {event.note}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
                 )
         if time.monotonic() - self._last >= 2:
             self._last = time.monotonic()
-            self.console.print(plain(picture), highlight=False)
+            self.console.print(plain(picture), highlight=False, markup=False, soft_wrap=True)
 
 
 def plain(picture: Picture) -> str:
