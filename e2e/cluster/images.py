@@ -147,6 +147,7 @@ def _code_key() -> bytes:
 _BASE_SCRIPT = r"""
 out=$1; shift; t=$(mktemp -d); trap 'rm -rf "$t"' EXIT
 mkdir -p "$t"/archives/partial "$out"; : > "$t/status"
+ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 || apt-get -qq update
 apt-get -qq -o Dir::State::status="$t/status" -o Dir::Cache::archives="$t/archives" -o APT::Install-Recommends=false \
   -o Debug::NoLocking=1 -o APT::Sandbox::User=root --download-only -y install "$@" >/dev/null
 mkdir -p "$out"/usr/{bin,sbin,lib,lib64}; for d in bin sbin lib lib64; do ln -sfn usr/$d "$out/$d"; done

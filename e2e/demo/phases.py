@@ -23,10 +23,10 @@ class Phase:
 
 
 RAMP = (
-    Phase("quiet", 10, chat=4, sort=2),
-    Phase("chat is full, sorter has room", 16, chat=22, sort=2),
-    Phase("every pool is full", 24, chat=44, sort=30),
-    Phase("back to quiet", 34, chat=3, sort=2),
+    Phase("quiet", 6, chat=4, sort=2),
+    Phase("chat is full, sorter has room", 12, chat=22, sort=2),
+    Phase("every pool is full", 18, chat=44, sort=30),
+    Phase("back to quiet", 20, chat=3, sort=2),
 )
 """Chat grows from 1 to 3 replicas of 8 slots, sorter from 1 to 2: at the peak 40 slots stand against 74 requests."""
 
