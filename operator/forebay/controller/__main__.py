@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
+from math import inf
 from typing import Final
 
 import kopf
@@ -60,7 +61,7 @@ class Operator:
         self.watch = Watch(self.cache, self.queue)
         self.reports = Reports.over_http()
         self.listed = asyncio.Event()
-        self.missed = 0.0
+        self.missed = -inf
         """loop.time() when a list last showed what no watch had told."""
         tokens = Tokens(cluster)
         executor = Executor(cluster, self.cache, Recorder(cluster, settings.instance), tokens)

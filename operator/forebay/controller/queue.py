@@ -14,7 +14,7 @@ class Pace:
 
     debounce: float = 0.2  # a burst of watch events makes one pass
     backoff_first: float = 1.0
-    backoff_most: float = 60.0
+    backoff_most: float = 15.0  # an API server that is back is not kept waiting
 
 
 @dataclass(slots=True)

@@ -111,7 +111,8 @@ def programmed(about: Regarding, generation: int, routers: int, seconds: float) 
         about,
         EventReason.ROUTERS_PROGRAMMED,
         "Program",
-        f"generation {generation} of the routing table acknowledged by {routers} routers in {seconds:.1f} s",
+        f"generation {generation} of the routing table acknowledged by {routers} router{'s' * (routers != 1)} in "
+        f"{seconds:.1f} s",
     )
 
 
