@@ -1,18 +1,22 @@
 """Cluster, image, chart, examples: everything up to the point where requests can be sent. Safe to run again."""
 
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import httpx
 
 from e2e.cluster import __main__ as cluster
 from e2e.cluster import images, tools
 from e2e.cluster.paths import IMAGE, REPO
-from e2e.cluster.shell import run, say, step
+from e2e.cluster.shell import ClusterError, run, say, step
 
 NAMESPACE = "demo"
 SYSTEM_NAMESPACE = "forebay-system"
 RELEASE = "forebay"
 EXAMPLES = REPO / "examples" / "simulated"
+PROBES = 6
 KEYS = {"interactive": "sk-interactive-demo", "batch": "sk-batch-demo", "stranger": "sk-nobody-knows"}
 
 
@@ -75,6 +79,11 @@ def wait_ready(namespace: str, seconds: int = 180) -> None:
             for condition in ("Ready", "RoutingProgrammed"):
                 _wait(namespace, kind, condition, seconds)
         _wait(namespace, "deployments", "Available", seconds)
+        for kind in ("deployments", "statefulsets"):
+            for name in kubectl("get", kind, "-n", namespace, "-o", "name").split():
+                kubectl("rollout", "status", name, "-n", namespace, f"--timeout={seconds}s")
+        # Status may still be of before a cluster's end: what counts is that both pools answer.
+        _answers(_door(namespace), seconds)
 
 
 def _wait(namespace: str, kind: str, condition: str, seconds: int) -> None:
@@ -83,8 +92,33 @@ def _wait(namespace: str, kind: str, condition: str, seconds: int) -> None:
 
 def fleet(namespace: str) -> Fleet:
     """The fleet of a namespace as it is."""
-    address = kubectl("get", "service", "forebay", "-n", namespace, "-o", "jsonpath={.spec.clusterIP}")
+    door = _door(namespace)
     pools = json.loads(kubectl("get", "localmodelpools", "-n", namespace, "-o", "json"))["items"]
     smallest = {pool["metadata"]["name"]: pool["spec"]["scaling"]["minReplicas"] for pool in pools}
-    say(f"the fleet's door: http://{address}")
-    return Fleet(cluster.kubeconfig(), namespace, f"http://{address}", smallest)
+    say(f"the fleet's door: {door}")
+    return Fleet(cluster.kubeconfig(), namespace, door, smallest)
+
+
+def _door(namespace: str) -> str:
+    address = kubectl("get", "service", "forebay", "-n", namespace, "-o", "jsonpath={.spec.clusterIP}")
+    return f"http://{address}"
+
+
+def _answers(door: str, seconds: float) -> None:
+    """Until requests for each pool have been served locally, several times in a row."""
+    end, good = time.monotonic() + seconds, 0
+    with httpx.Client(timeout=10, trust_env=False) as client:
+        while good < PROBES:
+            if time.monotonic() > end:
+                raise ClusterError(f"the fleet at {door} does not serve locally within {seconds:.0f} s")
+            good = good + 1 if all(_local(client, door, model) for model in ("qwen-7b", "qwen-1.5b")) else 0
+            time.sleep(0 if good else 0.5)
+
+
+def _local(client: httpx.Client, door: str, model: str) -> bool:
+    body = {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}
+    try:
+        answer = client.post(f"{door}/v1/chat/completions", json=body)
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200 and answer.headers.get("x-forebay-reason") == "LocalCapacity"
