@@ -35,7 +35,7 @@ def _wait_established(crds: client.CustomObjectsApi) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end:
         found = crds.list_cluster_custom_object("apiextensions.k8s.io", "v1", "customresourcedefinitions")["items"]
-        conditions = [{c["type"]: c["status"] for c in crd["status"].get("conditions", [])} for crd in found]
+        conditions = [{c["type"]: c["status"] for c in crd.get("status", {}).get("conditions") or []} for crd in found]
         if found and all(c.get("Established") == "True" for c in conditions):
             return
         time.sleep(0.1)
