@@ -135,3 +135,32 @@ def pod_name_env() -> list[Object]:
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
         {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}},
     ]
+
+
+def router_container(image: str, args: list[str], more_mounts: Iterable[Object] = ()) -> Object:
+    """The container of a router of either role: it differs in its arguments only."""
+    return {
+        "name": names.CONTAINER_ROUTER,
+        "image": image,
+        "command": ["forebay-router"],
+        "args": args,
+        "env": pod_name_env(),
+        "ports": router_ports(),
+        "startupProbe": {**http_get(names.PATH_LIVE), "periodSeconds": 1, "failureThreshold": 60},
+        "livenessProbe": {
+            **http_get(names.PATH_LIVE),
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+        "readinessProbe": {
+            **http_get(names.PATH_READY),
+            "periodSeconds": 2,
+            "timeoutSeconds": 2,
+            "failureThreshold": 2,
+        },
+        "lifecycle": {"preStop": {"exec": {"command": ["forebay-router", "drain"]}}},
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        "securityContext": restricted(),
+        "volumeMounts": [*router_mounts(), {"name": "tmp", "mountPath": "/tmp"}, *more_mounts],  # noqa: S108
+    }

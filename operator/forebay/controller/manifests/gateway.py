@@ -8,12 +8,8 @@ from forebay.controller.manifests.common import (
     Owner,
     fleet_labels,
     gateway_selector,
-    http_get,
     of_fleet,
-    pod_name_env,
-    restricted,
-    router_mounts,
-    router_ports,
+    router_container,
     router_volumes,
 )
 from forebay.resources import names
@@ -61,40 +57,15 @@ def gateway_deployment(
 
 
 def _router(image: str, *, with_keys: bool) -> Object:
-    mounts = [*router_mounts(), {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - inside the pod
-    if with_keys:
-        mounts.append({"name": "providers", "mountPath": names.PROVIDERS_DIR, "readOnly": True})
-    return {
-        "name": names.CONTAINER_ROUTER,
-        "image": image,
-        "command": ["forebay-router"],
-        "args": [
-            "--role=gateway",
-            f"--table={names.TABLE_FILE}",
-            f"--token-dir={names.TOKEN_DIR}",
-            f"--clients-dir={names.CLIENTS_DIR}",
-            f"--providers-dir={names.PROVIDERS_DIR}",
-        ],
-        "env": pod_name_env(),
-        "ports": router_ports(),
-        "startupProbe": {**http_get(names.PATH_LIVE), "periodSeconds": 1, "failureThreshold": 60},
-        "livenessProbe": {
-            **http_get(names.PATH_LIVE),
-            "periodSeconds": 10,
-            "timeoutSeconds": 5,
-            "failureThreshold": 6,
-        },
-        "readinessProbe": {
-            **http_get(names.PATH_READY),
-            "periodSeconds": 2,
-            "timeoutSeconds": 2,
-            "failureThreshold": 2,
-        },
-        "lifecycle": {"preStop": {"exec": {"command": ["forebay-router", "drain"]}}},
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
-        "securityContext": restricted(),
-        "volumeMounts": mounts,
-    }
+    keys = [{"name": "providers", "mountPath": names.PROVIDERS_DIR, "readOnly": True}] if with_keys else []
+    args = [
+        "--role=gateway",
+        f"--table={names.TABLE_FILE}",
+        f"--token-dir={names.TOKEN_DIR}",
+        f"--clients-dir={names.CLIENTS_DIR}",
+        f"--providers-dir={names.PROVIDERS_DIR}",
+    ]
+    return router_container(image, args, keys)
 
 
 def _spread() -> Object:

@@ -11,11 +11,9 @@ from typing import Any, Final
 from forebay.controller.cluster import Object
 from forebay.controller.manifests.common import (
     http_get,
-    pod_name_env,
     pool_labels,
     restricted,
-    router_mounts,
-    router_ports,
+    router_container,
     router_volumes,
 )
 from forebay.controller.settings import Images
@@ -77,39 +75,15 @@ def cache_claims(cache: Cache) -> list[Object]:
 
 def _router(pool: str, image: str) -> Object:
     """A native sidecar: started before the engine, ended after it."""
-    return {
-        "name": names.CONTAINER_ROUTER,
-        "image": image,
-        "restartPolicy": "Always",
-        "command": ["forebay-router"],
-        "args": [
-            "--role=sidecar",
-            f"--pool={pool}",
-            f"--table={names.TABLE_FILE}",
-            f"--token-dir={names.TOKEN_DIR}",
-            f"--clients-dir={names.CLIENTS_DIR}",
-            f"--engine-url=http://127.0.0.1:{names.PORT_ENGINE}",
-        ],
-        "env": pod_name_env(),
-        "ports": router_ports(),
-        "startupProbe": {**http_get(names.PATH_LIVE), "periodSeconds": 1, "failureThreshold": 60},
-        "livenessProbe": {
-            **http_get(names.PATH_LIVE),
-            "periodSeconds": 10,
-            "timeoutSeconds": 5,
-            "failureThreshold": 6,
-        },
-        "readinessProbe": {
-            **http_get(names.PATH_READY),
-            "periodSeconds": 2,
-            "timeoutSeconds": 2,
-            "failureThreshold": 2,
-        },
-        "lifecycle": {"preStop": {"exec": {"command": ["forebay-router", "drain"]}}},
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
-        "securityContext": restricted(),
-        "volumeMounts": [*router_mounts(), {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - inside the pod
-    }
+    args = [
+        "--role=sidecar",
+        f"--pool={pool}",
+        f"--table={names.TABLE_FILE}",
+        f"--token-dir={names.TOKEN_DIR}",
+        f"--clients-dir={names.CLIENTS_DIR}",
+        f"--engine-url=http://127.0.0.1:{names.PORT_ENGINE}",
+    ]
+    return {**router_container(image, args), "restartPolicy": "Always"}
 
 
 def _engine(spec: PoolSpec, images: Images) -> Object:
