@@ -39,6 +39,12 @@ def sizes() -> dict[str, int]:
     return {item["metadata"]["name"]: item["spec"]["replicas"] for item in get("statefulsets")}
 
 
+def settle(fleet: Fleet) -> None:
+    """Wait until every pool is at its smallest and no pod is on its way out or in."""
+    wanted = sum(fleet.smallest.values())
+    until(lambda: sizes() == fleet.smallest and len(replica_pods()) == wanted, "the fleet at its smallest", 120)
+
+
 def operator_pod() -> str:
     """The operator's pod, the one that is not ending."""
     found = [p for p in get("pods", SYSTEM_NAMESPACE, "-l", OPERATOR) if "deletionTimestamp" not in p["metadata"]]

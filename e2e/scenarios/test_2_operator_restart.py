@@ -3,11 +3,11 @@
 import time
 
 from e2e.demo.setup import SYSTEM_NAMESPACE, Fleet, kubectl
-from e2e.scenarios.helpers import operator_pod, pods, sizes, steady, under_load, until
+from e2e.scenarios.helpers import operator_pod, pods, settle, sizes, steady, under_load, until
 
 
 def test_nothing_but_the_operator_notices(fleet: Fleet) -> None:
-    until(lambda: sizes() == fleet.smallest, "the fleet at its smallest")
+    settle(fleet)
     before, sized = pods(), sizes()
 
     def kill() -> None:

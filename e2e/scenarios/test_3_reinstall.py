@@ -2,10 +2,11 @@
 
 from e2e.demo import setup
 from e2e.demo.setup import RELEASE, SYSTEM_NAMESPACE, Fleet
-from e2e.scenarios.helpers import get, pods, sizes, steady, under_load, until
+from e2e.scenarios.helpers import get, pods, settle, sizes, steady, under_load, until
 
 
 def test_pools_and_pods_survive(fleet: Fleet) -> None:
+    settle(fleet)
     before, sized = pods(), sizes()
     pools = {pool["metadata"]["name"]: pool["metadata"]["uid"] for pool in get("localmodelpools")}
 

@@ -3,7 +3,7 @@
 import json
 
 from e2e.demo.setup import NAMESPACE, Fleet, kubectl
-from e2e.scenarios.helpers import get, replica_pods, sizes, until
+from e2e.scenarios.helpers import get, replica_pods, settle, sizes, until
 
 
 def notes(reason: str) -> list[str]:
@@ -19,6 +19,7 @@ def test_a_deleted_service_comes_back(fleet: Fleet) -> None:
 
 
 def test_a_statefulset_scaled_by_hand_is_put_right(fleet: Fleet) -> None:
+    settle(fleet)
     sized = sizes()
     kubectl("scale", "statefulset", "sorter", "-n", NAMESPACE, f"--replicas={sized['sorter'] + 1}")
     until(lambda: sizes() == sized, "the old size", 30)
@@ -26,7 +27,7 @@ def test_a_statefulset_scaled_by_hand_is_put_right(fleet: Fleet) -> None:
 
 
 def test_a_changed_label_of_a_service_is_put_right_without_touching_a_replica(fleet: Fleet) -> None:
-    until(lambda: len(replica_pods()) == sum(sizes().values()), "no pod more than wanted", 90)
+    settle(fleet)
     before = replica_pods()
     patch = json.dumps({"spec": {"sessionAffinity": "None"}})
     kubectl("patch", "service", "chat", "-n", NAMESPACE, "--type=merge", "-p", patch)
