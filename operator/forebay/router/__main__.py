@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -52,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] == ["drain"]:
         return _drain(arguments[1:])
+    # As process 1 of a container a program gets SIGTERM only once it has a handler: have one before the long imports.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     chosen = _parser().parse_args(arguments)
     from forebay.router.context import Ports, Settings  # noqa: PLC0415 - drain must start quickly
     from forebay.router.process import run  # noqa: PLC0415

@@ -1,54 +1,18 @@
 """forebay-simulator: start one simulated vLLM, or a simulated provider (`--role cloud`)."""
 
-import asyncio
+import os
 import signal
 import sys
-
-import uvloop
-
-from forebay.simulator.engine import Engine
-from forebay.simulator.http import Connection
-from forebay.simulator.settings import Settings, read
-
-
-async def serve(settings: Settings) -> None:
-    """Load (that is: wait), listen, and run until SIGTERM. As vLLM does, running requests are aborted then,
-    unless --shutdown-timeout gives them time."""
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    loading = asyncio.create_task(asyncio.sleep(settings.startup_seconds))
-    stopping = asyncio.create_task(ended.wait())
-    await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if ended.is_set():
-        return
-    engine = Engine(settings)
-    running = asyncio.create_task(engine.run())
-    if settings.uds:
-        server = await loop.create_unix_server(lambda: Connection(engine.handle), settings.uds)
-        where = settings.uds
-    else:
-        server = await loop.create_server(lambda: Connection(engine.handle), settings.host, settings.port, backlog=1024)
-        where = "{}:{}".format(*server.sockets[0].getsockname()[:2])
-    print(f"forebay-simulator: {settings.role} {', '.join(settings.models)} on {where}", file=sys.stderr, flush=True)
-    await stopping
-    end = loop.time() + settings.shutdown_timeout
-    while engine.in_flight and loop.time() < end:
-        await asyncio.sleep(0.05)
-    server.close()
-    running.cancel()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one simulator. Returns the exit status."""
-    settings = read(sys.argv[1:] if argv is None else argv)
-    try:
-        uvloop.run(serve(settings))
-    except OSError as error:
-        print(f"forebay-simulator: {error}", file=sys.stderr)
-        return 1
-    return 0
+    # As process 1 of a container a program gets SIGTERM only once it has a handler: have one before the long imports.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    from forebay.simulator.process import run  # noqa: PLC0415
+    from forebay.simulator.settings import read  # noqa: PLC0415
+
+    return run(read(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":
