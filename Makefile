@@ -60,7 +60,7 @@ demo: cluster-install ## The whole story on a real cluster; LOAD=trace.csv repla
 	$(PY) -m e2e.demo $(if $(LOAD),--load $(LOAD))
 
 e2e: cluster-install ## Scenarios on the real cluster (root)
-	timeout 2400 .venv/bin/pytest e2e/scenarios -x -q -s -o faulthandler_timeout=900 --durations=0
+	timeout 2400 .venv/bin/pytest e2e/scenarios -x -s -o faulthandler_timeout=900 --durations=0
 
 clean: ## Remove build products (not the caches outside the repo)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-summary.json
