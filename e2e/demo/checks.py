@@ -60,7 +60,7 @@ def checks(
         _no_errors(answers),
         _no_cuts(answers),
         _polite_refusals(answers),
-        _stranger(answers),
+        _stranger(answers, ramp),
         _sizes(events, sizes),
     ]
     if not ramp:
@@ -107,11 +107,13 @@ def _is_normal(answer: Answer) -> bool:
     return answer.asked == "Normal" or answer.who == "stranger"
 
 
-def _stranger(answers: Sequence[Answer]) -> Check:
+def _stranger(answers: Sequence[Answer], ramp: bool) -> Check:
     strangers = [a for a in answers if a.who == "stranger" and a.asked == "High"]
     as_high = [a for a in strangers if a.reason == "HighPriorityOverflow" or a.provider == PROVIDERS[0]]
     return Check(
-        "an unknown client that asked for High got Normal", bool(strangers) and not as_high, str(len(strangers))
+        "an unknown client that asked for High got Normal",
+        (bool(strangers) or not ramp) and not as_high,
+        str(len(strangers)),
     )
 
 

@@ -51,6 +51,11 @@ def test_each_wrong_answer_is_seen(more: Answer, name: str) -> None:
     assert any(found.startswith(name) for found in failed([*GOOD, more]))
 
 
+def test_a_trace_is_judged_by_what_must_always_hold() -> None:
+    assert all(check.passed for check in checks([LOCAL], [], {"chat": [1]}, ramp=False))
+    assert not all(check.passed for check in checks([replace(LOCAL, cut=True)], [], {}, ramp=False))
+
+
 def test_missing_events_are_seen() -> None:
     assert len(failed(GOOD, events=[])) == 3
     assert failed(GOOD, sizes={"chat": [1, 2]}) == ["each change of size has its Event"]
