@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from forebay.resources.pool import Permission
@@ -318,6 +319,23 @@ def test_the_pools_own_service_serves_and_hands_on_what_has_no_slot(tmp_path: Pa
             answer = await f.ask(base=base, key="sk-vip", x_forebay_priority="High")
             assert decision(answer)[1:] == ("acme/acme-model", "HighPriorityOverflow")
             await stop(held)
+
+    run(work)
+
+
+def test_without_any_gateway_a_sidecar_has_a_short_line_of_its_own(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool()}) as f:
+            held = await fill(f, "chat", 2)
+            side = f.side("chat-0")
+            alone = msgspec.structs.replace(side.context.table.table, generation=3, gateway_addresses=("127.0.0.1:1",))
+            side.context.table.take(alone)
+            asked = asyncio.create_task(f.ask(base=f.url(f.sidecars["chat-0"])))
+            await f.until(lambda: side._waiting == 1)
+            await stop(held)
+            answer = await asked
+            assert decision(answer) == (200, "chat", "Queued")
+            assert int(answer.headers["x-forebay-queue-ms"]) > 0
 
     run(work)
 

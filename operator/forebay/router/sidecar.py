@@ -39,6 +39,8 @@ from forebay.rules.facts import AUTO_MODELS
 from forebay.rules.queue import retry_after
 
 HEARTBEAT_SECONDS: Final = 0.5
+LONGEST_LINE: Final = 16
+"""Requests that wait at a sidecar that can reach no gateway."""
 FIRST_TOKEN_SECONDS: Final = 120.0
 TOTAL_SECONDS: Final = 600.0
 BACK_PRESSURE: Final = frozenset({429, 503})
@@ -55,6 +57,7 @@ class Sidecar:
         self.entry = PoolEntry(name=context.settings.pool, served_names=())
         self.drain_began: float | None = None
         self.last_request = 0.0
+        self._waiting = 0
         self.rng = random.Random()  # noqa: S311 - jitter
         context.table.on_change = self._table_changed
 
@@ -79,16 +82,44 @@ class Sidecar:
         line = _line(request, ask, client.name, priority)
         mine = ask.facts.model in AUTO_MODELS or ask.facts.model in self.entry.served_names
         if mine and self.admission.admit(priority):
-            if self.entry.served_names:
-                request.body = with_model(request.body, ask, self.entry.served_names[0])
-            line.destination, line.reason = self.entry.name, Reason.LOCAL_CAPACITY
-            await self._serve(request, exchange, line, decision_headers(line), control=False)
-        elif not await self._hand_on(request, exchange, client.name, priority, line):
+            await self._serve_client(request, exchange, ask, line, Reason.LOCAL_CAPACITY)
+        elif await self._hand_on(request, exchange, client.name, priority, line):
+            return
+        elif mine and await self._wait_for_slot(priority):
+            await self._serve_client(request, exchange, ask, line, Reason.QUEUED)
+        else:
             seconds = retry_after(self.admission.running, self._drain_rate(), self.rng)
             reply = error(429, "this replica is full and no gateway can be reached; try again", Reason.QUEUE_FULL)
             line.destination, line.reason = "none", Reason.QUEUE_FULL
             reply.headers += [(b"retry-after", b"%d" % seconds), *decision_headers(line)]
             exchange.reply(reply)
+
+    async def _serve_client(self, request: Request, exchange: Exchange, ask: Ask, line: Line, reason: Reason) -> None:
+        if self.entry.served_names:
+            request.body = with_model(request.body, ask, self.entry.served_names[0])
+        line.destination, line.reason = self.entry.name, reason
+        waited = asyncio.get_running_loop().time() - (request.seen or self._loop_started)
+        headers = decision_headers(line, waited if reason is Reason.QUEUED else 0.0)
+        await self._serve(request, exchange, line, headers, control=False)
+
+    async def _wait_for_slot(self, priority: Priority) -> bool:
+        """With no gateway reachable: a short line of its own. True when a slot was taken."""
+        if self._waiting >= LONGEST_LINE:
+            return False
+        changed = asyncio.Event()
+        self.admission.on_change.append(changed.set)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self.entry.queue.max_wait_seconds):
+                while not self.admission.admit(priority):
+                    changed.clear()
+                    await changed.wait()
+                return True
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
+            self.admission.on_change.remove(changed.set)
 
     async def control_port(self, request: Request, exchange: Exchange) -> None:
         """A gateway or the operator, with the fleet's token."""
