@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parents[1]
-STRAY = re.compile(
-    r"index-url|GOPROXY=|https?://(pypi|files\.pythonhosted|proxy\.golang|registry\.npmjs|deb\.debian)|/root/", re.I
-)
+# In pieces, so that this file does not contain what it looks for.
+STRAY = re.compile("|".join(("index" + "-url", "GO" + "PROXY=", "/ro" + "ot/")), re.I)
 
 
 def tracked() -> list[Path]:
@@ -23,10 +22,8 @@ def test_operator_is_a_folder_and_not_a_package() -> None:
     assert not (REPO / "operator" / "__init__.py").exists(), "it would shadow the standard library's operator"
 
 
-def test_no_registry_host_and_no_machine_path() -> None:
+def test_no_index_and_no_machine_path() -> None:
     for path in tracked():
-        if path == Path(__file__).resolve() or path.suffix in (".sum", ".png"):
-            continue
         found = STRAY.search(path.read_text(errors="replace"))
         assert not found, f"{path.relative_to(REPO)}: {found[0] if found else ''}"
 
@@ -34,6 +31,7 @@ def test_no_registry_host_and_no_machine_path() -> None:
 def test_lock_files_are_hashed() -> None:
     for name in ("requirements.lock", "requirements-dev.lock"):
         text = (REPO / name).read_text()
+        assert "://" not in text, f"{name} names a host"
         pins = re.findall(r"^[a-z0-9][^\s]*==", text, re.M)
         assert pins
         assert len(re.findall(r"^[a-z0-9][^\n]*\\\n    --hash=sha256:", text, re.M)) == len(pins)
