@@ -22,7 +22,7 @@ from e2e.demo.checks import Answer, Check, checks
 from e2e.demo.load import Load
 from e2e.demo.phases import RAMP, Phase, trace
 from e2e.demo.setup import KEYS, Fleet, install
-from e2e.demo.view import Picture, View
+from e2e.demo.view import Picture, View, svg
 from e2e.demo.watch import Watch, as_seen
 
 SUMMARY = Path("demo-summary.json")
@@ -30,21 +30,26 @@ SETTLE_SECONDS = 90
 """Longest wait, after the load, for the fleet to be back at its smallest size."""
 
 
-async def tell(load: Load, fleet: Fleet, view: View, rows: Path | None) -> dict[str, object]:
-    """Run the load while watching; returns the summary."""
+async def tell(load: Load, fleet: Fleet, view: View, rows: Path | None, keep: Path | None = None) -> dict[str, object]:
+    """Run the load while watching; returns the summary. `keep`: where the fullest screen is drawn."""
     watch = Watch(str(fleet.kubeconfig), fleet.namespace)
     picture = Picture()
     known = {event.uid for event in await asyncio.to_thread(watch.events)}
     before = await asyncio.to_thread(watch.overflow)
     sizes: dict[str, list[int]] = {}
     stop = asyncio.Event()
+    fullest = ("", -1)
 
     async def look() -> None:
+        nonlocal fullest
         while not stop.is_set():
             with contextlib.suppress(Exception):  # a poll may fail; the next one tells
                 await asyncio.to_thread(poll)
             picture.answered = Counter(_kind(answer) for answer in load.answers)
             view.show(picture)
+            full = sum(pool.running + pool.queued for pool in picture.pools)
+            if keep and full >= fullest[1]:
+                fullest = (svg(picture), full)
             await asyncio.sleep(0.7)
 
     def poll() -> None:
@@ -79,6 +84,8 @@ async def tell(load: Load, fleet: Fleet, view: View, rows: Path | None) -> dict[
     await _settle(watch, fleet)
     stop.set()
     await looking
+    if keep:
+        keep.write_text(fullest[0])
     events = [event for event in await asyncio.to_thread(watch.events) if event.uid not in first]
     verdict = checks(load.answers, as_seen(events), sizes, ramp=rows is None)
     return {
@@ -154,6 +161,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the demo. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
     parser.add_argument("--load", type=Path, help="a trace (time,prompt tokens,output tokens) instead of the ramp")
+    parser.add_argument("--picture", type=Path, help="draw the fullest screen into this SVG file")
     chosen = parser.parse_args(argv)
     console = Console()
     begun = time.monotonic()
@@ -163,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
         fleet = install()
         say(f"ready after {time.monotonic() - begun:.0f} s; the load begins")
         with View(console) as view:
-            summary = asyncio.run(tell(Load(fleet.door, KEYS), fleet, view, chosen.load))
+            summary = asyncio.run(tell(Load(fleet.door, KEYS), fleet, view, chosen.load, chosen.picture))
     except (ClusterError, ValueError, OSError) as error:
         warn(f"error: {error}")
         return 1

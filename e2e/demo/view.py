@@ -1,5 +1,7 @@
 """The live picture of the demo: one screen in a terminal, plain lines elsewhere."""
 
+import io
+import re
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -97,6 +99,14 @@ def render(picture: Picture) -> RenderableType:
         Panel(_events(picture.events), title="kubectl get events", title_align="left"),
         Text("answered: " + "  ".join(f"{name} {count}" for name, count in sorted(picture.answered.items()))),
     )
+
+
+def svg(picture: Picture) -> str:
+    """The screen as an SVG that needs no network: fonts are whatever is at hand."""
+    console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
+    console.print(render(picture))
+    drawn = console.export_svg(title="make demo")
+    return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.S).replace("Fira Code", "ui-monospace")
 
 
 def _pools(pools: list[PoolLine]) -> Table:
