@@ -63,6 +63,7 @@ class Fleet:
 
     http: httpx.AsyncClient
     gateway: Router
+    more_gateways: list[Router] = field(default_factory=list)
     sidecars: dict[str, Router] = field(default_factory=dict)
     engines: dict[str, Engine] = field(default_factory=dict)
     providers: dict[str, Engine] = field(default_factory=dict)
@@ -71,6 +72,10 @@ class Fleet:
     def gate(self) -> Gateway:
         assert isinstance(self.gateway.role, Gateway)
         return self.gateway.role
+
+    @property
+    def gates(self) -> list[Gateway]:
+        return [router.role for router in (self.gateway, *self.more_gateways) if isinstance(router.role, Gateway)]
 
     def side(self, name: str) -> Sidecar:
         role = self.sidecars[name].role
@@ -109,7 +114,13 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet(
-    tmp: Path, pools: dict[str, Pool], *, cloud: bool = True, policy: dict[str, Any] | None = None
+    tmp: Path,
+    pools: dict[str, Pool],
+    *,
+    cloud: bool = True,
+    policy: dict[str, Any] | None = None,
+    gateways: int = 1,
+    times: ServiceTime = FAST,
 ) -> AsyncIterator[Fleet]:
     """Start everything, wait until the gateway has heard of every replica, end everything."""
     async with AsyncExitStack() as stack:
@@ -129,7 +140,9 @@ async def fleet(
             addresses = []
             for index in range(wanted.replicas):
                 replica = f"{name}-{index}"
-                settings = SimulatorSettings(models=(f"{name}-model",), times=FAST, max_model_len=wanted.engine_context)
+                settings = SimulatorSettings(
+                    models=(f"{name}-model",), times=times, max_model_len=wanted.engine_context
+                )
                 engines[replica], port = await _engine(stack, settings)
                 bare = RoutingTable(generation=1, pools=(_entry(name, wanted),))
                 sidecars[replica] = await _router(
@@ -139,16 +152,20 @@ async def fleet(
             table_pools.append(replace_addresses(_entry(name, wanted), addresses))
         table = RoutingTable(generation=1, pools=tuple(table_pools), policies=tuple(entries))
         gateway = await _router(stack, tmp, "gateway-0", table, role="gateway")
-        made = Fleet(http, gateway, sidecars, engines, providers)
+        others = [
+            await _router(stack, tmp, f"gateway-{number}", table, role="gateway") for number in range(1, gateways)
+        ]
+        made = Fleet(http, gateway, others, sidecars, engines, providers)
         for name, router in sidecars.items():  # now that the gateway's port is known
             entry = _entry(name.rpartition("-")[0], pools[name.rpartition("-")[0]])
             known = RoutingTable(generation=2, gateway_addresses=(f"127.0.0.1:{gateway.control.port}",), pools=(entry,))
             router.context.table.take(known)
         await made.until(lambda: all(made.side(name).ready for name in sidecars))
         expected = sum(pool.replicas for pool in pools.values())
-        await made.until(
-            lambda: sum(r.slots > 0 and r.free_high > 0 for p in pools for r in made.gate.replicas.of(p)) == expected
-        )
+        for gate in made.gates:
+            await made.until(
+                lambda gate=gate: sum(r.free_high > 0 for p in pools for r in gate.replicas.of(p)) == expected
+            )
         yield made
 
 
@@ -217,6 +234,8 @@ async def _end(router: Router) -> None:
         server.close()
     if isinstance(router.role, Gateway):
         await router.role.cloud.close()
+    else:
+        router.role.offering.close()
     await router.context.stop()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from forebay.resources.pool import Permission
 from forebay.resources.reasons import Capability
+from forebay.resources.report import ReplicaState
 from forebay.resources.table import TargetEntry
 from tests.router.fleet import Fleet, Pool, fleet
 
@@ -175,7 +176,7 @@ def test_a_draining_replica_gets_nothing_new_and_reports_drained_when_idle(tmp_p
         async with fleet(tmp_path, {"chat": Pool(replicas=2)}) as f:
             health = f.url(f.sidecars["chat-0"], "health")
             assert (await f.http.post(health + "/drain")).status_code == 200
-            await f.until(lambda: len(f.gate.replicas.serving("chat", asyncio.get_running_loop().time())) == 1)
+            await f.until(lambda: sum(r.state is ReplicaState.SERVING for r in f.gate.replicas.of("chat")) == 1)
             assert (await f.http.get(health + "/readyz")).status_code == 503
             for _ in range(4):
                 assert (await f.ask()).status_code == 200

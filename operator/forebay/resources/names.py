@@ -84,7 +84,9 @@ def provider_key_path(policy: str, provider: str) -> str:
 
 # Paths of the control port (bearer token) and of the health port.
 PATH_REPORT: Final = "/forebay/v1/report"  # GET: SidecarReport or GatewayReport
-PATH_SLOTS: Final = "/forebay/v1/slots"  # GET: a stream of SlotReport, one JSON object a line
+PATH_SLOTS: Final = (
+    "/forebay/v1/slots"  # upgraded to lines: SlotReport and SlotOffer down, WaitingWord and OfferAnswer up
+)
 PATH_DRAIN: Final = "/drain"  # health port, loopback only: POST stops admission
 PATH_DRAINED: Final = "/drained"  # health port: answers once nothing runs, or at the drain deadline
 PATH_LIVE: Final = "/livez"

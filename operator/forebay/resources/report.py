@@ -16,16 +16,47 @@ class ReplicaState(StrEnum):
     DRAINING = "Draining"
 
 
-class SlotReport(Frozen, frozen=True):
-    """One line of the stream from sidecar to gateway: sent on every change, and once a second otherwise."""
+class SlotReport(Frozen, frozen=True, tag="slots", tag_field="is"):
+    """Sidecar to gateway: at once when it matters to those who wait or may come, within 20 ms otherwise, and as a
+    heartbeat."""
 
     pool: str
     replica: str  # pod name
     state: ReplicaState
     slots: int  # C
     running: int
-    free: int  # slots a Normal or Low request may take
+    free: int  # slots a Normal or Low request may take; those held for offers left out
     free_high: int  # slots a High request may take
+
+
+class SlotOffer(Frozen, frozen=True, tag="offer", tag_field="is"):
+    """Sidecar to gateway: a slot for one of its waiters; only for High where `high_only`.
+
+    A gateway declines when its first waiter comes after (`rival_rank`, `rival_ms` left), the first one elsewhere.
+    """
+
+    id: int
+    high_only: bool = False
+    rival_rank: int | None = None
+    rival_ms: float = 0.0
+
+
+class WaitingWord(Frozen, frozen=True, tag="waiting", tag_field="is"):
+    """Gateway to sidecar: who waits for its pool, by rank (High; Normal and aged Low; Low)."""
+
+    counts: tuple[int, int, int]
+    deadlines_ms: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # time left of the first few
+
+
+class OfferAnswer(Frozen, frozen=True, tag="answer", tag_field="is"):
+    """Gateway to sidecar: `taken`, a request is on its way; else nobody needs it, or it has gone away.
+
+    `spent`: some wait, but may not use this replica, so that asking again at once is idle.
+    """
+
+    id: int
+    taken: bool
+    spent: bool = False
 
 
 class EngineReport(Frozen, frozen=True):
@@ -92,4 +123,5 @@ Report = SidecarReport | GatewayReport
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Report).decode
-decode_slots = msgspec.json.Decoder(SlotReport).decode
+decode_from_sidecar = msgspec.json.Decoder(SlotReport | SlotOffer).decode
+decode_from_gateway = msgspec.json.Decoder(WaitingWord | OfferAnswer).decode

@@ -1,6 +1,7 @@
 """The gateway: the fleet's door. Decides by the rule, binds to a replica, queues, or sends to a provider."""
 
 import asyncio
+import contextlib
 import random
 import time
 from dataclasses import replace
@@ -13,7 +14,7 @@ from forebay.resources.names import PATH_REPORT
 from forebay.resources.policy import Tier
 from forebay.resources.pool import CloudUse
 from forebay.resources.reasons import Priority, Reason
-from forebay.resources.report import GatewayReport, ReplicaState, encode
+from forebay.resources.report import GatewayReport, ReplicaState, SlotOffer, WaitingWord, encode
 from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics
 from forebay.router.access_log import Line
@@ -38,7 +39,7 @@ from forebay.router.relay import relay
 from forebay.router.replicas import Replica, Replicas
 from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
 from forebay.router.ticket import Ticket
-from forebay.router.waiting import Waiting, choose
+from forebay.router.waiting import Bound, Waiting, choose
 from forebay.rules import route as rule
 from forebay.rules.facts import FleetView, PolicyView
 from forebay.rules.queue import retry_after
@@ -46,7 +47,9 @@ from forebay.rules.queue import retry_after
 TOTAL_SECONDS: Final = 600.0
 FIRST_TOKEN_SECONDS: Final = 120.0
 MAX_TRIES: Final = 24
-"""Decisions for one request, wakings that came too late included; every wait is bounded by the deadline besides."""
+"""Places that one request is sent to; its waits are bounded by its deadline."""
+RECONSIDER_SECONDS: Final = 1.0
+"""A request that waits is decided anew so often: what was free elsewhere may be full now."""
 MAX_FAULTS: Final = 3
 CONTEXT_LENGTH: Final = b"maximum context length"
 
@@ -56,8 +59,8 @@ class Gateway:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.replicas = Replicas(context, self._on_report)
-        self.waiting = Waiting(self.replicas)
+        self.replicas = Replicas(context, self._offered, self._word)
+        self.waiting = Waiting(self.replicas.tell)
         self.cloud = Cloud(context.settings.providers_dir)
         self.accounting = Accounting()
         self.policies: dict[str, PolicyView] = {}
@@ -130,16 +133,13 @@ class Gateway:
     async def _carry(self, ticket: Ticket) -> None:
         """Decide, try, and decide again with what was learnt, until there is an answer."""
         loop = asyncio.get_running_loop()
-        for _ in range(MAX_TRIES):
-            if loop.time() >= ticket.deadline:
-                break
-            ticket.line.tries += 1
+        while ticket.line.tries < MAX_TRIES and loop.time() < ticket.deadline:
             decision = rule.route(ticket.ask.facts, self._view(ticket))
             ticket.line.reason = decision.reason
             match decision.destination:
                 case rule.Local(pool):
-                    replica = self._bind(pool, ticket)
-                    if replica is not None and await self._local(ticket, pool, replica):
+                    bound = await self._bind(pool, ticket)
+                    if bound is not None and await self._local(ticket, pool, bound):
                         return
                 case rule.Cloud() as cloud:
                     if await self._overflow(ticket, cloud, decision.reason):
@@ -159,29 +159,42 @@ class Gateway:
         now = asyncio.get_running_loop().time()
         pools = tuple(
             self.replicas.view(
-                entry,
+                pool,
                 now,
-                self.waiting.length(entry.name),
-                self.waiting.ahead_of(entry.name, ticket.priority),
+                self.waiting.length(name),
+                self.waiting.ahead_of(name, ticket.priority),
                 ticket.excluded,
             )
-            for entry in self.context.table.table.pools
+            for name, pool in self.replicas.pools.items()
         )
         return FleetView(pools, self.policies)
 
-    def _bind(self, pool: str, ticket: Ticket) -> Replica | None:
-        serving = self.replicas.serving(pool, asyncio.get_running_loop().time())
-        replica = choose(serving, ticket.priority, ticket.ask.session, ticket.excluded)
-        if replica is not None:
-            replica.take()
-        return replica
+    async def _bind(self, name: str, ticket: Ticket) -> Bound | None:
+        """A replica with a slot: the session's home, after a short wait for it where its cached prefix is worth one."""
+        pool = self.replicas.pools[name]
+        now = asyncio.get_running_loop().time()
+        bound = choose(pool, ticket, now)
+        patience = 0.0 if ticket.home_waited else pool.sessions.patience(ticket.session, ticket.prompt_tokens, now)
+        if bound is None or bound.replica.name in pool.sessions.homes(ticket.session, pool.among, now) or not patience:
+            return bound
+        ticket.home_waited = True
+        home = pool.sessions.homes(ticket.session, pool.among, now)[0]
+        with contextlib.suppress(OverflowError):
+            waiter = ticket.waiter(self.waiting.new_id)
+            found = await self.waiting.wait(name, waiter, min(now + patience, ticket.deadline), ticket.excluded, home)
+            if found is not None:
+                return found
+        return choose(pool, ticket, asyncio.get_running_loop().time())
 
-    async def _local(self, ticket: Ticket, pool: str, replica: Replica) -> bool:
+    async def _local(self, ticket: Ticket, pool: str, bound: Bound) -> bool:
         """Try one replica. True when the client has its answer; False when another way has to be found."""
         ticket.pool, ticket.line.destination = pool, pool
-        request = ticket.request
+        request, replica = ticket.request, bound.replica
         body = self._body_for(pool, ticket)
-        head = request_head(request.method, request.target, self._to_sidecar(ticket, len(body)))
+        head = request_head(request.method, request.target, self._to_sidecar(ticket, len(body), bound.offer))
+        replicas = self.replicas.pools[pool]
+        replicas.take(replica, bound.offer is not None)
+        ticket.line.tries += 1
         loop = asyncio.get_running_loop()
         left = ticket.deadline - loop.time()
         try:
@@ -194,6 +207,7 @@ class Gateway:
             if response.status == 400 and await self._too_long(ticket, response):
                 return False
             self.waiting.served(pool)
+            replicas.sessions.serve(ticket.session, replica.name, replicas.among or (replica.name,), loop.time())
             self._asked(ticket)
             headers = decision_headers(ticket.line, ticket.waited_seconds)
             done = await relay(response, ticket.exchange, headers, min(FIRST_TOKEN_SECONDS, left), left)
@@ -211,7 +225,7 @@ class Gateway:
             return False
         cause = word.decode("latin-1")
         metrics.WASTED_TRIES.labels(replica.pool, cause).inc()
-        replica.refused()
+        self.replicas.pools[replica.pool].refused(replica)
         if cause == "Failed":
             self._fault(ticket, replica)
         return True
@@ -230,7 +244,7 @@ class Gateway:
         """This replica failed before the first content byte: not it again, and not for ever."""
         ticket.faults += 1
         ticket.excluded |= {replica.address}
-        replica.refused()
+        self.replicas.pools[replica.pool].refused(replica)
         metrics.WASTED_TRIES.labels(replica.pool, "Fault").inc()
         if ticket.faults < MAX_FAULTS:
             return False
@@ -258,9 +272,8 @@ class Gateway:
             self._over(ticket)
             return False
         try:
-            replica = await self.waiting.wait(
-                pool, ticket.priority, ticket.arrived, until, ticket.ask.session, ticket.excluded
-            )
+            waiter = ticket.waiter(self.waiting.new_id, until)
+            bound = await self.waiting.wait(pool, waiter, min(until, begun + RECONSIDER_SECONDS), ticket.excluded)
         except OverflowError as full:
             self._asked(ticket)
             self.accounting.refused(pool, waited=False, repeated=ticket.repeated)
@@ -268,11 +281,12 @@ class Gateway:
             self._refuse(ticket.exchange, ticket.line, 429, Reason.QUEUE_FULL, str(full), headers)
             return True
         ticket.waited_seconds += loop.time() - begun
-        if replica is None:
-            self._over(ticket)
+        if bound is None:
+            if loop.time() >= until:
+                self._over(ticket)
             return False
         metrics.QUEUE_WAIT.labels(pool).observe(ticket.waited_seconds)
-        return await self._local(ticket, pool, replica)
+        return await self._local(ticket, pool, bound)
 
     def _over(self, ticket: Ticket) -> None:
         """The wait is over: the rule decides once more, knowing that."""
@@ -284,6 +298,7 @@ class Gateway:
         ticket.pool = cloud.pool or ticket.pool
         for target in cloud.targets:
             line = ticket.line
+            line.tries += 1
             line.destination, line.reason = str(target), reason
             headers = decision_headers(line, ticket.waited_seconds)
             if counted:
@@ -335,7 +350,7 @@ class Gateway:
         served = entry.served_names if entry else ()
         return with_model(ticket.request.body, ticket.ask, served[0]) if served else ticket.request.body
 
-    def _to_sidecar(self, ticket: Ticket, length: int) -> Headers:
+    def _to_sidecar(self, ticket: Ticket, length: int, offer: int | None) -> Headers:
         request, loop = ticket.request, asyncio.get_running_loop()
         passed = [
             (key, value)
@@ -353,6 +368,7 @@ class Gateway:
             (names.DEADLINE_MS.encode(), b"%d" % max(1, int(left * 1000))),
             (names.AGE_MS.encode(), b"%d" % max(0, int(age * 1000))),
             (REQUEST_ID, ticket.line.request_id.encode()),
+            *([(names.OFFER.encode(), b"%d" % offer)] if offer is not None else []),
             (b"content-length", b"%d" % length),
         ]
 
@@ -432,8 +448,11 @@ class Gateway:
         self.waiting.follow(table.pools)
         self.replicas.follow(table)
 
-    def _on_report(self, pool: str) -> None:
-        self.waiting.dispatch(pool)
+    def _offered(self, replica: Replica, offer: SlotOffer) -> None:
+        self.waiting.offered(replica, offer)
+
+    def _word(self, pool: str, replica: str) -> WaitingWord:
+        return self.waiting.word(pool, replica)
 
     def entry(self, pool: str) -> PoolEntry | None:
         """A pool of the table."""

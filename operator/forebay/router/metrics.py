@@ -48,6 +48,14 @@ WASTED_TRIES: Final = Counter(
     "forebay_wasted_tries_total", "Requests that a replica refused or failed before the first byte.",
     ("pool", "cause"), registry=REGISTRY,
 )  # fmt: skip
+OFFERS: Final = Counter(
+    "forebay_slot_offers_total", "Offers of freed slots to gateways, by what became of them.", ("outcome",),
+    registry=REGISTRY,
+)  # fmt: skip
+SLOT_IDLE: Final = Histogram(
+    "forebay_slot_idle_seconds", "How long a slot stood idle while a request that may use it waited.",
+    registry=REGISTRY, buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
+)  # fmt: skip
 ADMITTED: Final = Counter("forebay_admitted_total", "Requests that got a slot of this replica.", registry=REGISTRY)
 TABLE_GENERATION: Final = Gauge(
     "forebay_table_generation", "Generation of the routing table in use.", registry=REGISTRY

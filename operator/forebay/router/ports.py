@@ -38,7 +38,7 @@ class Router:
             context,
             role,
             Server(role.request_port),
-            Server(role.control_port),
+            Server(role.control_port, upgrade=role.upgrade if isinstance(role, Sidecar) else None),
             Server(_metrics(role.refresh_metrics)),
             Server(_health(role)),
         )
@@ -67,6 +67,8 @@ class Router:
             await self.role.cloud.close()
         for server in (self.request, self.control, self.metrics, self.health):
             server.close()
+        if isinstance(self.role, Sidecar):
+            self.role.offering.close()
         await self.context.stop()
 
 

@@ -1,31 +1,48 @@
-"""The gateway's view of all replicas: one stream of slot reports from each sidecar, names resolved every second."""
+"""The gateway's view of all replicas: one line to each sidecar, names resolved every second.
+
+What the rule asks for on every request (how many serve, how many slots are free) is kept as sums per pool and counted
+anew when a report came or a replica grew stale, so that a decision costs the same with two replicas and with two
+hundred.
+"""
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
 from forebay.resources.names import PATH_SLOTS, PORT_CONTROL
 from forebay.resources.reasons import Priority
-from forebay.resources.report import ReplicaState, SlotReport, decode_slots
+from forebay.resources.report import (
+    OfferAnswer,
+    ReplicaState,
+    SlotOffer,
+    SlotReport,
+    WaitingWord,
+    decode_from_sidecar,
+    encode,
+)
 from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router.context import Context
-from forebay.router.http.client import Address, UpstreamError
-from forebay.router.http.message import request_head
+from forebay.router.http.client import Address
+from forebay.router.http.lines import DialledLines, Lines
 from forebay.router.resolve import resolve
+from forebay.rules.affinity import Sessions
 from forebay.rules.facts import REPORT_TTL_SECONDS, PoolView
 
 RESOLVE_SECONDS: Final = 1.0
+SWEEP_SECONDS: Final = 0.25
 RECONNECT_SECONDS: Final = (0.2, 3.0)
-STREAM_SECONDS: Final = 86_400.0
+CONNECT_SECONDS: Final = 2.0
+SILENT_SECONDS: Final = 2 * REPORT_TTL_SECONDS
+"""A line that says nothing for so long is hung up and dialled anew."""
 GONE_SECONDS: Final = 10.0
 """A replica whose name has vanished is forgotten after so long without a report."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Replica:
     """One replica as last heard of. `free` and `free_high` go down at once when this gateway sends a request there."""
 
@@ -39,73 +56,145 @@ class Replica:
     free_high: int = 0
     heard: float = float("-inf")
     tried: int = 0  # connections attempted; a gateway is ready once each was tried
+    avoid_until: float = 0.0  # it failed lately: nothing new before then
+    lines: Lines | None = None
 
     def fresh(self, now: float) -> bool:
         """Heard of lately: otherwise it is absent, neither free nor full."""
         return now - self.heard < REPORT_TTL_SECONDS
 
+    def serves(self, now: float) -> bool:
+        """Whether a request may go there, slots aside."""
+        return self.state is ReplicaState.SERVING and now - self.heard < REPORT_TTL_SECONDS and now >= self.avoid_until
+
     def free_for(self, priority: Priority) -> int:
         """Slots for a request of this priority."""
         return self.free_high if priority is Priority.HIGH else self.free
 
-    def take(self) -> None:
-        """A request is on its way: until the next report, count it."""
-        self.free, self.free_high, self.running = self.free - 1, self.free_high - 1, self.running + 1
+    def say(self, what: OfferAnswer | WaitingWord) -> None:
+        """Answer an offer of its, or tell it who waits; without a line it learns that from the loss of it."""
+        if self.lines is not None:
+            self.lines.send(encode(what))
 
-    def refused(self) -> None:
-        """It said full: believe it until the next report."""
-        self.free = self.free_high = 0
 
-    def hear(self, report: SlotReport, now: float) -> None:
-        """A report replaces what was guessed."""
-        self.name, self.state, self.slots, self.running = report.replica, report.state, report.slots, report.running
-        self.free, self.free_high, self.heard = report.free, report.free_high, now
+@dataclass(slots=True)
+class PoolReplicas:
+    """The replicas of one pool, and their sums."""
+
+    entry: PoolEntry
+    sessions: Sessions = field(default_factory=Sessions)
+    all: dict[Address, Replica] = field(default_factory=dict)
+    by_name: dict[str, Replica] = field(default_factory=dict)  # those that serve
+    among: tuple[str, ...] = ()  # their names: the same object as long as they are the same
+    serving: int = 0
+    starting: int = 0
+    free: int = 0
+    free_high: int = 0
+    oldest: float = 0.0
+    stale: bool = True  # the sums have to be counted anew
+
+    def count(self, now: float) -> None:
+        """Count the sums anew, if something changed."""
+        if not self.stale:
+            return
+        self.stale = False
+        serving = [replica for replica in self.all.values() if replica.serves(now)]
+        self.serving = len(serving)
+        self.starting = sum(r.state is ReplicaState.STARTING and r.fresh(now) for r in self.all.values())
+        self.free = sum(max(0, replica.free) for replica in serving)
+        self.free_high = sum(max(0, replica.free_high) for replica in serving)
+        self.oldest = min((replica.heard for replica in serving), default=now)
+        names = tuple(sorted(replica.name for replica in serving))
+        if names != self.among:
+            self.among = names
+        self.by_name = {replica.name: replica for replica in serving}
+
+    def take(self, replica: Replica, offered: bool) -> None:
+        """A request is on its way: until the next report, count it. A slot that was offered is not free any more."""
+        replica.running += 1
+        if offered:
+            return
+        self.free -= replica.free > 0
+        self.free_high -= replica.free_high > 0
+        replica.free -= 1
+        replica.free_high -= 1
+
+    def refused(self, replica: Replica, avoid_until: float = 0.0) -> None:
+        """It said full, or failed: believe it until the next report."""
+        replica.free = replica.free_high = 0
+        replica.avoid_until = max(replica.avoid_until, avoid_until)
+        self.stale = True
 
 
 class Replicas:
-    """Replicas of all pools. `on_report` is called with the pool's name after each report that may free a slot."""
+    """Replicas of all pools. `on_offer` gets what a replica offers; `word` is what it is told of who waits."""
 
-    def __init__(self, context: Context, on_report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        on_offer: Callable[[Replica, SlotOffer], None],
+        word: Callable[[str, str], WaitingWord],
+    ) -> None:
         self.context = context
-        self.on_report = on_report
-        self._by_address: dict[Address, Replica] = {}
+        self.on_offer = on_offer
+        self.word = word
+        self.pools: dict[str, PoolReplicas] = {}
         self._streams: dict[Address, asyncio.Task[None]] = {}
-        self._entries: dict[str, PoolEntry] = {}
         self._resolved: set[str] = set()
 
     def follow(self, table: RoutingTable) -> None:
         """Take over the table's pools; replicas of pools that are gone are dropped."""
-        self._entries = {entry.name: entry for entry in table.pools}
-        for address, replica in list(self._by_address.items()):
-            if replica.pool not in self._entries:
-                self._drop(address)
+        entries = {entry.name: entry for entry in table.pools}
+        for name in [name for name in self.pools if name not in entries]:
+            for address in list(self.pools[name].all):
+                self._drop(name, address)
+            del self.pools[name]
+        for name, entry in entries.items():
+            if name in self.pools:
+                self.pools[name].entry = entry
+            else:
+                self.pools[name] = PoolReplicas(entry)
 
     async def run(self) -> None:
-        """Resolve for ever."""
+        """Resolve, and notice who fell silent, for ever."""
+        due = 0.0
         while True:
-            await asyncio.gather(*(self._resolve(entry) for entry in list(self._entries.values())))
-            await asyncio.sleep(RESOLVE_SECONDS)
+            now = asyncio.get_running_loop().time()
+            for pool in self.pools.values():
+                pool.stale = True
+            if now >= due:
+                await asyncio.gather(*(self._resolve(pool) for pool in list(self.pools.values())))
+                due = now + RESOLVE_SECONDS
+            await asyncio.sleep(SWEEP_SECONDS)
 
     @property
     def ready(self) -> bool:
         """Whether each pool was resolved and each replica was heard of, or given up on."""
-        if not set(self._entries) <= self._resolved:
+        if not set(self.pools) <= self._resolved:
             return False
-        return all(replica.tried > 1 or replica.heard > 0 for replica in self._by_address.values())
+        return all(r.tried > 1 or r.heard > 0 for pool in self.pools.values() for r in pool.all.values())
 
     def of(self, pool: str) -> list[Replica]:
         """Replicas of a pool, fresh or not."""
-        return [replica for replica in self._by_address.values() if replica.pool == pool]
+        found = self.pools.get(pool)
+        return list(found.all.values()) if found else []
 
-    def serving(self, pool: str, now: float) -> list[Replica]:
-        """Those that serve and were heard of lately."""
-        return [r for r in self.of(pool) if r.state is ReplicaState.SERVING and r.fresh(now)]
+    def tell(self, pool: str) -> None:
+        """Tell the replicas of a pool who waits."""
+        for replica in self.of(pool):
+            replica.say(self.word(pool, replica.name))
 
-    def view(self, entry: PoolEntry, now: float, queued: int, ahead: int, excluded: Iterable[Address] = ()) -> PoolView:
+    def view(
+        self, pool: PoolReplicas, now: float, queued: int, ahead: int, excluded: Iterable[Address] = ()
+    ) -> PoolView:
         """What the rule sees of a pool; `ahead` waiters come before the request that is decided."""
-        skip = set(excluded)
-        fresh = [r for r in self.of(entry.name) if r.fresh(now) and r.address not in skip]
-        serving = [r for r in fresh if r.state is ReplicaState.SERVING]
+        pool.count(now)
+        entry, serving, free, free_high = pool.entry, pool.serving, pool.free, pool.free_high
+        for address in excluded:
+            replica = pool.all.get(address)
+            if replica is not None and replica.serves(now):
+                serving, free = serving - 1, free - max(0, replica.free)
+                free_high -= max(0, replica.free_high)
         return PoolView(
             name=entry.name,
             names=entry.served_names,
@@ -113,62 +202,91 @@ class Replicas:
             task=entry.task,
             inputs=frozenset(entry.inputs),
             context_tokens=entry.context_tokens,
-            serving=len(serving),
-            starting=sum(r.state is ReplicaState.STARTING for r in fresh),
-            free=max(0, sum(max(0, r.free) for r in serving) - ahead),
-            free_high=max(0, sum(max(0, r.free_high) for r in serving) - ahead),
+            serving=serving,
+            starting=pool.starting,
+            free=max(0, free - ahead),
+            free_high=max(0, free_high - ahead),
             queued=queued,
-            report_age_seconds=round(max((now - r.heard for r in fresh), default=0.0), 3),
+            report_age_seconds=round(now - pool.oldest, 3),
             substitute=entry.substitute,
             cloud=entry.cloud,
             policy=entry.policy,
         )
 
-    async def _resolve(self, entry: PoolEntry) -> None:
+    async def _resolve(self, pool: PoolReplicas) -> None:
+        entry = pool.entry
         addresses = await resolve(entry.service, PORT_CONTROL, entry.addresses)
         now = asyncio.get_running_loop().time()
         self._resolved.add(entry.name)
         for address in addresses:
-            if address not in self._by_address:
-                self._by_address[address] = Replica(address, entry.name)
-                self._streams[address] = self.context.spawn(self._listen(self._by_address[address]))
-        for replica in self.of(entry.name):
+            if address not in pool.all and address not in self._streams:
+                replica = pool.all[address] = Replica(address, entry.name)
+                self._streams[address] = self.context.spawn(self._listen(pool, replica))
+        for replica in list(pool.all.values()):
             if replica.address not in addresses and now - replica.heard > GONE_SECONDS:
-                self._drop(replica.address)
+                self._drop(entry.name, replica.address)
 
-    def _drop(self, address: Address) -> None:
-        self._by_address.pop(address, None)
+    def _drop(self, pool: str, address: Address) -> None:
+        self.pools[pool].all.pop(address, None)
+        self.pools[pool].stale = True
         if (stream := self._streams.pop(address, None)) is not None:
             stream.cancel()
 
-    async def _listen(self, replica: Replica) -> None:
-        """Keep one stream open for ever; back off while nobody answers."""
+    async def _listen(self, pool: PoolReplicas, replica: Replica) -> None:
+        """Keep one line open for ever; back off while nobody answers."""
         pause = RECONNECT_SECONDS[0]
         while True:
-            with contextlib.suppress(UpstreamError, msgspec.DecodeError):
-                await self._stream(replica)
+            heard = replica.heard
+            with contextlib.suppress(OSError, TimeoutError):
+                await self._converse(pool, replica)
+            if replica.heard > heard:
                 pause = RECONNECT_SECONDS[0]
             replica.tried += 1
             await asyncio.sleep(pause)
             pause = min(pause * 2, RECONNECT_SECONDS[1])
 
-    async def _stream(self, replica: Replica) -> None:
-        headers = [(b"host", b"sidecar"), self.context.token.header]
-        head = request_head("GET", PATH_SLOTS, headers)
-        response = await self.context.upstream.send(replica.address, head, b"", 2.0)
+    async def _converse(self, pool: PoolReplicas, replica: Replica) -> None:
+        """One line, until it is lost or falls silent."""
+        loop = asyncio.get_running_loop()
+        lost = asyncio.Event()
+        lines = DialledLines(
+            PATH_SLOTS,
+            [(b"host", b"sidecar"), self.context.token.header],
+            lambda line: self._hear(pool, replica, line),
+            lost.set,
+        )
         try:
-            if response.status != 200:
-                raise UpstreamError(f"slot reports refused: {response.status}")
-            rest = b""
-            loop = asyncio.get_running_loop()
-
-            def hear(piece: bytes) -> None:
-                nonlocal rest
-                *lines, rest = (rest + piece).split(b"\n")
-                if lines:
-                    replica.hear(decode_slots(lines[-1]), loop.time())
-                    self.on_report(replica.pool)
-
-            await response.relay(hear, REPORT_TTL_SECONDS * 2, STREAM_SECONDS)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await loop.create_connection(lambda: lines, *replica.address)
+                await lines.opened
+            replica.lines = lines
+            replica.say(self.word(replica.pool, replica.name))
+            opened = loop.time()
+            while not lost.is_set() and loop.time() - max(opened, replica.heard) < SILENT_SECONDS:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(REPORT_TTL_SECONDS):
+                        await lost.wait()
         finally:
-            response.close()
+            replica.lines = None
+            lines.close()
+
+    def _hear(self, pool: PoolReplicas, replica: Replica, line: bytes) -> None:
+        try:
+            said = decode_from_sidecar(line)
+        except msgspec.DecodeError:
+            if replica.lines is not None:
+                replica.lines.close()
+            return
+        match said:
+            case SlotReport():
+                self._report(pool, replica, said)
+            case SlotOffer():
+                self.on_offer(replica, said)
+
+    def _report(self, pool: PoolReplicas, replica: Replica, said: SlotReport) -> None:
+        """A report replaces what was guessed."""
+        replica.name, replica.state = said.replica, said.state
+        replica.slots, replica.running = said.slots, said.running
+        replica.free, replica.free_high = said.free, said.free_high
+        replica.heard = asyncio.get_running_loop().time()
+        pool.stale = True

@@ -11,7 +11,7 @@ from forebay.resources import headers as names
 from forebay.resources.pool import CloudUse, Modality, Task
 from forebay.resources.reasons import Priority
 from forebay.router.http.message import Request
-from forebay.rules.affinity import KEY_BYTES, session_key
+from forebay.rules.affinity import KEY_BYTES, digest, session_key
 from forebay.rules.classify import Hints, classify
 from forebay.rules.facts import RequestFacts
 
@@ -45,7 +45,7 @@ class Ask:
     path: str
     facts: RequestFacts
     asked: Priority
-    session: bytes = b""
+    session: int = 0  # digest of its key
     stream: bool = False
     timeout_seconds: float | None = None
     document: dict[str, Any] = field(default_factory=dict)
@@ -78,7 +78,9 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
         request.target,
         facts,
         asked,
-        session_key(request.header(_SESSION), cache_key if isinstance(cache_key, str) else None, client, opening),
+        digest(
+            session_key(request.header(_SESSION), cache_key if isinstance(cache_key, str) else None, client, opening)
+        ),
         document.get("stream") is True,
         _seconds(request.header(_TIMEOUT)),
         document,

@@ -31,6 +31,7 @@ from forebay.router.http.message import (
     request_head,
 )
 from forebay.router.http.server import Exchange
+from forebay.router.offering import Offering
 from forebay.router.relay import relay
 from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
 from forebay.router.resolve import resolve
@@ -38,9 +39,9 @@ from forebay.rules.capacity import CapacityInputs, capacity
 from forebay.rules.facts import AUTO_MODELS
 from forebay.rules.queue import retry_after
 
-HEARTBEAT_SECONDS: Final = 0.5
 LONGEST_LINE: Final = 16
 """Requests that wait at a sidecar that can reach no gateway."""
+LINE_POLL_SECONDS: Final = 0.05
 FIRST_TOKEN_SECONDS: Final = 120.0
 TOTAL_SECONDS: Final = 600.0
 BACK_PRESSURE: Final = frozenset({429, 503})
@@ -53,6 +54,7 @@ class Sidecar:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.admission = Admission(capacity(CapacityInputs()).slots)
+        self.offering = Offering(self.admission, self._slot_report)
         self.engine = Engine(context.settings.engine, context.upstream, self._engine_changed)
         self.entry = PoolEntry(name=context.settings.pool, served_names=())
         self.drain_began: float | None = None
@@ -106,27 +108,21 @@ class Sidecar:
         """With no gateway reachable: a short line of its own. True when a slot was taken."""
         if self._waiting >= LONGEST_LINE:
             return False
-        changed = asyncio.Event()
-        self.admission.on_change.append(changed.set)
         self._waiting += 1
         try:
             async with asyncio.timeout(self.entry.queue.max_wait_seconds):
                 while not self.admission.admit(priority):
-                    changed.clear()
-                    await changed.wait()
+                    await asyncio.sleep(LINE_POLL_SECONDS)
                 return True
         except TimeoutError:
             return False
         finally:
             self._waiting -= 1
-            self.admission.on_change.remove(changed.set)
 
     async def control_port(self, request: Request, exchange: Exchange) -> None:
         """A gateway or the operator, with the fleet's token."""
         if not self.context.token.admits(request):
             exchange.reply(error(401, "this port needs the fleet's token", Reason.UNAUTHORIZED))
-        elif request.target == PATH_SLOTS:
-            await self._stream_slots(exchange)
         elif request.target == PATH_REPORT:
             exchange.reply(json_reply(encode(self.report())))
         elif request.target in TASKS and request.method == "POST":
@@ -144,10 +140,21 @@ class Sidecar:
             destination=self.entry.name,
             reason=Reason.LOCAL_CAPACITY,
         )
-        if self.admission.admit(priority):
+        if self._admit(request, priority):
             await self._serve(request, exchange, line, [], control=True)
         else:
             exchange.reply(_full(self.admission.state))
+
+    def _admit(self, request: Request, priority: Priority) -> bool:
+        """The slot of the offer that this request takes, else any free one."""
+        offer_id = request.header(names.OFFER.encode())
+        if offer_id is not None and offer_id.isdecimal():
+            offer = self.admission.admit_offered(int(offer_id))
+            if offer is not None:
+                metrics.OFFERS.labels("Admitted").inc()
+                metrics.SLOT_IDLE.observe(asyncio.get_running_loop().time() - offer.since)
+                return True
+        return self.admission.admit(priority)
 
     async def _serve(
         self, request: Request, exchange: Exchange, line: Line, headers: Headers, *, control: bool
@@ -245,7 +252,14 @@ class Sidecar:
     async def run(self) -> None:
         """Watch the engine for ever."""
         self._loop_started = asyncio.get_running_loop().time()
+        self.context.spawn(self.offering.run())
         await self.engine.watch()
+
+    def upgrade(self, request: Request) -> asyncio.Protocol | None:
+        """A gateway that asks for lines on the control port."""
+        if request.target != PATH_SLOTS or not self.context.token.admits(request):
+            return None
+        return self.offering.open()
 
     _loop_started = 0.0
 
@@ -309,23 +323,6 @@ class Sidecar:
             free=a.free,
             free_high=a.free_high,
         )
-
-    async def _stream_slots(self, exchange: Exchange) -> None:
-        """One line on every change, and a heartbeat, until the gateway hangs up."""
-        changed = asyncio.Event()
-        self.admission.on_change.append(changed.set)
-        try:
-            exchange.start(200, [(b"content-type", b"application/x-ndjson")], None)
-            while True:
-                changed.clear()
-                exchange.write(encode(self._slot_report()) + b"\n")
-                try:
-                    async with asyncio.timeout(HEARTBEAT_SECONDS):
-                        await changed.wait()
-                except TimeoutError:
-                    continue
-        finally:
-            self.admission.on_change.remove(changed.set)
 
     def _engine_changed(self) -> None:
         if self.engine.up:

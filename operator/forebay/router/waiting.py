@@ -1,42 +1,70 @@
-"""Requests that wait in this gateway: one line per pool, woken one by one as slots come free.
+"""Requests that wait in this gateway: a line per pool, and one per replica for sessions that wait for their home.
 
-A freed slot wakes one waiter and is taken for it at once, so that two do not run for the same one.
+Nobody here looks for a slot: the replicas are told who waits, and offer what comes free (rules/offers.py). An offer is
+bound at once to the waiter whose turn it is, so that one freed slot wakes one waiter.
 """
 
 import asyncio
 import itertools
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from forebay.resources.reasons import Priority
+from forebay.resources.report import OfferAnswer, SlotOffer, WaitingWord
 from forebay.resources.table import PoolEntry
-from forebay.router.replicas import Replica, Replicas
-from forebay.rules.affinity import prefer
+from forebay.router.replicas import PoolReplicas, Replica
+from forebay.router.ticket import Ticket
+from forebay.rules.affinity import score
 from forebay.rules.queue import Line, Waiter
 
 RATE_SECONDS: Final = 30.0
+WORD_SECONDS: Final = 0.05
+WORD_LEAST_SECONDS: Final = 0.005
+REPEAT_SECONDS: Final = 1.0
+NEAR_MS: Final = 20.0
+"""Deadlines at two gateways that are so close are not worth another question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A replica that holds a slot for a request; `offer` is None where the slot is only hoped for."""
+
+    replica: Replica
+    offer: int | None = None
 
 
 @dataclass(slots=True)
 class Place:
-    """A place in a line; `replica` is set when a slot was taken for it."""
+    """A place in a line."""
 
     waiter: Waiter
-    session: bytes
     excluded: frozenset[tuple[str, int]]
-    woken: asyncio.Future[Replica] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    woken: asyncio.Future[Bound] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+@dataclass(slots=True)
+class Told:
+    """What the replicas of a pool were told last, and when. `spare`: waiters told of that were not bound since."""
+
+    at: float = float("-inf")
+    empty: bool = True
+    spare: list[int] = field(default_factory=lambda: [0, 0, 0])
+    timer: asyncio.TimerHandle | None = None
 
 
 class Waiting:
-    """All lines of a gateway."""
+    """All lines of a gateway. `tell` sends a word to the replicas of a pool."""
 
-    def __init__(self, replicas: Replicas) -> None:
-        self.replicas = replicas
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell = tell
         self._lines: dict[str, Line] = {}
+        self._home_lines: dict[str, Line] = {}  # by replica
         self._places: dict[int, Place] = {}
         self._ids = itertools.count(1)
         self._served: dict[str, deque[float]] = {}
+        self._told: dict[str, Told] = {}
 
     def follow(self, pools: tuple[PoolEntry, ...]) -> None:
         """Take over the table's bounds; lines of pools that are gone empty by their deadlines."""
@@ -67,57 +95,137 @@ class Waiting:
 
     def served(self, pool: str) -> None:
         """A request of this pool found a slot."""
-        self._served.setdefault(pool, deque(maxlen=4096)).append(asyncio.get_running_loop().time())
+        served = self._served.get(pool)
+        if served is None:
+            served = self._served[pool] = deque(maxlen=4096)
+        served.append(asyncio.get_running_loop().time())
 
     async def wait(
-        self, pool: str, priority: Priority, since: float, deadline: float, session: bytes,
-        excluded: frozenset[tuple[str, int]],
-    ) -> Replica | None:  # fmt: skip
-        """Wait for a slot until `deadline` (loop time). None when it does not come. Raises OverflowError when full."""
-        waiter = Waiter(next(self._ids), priority, since, deadline)
-        line = self._lines.setdefault(pool, Line(0))
+        self, pool: str, waiter: Waiter, until: float, excluded: frozenset[tuple[str, int]], home: str = ""
+    ) -> Bound | None:
+        """Wait until loop time `until` for a slot, of replica `home` only if one is named. None when none comes.
+
+        Raises OverflowError when the line is full. Whoever is cancelled while holding a slot has to give it up: the
+        caller gets no Bound then, so that is done here.
+        """
+        lines = self._home_lines if home else self._lines
+        line = lines.get(home or pool)
+        if line is None:
+            line = lines[home or pool] = Line(self._lines[pool].limit if home and pool in self._lines else 0)
         if not line.join(waiter):
-            raise OverflowError(f"{line.limit} requests wait for pool {pool} already")
-        place = self._places[waiter.id] = Place(waiter, session, excluded)
+            raise OverflowError(f"{len(line)} requests wait for pool {pool} already")
+        place = self._places[waiter.id] = Place(waiter, excluded)
+        self._changed(pool, waiter.rank(asyncio.get_running_loop().time()))
         try:
-            self.dispatch(pool)
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(until):
                 return await place.woken
         except TimeoutError:
             return place.woken.result() if place.woken.done() and not place.woken.cancelled() else None
         except asyncio.CancelledError:
-            line.leave(waiter.id)
-            self.dispatch(pool)  # what was taken for it is corrected by the next report
+            if place.woken.done() and not place.woken.cancelled():
+                give_up(place.woken.result())
             raise
         finally:
             line.leave(waiter.id)
-            self._places.pop(waiter.id, None)
+            del self._places[waiter.id]
+            if home and not line:
+                lines.pop(home, None)
+            self._changed(pool)
 
-    def dispatch(self, pool: str) -> None:
-        """Give free slots to the waiters whose turn it is."""
-        line = self._lines.get(pool)
-        if not line:
-            return
+    def new_id(self) -> int:
+        """The id of a waiter, kept while it comes back to the line."""
+        return next(self._ids)
+
+    def offered(self, replica: Replica, offer: SlotOffer) -> None:
+        """A replica holds a slot: bind it to the waiter whose turn it is, or decline and say who waits now."""
         now = asyncio.get_running_loop().time()
-        while len(line):
-            serving = self.replicas.serving(pool, now)
-            reserve_only = not any(r.free > 0 for r in serving)
-            waiter = line.next(now, high_only=reserve_only)
-            if waiter is None:
-                return
+        best: tuple[int, float, Place, Line] | None = None
+        for line in (self._lines.get(replica.pool), self._home_lines.get(replica.name)):
+            place = self._first(line, replica, now, offer.high_only) if line else None
+            if line and place is not None:
+                key = (place.waiter.rank(now), place.waiter.deadline)
+                if best is None or key < best[:2]:
+                    best = (*key, place, line)
+        if best is None or self._comes_after(best[0], best[1] - now, offer):
+            replica.say(self.word(replica.pool, replica.name))  # first, so that the next choice knows it
+            replica.say(OfferAnswer(id=offer.id, taken=False, spent=best is None))
+            return
+        rank, _, place, line = best
+        line.leave(place.waiter.id)
+        replica.say(OfferAnswer(id=offer.id, taken=True))
+        place.woken.set_result(Bound(replica, offer.id))
+        self._told.setdefault(replica.pool, Told()).spare[rank] -= 1
+        self._changed(replica.pool)
+
+    def _first(self, line: Line, replica: Replica, now: float, high_only: bool) -> Place | None:
+        for waiter in line.in_order(now):
+            if high_only and waiter.priority is not Priority.HIGH:
+                return None
             place = self._places[waiter.id]
-            replica = choose(serving, place.waiter.priority, place.session, place.excluded)
-            if replica is None:
-                line.join(waiter)
+            if replica.address not in place.excluded and not place.woken.done():
+                return place
+        return None
+
+    @staticmethod
+    def _comes_after(rank: int, seconds_left: float, offer: SlotOffer) -> bool:
+        """Whether the first waiter elsewhere comes before ours; what is within NEAR_MS counts as equal."""
+        if offer.rival_rank is None:
+            return False
+        return rank > offer.rival_rank or (rank == offer.rival_rank and seconds_left * 1000 > offer.rival_ms + NEAR_MS)
+
+    def word(self, pool: str, replica: str) -> WaitingWord:
+        """What a replica is told: who waits for its pool, and who for itself."""
+        now = asyncio.get_running_loop().time()
+        counts, deadlines = [0, 0, 0], [[0.0] * 0 for _ in range(3)]
+        for line in (self._lines.get(pool), self._home_lines.get(replica)):
+            if line:
+                more, firsts = line.word(now)
+                counts = [a + b for a, b in zip(counts, more, strict=True)]
+                deadlines = [[*a, *b] for a, b in zip(deadlines, firsts, strict=True)]
+        left = [tuple(max(0, int((d - now) * 1000)) for d in sorted(rank)) for rank in deadlines]
+        return WaitingWord(counts=(counts[0], counts[1], counts[2]), deadlines_ms=(left[0], left[1], left[2]))
+
+    def _changed(self, pool: str, joined: int | None = None) -> None:
+        """The lines changed: tell the replicas soon, at once when one of a rank waits that they know nothing of."""
+        loop = asyncio.get_running_loop()
+        told = self._told.setdefault(pool, Told())
+        line = self._lines.get(pool)
+        counts = line.word(loop.time())[0] if line else (0, 0, 0)
+        unknown = joined is not None and told.spare[joined] <= 0
+        unknown = unknown or any(count and spare <= 0 for count, spare in zip(counts, told.spare, strict=True))
+        due = told.at + (WORD_LEAST_SECONDS if unknown else WORD_SECONDS)
+        if told.timer is not None:
+            if told.timer.when() <= due:
                 return
-            replica.take()
-            if not place.woken.done():
-                place.woken.set_result(replica)
+            told.timer.cancel()
+        told.timer = loop.call_at(due, self._speak, pool)
+
+    def _speak(self, pool: str) -> None:
+        loop = asyncio.get_running_loop()
+        told = self._told[pool]
+        told.timer = None
+        line = self._lines.get(pool)
+        counts = line.word(loop.time())[0] if line else (0, 0, 0)
+        waits = bool(line) or any(self._home_lines.values())
+        if waits or not told.empty:
+            self.tell(pool)
+        told.at, told.empty, told.spare = loop.time(), not waits, list(counts)
+        if waits:
+            told.timer = loop.call_later(REPEAT_SECONDS, self._speak, pool)
 
 
-def choose(
-    serving: list[Replica], priority: Priority, session: bytes, excluded: frozenset[tuple[str, int]]
-) -> Replica | None:
+def give_up(bound: Bound) -> None:
+    """The request that was bound goes elsewhere, or away: its replica need not hold the slot."""
+    if bound.offer is not None:
+        bound.replica.say(OfferAnswer(id=bound.offer, taken=False))
+
+
+def choose(pool: PoolReplicas, ticket: Ticket, now: float) -> Bound | None:
     """The session's favourite among the replicas that have a slot for this priority."""
-    able = {r.name: r for r in serving if r.free_for(priority) > 0 and r.address not in excluded}
-    return able[prefer(session, able)[0]] if able else None
+    pool.count(now)
+    for name in pool.sessions.homes(ticket.session, pool.among, now) if pool.among else ():
+        home = pool.by_name[name]
+        if home.free_for(ticket.priority) > 0 and home.address not in ticket.excluded:
+            return Bound(home)
+    able = [r for r in pool.by_name.values() if r.free_for(ticket.priority) > 0 and r.address not in ticket.excluded]
+    return Bound(max(able, key=lambda r: (score(ticket.session, r.name), r.name))) if able else None

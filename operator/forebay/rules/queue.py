@@ -1,29 +1,37 @@
 """Who waits for a pool at one gateway, and who is next. Pure transitions: the time is always an argument, in seconds.
 
 High before Normal before Low; a Low request that has waited AGEING_SECONDS counts as Normal, so it is never starved.
-Among equals the earliest deadline comes first. Bounded in count; deadlines bound it in time.
+Among equals the earliest deadline comes first. Bounded in count and bytes; deadlines bound it in time.
 """
 
 import random
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from heapq import merge
+from itertools import islice
 from typing import Final
 
 from forebay.resources.reasons import Priority
 
 AGEING_SECONDS: Final = 30.0
 RETRY_AFTER: Final = (1.0, 60.0)
+LINE_BYTES: Final = 128 * 1024 * 1024
+"""Request bodies that wait in one line."""
+WORD_DEADLINES: Final = 4
+"""How many first deadlines of each rank a gateway tells the replicas."""
 _RANK: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """One request. `since` is when the first router took it in; `deadline` when its wait is over."""
+    """One request. `since` is when the first router took it in; `deadline` when its wait is over; `size` in bytes."""
 
     id: int
     priority: Priority
     since: float
     deadline: float
+    size: int = 0
 
     def rank(self, now: float) -> int:
         """0 for High, 1 for Normal and aged Low, 2 for Low."""
@@ -33,10 +41,14 @@ class Waiter:
 
 @dataclass(slots=True)
 class Line:
-    """The waiters of one pool at one gateway, at most `limit`."""
+    """The waiters of one pool at one gateway, at most `limit`, their bodies at most `limit_bytes`."""
 
     limit: int
+    limit_bytes: int = LINE_BYTES
+    size: int = 0
     _waiters: dict[int, Waiter] = field(default_factory=dict)
+    _order: dict[Priority, list[tuple[float, int]]] = field(default_factory=lambda: {p: [] for p in Priority})
+    _low_since: list[float] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -46,32 +58,69 @@ class Line:
 
     def join(self, waiter: Waiter) -> bool:
         """Take a place; False when there is none."""
-        if len(self._waiters) >= self.limit:
+        if len(self._waiters) >= self.limit or self.size + waiter.size > self.limit_bytes:
             return False
         self._waiters[waiter.id] = waiter
+        self.size += waiter.size
+        insort(self._order[waiter.priority], (waiter.deadline, waiter.id))
+        if waiter.priority is Priority.LOW:
+            insort(self._low_since, waiter.since)
         return True
 
     def leave(self, waiter_id: int) -> None:
         """Give up a place; unknown ids are fine."""
-        self._waiters.pop(waiter_id, None)
+        waiter = self._waiters.pop(waiter_id, None)
+        if waiter is None:
+            return
+        self.size -= waiter.size
+        order = self._order[waiter.priority]
+        del order[bisect_left(order, (waiter.deadline, waiter.id))]
+        if waiter.priority is Priority.LOW:
+            del self._low_since[bisect_left(self._low_since, waiter.since)]
 
-    def next(self, now: float, high_only: bool = False) -> Waiter | None:
-        """Take the one who is next out of the line; `high_only` when the free slot is High's reserve."""
-        allowed = [w for w in self._waiters.values() if not high_only or w.priority is Priority.HIGH]
-        if not allowed:
-            return None
-        first = min(allowed, key=lambda w: (w.rank(now), w.deadline, w.id))
-        del self._waiters[first.id]
-        return first
+    def next(
+        self, now: float, high_only: bool = False, may: Callable[[Waiter], bool] = lambda _: True
+    ) -> Waiter | None:
+        """Take the first one that `may` out of the line; `high_only` when the free slot is High's reserve."""
+        for waiter in self.in_order(now):
+            if high_only and waiter.priority is not Priority.HIGH:
+                return None
+            if may(waiter):
+                self.leave(waiter.id)
+                return waiter
+        return None
+
+    def in_order(self, now: float) -> Iterator[Waiter]:
+        """Everybody, first come first. The line must not change meanwhile."""
+        low = self._order[Priority.LOW]
+        aged = [key for key in low if self._waiters[key[1]].rank(now) == 1] if low else []
+        young = [key for key in low if self._waiters[key[1]].rank(now) == 2] if low else []
+        for keys in (self._order[Priority.HIGH], merge(self._order[Priority.NORMAL], aged), young):
+            yield from (self._waiters[waiter_id] for _, waiter_id in keys)
 
     def ahead_of(self, priority: Priority, now: float) -> int:
         """How many come before a request of this priority that arrives now."""
-        mine = _RANK[priority]
-        return sum(waiter.rank(now) <= mine for waiter in self._waiters.values())
+        high, normal = len(self._order[Priority.HIGH]), len(self._order[Priority.NORMAL])
+        if priority is Priority.HIGH:
+            return high
+        return len(self._waiters) if priority is Priority.LOW else high + normal + self._aged(now)
 
     def count(self, priority: Priority) -> int:
         """How many of this priority wait."""
-        return sum(waiter.priority is priority for waiter in self._waiters.values())
+        return len(self._order[priority])
+
+    def word(self, now: float) -> tuple[tuple[int, ...], tuple[tuple[float, ...], ...]]:
+        """What the replicas are told: by rank, how many wait, and their first deadlines."""
+        aged = self._aged(now)
+        low = len(self._order[Priority.LOW])
+        counts = (len(self._order[Priority.HIGH]), len(self._order[Priority.NORMAL]) + aged, low - aged)
+        firsts: list[tuple[float, ...]] = []
+        for priority in (Priority.HIGH, Priority.NORMAL, Priority.LOW):
+            firsts.append(tuple(deadline for deadline, _ in islice(self._order[priority], WORD_DEADLINES)))
+        return counts, tuple(firsts)
+
+    def _aged(self, now: float) -> int:
+        return bisect_right(self._low_since, now - AGEING_SECONDS)
 
 
 def retry_after(ahead: int, drained_per_second: float, rng: random.Random) -> int:

@@ -11,6 +11,7 @@ from typing import Final, cast
 
 import httptools
 
+from forebay.router.http.lines import SWITCHING, UPGRADE
 from forebay.router.http.message import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
@@ -18,6 +19,7 @@ from forebay.router.http.message import (
     Reply,
     Request,
     error,
+    get,
     response_head,
 )
 
@@ -28,6 +30,8 @@ PIPELINED: Final = 4
 HIGH_WATER: Final = 256 * 1024
 
 Handler = Callable[[Request, "Exchange"], Awaitable[None]]
+Upgrade = Callable[[Request], asyncio.Protocol | None]
+"""Takes over a connection that asks for `forebay-lines`, or refuses it with None."""
 
 
 class Budget:
@@ -110,9 +114,12 @@ class Exchange:
 class ServerConnection(asyncio.Protocol):
     """Parses requests and runs the handler for one after the other."""
 
-    def __init__(self, handler: Handler, budget: Budget, open_connections: set["ServerConnection"]) -> None:
+    def __init__(
+        self, handler: Handler, budget: Budget, open_connections: set["ServerConnection"], upgrade: Upgrade | None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.handler = handler
+        self.upgrade = upgrade
         self.budget = budget
         self.open = open_connections
         self.transport: asyncio.Transport | None = None
@@ -124,6 +131,7 @@ class ServerConnection(asyncio.Protocol):
         self._peer = ""
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[Request, bool]] = deque()
+        self._asked: Request | None = None  # for an upgrade
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._held = 0
@@ -157,8 +165,8 @@ class ServerConnection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400, "protocol upgrades are not supported")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgraded(data[upgrade.args[0] :])
         except httptools.HttpParserError as problem:
             self._refuse(400, f"malformed HTTP request: {problem}")
         if self._begun and not self._in_body:
@@ -215,7 +223,7 @@ class ServerConnection(asyncio.Protocol):
         if sum(len(name) + len(value) for name, value in self._headers) > MAX_HEAD_BYTES:
             self._refuse(431, "the request's headers are larger than 64 KiB")
             return
-        if self._parser.should_upgrade():
+        if self._parser.should_upgrade() and (self.upgrade is None or get(self._headers, b"upgrade") != UPGRADE):
             self._refuse(400, "protocol upgrades are not supported")
             return
         for name, value in self._headers:
@@ -249,6 +257,10 @@ class ServerConnection(asyncio.Protocol):
             self._peer,
             self._begun,
         )
+        if self._parser.should_upgrade():
+            self._asked = request
+            self._reset()
+            return
         self._waiting.append((request, bool(self._parser.should_keep_alive())))
         self._held = 0  # now held by the request
         self._reset()
@@ -257,6 +269,21 @@ class ServerConnection(asyncio.Protocol):
             self._next()
         elif len(self._waiting) > PIPELINED:
             self._refuse(400, "too many pipelined requests")
+
+    def _upgraded(self, rest: bytes) -> None:
+        """The request that asked for it is complete: the connection changes hands, or ends."""
+        request, self._asked = self._asked, None
+        protocol = self.upgrade(request) if request is not None and self.upgrade is not None and self.idle else None
+        if protocol is None or self.transport is None:
+            self._refuse(401, "this connection may not be upgraded")
+            return
+        self._disarm()
+        self.open.discard(self)
+        self.transport.write(SWITCHING)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        if rest:
+            protocol.data_received(rest)
 
     # Requests.
 
@@ -333,8 +360,9 @@ class ServerConnection(asyncio.Protocol):
 class Server:
     """A listening port."""
 
-    def __init__(self, handler: Handler, budget: Budget | None = None) -> None:
+    def __init__(self, handler: Handler, budget: Budget | None = None, upgrade: Upgrade | None = None) -> None:
         self.handler = handler
+        self.upgrade = upgrade
         self.budget = budget or Budget()
         self.connections: set[ServerConnection] = set()
         self.port = 0
@@ -344,7 +372,10 @@ class Server:
         """Open the port; 0 takes a free one, found in `port` afterwards."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: ServerConnection(self.handler, self.budget, self.connections), host, port, backlog=2048
+            lambda: ServerConnection(self.handler, self.budget, self.connections, self.upgrade),
+            host,
+            port,
+            backlog=2048,
         )
         self.port = self._server.sockets[0].getsockname()[1]
 

@@ -1,0 +1,1 @@
+"""How long a slot stands idle while somebody waits, and in which order waiters are served across gateways."""

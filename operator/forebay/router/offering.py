@@ -1,0 +1,146 @@
+"""The sidecar's end of the lines to gateways: slot reports and offers down, words and answers up.
+
+Reports go out at once when they change what a gateway may do, and are gathered for REPORT_SECONDS otherwise.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from forebay.resources.report import (
+    OfferAnswer,
+    SlotOffer,
+    SlotReport,
+    WaitingWord,
+    decode_from_gateway,
+    encode,
+)
+from forebay.router import metrics
+from forebay.router.admission import Admission
+from forebay.router.http.lines import Lines
+
+REPORT_SECONDS: Final = 0.02
+HEARTBEAT_SECONDS: Final = 0.5
+SCARCE: Final = 2
+"""With so few free slots each change is told at once: two gateways may be after the same one."""
+
+
+class Offering:
+    """All lines of one sidecar."""
+
+    def __init__(self, admission: Admission, report: Callable[[], SlotReport]) -> None:
+        self.admission = admission
+        self.report = report
+        self._links: dict[str, Lines] = {}
+        self._ids = itertools.count(1)
+        self._told: SlotReport | None = None
+        self._later: asyncio.TimerHandle | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        admission.on_change = self.changed
+
+    def open(self) -> Lines:
+        """The sidecar's end of a new line."""
+        gateway = f"gateway-{next(self._ids)}"
+        lines = Lines(lambda line: self._hear(gateway, line), lambda: self._lost(gateway))
+        self._links[gateway] = lines
+        asyncio.get_running_loop().call_soon(lambda: lines.send(encode(self.report())))
+        return lines
+
+    async def run(self) -> None:
+        """Heartbeats, for ever."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            self._make()
+            self._tell()
+
+    def close(self) -> None:
+        """Hang up on everybody."""
+        for link in list(self._links.values()):
+            link.close()
+
+    def changed(self) -> None:
+        """Something about the slots changed: offer what is free to those who wait, then report."""
+        self._make()
+        if not self._links:
+            return
+        told, a = self._told, self.admission
+        free, free_high = a.free, a.free_high
+        urgent = (
+            told is None
+            or told.state is not a.state
+            or told.slots != a.slots
+            or (told.free > 0) != (free > 0)
+            or (told.free_high > 0) != (free_high > 0)
+            or (free_high <= SCARCE and free_high != told.free_high)
+        )
+        if urgent:
+            self._tell()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        self._told = self.report()
+        line = encode(self._told)
+        for link in self._links.values():
+            link.send(line)
+
+    def _make(self, since: float | None = None) -> None:
+        """Offer free slots; `since` belongs to one that was offered in vain just now."""
+        a = self.admission
+        if not a.offers.words:
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for offer in a.offers.make(a.free, a.free_high, now, since):
+            rank, deadline = offer.rival or (None, 0.0)
+            left = (deadline - now) * 1000
+            said = SlotOffer(id=offer.id, high_only=offer.high_only, rival_rank=rank, rival_ms=left)
+            self._links[offer.gateway].send(encode(said))
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        due = self.admission.offers.next_expiry()
+        if due is not None:
+            self._expiry = asyncio.get_running_loop().call_at(due, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        late = self.admission.offers.expire(asyncio.get_running_loop().time())
+        for offer in late:
+            metrics.OFFERS.labels("Late" if not offer.taken else "Lost").inc()
+        self._make(min((offer.since for offer in late), default=None))
+        self.changed()
+
+    def _hear(self, gateway: str, line: bytes) -> None:
+        try:
+            said = decode_from_gateway(line)
+        except msgspec.DecodeError:
+            self._links[gateway].close()
+            return
+        now = asyncio.get_running_loop().time()
+        offers = self.admission.offers
+        match said:
+            case WaitingWord(counts=counts, deadlines_ms=left):
+                offers.hear(gateway, counts, [[now + ms / 1000 for ms in rank] for rank in left], now)
+                self.changed()
+            case OfferAnswer(id=number, taken=True):
+                offers.take(number, now)
+                self._arm()
+            case OfferAnswer(id=number, spent=spent):
+                metrics.OFFERS.labels("Declined").inc()
+                self._make(offers.decline(number, now, spent))
+                self.changed()
+
+    def _lost(self, gateway: str) -> None:
+        self._links.pop(gateway, None)
+        self.admission.offers.forget(gateway)
+        self.changed()
