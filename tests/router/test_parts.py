@@ -82,16 +82,16 @@ def test_clients_survive_a_bad_file_and_no_key_is_in_the_reason(tmp_path: Path) 
     path = tmp_path / "clients.json"
     path.write_text(json.dumps({"clients": [{"name": "a", "key": "sk-secret", "maxPriority": "High"}]}))
     clients = Clients(tmp_path)
-    assert clients.of("Bearer sk-secret").name == "a"
-    assert clients.of("Bearer sk-other").priority(Priority.HIGH) is Priority.NORMAL
+    assert clients.of(b"Bearer sk-secret").name == "a"
+    assert clients.of(b"Bearer sk-other").priority(Priority.HIGH) is Priority.NORMAL
     path.unlink()
     path.write_text(json.dumps({"clients": [{"name": "a", "key": "sk-secret", "maxPriority": "sk-secret"}]}))
     clients.reload()
-    assert clients.of("Bearer sk-secret").name == "a"
+    assert clients.of(b"Bearer sk-secret").name == "a"
     assert "maxPriority" in clients.problem
     path.unlink()
     clients.reload()
-    assert clients.of("Bearer sk-secret").name == "anonymous"
+    assert clients.of(b"Bearer sk-secret").name == "anonymous"
 
 
 def test_two_tokens_are_valid_while_one_rotates(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """The local-first rule: a truth table of every row of docs/rule.md, and what always holds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from forebay.resources.policy import FullWhen, GapAction, OverflowTo, Tier
 from forebay.resources.pool import CloudUse, Modality, Permission, Task

@@ -23,6 +23,7 @@ REQUEST_HEADERS: Final = (PRIORITY, TASK_TYPE, COMPLEXITY, SESSION, CLOUD, TIMEO
 HOP: Final = "x-forebay-hop"  # 1: handed on once already, do not hand on again
 CLIENT: Final = "x-forebay-client"  # client name the first router found
 DEADLINE_MS: Final = "x-forebay-deadline-ms"  # time left
+LIVE_TOKENS: Final = "x-forebay-live-tokens"  # estimate of what it will hold in the engine's cache
 OFFER: Final = "x-forebay-offer"  # the id of the slot offer that this request takes
 AGE_MS: Final = "x-forebay-age-ms"  # time since the first router took it in
 SLOT: Final = "x-forebay-slot"  # on a sidecar's refusal: Full | Draining | Starting

@@ -87,6 +87,7 @@ PATH_REPORT: Final = "/forebay/v1/report"  # GET: SidecarReport or GatewayReport
 PATH_SLOTS: Final = (
     "/forebay/v1/slots"  # upgraded to lines: SlotReport and SlotOffer down, WaitingWord and OfferAnswer up
 )
+PATH_STATE: Final = "/forebay/v1/state/"  # GET, with a response's id: 200 from the replica that stores it
 PATH_DRAIN: Final = "/drain"  # health port, loopback only: POST stops admission
 PATH_DRAINED: Final = "/drained"  # health port: answers once nothing runs, or at the drain deadline
 PATH_LIVE: Final = "/livez"

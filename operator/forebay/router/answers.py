@@ -1,5 +1,6 @@
 """What both roles put into answers: the decision's headers, the request's id, sentences for refusals."""
 
+import itertools
 import uuid
 
 from forebay.resources import headers as names
@@ -10,12 +11,16 @@ from forebay.rules.facts import RequestFacts
 
 REQUEST_ID = names.REQUEST_ID.encode()
 MAX_ID = 128
+_PROCESS = uuid.uuid4().hex[:22]
+_COUNT = itertools.count(1)
 
 
 def request_id(request: Request) -> str:
     """The client's own id where it is a printable word of at most 128 characters, else a new one."""
-    given = request.header(REQUEST_ID) or ""
-    return given if given.isascii() and given.isprintable() and 0 < len(given) <= MAX_ID else f"req-{uuid.uuid4().hex}"
+    given = request.header(REQUEST_ID)
+    if given and len(given) <= MAX_ID and given.isascii() and given.isprintable():
+        return given
+    return f"req-{_PROCESS}{next(_COUNT):010x}"
 
 
 def decision_headers(line: Line, waited: float = 0.0) -> Headers:

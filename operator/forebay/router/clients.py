@@ -47,9 +47,9 @@ class Clients:
         self._stamp: tuple[int, int] | None = None
         self.reload()
 
-    def of(self, authorization: str | None) -> Client:
+    def of(self, authorization: bytes | None) -> Client:
         """The client behind an Authorization header. Unknown keys are anonymous: Normal at most."""
-        if not authorization or authorization[:7].lower() != "bearer ":
+        if not authorization or not self._by_hash or authorization[:7].lower() != b"bearer ":
             return ANONYMOUS
         return self._by_hash.get(_hash(authorization[7:].strip()), ANONYMOUS)
 
@@ -75,10 +75,12 @@ class Clients:
             self.problem = f"{CLIENTS_KEY} cannot be read: {error}"
             return
         self._by_hash = {
-            _hash(e.key): Client(e.name, e.max_priority, e.cloud, e.max_in_flight) for e in document.clients if e.key
+            _hash(e.key.encode()): Client(e.name, e.max_priority, e.cloud, e.max_in_flight)
+            for e in document.clients
+            if e.key
         }
         self._stamp, self.problem = stamp, ""
 
 
-def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+def _hash(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

@@ -91,7 +91,12 @@ class Context:
         self.upstream = Pool()
         self.log = AccessLog(settings.access_log)
         self.started = time.time()
+        self._offset = time.time() - time.monotonic()  # the event loop's clock is the monotonic one
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def unix(self, loop_time: float) -> float:
+        """Unix seconds of a moment of the event loop."""
+        return loop_time + self._offset
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something beside the requests; `stop` ends it."""
@@ -106,6 +111,7 @@ class Context:
         while True:
             self.table.look()
             if turn % 5 == 0:
+                self._offset = time.time() - time.monotonic()
                 self.clients.reload()
                 self.token.reload()
             turn += 1

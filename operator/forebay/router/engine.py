@@ -13,6 +13,8 @@ from forebay.router.http.message import request_head
 PROBE_SECONDS: Final = 1.0
 STARTING_PROBE_SECONDS: Final = 0.25
 METRICS_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 2.0
+METRICS_BYTES: Final = 4 * 1024 * 1024
 FAILURES_UNTIL_DOWN: Final = 3
 _SAMPLE = re.compile(r"^(vllm:[a-z_]+)(?:\{([^}]*)\})? ([-+0-9.eE]+|NaN)$", re.M)
 _KV_TOKENS = re.compile(r'kv_cache_size_tokens="(\d+)"')
@@ -84,12 +86,6 @@ class Engine:
     async def _get(self, target: str) -> tuple[int, bytes]:
         head = request_head("GET", target, [(b"host", b"engine"), (b"accept", b"*/*")])
         try:
-            response = await self.pool.send(self.address, head, b"", 2.0, connect_seconds=1.0)
+            return await self.pool.fetch(self.address, head, ANSWER_SECONDS, METRICS_BYTES)
         except UpstreamError:
             return 0, b""
-        try:
-            return response.status, await response.read(4 * 1024 * 1024, 2.0)
-        except UpstreamError:
-            return 0, b""
-        finally:
-            response.close()

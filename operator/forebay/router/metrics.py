@@ -5,22 +5,22 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from forebay.router.cells import CounterCells, HistogramCells
+
 REGISTRY: Final = CollectorRegistry()
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
-REQUESTS: Final = Counter(
-    "forebay_requests_total",
-    "Finished requests by where they went and why.",
-    ("pool", "kind", "reason", "priority", "capability", "code"),
-    registry=REGISTRY,
-)
-DURATION: Final = Histogram(
-    "forebay_request_duration_seconds", "From the first byte in to the last byte out.", ("pool", "kind"),
-    registry=REGISTRY, buckets=SECONDS,
+REQUESTS: Final = CounterCells(
+    "forebay_requests", "Finished requests by where they went and why.",
+    ("pool", "kind", "reason", "priority", "capability", "code"), REGISTRY,
 )  # fmt: skip
-FIRST_TOKEN: Final = Histogram(
+DURATION: Final = HistogramCells(
+    "forebay_request_duration_seconds", "From the first byte in to the last byte out.", ("pool", "kind"),
+    SECONDS, REGISTRY,
+)  # fmt: skip
+FIRST_TOKEN: Final = HistogramCells(
     "forebay_time_to_first_token_seconds", "From the first byte in to the first content byte out.", ("pool", "kind"),
-    registry=REGISTRY, buckets=SECONDS,
+    SECONDS, REGISTRY,
 )  # fmt: skip
 QUEUE_WAIT: Final = Histogram(
     "forebay_queue_wait_seconds", "How long requests waited for a slot.", ("pool",), registry=REGISTRY, buckets=SECONDS

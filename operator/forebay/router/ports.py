@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +11,7 @@ from forebay.router import metrics
 from forebay.router.context import Context
 from forebay.router.gateway import Gateway
 from forebay.router.http.message import Reply, Request, error, text_reply
-from forebay.router.http.server import Exchange, Server
+from forebay.router.http.server import Exchange, Handler, Server
 from forebay.router.sidecar import Sidecar
 
 NOTICED_SECONDS: Final = 4.0
@@ -88,7 +88,7 @@ async def _until_idle(gateway: Gateway) -> None:
         await asyncio.sleep(0.1)
 
 
-def _metrics(refresh: Callable[[], None]) -> Callable[[Request, Exchange], Awaitable[None]]:
+def _metrics(refresh: Callable[[], None]) -> Handler:
     async def answer(request: Request, exchange: Exchange) -> None:
         if request.target != "/metrics":
             exchange.reply(error(404, "only /metrics is here", "not_found"))
@@ -99,7 +99,7 @@ def _metrics(refresh: Callable[[], None]) -> Callable[[Request, Exchange], Await
     return answer
 
 
-def _health(role: Gateway | Sidecar) -> Callable[[Request, Exchange], Awaitable[None]]:
+def _health(role: Gateway | Sidecar) -> Handler:
     """Probes for the kubelet, and the two halves of a drain."""
 
     async def answer(request: Request, exchange: Exchange) -> None:

@@ -7,6 +7,7 @@ hundred.
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -30,7 +31,9 @@ from forebay.router.http.client import Address
 from forebay.router.http.lines import DialledLines, Lines
 from forebay.router.resolve import resolve
 from forebay.rules.affinity import Sessions
+from forebay.rules.breaker import Breaker, Limits, Outcome, after, begun, given_up, lets_through
 from forebay.rules.facts import REPORT_TTL_SECONDS, PoolView
+from forebay.rules.retry import RetryBudget
 
 RESOLVE_SECONDS: Final = 1.0
 SWEEP_SECONDS: Final = 0.25
@@ -38,6 +41,11 @@ RECONNECT_SECONDS: Final = (0.2, 3.0)
 CONNECT_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 2 * REPORT_TTL_SECONDS
 """A line that says nothing for so long is hung up and dialled anew."""
+FIRST_TOKEN_LEAST: Final = 60.0
+FIRST_TOKENS: Final = 500
+LIMITS: Final = Limits(faults=3, open_seconds=1.0, most_seconds=30.0)
+"""After three faults in a row a replica is left alone for a second, then two, up to half a minute."""
+FINE: Final = Breaker()
 GONE_SECONDS: Final = 10.0
 """A replica whose name has vanished is forgotten after so long without a report."""
 
@@ -56,7 +64,7 @@ class Replica:
     free_high: int = 0
     heard: float = float("-inf")
     tried: int = 0  # connections attempted; a gateway is ready once each was tried
-    avoid_until: float = 0.0  # it failed lately: nothing new before then
+    breaker: Breaker = FINE
     lines: Lines | None = None
 
     def fresh(self, now: float) -> bool:
@@ -65,7 +73,9 @@ class Replica:
 
     def serves(self, now: float) -> bool:
         """Whether a request may go there, slots aside."""
-        return self.state is ReplicaState.SERVING and now - self.heard < REPORT_TTL_SECONDS and now >= self.avoid_until
+        if self.state is not ReplicaState.SERVING or now - self.heard >= REPORT_TTL_SECONDS:
+            return False
+        return self.breaker is FINE or lets_through(self.breaker, now)
 
     def free_for(self, priority: Priority) -> int:
         """Slots for a request of this priority."""
@@ -91,6 +101,9 @@ class PoolReplicas:
     free: int = 0
     free_high: int = 0
     oldest: float = 0.0
+    retries: RetryBudget = field(default_factory=RetryBudget)
+    first_token_seconds: float = FIRST_TOKEN_LEAST
+    first_tokens: deque[float] = field(default_factory=lambda: deque(maxlen=FIRST_TOKENS))
     stale: bool = True  # the sums have to be counted anew
 
     def count(self, now: float) -> None:
@@ -109,8 +122,12 @@ class PoolReplicas:
             self.among = names
         self.by_name = {replica.name: replica for replica in serving}
 
-    def take(self, replica: Replica, offered: bool) -> None:
+    def take(self, replica: Replica, offered: bool, now: float) -> None:
         """A request is on its way: until the next report, count it. A slot that was offered is not free any more."""
+        self.retries.request()
+        if replica.breaker is not FINE:
+            replica.breaker = begun(replica.breaker, now)
+            self.stale = True
         replica.running += 1
         if offered:
             return
@@ -119,11 +136,36 @@ class PoolReplicas:
         replica.free -= 1
         replica.free_high -= 1
 
-    def refused(self, replica: Replica, avoid_until: float = 0.0) -> None:
+    def refused(self, replica: Replica) -> None:
         """It said full, or failed: believe it until the next report."""
         replica.free = replica.free_high = 0
-        replica.avoid_until = max(replica.avoid_until, avoid_until)
         self.stale = True
+
+    def answered(self, replica: Replica, session: int, first_token: float, now: float) -> None:
+        """It served a request; `first_token` in seconds since the request was sent there."""
+        if replica.name in self.by_name:
+            self.sessions.serve(session, replica.name, self.among, now)
+        self.first_tokens.append(first_token)
+        self.tried(replica, Outcome.SUCCESS, now)
+
+    def tried(self, replica: Replica, outcome: Outcome, now: float) -> None:
+        """What a try says of the replica's health."""
+        if replica.breaker is not FINE or outcome is Outcome.FAULT:
+            found = after(replica.breaker, outcome, now, LIMITS)
+            replica.breaker = FINE if found == FINE else found
+            self.stale = True
+
+    def gave_up(self, replica: Replica) -> None:
+        """A try ended without telling anything."""
+        if replica.breaker is not FINE:
+            replica.breaker = given_up(replica.breaker)
+            self.stale = True
+
+    def learn_patience(self) -> None:
+        """How long a first token may take: ten times what nearly all took lately, and a minute at least."""
+        if len(self.first_tokens) >= FIRST_TOKENS // 10:
+            ordered = sorted(self.first_tokens)
+            self.first_token_seconds = max(FIRST_TOKEN_LEAST, 10 * ordered[int(len(ordered) * 0.99)])
 
 
 class Replicas:
@@ -163,6 +205,8 @@ class Replicas:
             for pool in self.pools.values():
                 pool.stale = True
             if now >= due:
+                for pool in self.pools.values():
+                    pool.learn_patience()
                 await asyncio.gather(*(self._resolve(pool) for pool in list(self.pools.values())))
                 due = now + RESOLVE_SECONDS
             await asyncio.sleep(SWEEP_SECONDS)

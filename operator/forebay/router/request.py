@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -38,8 +37,7 @@ class BadRequestError(Exception):
     """The client's mistake; the message says what, where and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """A parsed request: its facts, and what relaying needs. `document` is the decoded body, for the cloud path."""
 
     path: str
@@ -48,7 +46,8 @@ class Ask:
     session: int = 0  # digest of its key
     stream: bool = False
     timeout_seconds: float | None = None
-    document: dict[str, Any] = field(default_factory=dict)
+    document: dict[str, Any] = {}
+    previous: str = ""  # the stored response that this one goes on from
 
 
 def parse(request: Request, client: str = "anonymous") -> Ask:
@@ -60,6 +59,8 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
     hints = _hints(request, document, limit)
     asked = _priority(request, document)
     cloud = CloudUse.NEVER if (request.header(_CLOUD) or "").lower() == "never" else CloudUse.ALLOWED
+    previous = document.get("previous_response_id")
+    previous = previous if isinstance(previous, str) else ""
     facts = RequestFacts(
         model=str(document.get("model") or "auto"),
         task=TASKS[request.target],
@@ -70,7 +71,7 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
         max_tokens=limit,
         fields=frozenset(document),
         cloud=cloud,
-        stored_state=bool(document.get("previous_response_id")),
+        stored_state=bool(previous),
     )
     opening = "".join(texts[:2])[:KEY_BYTES]
     cache_key = document.get("prompt_cache_key")
@@ -84,6 +85,7 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
         document.get("stream") is True,
         _seconds(request.header(_TIMEOUT)),
         document,
+        previous,
     )
 
 

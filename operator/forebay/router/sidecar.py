@@ -6,22 +6,25 @@ a client's request that finds no slot, or names another model, is handed to a ga
 
 import asyncio
 import random
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from forebay.resources import headers as names
-from forebay.resources.names import PATH_REPORT, PATH_SLOTS, PORT_CONTROL
+from forebay.resources.names import PATH_REPORT, PATH_SLOTS, PATH_STATE, PORT_CONTROL
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import ReplicaState, SidecarReport, SlotReport, encode
 from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics
 from forebay.router.access_log import Line
 from forebay.router.admission import Admission
-from forebay.router.answers import decision_headers, request_id
+from forebay.router.answers import REQUEST_ID, decision_headers, request_id
+from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine
-from forebay.router.http.client import Address, UpstreamError
+from forebay.router.http.client import Address
 from forebay.router.http.message import (
-    INTERNAL_PREFIX,
+    HOP_BY_HOP,
     Headers,
     Reply,
     Request,
@@ -31,11 +34,11 @@ from forebay.router.http.message import (
     request_head,
 )
 from forebay.router.http.server import Exchange
+from forebay.router.journey import TOTAL_SECONDS, allowed
 from forebay.router.offering import Offering
-from forebay.router.relay import relay
 from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
 from forebay.router.resolve import resolve
-from forebay.rules.capacity import CapacityInputs, capacity
+from forebay.rules.capacity import Bound, Capacity, CapacityInputs, capacity, weight
 from forebay.rules.facts import AUTO_MODELS
 from forebay.rules.queue import retry_after
 
@@ -43,9 +46,11 @@ LONGEST_LINE: Final = 16
 """Requests that wait at a sidecar that can reach no gateway."""
 LINE_POLL_SECONDS: Final = 0.05
 FIRST_TOKEN_SECONDS: Final = 120.0
-TOTAL_SECONDS: Final = 600.0
-BACK_PRESSURE: Final = frozenset({429, 503})
+CUT_SECONDS: Final = 60.0
+"""How long an engine that said 429 or 503 gets no more than it ran then."""
 DRAINED_POLL_SECONDS: Final = 0.1
+STORED: Final = 65_536
+"""Stored responses of the engine that are remembered."""
 
 
 class Sidecar:
@@ -53,65 +58,82 @@ class Sidecar:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.admission = Admission(capacity(CapacityInputs()).slots)
+        self.capacity = capacity(CapacityInputs())
+        self.admission = Admission(self.capacity.slots)
         self.offering = Offering(self.admission, self._slot_report)
         self.engine = Engine(context.settings.engine, context.upstream, self._engine_changed)
         self.entry = PoolEntry(name=context.settings.pool, served_names=())
         self.drain_began: float | None = None
         self.last_request = 0.0
-        self._waiting = 0
         self.rng = random.Random()  # noqa: S311 - jitter
+        self._waiting = 0
+        self._cut: tuple[int, float] = (0, 0.0)  # slots, and loop time until when
+        self._stored: OrderedDict[str, None] = OrderedDict()
         context.table.on_change = self._table_changed
 
-    # Requests.
+    # The request port: clients.
 
-    async def request_port(self, request: Request, exchange: Exchange) -> None:
+    def request_port(self, request: Request, exchange: Exchange) -> None:
         """A client, through the pool's own Service."""
-        request.headers = [h for h in request.headers if not h[0].startswith(INTERNAL_PREFIX) or h[0] in _DOCUMENTED]
-        if request.target == "/v1/models" and request.method == "GET":
-            await self._pass(request, exchange, Line(request_id=request_id(request)), {}, control=False)
+        if request.target == "/v1/models" and request.method in ("GET", "HEAD"):
+            line = Line(request_id=request_id(request), method="GET", path=request.target)
+            Visit(self, request, exchange, line, 0).pass_on(request.body)
             return
         if request.target not in TASKS or request.method != "POST":
             exchange.reply(error(404, f"there is no {request.method} {request.target[:100]} here", "not_found"))
             return
-        client = self.context.clients.of(request.header(b"authorization"))
+        client = self.context.clients.of(request.fields.get(b"authorization"))
         try:
-            ask = parse(request, client.name)
+            ask = allowed(parse(request, client.name), client)
         except BadRequestError as problem:
             exchange.reply(error(400, str(problem), Reason.INVALID_REQUEST))
             return
-        priority = client.priority(ask.asked)
-        line = _line(request, ask, client.name, priority)
-        mine = ask.facts.model in AUTO_MODELS or ask.facts.model in self.entry.served_names
-        if mine and self.admission.admit(priority):
-            await self._serve_client(request, exchange, ask, line, Reason.LOCAL_CAPACITY)
-        elif await self._hand_on(request, exchange, client.name, priority, line):
-            return
-        elif mine and await self._wait_for_slot(priority):
-            await self._serve_client(request, exchange, ask, line, Reason.QUEUED)
+        line = _line(request, ask, client.name)
+        size = self.weight(ask.facts.live_tokens)
+        if self.serves(ask) and self.admission.admit(ask.facts.priority, size):
+            Visit(self, request, exchange, line, size).serve(ask, Reason.LOCAL_CAPACITY)
         else:
-            seconds = retry_after(self.admission.running, self._drain_rate(), self.rng)
-            reply = error(429, "this replica is full and no gateway can be reached; try again", Reason.QUEUE_FULL)
+            task = self.context.spawn(self._without_a_slot(request, exchange, ask, line))
+            exchange.on_lost = task.cancel
+
+    def serves(self, ask: Ask) -> bool:
+        """Whether a request is for this pool's model."""
+        return ask.facts.model in AUTO_MODELS or ask.facts.model in self.entry.served_names
+
+    async def _without_a_slot(self, request: Request, exchange: Exchange, ask: Ask, line: Line) -> None:
+        try:
+            if await self._hand_on(request, exchange, ask.facts.priority, line):
+                return
+            size = self.weight(ask.facts.live_tokens)
+            if self.serves(ask) and await self._wait_for_slot(ask.facts.priority, size):
+                Visit(self, request, exchange, line, size).serve(ask, Reason.QUEUED)
+                return
+            seconds = retry_after(self.admission.requests, self._drain_rate(), self.rng)
             line.destination, line.reason = "none", Reason.QUEUE_FULL
-            reply.headers += [(b"retry-after", b"%d" % seconds), *decision_headers(line)]
-            exchange.reply(reply)
+            headers = [(b"retry-after", b"%d" % seconds), *decision_headers(line)]
+            text = "this replica is full and no gateway can be reached; try again"
+            exchange.reply(error(429, text, Reason.QUEUE_FULL, headers))
+        except asyncio.CancelledError:
+            exchange.abort()
 
-    async def _serve_client(self, request: Request, exchange: Exchange, ask: Ask, line: Line, reason: Reason) -> None:
-        if self.entry.served_names:
-            request.body = with_model(request.body, ask, self.entry.served_names[0])
-        line.destination, line.reason = self.entry.name, reason
-        waited = asyncio.get_running_loop().time() - (request.seen or self._loop_started)
-        headers = decision_headers(line, waited if reason is Reason.QUEUED else 0.0)
-        await self._serve(request, exchange, line, headers, control=False)
+    async def elsewhere(self, request: Request, exchange: Exchange, line: Line, problem: str) -> None:
+        """This engine failed before it answered a client: a gateway may know another."""
+        try:
+            if not await self._hand_on(request, exchange, Priority(line.priority or Priority.NORMAL), line):
+                text = f"the engine did not answer: {problem}; try again"
+                headers = [(b"retry-after", b"1"), *decision_headers(line)]
+                exchange.reply(error(503, text, Reason.REPLICA_FAILED, headers))
+        except asyncio.CancelledError:
+            exchange.abort()
 
-    async def _wait_for_slot(self, priority: Priority) -> bool:
+    async def _wait_for_slot(self, priority: Priority, size: int) -> bool:
         """With no gateway reachable: a short line of its own. True when a slot was taken."""
         if self._waiting >= LONGEST_LINE:
             return False
         self._waiting += 1
         try:
             async with asyncio.timeout(self.entry.queue.max_wait_seconds):
-                while not self.admission.admit(priority):
+                while not self.admission.admit(priority, size):
                     await asyncio.sleep(LINE_POLL_SECONDS)
                 return True
         except TimeoutError:
@@ -119,126 +141,30 @@ class Sidecar:
         finally:
             self._waiting -= 1
 
-    async def control_port(self, request: Request, exchange: Exchange) -> None:
-        """A gateway or the operator, with the fleet's token."""
-        if not self.context.token.admits(request):
-            exchange.reply(error(401, "this port needs the fleet's token", Reason.UNAUTHORIZED))
-        elif request.target == PATH_REPORT:
-            exchange.reply(json_reply(encode(self.report())))
-        elif request.target in TASKS and request.method == "POST":
-            await self._from_gateway(request, exchange)
-        else:
-            exchange.reply(error(404, "unknown control path", "not_found"))
-
-    async def _from_gateway(self, request: Request, exchange: Exchange) -> None:
-        priority = Priority(request.header(names.PRIORITY.encode()) or Priority.NORMAL)
-        line = Line(
-            request_id=request_id(request),
-            client=request.header(names.CLIENT.encode()) or "",
-            path=request.target,
-            priority=priority,
-            destination=self.entry.name,
-            reason=Reason.LOCAL_CAPACITY,
-        )
-        if self._admit(request, priority):
-            await self._serve(request, exchange, line, [], control=True)
-        else:
-            exchange.reply(_full(self.admission.state))
-
-    def _admit(self, request: Request, priority: Priority) -> bool:
-        """The slot of the offer that this request takes, else any free one."""
-        offer_id = request.header(names.OFFER.encode())
-        if offer_id is not None and offer_id.isdecimal():
-            offer = self.admission.admit_offered(int(offer_id))
-            if offer is not None:
-                metrics.OFFERS.labels("Admitted").inc()
-                metrics.SLOT_IDLE.observe(asyncio.get_running_loop().time() - offer.since)
-                return True
-        return self.admission.admit(priority)
-
-    async def _serve(
-        self, request: Request, exchange: Exchange, line: Line, headers: Headers, *, control: bool
-    ) -> None:
-        """With a slot: pass the request to the engine, and give the slot back whatever happens."""
-        metrics.ADMITTED.inc()
-        loop = asyncio.get_running_loop()
-        self.last_request = self.context.started + loop.time() - self._loop_started
-        begun, served = loop.time(), False
-        try:
-            served = await self._pass(request, exchange, line, dict(headers), control=control)
-        finally:
-            self.admission.release(loop.time() - begun, served)
-            line.duration_ms = int((loop.time() - (request.seen or begun)) * 1000)
-            if not control:
-                self.context.log.write(line)
-
-    async def _pass(
-        self, request: Request, exchange: Exchange, line: Line, headers: dict[bytes, bytes], *, control: bool
-    ) -> bool:
-        """Send to the engine and its answer back. True when the engine answered in full."""
-        body = request.body
-        head = request_head(request.method, request.target, self._to_engine(request, line, len(body)))
-        try:
-            response = await self.context.upstream.send(self.engine.address, head, body, FIRST_TOKEN_SECONDS)
-        except UpstreamError as problem:
-            exchange.reply(_failed(str(problem), control))
-            line.status, line.problem = 502, str(problem)
-            return False
-        try:
-            if response.status in BACK_PRESSURE and control:
-                exchange.reply(_full(ReplicaState.SERVING))
-                line.status = response.status
-                return False
-            done = await relay(response, exchange, list(headers.items()), FIRST_TOKEN_SECONDS, TOTAL_SECONDS)
-        except UpstreamError as problem:
-            exchange.reply(_failed(str(problem), control))
-            line.status, line.problem = 502, str(problem)
-            return False
-        finally:
-            response.close()
-        line.status, line.problem = done.status, done.problem
-        line.first_token_ms = int((done.first - (request.seen or done.first)) * 1000)
-        return done.complete and done.status == 200
-
-    def _to_engine(self, request: Request, line: Line, length: int) -> Headers:
-        passed = [
-            (key, value)
-            for key, value in end_to_end(request.headers)
-            if not key.startswith(INTERNAL_PREFIX) and key not in (b"host", b"authorization", b"content-length")
-        ]
-        return [
-            (b"host", b"engine"),
-            *passed,
-            (b"x-request-id", line.request_id.encode()),
-            (b"content-length", b"%d" % length),
-        ]
-
-    async def _hand_on(self, request: Request, exchange: Exchange, client: str, priority: Priority, line: Line) -> bool:
+    async def _hand_on(self, request: Request, exchange: Exchange, priority: Priority, line: Line) -> bool:
         """Pass a client's request to a gateway. False when none could be reached."""
+        loop = asyncio.get_running_loop()
         for address in await self._gateways():
-            kept = [(k, v) for k, v in end_to_end(request.headers) if k not in _NOT_ON]
+            age = int((loop.time() - (request.seen or loop.time())) * 1000)
             headers = [
-                *kept,
+                *end_to_end(request.headers, _NOT_ON),
+                *[(key, value) for key, value in request.headers if key in _CLIENTS_WORDS],
                 (b"host", b"forebay"),
                 self.context.token.header,
-                (names.HOP.encode(), b"1"),
-                (names.CLIENT.encode(), client.encode()),
-                (names.PRIORITY.encode(), priority.encode()),
-                (names.REQUEST_ID.encode(), line.request_id.encode()),
+                (_HOP, b"1"),
+                (names.CLIENT.encode(), line.client.encode()),
+                (_PRIORITY, priority.encode()),
+                (names.AGE_MS.encode(), b"%d" % max(0, age)),
+                (REQUEST_ID, line.request_id.encode()),
                 (b"content-length", b"%d" % len(request.body)),
             ]
             head = request_head(request.method, request.target, headers)
-            try:
-                response = await self.context.upstream.send(address, head, request.body, TOTAL_SECONDS)
-            except UpstreamError:
-                continue
-            try:
-                await relay(response, exchange, [], FIRST_TOKEN_SECONDS, TOTAL_SECONDS)
+            done: asyncio.Future[Attempt] = loop.create_future()
+            attempt = Attempt(exchange, list, _tell(done), look=Look.NOTHING)
+            end = loop.time() + TOTAL_SECONDS
+            attempt.start(self.context.upstream, address, head, request.body, TOTAL_SECONDS, end)
+            if (await done).outcome in (Outcome.ANSWERED, Outcome.BROKEN, Outcome.GONE):
                 return True
-            except UpstreamError:
-                continue
-            finally:
-                response.close()
         return False
 
     async def _gateways(self) -> list[Address]:
@@ -247,13 +173,21 @@ class Sidecar:
         self.rng.shuffle(addresses)
         return addresses[:3]
 
-    # State.
+    # The control port: gateways and the operator.
 
-    async def run(self) -> None:
-        """Watch the engine for ever."""
-        self._loop_started = asyncio.get_running_loop().time()
-        self.context.spawn(self.offering.run())
-        await self.engine.watch()
+    def control_port(self, request: Request, exchange: Exchange) -> None:
+        """A gateway or the operator, with the fleet's token."""
+        if not self.context.token.admits(request):
+            exchange.reply(error(401, "this port needs the fleet's token", Reason.UNAUTHORIZED))
+        elif request.target in TASKS and request.method == "POST":
+            self._from_gateway(request, exchange)
+        elif request.target == PATH_REPORT:
+            exchange.reply(json_reply(encode(self.report())))
+        elif request.target.startswith(PATH_STATE):
+            known = request.target.removeprefix(PATH_STATE) in self._stored
+            exchange.reply(json_reply(b"{}") if known else error(404, "not stored here", Reason.STATE_NOT_FOUND))
+        else:
+            exchange.reply(error(404, "unknown control path", "not_found"))
 
     def upgrade(self, request: Request) -> asyncio.Protocol | None:
         """A gateway that asks for lines on the control port."""
@@ -261,7 +195,36 @@ class Sidecar:
             return None
         return self.offering.open()
 
-    _loop_started = 0.0
+    def _from_gateway(self, request: Request, exchange: Exchange) -> None:
+        fields = request.fields
+        tokens = fields.get(_TOKENS, b"0")
+        size = self.weight(int(tokens)) if tokens.isdigit() else 1
+        if self._admit(fields.get(_OFFER), Priority(fields.get(_PRIORITY, b"Normal").decode("latin-1")), size):
+            line = Line(request_id=request_id(request), path=request.target, destination=self.entry.name)
+            Visit(self, request, exchange, line, size, control=True).pass_on(request.body)
+        else:
+            exchange.reply(_full("Full" if self.admission.state is ReplicaState.SERVING else self.admission.state))
+
+    def _admit(self, offer_id: bytes | None, priority: Priority, size: int) -> bool:
+        """The slot of the offer that this request takes, else any free one."""
+        if offer_id is not None and offer_id.isdigit():
+            offer = self.admission.admit_offered(int(offer_id), size)
+            if offer is not None:
+                metrics.OFFERS.labels("Admitted").inc()
+                metrics.SLOT_IDLE.observe(asyncio.get_running_loop().time() - offer.since)
+                return True
+        return self.admission.admit(priority, size)
+
+    # State.
+
+    async def run(self) -> None:
+        """Watch the engine for ever."""
+        self.context.spawn(self.offering.run())
+        await self.engine.watch()
+
+    def weight(self, live_tokens: int) -> int:
+        """Slots that a request takes."""
+        return weight(live_tokens, self.capacity)
 
     def drain(self) -> None:
         """Take nothing new; what runs goes on."""
@@ -274,13 +237,28 @@ class Sidecar:
         self.drain()
         loop = asyncio.get_running_loop()
         end = (self.drain_began or loop.time()) + self.entry.drain_seconds
-        while self.admission.running and loop.time() < end:
+        while self.admission.requests and loop.time() < end:
             await asyncio.sleep(DRAINED_POLL_SECONDS)
 
     @property
     def ready(self) -> bool:
         """Whether clients may be sent here."""
         return self.admission.state is ReplicaState.SERVING
+
+    def cut(self) -> None:
+        """The engine said that it has too much: for a minute, no more than ran without the one it refused."""
+        loop = asyncio.get_running_loop()
+        slots, until = self._cut
+        running = max(1, self.admission.running - 1)
+        self._cut = (min(slots, running) if loop.time() < until else running, loop.time() + CUT_SECONDS)
+        self._resize()
+        loop.call_later(CUT_SECONDS + 0.1, self._resize)
+
+    def remember(self, response: str) -> None:
+        """The engine stores this response."""
+        self._stored[response] = None
+        if len(self._stored) > STORED:
+            self._stored.popitem(last=False)
 
     def report(self) -> SidecarReport:
         """For the operator."""
@@ -338,8 +316,13 @@ class Sidecar:
             self._resize()
 
     def _resize(self) -> None:
-        found = capacity(CapacityInputs(self.entry.slots_per_replica, self.entry.max_num_seqs, self.engine.kv_tokens))
-        self.admission.resize(found.slots, self.entry.high_reserved_percent)
+        entry = self.entry
+        found = capacity(CapacityInputs(entry.slots_per_replica, entry.max_num_seqs, self.engine.kv_tokens))
+        slots, until = self._cut
+        if until and asyncio.get_running_loop().time() < until:
+            found = Capacity(min(found.slots, slots), Bound.BACK_PRESSURE)
+        self.capacity = found
+        self.admission.resize(found.slots, entry.high_reserved_percent)
 
     def _drain_rate(self) -> float:
         a = self.admission
@@ -347,30 +330,116 @@ class Sidecar:
         return a.slots / mean if mean else 0.0
 
 
-_DOCUMENTED = frozenset(name.encode() for name in names.REQUEST_HEADERS)
-_NOT_ON = frozenset({b"host", b"content-length", b"authorization", names.PRIORITY.encode(), names.REQUEST_ID.encode()})
+class Visit:
+    """One request at the engine, with its slots."""
+
+    __slots__ = ("_loop", "begun", "control", "exchange", "line", "request", "side", "size")
+
+    def __init__(
+        self, side: Sidecar, request: Request, exchange: Exchange, line: Line, size: int, *, control: bool = False
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.side = side
+        self.request = request
+        self.exchange = exchange
+        self.line = line
+        self.size = size
+        self.control = control
+        self.begun = self._loop.time()
+
+    def serve(self, ask: Ask, reason: Reason) -> None:
+        """A client's own request, with a slot."""
+        entry = self.side.entry
+        self.line.destination, self.line.reason = entry.name, reason
+        body = self.request.body
+        self.pass_on(with_model(body, ask, entry.served_names[0]) if entry.served_names else body)
+
+    def pass_on(self, body: bytes) -> None:
+        """Send it to the engine; its slots come back whatever happens."""
+        side, request, now = self.side, self.request, self.begun
+        if self.size:
+            side.last_request = side.context.unix(now)
+        left = request.fields.get(_DEADLINE, b"") if self.control else b""
+        seconds = int(left) / 1000 if left.isdigit() else TOTAL_SECONDS
+        headers = end_to_end(request.headers, _NOT_TO_ENGINE)
+        headers.append(_ENGINE)
+        if b"x-request-id" not in request.fields:
+            headers.append((b"x-request-id", self.line.request_id.encode()))
+        if request.method != "GET":
+            headers.append((b"content-length", b"%d" % len(body)))
+        head = request_head("GET" if request.method == "HEAD" else request.method, request.target, headers)
+        look = Look.PRESSURE if self.control else Look.CONTENT
+        stores = request.target == "/v1/responses"
+        attempt = Attempt(self.exchange, self._headers, self._done, look=look, stores=stores)
+        first_seconds = min(FIRST_TOKEN_SECONDS, seconds)
+        attempt.start(side.context.upstream, side.engine.address, head, body, first_seconds, now + seconds)
+
+    def _headers(self) -> Headers:
+        if self.control:
+            return []
+        line = self.line
+        waited = self._loop.time() - (self.request.seen or self.begun) if line.reason == Reason.QUEUED else 0.0
+        return decision_headers(line, waited) if self.size else [(REQUEST_ID, line.request_id.encode())]
+
+    def _done(self, attempt: Attempt) -> None:
+        side, line, now = self.side, self.line, self._loop.time()
+        outcome = attempt.outcome
+        if self.size:
+            metrics.ADMITTED.inc()
+            served = outcome is Outcome.ANSWERED and attempt.status == 200
+            side.admission.release(now - self.begun, served, self.size)
+            if attempt.stored:
+                side.remember(attempt.stored)
+        if outcome is Outcome.PRESSED:
+            side.cut()
+        line.status, line.problem = attempt.status, attempt.problem
+        if outcome in (Outcome.FAULT, Outcome.PRESSED, Outcome.REFUSED):
+            self._failed(attempt)
+        if not self.control:
+            line.status = self.exchange.status or 499
+            line.duration_ms = int((now - (self.request.seen or self.begun)) * 1000)
+            if attempt.first:
+                line.first_token_ms = int((attempt.first - (self.request.seen or self.begun)) * 1000)
+            side.context.log.write(line)
+
+    def _failed(self, attempt: Attempt) -> None:
+        """No answer: a gateway tries elsewhere; for a client's own request a gateway is asked to."""
+        if self.exchange.ended:
+            return
+        if self.control:
+            self.exchange.reply(_full("BackPressure" if attempt.outcome is Outcome.PRESSED else "Failed"))
+        else:
+            self.line.reason = Reason.REPLICA_FAILED
+            task = self.side.context.spawn(self.side.elsewhere(self.request, self.exchange, self.line, attempt.problem))
+            self.exchange.on_lost = task.cancel
 
 
-def _line(request: Request, ask: Ask, client: str, priority: Priority) -> Line:
+_HOP, _PRIORITY, _OFFER = names.HOP.encode(), names.PRIORITY.encode(), names.OFFER.encode()
+_DEADLINE, _TOKENS = names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode()
+_CLIENTS_WORDS = frozenset(n.encode() for n in names.REQUEST_HEADERS) - {_PRIORITY, REQUEST_ID}
+_NOT_ON = HOP_BY_HOP | {b"host", b"content-length", b"authorization"}
+_NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie"}
+_ENGINE = (b"host", b"engine")
+
+
+def _tell(done: asyncio.Future[Attempt]) -> Callable[[Attempt], None]:
+    return lambda attempt: None if done.done() else done.set_result(attempt)
+
+
+def _line(request: Request, ask: Ask, client: str) -> Line:
+    facts = ask.facts
     return Line(
         request_id=request_id(request),
         client=client,
         method=request.method,
         path=request.target,
-        model=ask.facts.model,
-        priority=priority,
-        capability=ask.facts.capability,
+        model=facts.model[:64],
+        priority=facts.priority,
+        capability=facts.capability,
         stream=ask.stream,
-        prompt_tokens=ask.facts.prompt_tokens,
+        prompt_tokens=facts.prompt_tokens,
     )
 
 
-def _full(state: ReplicaState) -> Reply:
-    word = "Full" if state is ReplicaState.SERVING else str(state)
+def _full(word: str) -> Reply:
     return error(503, "no slot here", "no_slot", [(names.SLOT.encode(), word.encode())])
-
-
-def _failed(problem: str, control: bool) -> Reply:
-    headers: Headers = [(names.SLOT.encode(), b"Failed")] if control else []
-    headers.append((names.REASON.encode(), Reason.REPLICA_FAILED.encode()))
-    return error(502, f"the engine did not answer: {problem}", "engine_unavailable", headers)

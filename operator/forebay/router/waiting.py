@@ -14,8 +14,8 @@ from typing import Final
 from forebay.resources.reasons import Priority
 from forebay.resources.report import OfferAnswer, SlotOffer, WaitingWord
 from forebay.resources.table import PoolEntry
+from forebay.router.http.client import Address
 from forebay.router.replicas import PoolReplicas, Replica
-from forebay.router.ticket import Ticket
 from forebay.rules.affinity import score
 from forebay.rules.queue import Line, Waiter
 
@@ -40,7 +40,7 @@ class Place:
     """A place in a line."""
 
     waiter: Waiter
-    excluded: frozenset[tuple[str, int]]
+    excluded: frozenset[Address]
     woken: asyncio.Future[Bound] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -81,10 +81,10 @@ class Waiting:
         line = self._lines.get(pool)
         return line.count(priority) if line else 0
 
-    def ahead_of(self, pool: str, priority: Priority) -> int:
+    def ahead_of(self, pool: str, priority: Priority, now: float) -> int:
         """How many come before a request of this priority that arrives now."""
         line = self._lines.get(pool)
-        return line.ahead_of(priority, asyncio.get_running_loop().time()) if line else 0
+        return line.ahead_of(priority, now) if line else 0
 
     def drained_per_second(self, pool: str) -> float:
         """Requests of a pool that found a slot lately, a second."""
@@ -101,7 +101,7 @@ class Waiting:
         served.append(asyncio.get_running_loop().time())
 
     async def wait(
-        self, pool: str, waiter: Waiter, until: float, excluded: frozenset[tuple[str, int]], home: str = ""
+        self, pool: str, waiter: Waiter, until: float, excluded: frozenset[Address], home: str = ""
     ) -> Bound | None:
         """Wait until loop time `until` for a slot, of replica `home` only if one is named. None when none comes.
 
@@ -220,12 +220,16 @@ def give_up(bound: Bound) -> None:
         bound.replica.say(OfferAnswer(id=bound.offer, taken=False))
 
 
-def choose(pool: PoolReplicas, ticket: Ticket, now: float) -> Bound | None:
+def choose(
+    pool: PoolReplicas, priority: Priority, session: int, excluded: frozenset[Address], now: float
+) -> Bound | None:
     """The session's favourite among the replicas that have a slot for this priority."""
     pool.count(now)
-    for name in pool.sessions.homes(ticket.session, pool.among, now) if pool.among else ():
+    if not pool.among:
+        return None
+    for name in pool.sessions.homes(session, pool.among, now):
         home = pool.by_name[name]
-        if home.free_for(ticket.priority) > 0 and home.address not in ticket.excluded:
+        if home.free_for(priority) > 0 and home.address not in excluded:
             return Bound(home)
-    able = [r for r in pool.by_name.values() if r.free_for(ticket.priority) > 0 and r.address not in ticket.excluded]
-    return Bound(max(able, key=lambda r: (score(ticket.session, r.name), r.name))) if able else None
+    able = [r for r in pool.by_name.values() if r.free_for(priority) > 0 and r.address not in excluded]
+    return Bound(max(able, key=lambda r: (score(session, r.name), r.name))) if able else None

@@ -18,6 +18,7 @@ class Bound(StrEnum):
     MEMORY = "Memory"
     MAX_NUM_SEQS = "MaxNumSeqs"
     UNKNOWN = "Unknown"
+    BACK_PRESSURE = "BackPressure"  # the engine said 429 or 503 lately
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,13 @@ def capacity(inputs: CapacityInputs) -> Capacity:
         bounds.append((UNKNOWN, Bound.UNKNOWN))
     slots, bound = min(bounds, key=lambda item: item[0])
     return Capacity(max(1, slots), bound)
+
+
+def weight(live_tokens: int, found: Capacity, typical: int = TYPICAL_TOKENS) -> int:
+    """Slots that one request takes. More than one only where memory is the bound, and half of the replica at most."""
+    if found.bound is not Bound.MEMORY or live_tokens < 2 * typical:
+        return 1
+    return max(1, min(round(live_tokens / typical), found.slots // 2))
 
 
 def high_reserve(slots: int, percent: int) -> int:

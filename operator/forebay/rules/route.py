@@ -10,7 +10,8 @@ Everything that asks "where would this go" calls `route`: gateway, sidecar, repl
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from forebay.resources.names import DEFAULT_POLICY
 from forebay.resources.policy import FullWhen, GapAction, OverflowTo, Tier
@@ -20,8 +21,7 @@ from forebay.rules.facts import CloudTarget, FleetView, PolicyView, PoolView, Re
 from forebay.rules.portability import is_portable
 
 
-@dataclass(frozen=True, slots=True)
-class Saw:
+class Saw(Struct, frozen=True, gc=False):
     """What a decision was made from: free slots of the capable pools, how old that knowledge was, who waited."""
 
     free_slots: int = 0
@@ -29,15 +29,13 @@ class Saw:
     queued: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(Struct, frozen=True, gc=False):
     """Send it to a replica of `pool` now."""
 
     pool: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cloud:
+class Cloud(Struct, frozen=True):
     """Send it to the first of `targets` that takes it. `pool` is the one the rule would have chosen; None at a gap."""
 
     tier: Tier
@@ -45,16 +43,14 @@ class Cloud:
     pool: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Queue for `pools`, in order of preference; `cold` when none of them runs a replica."""
 
     pools: tuple[str, ...]
     cold: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """Answer with an error. `pool` is the one the request would have gone to, if any."""
 
     status: int
@@ -64,8 +60,7 @@ class Refuse:
 Destination = Local | Cloud | Wait | Refuse
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """Where one request goes, the one-word reason that every surface repeats, and what it was decided from."""
 
     destination: Destination

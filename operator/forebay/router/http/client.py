@@ -1,21 +1,24 @@
 """The client side: connections to engines, sidecars and gateways, kept alive per address.
 
-`Pool.send` gives the head of the answer; `Response.relay` then hands each piece of the body to a callback, without a
-coroutine switch per piece.
+`Pool.start` sends a request; what comes back is told to an `Answer` by callbacks, without a coroutine or a timer per
+request. `Pool.fetch` is for probes: it waits for a whole small answer.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import httptools
 
 from forebay.router.http.message import MAX_HEAD_BYTES, Headers
 
 CONNECT_SECONDS: Final = 2.0
-IDLE_SECONDS: Final = 30.0
-MAX_IDLE: Final = 64
+IDLE_SECONDS: Final = 4.0
+"""Kept shorter than the 5 s after which an engine's HTTP server hangs up, so that no request meets a closed door."""
+MAX_IDLE: Final = 512
+SWEEP_SECONDS: Final = 0.25
+WRITE_WATER: Final = 64 * 1024
 
 Address = tuple[str, int]
 
@@ -28,58 +31,67 @@ class UpstreamError(Exception):
         self.connected = connected
 
 
-class Response:
-    """One answer. Pieces that come before `relay` are kept (the connection is paused after the first)."""
+class Answer(Protocol):
+    """Who is told what comes back: one `on_head`, pieces, then `on_end`; or at any time `on_fail` and nothing more."""
 
-    def __init__(self, connection: "ClientConnection") -> None:
-        self.connection = connection
-        self.status = 0
-        self.headers: Headers = []
-        self.early: list[bytes] = []
-        self.sink: Callable[[bytes], None] | None = None
-        self.last = 0.0  # loop time of the last piece
-        loop = asyncio.get_running_loop()
-        self.head: asyncio.Future[None] = loop.create_future()
-        self.first: asyncio.Future[None] = loop.create_future()  # first piece of the body, or its end
-        self.done: asyncio.Future[None] = loop.create_future()
+    def on_head(self, status: int, headers: Headers) -> None:
+        """The head; header names in lower case."""
 
-    async def relay(self, sink: Callable[[bytes], None], between_seconds: float, total_seconds: float) -> None:
-        """Hand every piece to `sink` until the end. Raises UpstreamError when it breaks off or stalls."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + total_seconds
-        self.sink = sink
-        for piece in self.early:
-            sink(piece)
-        self.early.clear()
-        self.connection.resume()
-        while not self.done.done():
-            patience = min(self.last + between_seconds, end) - loop.time()
-            if patience <= 0 and not self.connection.held:
-                raise UpstreamError(f"no data for {between_seconds:.0f} s")
-            if end <= loop.time():
-                raise UpstreamError(f"not complete within {total_seconds:.0f} s")
-            await asyncio.wait((self.done,), timeout=max(patience, 0.5))
-        self.done.result()
+    def on_piece(self, piece: bytes) -> None:
+        """A piece of the body."""
 
-    async def read(self, limit: int, seconds: float) -> bytes:
-        """The whole body, at most `limit` bytes."""
-        pieces: list[bytes] = []
-        size = 0
+    def on_end(self) -> None:
+        """The answer is complete."""
 
-        def keep(piece: bytes) -> None:
-            nonlocal size
-            size += len(piece)
-            if size <= limit:
-                pieces.append(piece)
+    def on_fail(self, problem: UpstreamError) -> None:
+        """It broke off, stalled, or made no sense."""
 
-        await self.relay(keep, seconds, seconds)
-        if size > limit:
-            raise UpstreamError(f"an answer of more than {limit} bytes")
-        return b"".join(pieces)
 
-    def close(self) -> None:
-        """Finished with it: the connection is kept if the answer ended cleanly, else broken off."""
-        self.connection.release()
+class Call:
+    """One request under way. `between`: longest silence in seconds once the head is there; `end`: loop time of the
+    last moment."""
+
+    __slots__ = ("address", "answer", "between", "body", "connection", "due", "end", "fresh", "head", "heard", "pool")
+
+    def __init__(
+        self, pool: "Pool", address: Address, head: bytes, body: bytes, answer: Answer, due: float, end: float
+    ) -> None:
+        self.pool = pool
+        self.address = address
+        self.head = head
+        self.body = body
+        self.answer = answer
+        self.due = due
+        self.end = end
+        self.between = 30.0
+        self.heard = False  # something came since the last sweep
+        self.fresh = False  # on a connection of its own
+        self.connection: ClientConnection | None = None
+
+    def pause(self) -> None:
+        """Stop reading: the one who takes the answer is slower."""
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resume(self) -> None:
+        """Go on reading."""
+        self.heard = True
+        if self.connection is not None:
+            self.connection.resume()
+
+    def abort(self) -> None:
+        """Nobody wants the answer any more: break off, so that an engine stops computing."""
+        self.pool.active.discard(self)
+        if self.connection is not None:
+            self.connection.call = None
+            self.connection.abort()
+            self.connection = None
+
+    def fail(self, problem: UpstreamError) -> None:
+        """Break off and tell."""
+        if self in self.pool.active:
+            self.abort()
+            self.answer.on_fail(problem)
 
 
 class ClientConnection(asyncio.Protocol):
@@ -90,15 +102,18 @@ class ClientConnection(asyncio.Protocol):
         self.address = address
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
-        self.response: Response | None = None
+        self.call: Call | None = None
         self.lost = False
         self.held = False
         self.idle_since = 0.0
         self._parser = httptools.HttpResponseParser(self)
+        self._headers: Headers = []
+        self._status = 0
         self._head_bytes = 0
-        self._complete = False
         self._keep_alive = False
         self._until_close = False
+        self._in_body = False
+        self._complete = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
@@ -106,49 +121,49 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         self.pool.forget(self)
-        if self.response is not None and not self._complete:
-            if self._until_close and exc is None:
-                self.on_message_complete()
-            else:
-                self._fail(UpstreamError("the connection broke off" if self.response.status else "no answer"))
+        call = self.call
+        if call is None:
+            return
+        if self._until_close and exc is None:
+            self._keep_alive = False
+            self._finish(call)
+        elif not self._head_bytes and not call.fresh:
+            self.call = call.connection = None
+            self.pool.again(call)  # the other side had closed it before our request came
+        else:
+            call.fail(UpstreamError("the connection broke off" if self._status else "no answer"))
 
     def data_received(self, data: bytes) -> None:
-        if self.response is None or self._complete:
+        call = self.call
+        if call is None:
             self.abort()  # bytes that nobody asked for must not become the next answer
             return
-        if not self.response.status:
+        if not self._status:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as problem:
-            self._fail(UpstreamError(f"malformed HTTP answer: {problem}"))
-            self.abort()
+            self._keep_alive = False
+            if not self._complete:
+                call.fail(UpstreamError(f"malformed HTTP answer: {problem}"))
+        if self._complete:
+            self._finish(call)
 
-    def begin(self, head: bytes, body: bytes) -> Response:
+    def begin(self, call: Call) -> None:
         """Send a request."""
-        assert self.transport is not None
-        self.response = Response(self)
-        self._complete = self._keep_alive = self._until_close = False
-        self._parser = httptools.HttpResponseParser(self)
-        self._head_bytes = 0
-        self.response.last = self.loop.time()
-        self.transport.write(head + body if len(body) < 65536 else head)
-        if len(body) >= 65536:
-            self.transport.write(body)
-        return self.response
-
-    def release(self) -> None:
-        """Keep the connection for the next request if the answer ended cleanly."""
-        clean = self._complete and self._keep_alive and not self.lost and not self._until_close
-        self.response = None if clean else self.response
-        if clean:
-            self.resume()
-            self.pool.keep(self)
+        transport = self.transport
+        assert transport is not None
+        self.call, call.connection = call, self
+        self._status = self._head_bytes = 0
+        self._until_close = self._in_body = self._complete = False
+        if len(call.body) < WRITE_WATER:
+            transport.write(call.head + call.body)
         else:
-            self.abort()
+            transport.write(call.head)
+            transport.write(call.body)
 
     def pause(self) -> None:
-        """Stop reading: the one who takes the answer is slower."""
+        """Stop reading."""
         if self.transport is not None and not self.held and not self.lost:
             self.held = True
             self.transport.pause_reading()
@@ -157,114 +172,134 @@ class ClientConnection(asyncio.Protocol):
         """Go on reading."""
         if self.transport is not None and self.held and not self.lost:
             self.held = False
-            if self.response is not None:
-                self.response.last = self.loop.time()
             self.transport.resume_reading()
 
     def abort(self) -> None:
-        """Break off, so that an engine stops computing for nobody."""
+        """Break off."""
         if self.transport is not None and not self.lost:
             self.transport.abort()
 
     # Parser callbacks (httptools).
 
+    def on_message_begin(self) -> None:
+        if self._complete:  # a second answer to one request: not kept, and nobody's
+            self._keep_alive = False
+        else:
+            self._headers = []
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.response is not None:
-            self.response.headers.append((name.lower(), value))
+        if not self._in_body:
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        response = self.response
-        if response is None:
+        call = self.call
+        if call is None or self.lost or self._complete:
             return
         if self._head_bytes > MAX_HEAD_BYTES + 65536:
-            self._fail(UpstreamError("the answer's headers are too large"))
+            call.fail(UpstreamError("the answer's headers are too large"))
             return
         status = self._parser.get_status_code()
         if status < 200:
-            response.headers.clear()
             return
-        response.status = status
+        self._in_body = True
+        self._status = status
         self._keep_alive = bool(self._parser.should_keep_alive())
-        framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in response.headers)
+        framed = False
+        for name, value in self._headers:
+            if name == b"content-length":
+                framed = True
+            elif name == b"transfer-encoding":
+                framed = True
+                if value.strip().lower() != b"chunked":
+                    call.fail(UpstreamError("the answer has a transfer coding that is not understood"))
+                    return
         self._until_close = not framed and status not in (204, 304)
-        if not response.head.done():
-            response.head.set_result(None)
+        call.heard = True
+        call.answer.on_head(status, self._headers)
 
     def on_body(self, data: bytes) -> None:
-        response = self.response
-        if response is None:
-            return
-        response.last = self.loop.time()
-        if response.sink is not None:
-            response.sink(data)
-            return
-        response.early.append(data)
-        self.pause()
-        if not response.first.done():
-            response.first.set_result(None)
+        call = self.call
+        if call is not None and not self._complete:
+            call.heard = True
+            call.answer.on_piece(data)
 
     def on_message_complete(self) -> None:
-        response = self.response
-        if response is None or response.status < 200:
-            return
-        self._complete = True
-        for future in (response.first, response.done):
-            if not future.done():
-                future.set_result(None)
+        if self._in_body:  # else it was an interim answer
+            self._complete = True
 
-    def _fail(self, error: UpstreamError) -> None:
-        response = self.response
-        if response is None:
+    def _finish(self, call: Call) -> None:
+        """The answer is complete; only now, after all that came with it was looked at, may the connection be kept."""
+        if self.call is not call:
             return
-        for future in (response.head, response.first, response.done):
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # whoever awaits it sees it; nobody has to
+        self.call = call.connection = None
+        self.pool.active.discard(call)
+        if self._keep_alive and not self.lost and not self._until_close:
+            self.resume()
+            self.pool.keep(self)
+        else:
+            self.abort()
+        call.answer.on_end()
 
 
 class Pool:
-    """Connections by address."""
+    """Connections by address, and the calls under way, whose patience it watches."""
 
     def __init__(self) -> None:
+        self.active: set[Call] = set()
         self._idle: dict[Address, list[ClientConnection]] = defaultdict(list)
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
 
-    async def send(
-        self, address: Address, head: bytes, body: bytes, head_seconds: float, connect_seconds: float = CONNECT_SECONDS
-    ) -> Response:
-        """Send a request and wait for the head of its answer.
+    def start(
+        self, address: Address, head: bytes, body: bytes, answer: Answer, first_seconds: float, end: float
+    ) -> Call:
+        """Send a request; `answer` is told what comes. `first_seconds` bounds the wait for the head.
 
-        Raises UpstreamError; one whose kept connection turned out to be dead is sent again on a new one, once.
+        One whose kept connection turns out to have been closed before any byte came back is sent once more.
         """
-        kept = self._take(address)
+        loop = asyncio.get_running_loop()
+        call = Call(self, address, head, body, answer, min(loop.time() + first_seconds, end), end)
+        self.active.add(call)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+        kept = self._take(address, loop.time())
         if kept is not None:
-            try:
-                return await self._exchange(kept, head, body, head_seconds)
-            except UpstreamError:
-                if not kept.lost or (kept.response is not None and kept.response.status):
-                    raise
-        return await self._exchange(await self._connect(address, connect_seconds), head, body, head_seconds)
+            kept.begin(call)
+        else:
+            self.again(call)
+        return call
 
-    async def _exchange(self, connection: ClientConnection, head: bytes, body: bytes, seconds: float) -> Response:
-        response = connection.begin(head, body)
+    def again(self, call: Call) -> None:
+        """Send on a new connection."""
+        call.fresh = True
+        task = asyncio.get_running_loop().create_task(self._connect(call))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def fetch(self, address: Address, head: bytes, seconds: float, limit: int) -> tuple[int, bytes]:
+        """A whole answer of at most `limit` bytes. Raises UpstreamError."""
+        loop = asyncio.get_running_loop()
+        answer = _Whole(limit, loop.create_future())
+        call = self.start(address, head, b"", answer, seconds, loop.time() + seconds)
+        answer.stop = call.abort
         try:
-            async with asyncio.timeout(seconds):
-                await response.head
-        except TimeoutError:
-            connection.abort()
-            raise UpstreamError(f"no answer within {seconds:.0f} s") from None
-        except BaseException:
-            connection.abort()
-            raise
-        return response
+            return await answer.done
+        finally:
+            if call in self.active:
+                call.abort()
 
-    async def _connect(self, address: Address, seconds: float) -> ClientConnection:
+    async def _connect(self, call: Call) -> None:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(seconds):
-                _, protocol = await loop.create_connection(lambda: ClientConnection(self, address), *address)
-        except (OSError, TimeoutError) as error:
-            raise UpstreamError(f"cannot connect to {address[0]}:{address[1]}", connected=False) from error
-        return protocol
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, protocol = await loop.create_connection(lambda: ClientConnection(self, call.address), *call.address)
+        except (OSError, TimeoutError):
+            call.fail(UpstreamError(f"cannot connect to {call.address[0]}:{call.address[1]}", connected=False))
+            return
+        if call in self.active:
+            protocol.begin(call)
+        else:
+            self.keep(protocol)  # nobody waits for it any more
 
     def keep(self, connection: ClientConnection) -> None:
         """Put a clean connection aside for the next request."""
@@ -282,16 +317,74 @@ class Pool:
             idle.remove(connection)
 
     def close(self) -> None:
-        """Break off all idle connections."""
+        """Break off everything."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for task in self._connecting:
+            task.cancel()
+        for call in list(self.active):
+            call.abort()
         for idle in self._idle.values():
             for connection in list(idle):
                 connection.abort()
 
-    def _take(self, address: Address) -> ClientConnection | None:
+    def _take(self, address: Address, now: float) -> ClientConnection | None:
         idle = self._idle.get(address)
         while idle:
             connection = idle.pop()
-            if not connection.lost and connection.loop.time() - connection.idle_since < IDLE_SECONDS:
+            if not connection.lost and now - connection.idle_since < IDLE_SECONDS:
                 return connection
             connection.abort()
         return None
+
+    def _sweep(self) -> None:
+        """End the calls whose time is over; a reader that is slower than the engine is only bound by the end."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for call in list(self.active):
+            connection = call.connection
+            if call.heard:
+                call.heard = False
+                call.due = now + call.between
+            if now >= call.end:
+                call.fail(UpstreamError("not complete in time"))
+            elif now >= call.due and not (connection is not None and connection.held):
+                call.fail(UpstreamError("no data in time"))
+        for idle in self._idle.values():
+            for connection in [c for c in idle if now - c.idle_since >= IDLE_SECONDS]:
+                connection.abort()
+        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+
+
+class _Whole:
+    """Collects one small answer."""
+
+    def __init__(self, limit: int, done: asyncio.Future[tuple[int, bytes]]) -> None:
+        self.limit = limit
+        self.done = done
+        self.stop: Callable[[], None] = _nothing
+        self._status = 0
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        self._status = status
+
+    def on_piece(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > self.limit:
+            self.stop()
+            self.on_fail(UpstreamError(f"an answer of more than {self.limit} bytes"))
+
+    def on_end(self) -> None:
+        if not self.done.done():
+            self.done.set_result((self._status, b"".join(self._pieces)))
+
+    def on_fail(self, problem: UpstreamError) -> None:
+        if not self.done.done():
+            self.done.set_exception(problem)
+
+
+def _nothing() -> None:
+    """Nothing to stop yet."""

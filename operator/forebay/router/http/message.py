@@ -1,6 +1,7 @@
 """Heads, headers and errors of HTTP/1.1 as forebay reads and writes them."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -10,12 +11,14 @@ Headers = list[tuple[bytes, bytes]]
 """Lower-case names, values as they came, in order."""
 
 MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_TARGET_BYTES: Final = 8 * 1024
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 HOP_BY_HOP: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
      b"transfer-encoding", b"upgrade", b"proxy-connection", b"expect"}
 )  # fmt: skip
-INTERNAL_PREFIX: Final = b"x-forebay-"
+INTERNAL_PREFIXES: Final = (b"x-forebay", b"x_forebay")
+"""Headers of forebay in every spelling that some server may take for them."""
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _TYPES = {
@@ -29,8 +32,7 @@ _TYPES = {
 }
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct, gc=False):
     """One request with its whole body. `target` is the path without the query."""
 
     method: str
@@ -40,10 +42,15 @@ class Request:
     body: bytes = b""
     peer: str = ""
     seen: float = 0.0  # loop time of its first byte
+    fields: dict[bytes, bytes] = {}  # the headers by name
+
+    def __post_init__(self) -> None:
+        if not self.fields:
+            self.fields = dict(self.headers)
 
     def header(self, name: bytes) -> str | None:
-        """The first value of a header."""
-        value = get(self.headers, name)
+        """A header's value."""
+        value = self.fields.get(name)
         return None if value is None else value.decode("latin-1")
 
 
@@ -64,27 +71,46 @@ def get(headers: Headers, name: bytes) -> bytes | None:
     return None
 
 
-def end_to_end(headers: Headers) -> Headers:
-    """Without hop-by-hop headers, those that Connection names included."""
-    connection = get(headers, b"connection")
-    named = {word.strip().lower() for word in connection.split(b",")} if connection else set()
-    return [(key, value) for key, value in headers if key not in HOP_BY_HOP and key not in named]
+def end_to_end(headers: Headers, drop: frozenset[bytes] = HOP_BY_HOP, *, internal: bool = False) -> Headers:
+    """Without hop-by-hop headers, those that Connection names included.
+
+    `drop` is HOP_BY_HOP and what else the next hop is not to see; `internal`: forebay's own headers stay.
+    """
+    kept = [item for item in headers if item[0] not in drop and (internal or not item[0].startswith(INTERNAL_PREFIXES))]
+    for key, value in headers:
+        if key == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+            named = {word.strip().lower() for word in value.split(b",")}
+            kept = [item for item in kept if item[0] not in named]
+    return kept
+
+
+def head_bytes(headers: Headers) -> int:
+    """What the headers take on the wire."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def origin_form(target: str) -> str:
+    """The path and query of a target; that of an absolute one without scheme and authority (RFC 9112, 3.2.2)."""
+    if target.startswith(("http://", "https://")):
+        path = target.partition("://")[2].partition("/")
+        return path[1] + path[2] or "/"
+    return target
+
+
+@lru_cache(64)
+def _status_line(status: int) -> bytes:
+    return b"HTTP/1.1 %d %s\r\n" % (status, _PHRASES.get(status, "").encode())
 
 
 def response_head(status: int, headers: Headers) -> bytes:
     """Status line and headers, blank line included."""
-    lines = [b"HTTP/1.1 %d %s\r\n" % (status, _PHRASES.get(status, "").encode())]
-    lines += [b"%s: %s\r\n" % header for header in headers]
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    return b"".join((_status_line(status), *[b"%b: %b\r\n" % header for header in headers], b"\r\n"))
 
 
 def request_head(method: str, target: str, headers: Headers) -> bytes:
     """Request line and headers, blank line included."""
-    lines = [f"{method} {target} HTTP/1.1\r\n".encode("latin-1")]
-    lines += [b"%s: %s\r\n" % header for header in headers]
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    line = f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
+    return b"".join((line, *[b"%b: %b\r\n" % header for header in headers], b"\r\n"))
 
 
 def error_body(status: int, message: str, code: str | None = None, param: str | None = None) -> bytes:

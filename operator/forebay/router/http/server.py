@@ -1,35 +1,46 @@
-"""The server side of a connection: one Protocol for all four ports, whose handler is a coroutine per request.
+"""The server side of a connection: one Protocol for all four ports.
 
-The handler gets the whole request and an Exchange to answer on. It is cancelled when the client goes away. Bytes of
-an answer are written straight into the transport; `drain` waits while the client reads slower than the engine writes.
+A handler gets the whole request and an Exchange to answer on. It either takes care of the answer by callbacks and
+returns None, or returns a coroutine that is run as a task, and cancelled when the client goes away. Bytes of an answer
+are written straight into the transport; `Exchange.on_writable` tells when the client reads slower than they come.
+
+Whatever cannot be framed beyond doubt (RFC 9112) is refused with an error that OpenAI's clients parse, and ends the
+connection. There are no timers per request: `Server` sweeps its connections.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, cast
 
 import httptools
 
+from forebay.router.http.framing import problem as framing_problem
 from forebay.router.http.lines import SWITCHING, UPGRADE
 from forebay.router.http.message import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
+    MAX_TARGET_BYTES,
     Headers,
     Reply,
     Request,
     error,
-    get,
+    head_bytes,
+    origin_form,
     response_head,
 )
 
 READ_SECONDS: Final = 60.0
 """Longest time from a request's first byte to its last."""
 IDLE_SECONDS: Final = 75.0
+STUCK_SECONDS: Final = 60.0
+"""A connection that is being closed and whose peer takes nothing is broken off after so long."""
+SWEEP_SECONDS: Final = 1.0
 PIPELINED: Final = 4
+"""So many complete requests may wait on one connection; then nothing more is read."""
 HIGH_WATER: Final = 256 * 1024
 
-Handler = Callable[[Request, "Exchange"], Awaitable[None]]
+Handler = Callable[[Request, "Exchange"], Coroutine[Any, Any, None] | None]
 Upgrade = Callable[[Request], asyncio.Protocol | None]
 """Takes over a connection that asks for `forebay-lines`, or refuses it with None."""
 
@@ -54,42 +65,59 @@ class Budget:
 
 
 class Exchange:
-    """One answer. `start` once, `write` any number of times, `end` once; or `abort`."""
+    """One answer. `start` once, `write` any number of times, `end` once; or `abort`. `on_lost`: the client is gone."""
 
-    __slots__ = ("_chunked", "_connection", "_head_only", "ended", "keep_alive", "started", "status")
+    __slots__ = ("_chunked", "_connection", "_held", "_silent", "_until_close", "ended", "keep_alive", "on_lost",
+                 "on_writable", "started", "status")  # fmt: skip
 
-    def __init__(self, connection: "ServerConnection", keep_alive: bool, head_only: bool) -> None:
+    def __init__(self, connection: "ServerConnection", keep_alive: bool, silent: bool, until_close: bool, held: int):
         self._connection = connection
-        self._head_only = head_only
+        self._silent = silent  # an answer to HEAD has no body
+        self._until_close = until_close  # HTTP/1.0 knows no chunks
         self._chunked = False
+        self._held = held  # bytes of the request's body
         self.keep_alive = keep_alive
         self.started = False
         self.ended = False
         self.status = 0
+        self.on_lost: Callable[[], object] | None = None
+        self.on_writable: Callable[[bool], None] | None = None
 
     def start(self, status: int, headers: Headers, length: int | None) -> None:
         """Write the head. Without a length the body is chunked."""
         self.started, self.status = True, status
-        self._chunked = length is None
-        framing = (b"transfer-encoding", b"chunked") if length is None else (b"content-length", b"%d" % length)
-        closing = [] if self.keep_alive else [(b"connection", b"close")]
-        self._connection.write(response_head(status, [*headers, framing, *closing]))
+        if length is not None:
+            framing = (b"content-length", b"%d" % length)
+        elif self._until_close:
+            self.keep_alive, framing = False, (b"cache-control", b"no-cache")
+        else:
+            self._chunked, framing = not self._silent, (b"transfer-encoding", b"chunked")
+        if self.keep_alive:
+            self._connection.write(response_head(status, [*headers, framing]))
+        else:
+            self._connection.write(response_head(status, [*headers, framing, (b"connection", b"close")]))
 
     def write(self, data: bytes) -> None:
         """A piece of the body."""
-        if data and not self._head_only:
-            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if self._chunked:
+            if data:
+                self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
+        elif not self._silent:
+            self._connection.write(data)
 
     def end(self) -> None:
         """The body is complete."""
-        if self._chunked and not self._head_only:
+        if self.ended:
+            return
+        if self._chunked:
             self._connection.write(b"0\r\n\r\n")
-        self.ended = True
+        self._finish()
 
     def abort(self) -> None:
-        """Close at once, so that nobody takes what was sent for the whole."""
-        self.ended, self.keep_alive = True, False
-        self._connection.close()
+        """Close, so that nobody takes what was sent for the whole."""
+        self.keep_alive = False
+        if not self.ended:
+            self._finish()
 
     def reply(self, reply: Reply) -> None:
         """A whole answer."""
@@ -97,44 +125,56 @@ class Exchange:
         self.write(reply.body)
         self.end()
 
+    def release_body(self) -> None:
+        """The request's body is not needed any more: others may have the memory."""
+        self._connection.budget.give(self._held)
+        self._held = 0
+
     @property
     def writable(self) -> bool:
         """Whether the client keeps up."""
         return not self._connection.paused
 
-    def on_writable(self, callback: Callable[[bool], None] | None) -> None:
-        """Called with False when the client falls behind, with True when it has caught up."""
-        self._connection.on_writable = callback
-
     async def drain(self) -> None:
         """Wait until the client has caught up."""
-        await self._connection.writable.wait()
+        await self._connection.caught_up()
+
+    def lost(self) -> None:
+        """The client is gone."""
+        self.ended, self.keep_alive = True, False
+        self.release_body()
+        on_lost, self.on_lost, self.on_writable = self.on_lost, None, None
+        if on_lost is not None:
+            on_lost()
+
+    def _finish(self) -> None:
+        self.ended = True
+        self.on_lost = self.on_writable = None
+        self.release_body()
+        self._connection.finished(self)
 
 
 class ServerConnection(asyncio.Protocol):
-    """Parses requests and runs the handler for one after the other."""
+    """Parses requests and answers one after the other."""
 
-    def __init__(
-        self, handler: Handler, budget: Budget, open_connections: set["ServerConnection"], upgrade: Upgrade | None
-    ) -> None:
+    def __init__(self, server: "Server") -> None:
+        self.server = server
+        self.budget = server.budget
         self.loop = asyncio.get_running_loop()
-        self.handler = handler
-        self.upgrade = upgrade
-        self.budget = budget
-        self.open = open_connections
         self.transport: asyncio.Transport | None = None
         self.paused = False
-        self.writable = asyncio.Event()
-        self.writable.set()
-        self.on_writable: Callable[[bool], None] | None = None
         self.closing = False
+        self.due = 0.0  # loop time at which patience with the client ends
+        self.current: Exchange | None = None
         self._peer = ""
         self._parser = httptools.HttpRequestParser(self)
-        self._waiting: deque[tuple[Request, bool]] = deque()
+        self._ready: deque[tuple[Request, Exchange]] = deque()
         self._asked: Request | None = None  # for an upgrade
-        self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._stopped_reading = False
         self._held = 0
+        self._fed = 0  # bytes of the segment that is being parsed
+        self._fields: dict[bytes, bytes] = {}
         self._reset()
 
     # Transport.
@@ -144,25 +184,26 @@ class ServerConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
-        self.open.add(self)
-        self._arm(IDLE_SECONDS)
+        self.server.connections.add(self)
+        self.due = self.loop.time() + IDLE_SECONDS
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.open.discard(self)
+        self.server.connections.discard(self)
         self.closing = True
-        self._disarm()
         self.budget.give(self._held)
         self._held = 0
-        if self._task is not None:
-            self._task.cancel()
-        for request, _ in self._waiting:
-            self.budget.give(len(request.body))
-        self._waiting.clear()
-        self.writable.set()
+        for _, exchange in self._ready:
+            exchange.lost()
+        self._ready.clear()
+        if self.current is not None:
+            self.current.lost()
+            self.current = None
+        self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self.closing:
             return
+        self._fed = len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -170,68 +211,90 @@ class ServerConnection(asyncio.Protocol):
         except httptools.HttpParserError as problem:
             self._refuse(400, f"malformed HTTP request: {problem}")
         if self._begun and not self._in_body:
-            self._head_bytes += len(data)
+            self._head_bytes += self._fed
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, "the request's headers are larger than 64 KiB")
 
     def eof_received(self) -> bool:
-        return False  # a client that closes is gone
+        return False  # a client that closes its side is gone, as nginx and Envoy see it: the engine is told
 
     def pause_writing(self) -> None:
         self.paused = True
-        self.writable.clear()
-        if self.on_writable is not None:
-            self.on_writable(False)
+        if self.current is not None and self.current.on_writable is not None:
+            self.current.on_writable(False)
 
     def resume_writing(self) -> None:
         self.paused = False
-        self.writable.set()
-        if self.on_writable is not None:
-            self.on_writable(True)
+        if self._drained is not None:
+            if not self._drained.done():
+                self._drained.set_result(None)
+            self._drained = None
+        if self.current is not None and self.current.on_writable is not None:
+            self.current.on_writable(True)
 
     def write(self, data: bytes) -> None:
         """Bytes of an answer."""
-        if self.transport is not None and not self.closing:
-            self.transport.write(data)
+        if not self.closing:
+            self.transport.write(data)  # type: ignore[union-attr]
+
+    async def caught_up(self) -> None:
+        """Until the client has read enough."""
+        if self.paused and not self.closing:
+            if self._drained is None:
+                self._drained = self.loop.create_future()
+            await asyncio.shield(self._drained)
 
     def close(self) -> None:
         """After what is written has been sent."""
         self.closing = True
+        self.due = self.loop.time() + STUCK_SECONDS
         if self.transport is not None:
             self.transport.close()
 
     @property
     def idle(self) -> bool:
         """Whether no request is being read or answered."""
-        return self._task is None and not self._waiting and not self._begun
+        return self.current is None and not self._ready and not self._begun
 
     # Parser callbacks (httptools).
 
     def on_message_begin(self) -> None:
         self._reset()
         self._begun = self.loop.time()
-        self._arm(READ_SECONDS)
+        if self.current is None:
+            self.due = self._begun + READ_SECONDS
 
     def on_url(self, url: bytes) -> None:
         self._url += url
+        if len(self._url) > MAX_TARGET_BYTES:
+            self._refuse(414, "the request's target is longer than 8 KiB")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        if not self._in_body:  # trailers are dropped
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_body = True
-        if sum(len(name) + len(value) for name, value in self._headers) > MAX_HEAD_BYTES:
+        if self.closing:
+            return
+        fields = dict(self._headers)
+        self._fields = fields
+        parser = self._parser
+        if self._head_bytes + self._fed > MAX_HEAD_BYTES and head_bytes(self._headers) > MAX_HEAD_BYTES:
             self._refuse(431, "the request's headers are larger than 64 KiB")
             return
-        if self._parser.should_upgrade() and (self.upgrade is None or get(self._headers, b"upgrade") != UPGRADE):
+        problem = framing_problem(parser.get_method(), parser.get_http_version(), self._headers, fields)
+        if problem is not None:
+            self._refuse(*problem)
+        elif parser.should_upgrade() and (self.server.upgrade is None or fields.get(b"upgrade") != UPGRADE):
             self._refuse(400, "protocol upgrades are not supported")
-            return
-        for name, value in self._headers:
-            if name == b"content-length" and int(value) > MAX_BODY_BYTES:
-                self._refuse(413, "the request's body is larger than 32 MiB")
-                return
-            if name == b"expect" and value.lower() == b"100-continue":
-                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif b"expect" in fields and not self._body:
+            self._continue()
+
+    def _continue(self) -> None:
+        """The client may send its body; not in the midst of an earlier answer."""
+        if self.current is None and not self._ready:
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
         if self.closing:
@@ -239,7 +302,7 @@ class ServerConnection(asyncio.Protocol):
         if self._held + len(data) > MAX_BODY_BYTES:
             self._refuse(413, "the request's body is larger than 32 MiB")
         elif not self.budget.take(len(data)):
-            self._refuse(503, "this gateway holds too many request bodies; try again")
+            self._refuse(503, "this router holds too many request bodies; try again")
         else:
             self._held += len(data)
             self._body.append(data)
@@ -247,74 +310,55 @@ class ServerConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.closing:
             return
-        path, _, query = self._url.decode("latin-1").partition("?")
-        request = Request(
-            self._parser.get_method().decode(),
-            path,
-            query,
-            self._headers,
-            self._body[0] if len(self._body) == 1 else b"".join(self._body),
-            self._peer,
-            self._begun,
-        )
-        if self._parser.should_upgrade():
-            self._asked = request
-            self._reset()
-            return
-        self._waiting.append((request, bool(self._parser.should_keep_alive())))
-        self._held = 0  # now held by the request
+        parser = self._parser
+        method = parser.get_method().decode()
+        path, _, query = origin_form(self._url.decode("latin-1")).partition("?")
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        request = Request(method, path, query, self._headers, body, self._peer, self._begun, self._fields)
+        keep_alive, old = bool(parser.should_keep_alive()), parser.get_http_version() == "1.0"
+        exchange = Exchange(self, keep_alive, method == "HEAD", old, self._held)
+        self._held = 0  # now held by the exchange
+        upgrade = parser.should_upgrade()
         self._reset()
-        self._disarm()
-        if self._task is None:
-            self._next()
-        elif len(self._waiting) > PIPELINED:
-            self._refuse(400, "too many pipelined requests")
-
-    def _upgraded(self, rest: bytes) -> None:
-        """The request that asked for it is complete: the connection changes hands, or ends."""
-        request, self._asked = self._asked, None
-        protocol = self.upgrade(request) if request is not None and self.upgrade is not None and self.idle else None
-        if protocol is None or self.transport is None:
-            self._refuse(401, "this connection may not be upgraded")
-            return
-        self._disarm()
-        self.open.discard(self)
-        self.transport.write(SWITCHING)
-        self.transport.set_protocol(protocol)
-        protocol.connection_made(self.transport)
-        if rest:
-            protocol.data_received(rest)
+        if upgrade:
+            self._asked = request
+            exchange.release_body()
+        elif self.current is None:
+            self._answer(request, exchange)
+        else:
+            self._ready.append((request, exchange))
+            if len(self._ready) >= PIPELINED and not self._stopped_reading and self.transport is not None:
+                self._stopped_reading = True
+                self.transport.pause_reading()
 
     # Requests.
 
-    def _next(self) -> None:
-        if not self._waiting or self.closing:
-            self._task = None
-            if not self.closing:
-                self._arm(IDLE_SECONDS)
-            return
-        request, keep_alive = self._waiting.popleft()
-        exchange = Exchange(self, keep_alive, request.method == "HEAD")
-        self._task = self.loop.create_task(self._run(request, exchange))
-        held = len(request.body)
-        self._task.add_done_callback(lambda _: self.budget.give(held))
-
-    async def _run(self, request: Request, exchange: Exchange) -> None:
+    def _answer(self, request: Request, exchange: Exchange) -> None:
+        self.current = exchange
+        self.due = float("inf")
         try:
-            await self.handler(request, exchange)
-            if not exchange.ended:
-                self._failed(exchange)
+            work = self.server.handler(request, exchange)
+        except Exception as problem:  # a bug must not leave a client hanging
+            self._report(request, problem)
+            self._failed(exchange)
+            return
+        if work is not None:
+            task = self.loop.create_task(self._run(work, request, exchange))
+            exchange.on_lost = task.cancel
+
+    async def _run(self, work: Coroutine[Any, Any, None], request: Request, exchange: Exchange) -> None:
+        try:
+            await work
         except asyncio.CancelledError:
             exchange.abort()
-        except Exception:  # a bug must not leave a client hanging
-            self.loop.call_exception_handler({"message": f"handler failed for {request.method} {request.target}"})
+        except Exception as problem:
+            self._report(request, problem)
+        if not exchange.ended:
             self._failed(exchange)
-            raise
-        finally:
-            self.on_writable = None
-            if not exchange.keep_alive:
-                self.close()
-            self._next()
+
+    def _report(self, request: Request, problem: Exception) -> None:
+        context = {"message": f"handler failed for {request.method} {request.target[:80]}", "exception": problem}
+        self.loop.call_exception_handler(context)
 
     def _failed(self, exchange: Exchange) -> None:
         if exchange.started:
@@ -323,35 +367,66 @@ class ServerConnection(asyncio.Protocol):
             exchange.keep_alive = False
             exchange.reply(error(500, "forebay failed to answer this request", "internal_error"))
 
+    def finished(self, exchange: Exchange) -> None:
+        """An answer is complete: the next request's turn, or the connection's end."""
+        if exchange is not self.current:
+            return
+        self.current = None
+        if not exchange.keep_alive or self.closing:
+            self.close()
+        elif self._ready:
+            self.loop.call_soon(self._next)
+        else:
+            self.due = self.loop.time() + (READ_SECONDS if self._begun else IDLE_SECONDS)
+
+    def _next(self) -> None:
+        if self.closing or self.current is not None or not self._ready:
+            return
+        self._answer(*self._ready.popleft())
+        if self._stopped_reading and self.transport is not None and not self.closing:
+            self._stopped_reading = False
+            self.transport.resume_reading()
+
     def _refuse(self, status: int, message: str) -> None:
         """Answer what cannot be parsed or is too large, and close: what follows on this connection is unknown."""
         if self.closing:
             return
-        if self._task is None:
-            exchange = Exchange(self, keep_alive=False, head_only=False)
-            exchange.reply(error(status, message))
+        if self.current is None and not self._ready:
+            exchange = Exchange(self, keep_alive=False, silent=False, until_close=False, held=0)
+            exchange.reply(error(status, message, "invalid_http" if status < 500 else None))
         self.close()
+
+    def _upgraded(self, rest: bytes) -> None:
+        """The request that asked for it is complete: the connection changes hands, or ends."""
+        request, self._asked = self._asked, None
+        if self.closing:
+            return
+        protocol = self.server.upgrade(request) if request is not None and self.server.upgrade and self.idle else None
+        if protocol is None or self.transport is None:
+            self._refuse(401, "this connection may not be upgraded")
+            return
+        self.server.connections.discard(self)
+        self.transport.write(SWITCHING)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        if rest:
+            protocol.data_received(rest)
 
     def _reset(self) -> None:
         self._url = b""
         self._headers: Headers = []
+        self._fields = {}
         self._body: list[bytes] = []
-        self._held = 0
         self._head_bytes = 0
         self._in_body = False
         self._begun = 0.0
 
-    def _arm(self, seconds: float) -> None:
-        self._disarm()
-        self._timer = self.loop.call_later(seconds, self._late)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _late(self) -> None:
-        if self._begun:
+    def late(self) -> None:
+        """Patience is over."""
+        if self.closing:
+            if self.transport is not None:
+                self.transport.abort()
+        elif self._begun:
             self._refuse(408, "the request did not arrive within 60 s")
         else:
             self.close()
@@ -367,17 +442,14 @@ class Server:
         self.connections: set[ServerConnection] = set()
         self.port = 0
         self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
 
     async def listen(self, host: str, port: int) -> None:
         """Open the port; 0 takes a free one, found in `port` afterwards."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: ServerConnection(self.handler, self.budget, self.connections, self.upgrade),
-            host,
-            port,
-            backlog=2048,
-        )
+        self._server = await loop.create_server(lambda: ServerConnection(self), host, port, backlog=2048)
         self.port = self._server.sockets[0].getsockname()[1]
+        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def stop_listening(self) -> None:
         """No new connections; idle ones are closed, the others end after their answer."""
@@ -390,5 +462,14 @@ class Server:
     def close(self) -> None:
         """End everything."""
         self.stop_listening()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for connection in list(self.connections):
             connection.close()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in [connection for connection in self.connections if connection.due < now]:
+            connection.late()
+        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)

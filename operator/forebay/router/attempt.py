@@ -1,0 +1,215 @@
+"""One try to get an answer from one upstream, carried to the client as it comes.
+
+Until the first content byte the client has heard nothing, so that another upstream may still answer. After it, a break
+ends with an honest error event and a closed connection, never with what looks like a clean end. No coroutine and no
+timer runs per attempt: the connections call it, and it calls `on_outcome` once.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from forebay.resources import headers as names
+from forebay.router.content import HELD_BYTES, has_content, is_error
+from forebay.router.http.client import Address, Call, Pool, UpstreamError
+from forebay.router.http.message import HOP_BY_HOP, Headers, end_to_end, error_body
+from forebay.router.http.server import Exchange
+
+if TYPE_CHECKING:
+    from forebay.router.waiting import Bound
+
+BETWEEN_SECONDS: Final = 30.0
+"""Longest silence between two pieces of an answer."""
+OWN_HEADERS: Final = HOP_BY_HOP | {b"content-length", b"date", b"server"}
+BACK_PRESSURE: Final = frozenset({429, 503})
+CONTEXT_LENGTH: Final = b"maximum context length"
+_SLOT: Final = names.SLOT.encode()
+_STORED: Final = re.compile(rb'"id"\s*:\s*"(resp_[A-Za-z0-9_-]{1,128})"')
+_STREAM: Final = b"text/event-stream"
+
+
+class Look(StrEnum):
+    """How closely an answer is looked at."""
+
+    CONTENT = "Content"  # held until its first content byte; errors mean another try
+    PRESSURE = "Pressure"  # 429 and 503 only: what a sidecar passes to a gateway, which looks itself
+    NOTHING = "Nothing"  # passed on as it is: what a gateway says to a sidecar's client
+
+
+class Outcome(StrEnum):
+    """What became of an attempt. All but the first three leave the client without an answer so far."""
+
+    ANSWERED = "Answered"
+    BROKEN = "Broken"  # after the first content byte; the client has been told
+    GONE = "Gone"  # the client left
+    REFUSED = "Refused"  # no slot; `problem` says why
+    PRESSED = "BackPressure"  # 429 or 503: alive, and too busy
+    TOO_LONG = "TooLong"  # the engine's own context-length error
+    FAULT = "Fault"  # refused, reset, stalled, cut, malformed, 5xx or an error in a 200; `problem` says which
+
+
+class Attempt:
+    """Relays one answer. `headers` is asked for what is added, once the answer begins.
+
+    `look_for_length`: the engine's own context-length error is not for the client, it means another way. `stores`: find
+    the id under which the engine stores this response, for `stored`. `bound`: where it was sent.
+    """
+
+    __slots__ = ("_loop", "bound", "call", "exchange", "first", "first_until", "headers", "held", "look",
+                 "look_for_length", "on_outcome", "outcome", "problem", "status", "stored", "stores", "stream",
+                 "upstream_headers")  # fmt: skip
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        headers: Callable[[], Headers],
+        on_outcome: Callable[["Attempt"], None],
+        *,
+        look: Look = Look.CONTENT,
+        look_for_length: bool = False,
+        stores: bool = False,
+        bound: "Bound | None" = None,
+    ) -> None:
+        self.exchange = exchange
+        self.headers = headers
+        self.on_outcome = on_outcome
+        self.look = look
+        self.look_for_length = look_for_length
+        self.stores = stores
+        self.stored = ""
+        self.bound = bound
+        self.outcome: Outcome | None = None
+        self.problem = ""
+        self.status = 0
+        self.first = 0.0  # loop time of the first content byte
+        self.stream = False
+        self.held = b""
+        self.upstream_headers: Headers = []
+        self.call: Call | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def start(self, pool: Pool, address: Address, head: bytes, body: bytes, first_seconds: float, end: float) -> None:
+        """Send. `first_seconds` bounds the wait for the first content byte, `end` (loop time) everything."""
+        self.exchange.on_lost = self.gone
+        self.first_until = min(self._loop.time() + first_seconds, end)
+        self.call = pool.start(address, head, body, self, first_seconds, end)
+
+    def gone(self) -> None:
+        """The client left: the upstream is told, by closing its connection."""
+        if self.call is not None:
+            self.call.abort()
+        self._end(Outcome.GONE)
+
+    # What the connection tells.
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Decide by the head whether this is an answer for the client."""
+        self.status, self.upstream_headers = status, headers
+        kind = b""
+        for name, value in headers:
+            if name == b"content-type":
+                kind = value
+            elif name == _SLOT:
+                self._end(Outcome.REFUSED, value.decode("latin-1"))
+                return
+        self.stream = kind.startswith(_STREAM)
+        if status in BACK_PRESSURE and self.look is not Look.NOTHING:
+            self._end(Outcome.PRESSED, f"it answered {status}")
+        elif status >= 500 and self.look is Look.CONTENT:
+            self._end(Outcome.FAULT, f"it answered {status}")
+        elif self.call is not None:
+            self.call.due = self.first_until
+            self.call.heard = False
+
+    def on_piece(self, piece: bytes) -> None:
+        """Relay, hold, or throw away."""
+        if self.first:
+            self.exchange.write(piece)
+        elif self.outcome is None:
+            self._before_content(piece)
+
+    def on_end(self) -> None:
+        """The upstream's answer is complete."""
+        if self.outcome is not None:
+            return
+        if not self.first:
+            if self.look is Look.CONTENT and self.stream and self.held and not has_content(self.held):
+                self._end(Outcome.FAULT, "the stream ended before its first token")
+                return
+            self._begin()
+            if self.held:
+                self.exchange.write(self.held)
+        self.exchange.end()
+        self._end(Outcome.ANSWERED)
+
+    def on_fail(self, problem: UpstreamError) -> None:
+        """It broke off: elsewhere, if the client has heard nothing; else it is told."""
+        if self.outcome is not None:
+            return
+        if not self.first:
+            self._end(Outcome.FAULT, str(problem))
+            return
+        if self.stream and self.look is Look.CONTENT:
+            message = f"the answer broke off: {problem}"
+            self.exchange.write(b"data: " + error_body(502, message, "upstream_error") + b"\n\n")
+        self.exchange.abort()
+        self._end(Outcome.BROKEN, str(problem))
+
+    # Parts of it.
+
+    def _before_content(self, piece: bytes) -> None:
+        held = self.held = self.held + piece if self.held else piece
+        if self.stores and not self.stored and (found := _STORED.search(held)) is not None:
+            self.stored = found[1].decode()
+        if self.look is Look.CONTENT:
+            if self.status == 400 and self.look_for_length and len(held) < HELD_BYTES:
+                if CONTEXT_LENGTH in held:
+                    self._end(Outcome.TOO_LONG, "longer than the engine's context")
+                return  # an error is short: look at the whole of it
+            if self.status == 200:
+                if is_error(held):
+                    self._end(Outcome.FAULT, "it answered with an error in a 200")
+                    return
+                if self.stream and not has_content(held):
+                    if self.call is not None:
+                        self.call.heard = False  # pings and roles buy no time
+                    return
+        self.held = b""
+        self._begin()
+        self.exchange.write(held)
+
+    def passed(self) -> Headers:
+        """The upstream's headers that are for the client."""
+        return end_to_end(self.upstream_headers, OWN_HEADERS, internal=self.look is Look.NOTHING)
+
+    def _begin(self) -> None:
+        """The client hears of it: from here on there is no other way."""
+        self.first = self._loop.time()
+        length: int | None = None
+        for name, value in self.upstream_headers:
+            if name == b"content-length":
+                length = int(value)
+        exchange = self.exchange
+        exchange.start(self.status, [*self.passed(), *self.headers()], length)
+        exchange.release_body()
+        if self.call is not None:
+            self.call.body = b""
+            self.call.between = BETWEEN_SECONDS
+            self.call.heard = True
+            exchange.on_writable = self._writable
+
+    def _writable(self, writable: bool) -> None:
+        if self.call is not None:
+            (self.call.resume if writable else self.call.pause)()
+
+    def _end(self, outcome: Outcome, problem: str = "") -> None:
+        if self.outcome is not None:
+            return
+        self.outcome, self.problem = outcome, problem
+        if not self.exchange.ended:
+            self.exchange.on_lost = None
+        if outcome in (Outcome.FAULT, Outcome.PRESSED, Outcome.TOO_LONG) and self.call is not None:
+            self.call.abort()
+        self.on_outcome(self)

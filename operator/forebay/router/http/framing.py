@@ -1,0 +1,49 @@
+"""Whether a request's head says beyond doubt where the request ends, and means one thing only (RFC 9112, 9110)."""
+
+from typing import Final
+
+from forebay.router.http.message import MAX_BODY_BYTES, Headers
+
+ONCE: Final = (
+    b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type", b"expect",
+    b"x-forebay-priority", b"x-forebay-cloud", b"x-forebay-session", b"x-forebay-client", b"x-forebay-offer",
+    b"x-forebay-task-type", b"x-forebay-complexity-score", b"x-forebay-timeout-seconds",
+)  # fmt: skip
+"""Headers that decide something: two of them could be read in two ways."""
+WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+
+Problem = tuple[int, str]
+"""Status and sentence."""
+
+
+def problem(method: bytes, version: str, headers: Headers, fields: dict[bytes, bytes]) -> Problem | None:
+    """Why a head cannot be taken, if so. `fields` are the headers by name."""
+    if len(fields) != len(headers) and (twice := _twice(headers)) is not None:
+        return 400, f"the header {twice} was sent more than once: send it once"
+    if version == "1.1" and b"host" not in fields:
+        return 400, "an HTTP/1.1 request needs a Host header"
+    expect = fields.get(b"expect")
+    if expect is not None and expect.lower() != b"100-continue":
+        return 417, "the only expectation that is understood is 100-continue"
+    return _length(method, version, fields.get(b"transfer-encoding"), fields.get(b"content-length"))
+
+
+def _twice(headers: Headers) -> str | None:
+    names = [name for name, _ in headers]
+    return next((name.decode() for name in ONCE if names.count(name) > 1), None)
+
+
+def _length(method: bytes, version: str, coding: bytes | None, length: bytes | None) -> Problem | None:
+    if coding is not None:
+        if coding.strip().lower() != b"chunked":
+            return 501, "the only transfer coding that is understood is chunked"
+        if length is not None or version != "1.1":
+            return 400, "Transfer-Encoding cannot be trusted here: send Content-Length alone"
+    elif length is not None:
+        if not length.isdigit():
+            return 400, "Content-Length must be a number"
+        if int(length) > MAX_BODY_BYTES:
+            return 413, "the request's body is larger than 32 MiB"
+    elif method in WITH_BODY:
+        return 411, "a request with a body needs Content-Length or chunked Transfer-Encoding"
+    return None

@@ -1,0 +1,409 @@
+"""One request on its way through a gateway: decided by the rule, tried, and decided again with what was learnt.
+
+Nearly every request goes the short way, by callbacks alone: one decision, one attempt, one answer. What has to wait,
+to be tried elsewhere or to leave for a provider goes on as a coroutine.
+"""
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from forebay.resources.policy import Tier
+from forebay.resources.pool import CloudUse
+from forebay.resources.reasons import Priority, Reason
+from forebay.router import metrics
+from forebay.router.access_log import Line
+from forebay.router.accounting import LACK_OF_A_SLOT, REPEATED
+from forebay.router.answers import decision_headers, sentence
+from forebay.router.attempt import Attempt, Outcome
+from forebay.router.clients import Client
+from forebay.router.cloud import CloudError
+from forebay.router.http.client import Address
+from forebay.router.http.message import Headers, Request, error
+from forebay.router.http.server import Exchange
+from forebay.router.request import Ask
+from forebay.router.waiting import Bound, choose
+from forebay.rules import route as rule
+from forebay.rules.breaker import Outcome as Tried
+from forebay.rules.queue import Waiter
+
+if TYPE_CHECKING:
+    from forebay.router.gateway import Gateway
+
+TOTAL_SECONDS: Final = 600.0
+MAX_TRIES: Final = 24
+"""Places that one request is sent to; its waits are bounded by its deadline."""
+MAX_FAULTS: Final = 3
+RECONSIDER_SECONDS: Final = 1.0
+"""A request that waits is decided anew so often: what was free elsewhere may be full now."""
+
+
+class Journey:
+    """State and steps of one request. Times are of the event loop, in seconds."""
+
+    __slots__ = (
+        "_loop",
+        "_task",
+        "arrived",
+        "ask",
+        "client",
+        "deadline",
+        "exchange",
+        "excluded",
+        "faults",
+        "gate",
+        "home_waited",
+        "line",
+        "place",
+        "pool",
+        "request",
+        "since",
+        "wait_until",
+        "waited",
+    )  # fmt: skip
+
+    def __init__(
+        self, gate: "Gateway", request: Request, exchange: Exchange, ask: Ask, line: Line, client: Client
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self.gate = gate
+        self.request = request
+        self.exchange = exchange
+        self.ask = ask
+        self.line = line
+        self.client = client
+        self.arrived = request.seen or self._loop.time()
+        self.since = self.arrived  # of its first coming, where it was told to come back
+        self.deadline = self.arrived + min(ask.timeout_seconds or TOTAL_SECONDS, TOTAL_SECONDS)
+        self.excluded: frozenset[Address] = frozenset()
+        self.faults = 0
+        self.home_waited = False
+        self.place = 0
+        self.pool: str | None = None  # that demand is counted at
+        self.waited = 0.0
+        self.wait_until: dict[str, float] = {}
+
+    @property
+    def priority(self) -> Priority:
+        """What was asked for, as far as it is allowed."""
+        return self.ask.facts.priority
+
+    @property
+    def session(self) -> int:
+        """What its session is known by."""
+        return self.ask.session
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the client's library sends this for the second time: demand is counted once."""
+        return self.request.fields.get(REPEATED, b"0") != b"0"
+
+    def begin(self) -> None:
+        """Set out: the short way where there is one."""
+        if not self.ask.facts.stored_state:
+            decision = self._decide()
+            if isinstance(decision.destination, rule.Local):
+                bound = self._home(decision.destination.pool)
+                if bound is not None:
+                    self._launch(bound).on_outcome = self._came_back
+                    return
+        self._go_on()
+
+    def _came_back(self, attempt: Attempt) -> None:
+        """The short way has come to its end."""
+        if self._settle(attempt):
+            self.gate.finish(self)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._task = self.gate.context.spawn(self._carry())
+        self.exchange.on_lost = self._task.cancel
+
+    async def _carry(self) -> None:
+        """Decide, try, and decide again, until there is an answer."""
+        try:
+            if self.ask.facts.stored_state and not await self._find_keeper():
+                return
+            while self.line.tries < MAX_TRIES and self._loop.time() < self.deadline and not self.exchange.ended:
+                if self._task is not None:
+                    self.exchange.on_lost = self._task.cancel
+                if await self._step():
+                    return
+            if not self.exchange.ended:
+                late = self._loop.time() >= self.deadline
+                text = "no replica could serve this request in time; try again"
+                self.refuse(503, Reason.DEADLINE_EXCEEDED if late else Reason.REPLICA_FAILED, text, come_back=True)
+        except asyncio.CancelledError:
+            if not self.exchange.ended:  # not the client: this router ends
+                self.exchange.abort()
+        except Exception as problem:  # a bug must not leave a client hanging
+            self._loop.call_exception_handler({"message": "a request failed", "exception": problem})
+            self._broken()
+        finally:
+            self.gate.finish(self)
+
+    def _broken(self) -> None:
+        if self.exchange.started or self.exchange.ended:
+            self.exchange.abort()
+        else:
+            self.exchange.reply(error(500, "forebay failed to answer this request", "internal_error"))
+
+    async def _step(self) -> bool:
+        """One decision and what follows. True when the client has its answer."""
+        decision = self._decide()
+        match decision.destination:
+            case rule.Local(pool):
+                bound = await self._bind(pool)
+                return bound is not None and await self._local(bound)
+            case rule.Cloud() as cloud:
+                if await self._overflow(cloud, decision.reason):
+                    return True
+                self._learn(cloud_failed=True)
+                return False
+            case rule.Wait() as wait:
+                return await self._wait(wait)
+            case rule.Refuse(status, pool):
+                self._refuse_by_rule(status, pool, decision.reason)
+                return True
+
+    def _decide(self) -> rule.Decision:
+        decision = rule.route(self.ask.facts, self.gate.view(self))
+        self.line.reason = decision.reason
+        return decision
+
+    def _learn(self, **facts: bool) -> None:
+        self.ask = msgspec.structs.replace(self.ask, facts=msgspec.structs.replace(self.ask.facts, **facts))
+
+    # Local.
+
+    def _home(self, name: str) -> Bound | None:
+        """A replica with a slot that need not be waited for: a home of the session, or any if none is worth a wait."""
+        pool = self.gate.replicas.pools[name]
+        now = self._loop.time()
+        bound = choose(pool, self.priority, self.session, self.excluded, now)
+        if (
+            bound is None
+            or self.home_waited
+            or bound.replica.name in pool.sessions.homes(self.session, pool.among, now)
+        ):
+            return bound
+        return None if pool.sessions.patience(self.session, self.ask.facts.prompt_tokens, now) else bound
+
+    async def _bind(self, name: str) -> Bound | None:
+        """A replica with a slot: the session's home, after a short wait for it where its cached prefix is worth one."""
+        bound = self._home(name)
+        if bound is not None or self.home_waited:
+            return bound
+        self.home_waited = True
+        pool, now = self.gate.replicas.pools[name], self._loop.time()
+        if choose(pool, self.priority, self.session, self.excluded, now) is None:
+            return None
+        home = pool.sessions.homes(self.session, pool.among, now)[0]
+        until = now + pool.sessions.patience(self.session, self.ask.facts.prompt_tokens, now)
+        with contextlib.suppress(OverflowError):
+            waiter = self._waiter(until)
+            found = await self.gate.waiting.wait(name, waiter, min(until, self.deadline), self.excluded, home)
+            if found is not None:
+                return found
+        return self._home(name)
+
+    def _launch(self, bound: Bound) -> Attempt:
+        """Send it to a replica."""
+        gate, replica = self.gate, bound.replica
+        pool = gate.replicas.pools[replica.pool]
+        self.pool = self.line.destination = replica.pool
+        self.line.tries += 1
+        now = self._loop.time()
+        pool.take(replica, bound.offer is not None, now)
+        body = gate.body_for(pool.entry, self.ask, self.request.body)
+        head = gate.head_for_sidecar(self, bound, len(body), now)
+        look_for_length = not self.ask.facts.context_refused
+        attempt = Attempt(self.exchange, self._headers, _nobody, look_for_length=look_for_length, bound=bound)
+        first_seconds = min(pool.first_token_seconds, self.deadline - now)
+        attempt.start(gate.context.upstream, replica.address, head, body, first_seconds, self.deadline)
+        return attempt
+
+    async def _local(self, bound: Bound) -> bool:
+        """Try one replica. True when the client has its answer, or is gone."""
+        done: asyncio.Future[Attempt] = self._loop.create_future()
+        self._launch(bound).on_outcome = lambda attempt: None if done.done() else done.set_result(attempt)
+        return self._settle(await done)
+
+    def _settle(self, attempt: Attempt) -> bool:
+        """Learn from an attempt. True when the client has its answer, or is gone; else another way has to be found."""
+        assert attempt.bound is not None
+        replica, line, now = attempt.bound.replica, self.line, self._loop.time()
+        pool = self.gate.replicas.pools.get(replica.pool)
+        match attempt.outcome:
+            case Outcome.ANSWERED | Outcome.BROKEN:
+                line.status, line.problem = attempt.status, attempt.problem
+                if pool is not None:
+                    pool.answered(replica, self.session, attempt.first - self.arrived - self.waited, now)
+                    if attempt.outcome is Outcome.BROKEN:
+                        pool.tried(replica, Tried.FAULT, now)
+                self.gate.waiting.served(replica.pool)
+                self.asked()
+                self.answered(replica.pool, "local", attempt.first)
+                return True
+            case Outcome.GONE:
+                if pool is not None:
+                    pool.gave_up(replica)
+                return True
+            case Outcome.TOO_LONG:
+                self._learn(context_refused=True)
+                return False
+        cause = attempt.problem if attempt.outcome is Outcome.REFUSED else str(attempt.outcome)
+        metrics.WASTED_TRIES.labels(replica.pool, cause).inc()
+        if pool is not None:
+            pool.refused(replica)
+        if attempt.outcome is Outcome.FAULT or attempt.problem == "Failed":
+            return self._fault(attempt, now)
+        if pool is not None and attempt.outcome is Outcome.PRESSED:
+            pool.tried(replica, Tried.BACK_PRESSURE, now)
+        return self.exchange.ended
+
+    def _fault(self, attempt: Attempt, now: float) -> bool:
+        """This replica failed before the first content byte: not it again, and not for ever."""
+        assert attempt.bound is not None
+        replica = attempt.bound.replica
+        self.faults += 1
+        self.excluded |= {replica.address}
+        self.line.problem = attempt.problem[:200]
+        pool = self.gate.replicas.pools.get(replica.pool)
+        if pool is not None:
+            pool.tried(replica, Tried.FAULT, now)
+        if self.faults < MAX_FAULTS and pool is not None and pool.retries.spend(now):
+            return self.exchange.ended
+        text = f"a replica of pool {replica.pool} failed before it answered ({attempt.problem}); try again"
+        self.refuse(503, Reason.REPLICA_FAILED, text, come_back=True)
+        return True
+
+    async def _find_keeper(self) -> bool:
+        """Stored state lives in one replica: nothing else will do. False when nobody has it (the client is told)."""
+        keeper = await self.gate.keeper_of(self.ask.previous)
+        if keeper is None:
+            text = "no running replica has the stored response that previous_response_id names: send the input in full"
+            self.refuse(404, Reason.STATE_NOT_FOUND, text)
+            return False
+        others = {replica.address for pool in self.gate.replicas.pools.values() for replica in pool.all.values()}
+        self.excluded = frozenset(others - {keeper.address})
+        return True
+
+    # Waiting.
+
+    async def _wait(self, wait: rule.Wait) -> bool:
+        """Queue for the pool with the shortest line. True when the client has its answer."""
+        begun, pools = self._loop.time(), self.gate.replicas.pools
+        known = [name for name in wait.pools if name in pools]
+        if not known:
+            self._learn(waited=True)
+            return False
+        pool = min(known, key=lambda name: (self.gate.waiting.length(name), name))
+        self.pool = pool
+        queue = pools[pool].entry.queue
+        allowed = queue.cold_start_wait_seconds if wait.cold else queue.max_wait_seconds
+        until = min(self.wait_until.setdefault("cold" if wait.cold else "full", begun + allowed), self.deadline)
+        if until <= begun:
+            self._learn(waited=True)
+            return False
+        try:
+            bound = await self.gate.waiting.wait(
+                pool, self._waiter(until), min(until, begun + RECONSIDER_SECONDS), self.excluded
+            )
+        except OverflowError as full:
+            self.asked()
+            self.gate.accounting.refused(pool, waited=False, repeated=self.repeated)
+            self.refuse(429, Reason.QUEUE_FULL, str(full), come_back=True)
+            return True
+        self.waited += self._loop.time() - begun
+        if bound is not None:
+            metrics.QUEUE_WAIT.labels(pool).observe(self.waited)
+            return await self._local(bound)
+        if self._loop.time() >= until:
+            self._learn(waited=True)  # the rule decides once more, knowing that the wait is over
+        return False
+
+    def _waiter(self, until: float) -> Waiter:
+        """Its place in a line; among equals the earliest end of the wait comes first, and a client that was told to
+        come back keeps its age."""
+        self.place = self.place or self.gate.waiting.new_id()
+        size = len(self.request.body)
+        return Waiter(self.place, self.priority, self.since, until - (self.arrived - self.since), size)
+
+    # Cloud.
+
+    async def _overflow(self, cloud: rule.Cloud, reason: Reason) -> bool:
+        """Send it to the first provider of the tier that takes it. False when none did."""
+        counted = cloud.pool if reason in LACK_OF_A_SLOT else None
+        self.pool = cloud.pool or self.pool
+        accounting, line = self.gate.accounting, self.line
+        for target in cloud.targets:
+            line.tries += 1
+            line.destination, line.reason = str(target), reason
+            headers = decision_headers(line, self.waited)
+            if counted:
+                accounting.overflowed(counted, reason, self.repeated)
+            try:
+                status, first = await self.gate.cloud.send(target, self.ask, self.request, self.exchange, headers)
+            except CloudError as problem:
+                line.problem = str(problem)
+                if counted:
+                    accounting.not_overflowed(counted, reason, self.repeated)
+                continue
+            finally:
+                if counted:
+                    accounting.came_back(counted)
+            self.asked()
+            line.status, line.problem = status, ""
+            tier = "Primary" if cloud.tier is Tier.PRIMARY else "Secondary"
+            metrics.OVERFLOW.labels(cloud.pool or "", tier, target.provider, target.model.name, reason).inc()
+            self.answered(cloud.pool or "", "cloud", first)
+            return True
+        return False
+
+    # Answers.
+
+    def _headers(self) -> Headers:
+        return decision_headers(self.line, self.waited)
+
+    def _refuse_by_rule(self, status: int, pool: str | None, reason: Reason) -> None:
+        self.pool = pool or self.pool
+        contended = status in (429, 503)
+        if contended and pool:
+            self.asked()
+            self.gate.accounting.refused(pool, waited=self.ask.facts.waited, repeated=self.repeated)
+        self.refuse(status, reason, sentence(reason, self.ask.facts), come_back=contended)
+
+    def refuse(self, status: int, reason: Reason, text: str, *, come_back: bool = False) -> None:
+        """Answer with an error; `come_back`: with the time after which there may be room."""
+        self.line.reason, self.line.status, self.line.destination = reason, status, "none"
+        headers = self.gate.come_back(self) if come_back else []
+        self.exchange.reply(error(status, text, str(reason), [*headers, *decision_headers(self.line)]))
+
+    def asked(self) -> None:
+        """Count it as demand, once."""
+        if self.pool and not self.repeated:
+            self.gate.accounting.asked(self.pool, self.gate.context.unix(self._loop.time()))
+
+    def answered(self, pool: str, kind: str, first: float) -> None:
+        """Note the time to the first content byte."""
+        seconds = max(0.0, first - self.arrived)
+        self.line.first_token_ms = int(seconds * 1000)
+        metrics.FIRST_TOKEN.observe((pool, kind), seconds)
+
+
+def allowed(ask: Ask, client: Client) -> Ask:
+    """The request as far as its client may ask: priority and the cloud."""
+    priority = client.priority(ask.asked)
+    cloud = CloudUse.NEVER if CloudUse.NEVER in (client.cloud, ask.facts.cloud) else CloudUse.ALLOWED
+    if priority is ask.facts.priority and cloud is ask.facts.cloud:
+        return ask
+    return msgspec.structs.replace(ask, facts=msgspec.structs.replace(ask.facts, priority=priority, cloud=cloud))
+
+
+def _nobody(_: Attempt) -> None:
+    """Set right after."""

@@ -1,0 +1,89 @@
+"""A circuit breaker as a value: what is known of one upstream, and what the end of a try makes of it. No clock.
+
+Three outcomes count. A success forgets every fault. Back-pressure (429, 503) is no fault: the upstream is alive and
+says when to come back. Faults in a row open the breaker; after `open_seconds`, doubled each time it opens again up to
+`most_seconds`, one probe goes through, and its outcome decides. What a client did wrong is no outcome of this kind: the
+upstream did its work, so that is a success.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a try ended, from the upstream's point of view."""
+
+    SUCCESS = "Success"
+    BACK_PRESSURE = "BackPressure"
+    FAULT = "Fault"
+
+
+class Phase(StrEnum):
+    """What the breaker lets through: everything, nothing, or one probe."""
+
+    CLOSED = "Closed"
+    OPEN = "Open"
+    HALF_OPEN = "HalfOpen"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a breaker opens, and for how long; seconds."""
+
+    faults: int = 5
+    open_seconds: float = 5.0
+    most_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """One upstream. Times are on any one clock that only rises, in seconds."""
+
+    faults: int = 0  # in a row
+    openings: int = 0  # in a row, without a success between
+    open_until: float = 0.0
+    paused_until: float = 0.0  # it asked to be left alone until then
+    probing: bool = False
+
+
+def phase(breaker: Breaker, now: float) -> Phase:
+    """Which phase it is in; a pause that the upstream asked for does not show here."""
+    if breaker.openings == 0:
+        return Phase.CLOSED
+    return Phase.OPEN if now < breaker.open_until else Phase.HALF_OPEN
+
+
+def lets_through(breaker: Breaker, now: float) -> bool:
+    """Whether a try may begin now."""
+    if now < breaker.paused_until:
+        return False
+    where = phase(breaker, now)
+    return where is Phase.CLOSED or (where is Phase.HALF_OPEN and not breaker.probing)
+
+
+def begun(breaker: Breaker, now: float) -> Breaker:
+    """A try begins; in the half-open phase it is the probe."""
+    return replace(breaker, probing=True) if phase(breaker, now) is Phase.HALF_OPEN else breaker
+
+
+def given_up(breaker: Breaker) -> Breaker:
+    """A try ended without an outcome, because the client left: its probe, if it was one, is free again."""
+    return replace(breaker, probing=False)
+
+
+def after(breaker: Breaker, outcome: Outcome, now: float, limits: Limits = Limits(), pause: float = 0.0) -> Breaker:
+    """A try ended. `pause` is how long the upstream asked to be left alone, in seconds."""
+    paused = max(breaker.paused_until, now + pause) if pause > 0 else breaker.paused_until
+    if outcome is Outcome.SUCCESS:
+        return Breaker(paused_until=paused)
+    if outcome is Outcome.BACK_PRESSURE:
+        return replace(breaker, paused_until=paused, probing=False)
+    faults = breaker.faults + 1
+    where = phase(breaker, now)
+    if where is Phase.OPEN:  # a try from before it opened: nothing new
+        return replace(breaker, faults=faults, paused_until=paused)
+    if where is Phase.CLOSED and faults < limits.faults:
+        return replace(breaker, faults=faults, paused_until=paused)
+    openings = breaker.openings + 1
+    seconds = min(limits.open_seconds * 2 ** min(openings - 1, 30), limits.most_seconds)
+    return Breaker(faults, openings, now + seconds, paused)
