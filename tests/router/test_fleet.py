@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+import uvloop
 
 from forebay.resources.pool import Permission
 from forebay.resources.reasons import Capability
@@ -21,7 +22,7 @@ SLOW = 20_000  # tokens: longer than any test
 
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(work())
+    uvloop.run(work())
 
 
 def decision(response: httpx.Response) -> tuple[int, str, str]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+import uvloop
 
 from forebay.router.http.message import Request, text_reply
 from forebay.router.http.server import Exchange, Server
@@ -47,30 +48,30 @@ CHUNKED = b"POST /c HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r
 @pytest.mark.parametrize("pieces", [1, 3, 40])
 @pytest.mark.parametrize(("data", "answer"), [(GET, b"GET /a 0"), (POST, b"POST /b 3"), (CHUNKED, b"POST /c 3")])
 def test_requests_in_any_number_of_pieces(data: bytes, answer: bytes, pieces: int) -> None:
-    received = asyncio.run(converse(data, pieces))
+    received = uvloop.run(converse(data, pieces))
     assert answer in received
     assert received.endswith(b"<open>")
 
 
 def test_pipelined_requests_are_answered_in_order() -> None:
-    received = asyncio.run(converse(GET + POST + GET))
+    received = uvloop.run(converse(GET + POST + GET))
     assert received.index(b"GET /a") < received.index(b"POST /b") < received.rindex(b"GET /a")
 
 
 def test_connection_close_is_honoured() -> None:
-    received = asyncio.run(converse(GET.replace(b"host: x", b"host: x\r\nconnection: close")))
+    received = uvloop.run(converse(GET.replace(b"host: x", b"host: x\r\nconnection: close")))
     assert b"connection: close" in received
     assert not received.endswith(b"<open>")
 
 
 def test_a_head_request_gets_no_body() -> None:
-    received = asyncio.run(converse(GET.replace(b"GET", b"HEAD")))
+    received = uvloop.run(converse(GET.replace(b"GET", b"HEAD")))
     assert b"content-length: 9" in received
     assert received.endswith(b"\r\n\r\n<open>")
 
 
 def test_expect_100_continue() -> None:
-    received = asyncio.run(converse(POST.replace(b"host: x", b"host: x\r\nexpect: 100-continue")))
+    received = uvloop.run(converse(POST.replace(b"host: x", b"host: x\r\nexpect: 100-continue")))
     assert received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
 
 
@@ -89,7 +90,7 @@ def test_expect_100_continue() -> None:
     ],
 )
 def test_what_cannot_be_trusted_is_refused_and_the_connection_closed(data: bytes, status: bytes) -> None:
-    received = asyncio.run(converse(data))
+    received = uvloop.run(converse(data))
     assert received.startswith(b"HTTP/1.1 " + status)
     assert b'"error"' in received
     assert not received.endswith(b"<open>")
@@ -111,4 +112,4 @@ def test_bodies_are_given_back_to_the_budget() -> None:
                 await asyncio.sleep(0.01)
         server.close()
 
-    asyncio.run(work())
+    uvloop.run(work())

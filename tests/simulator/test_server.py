@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvloop
 
 from forebay.simulator.batch import Limits, ServiceTime
 from forebay.simulator.engine import Engine
@@ -39,7 +40,7 @@ def engine(work: Callable[[Engine, httpx.AsyncClient], Awaitable[None]], **setti
         running.cancel()
         server.close()
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def body(**more: Any) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Told:
     at: float = float("-inf")
     empty: bool = True
     spare: list[int] = field(default_factory=lambda: [0, 0, 0])
+    due: float = float("inf")
     timer: asyncio.TimerHandle | None = None
 
 
@@ -195,10 +196,10 @@ class Waiting:
         unknown = unknown or any(count and spare <= 0 for count, spare in zip(counts, told.spare, strict=True))
         due = told.at + (WORD_LEAST_SECONDS if unknown else WORD_SECONDS)
         if told.timer is not None:
-            if told.timer.when() <= due:
+            if told.due <= due:
                 return
             told.timer.cancel()
-        told.timer = loop.call_at(due, self._speak, pool)
+        told.due, told.timer = due, loop.call_at(due, self._speak, pool)
 
     def _speak(self, pool: str) -> None:
         loop = asyncio.get_running_loop()
@@ -211,7 +212,8 @@ class Waiting:
             self.tell(pool)
         told.at, told.empty, told.spare = loop.time(), not waits, list(counts)
         if waits:
-            told.timer = loop.call_later(REPEAT_SECONDS, self._speak, pool)
+            told.due = told.at + REPEAT_SECONDS
+            told.timer = loop.call_at(told.due, self._speak, pool)
 
 
 def give_up(bound: Bound) -> None:
