@@ -62,10 +62,13 @@ demo: cluster-install ## The whole story on a real cluster; LOAD=trace.csv repla
 e2e: cluster-install ## Scenarios on the real cluster (root)
 	timeout 2400 .venv/bin/pytest e2e/scenarios -x -s -o faulthandler_timeout=900 --durations=0
 
+bench-router: $(STAMP) ## What a router costs: forebay beside Envoy, vllm-router, sglang-router, LiteLLM
+	$(PY) -m bench.router
+
 bench-queue: $(STAMP) ## How long a slot stands idle while somebody waits, and in which order waiters are served
 	$(PY) -m bench.queue
 
 clean: ## Remove build products (not the caches outside the repo)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-summary.json
 
-.PHONY: help venv lock crds fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-queue clean
+.PHONY: help venv lock crds fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-queue bench-router clean

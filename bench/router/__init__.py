@@ -1,0 +1,1 @@
+"""What a router costs: forebay's beside Envoy, vllm-router, sglang-router and LiteLLM, in one run."""

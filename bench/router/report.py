@@ -1,0 +1,63 @@
+"""The figures as a table, and whether the goals are met."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+GOALS = (
+    ("one router, per request ≤ 0.6 × Envoy", "forebay", ("request", "us"), 0.6),
+    ("one router, per chunk ≤ 0.7 × Envoy", "forebay", ("chunk", "us"), 0.7),
+    ("gateway + sidecar, per request ≤ 1.25 × Envoy", "forebay gateway + sidecar", ("request", "us"), 1.25),
+)
+COLUMNS = (
+    ("CPU µs a request", ("request", "us")),
+    ("CPU µs a chunk", ("chunk", "us")),
+    ("p50 ms 200/s", ("at 200/s", "p50")),
+    ("p99", ("at 200/s", "p99")),
+    ("p50 ms 1000/s", ("at 1000/s", "p50")),
+    ("p99", ("at 1000/s", "p99")),
+    ("idle MiB", ("idle_mib",)),
+    ("2,000 streams", ("streams", "mib")),
+    ("2,000 slow", ("slow", "mib")),
+    ("open streams", ("many", "streams")),
+    ("failed", ("many", "failed")),
+    ("knee chunks/s", ("knee", "chunks_per_second")),
+)
+
+
+def value(results: dict[str, Any], name: str, path: tuple[str, ...]) -> Any:
+    """A figure, or None where it was not measured."""
+    found: Any = results.get(name)
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
+def show(found: dict[str, Any], console: Console) -> None:
+    """The table, the goals, the pure parts."""
+    results = found["results"]
+    table = Table(title="Routers in front of one engine, one core each")
+    table.add_column("router")
+    for title, path in COLUMNS:
+        if any(value(results, name, path) is not None for name in results):
+            table.add_column(title, justify="right")
+    for name in results:
+        if name == "alone":
+            continue
+        cells = [
+            value(results, name, path)
+            for _, path in COLUMNS
+            if any(value(results, other, path) is not None for other in results)
+        ]
+        table.add_row(name, *("" if cell is None else f"{cell:,}" for cell in cells))
+    console.print(table)
+    for part, microseconds in results.get("alone", {}).items():
+        console.print(f"{part} alone: {microseconds} µs")
+    for text, name, path, bound in GOALS:
+        ours, envoys = value(results, name, path), value(results, "envoy", path)
+        if ours and envoys:
+            mark = "[green]met[/]" if ours / envoys <= bound else "[red]not met[/]"
+            console.print(f"{text}: {ours / envoys:.2f} {mark}")
+    for name, why in found["missing"].items():
+        console.print(f"{name} is missing: {why}", style="yellow")
