@@ -40,7 +40,7 @@ class AccessLog:
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
         self.dropped = 0
-        self._lines: list[bytes] = []
+        self._lines: list[Line] = []
         self._encode = msgspec.json.Encoder().encode
 
     def write(self, line: Line) -> None:
@@ -51,7 +51,7 @@ class AccessLog:
             self.dropped += 1
             return
         line.time = round(time.time(), 3)
-        self._lines.append(self._encode(line))
+        self._lines.append(line)
 
     async def run(self) -> None:
         """Write for ever."""
@@ -63,5 +63,5 @@ class AccessLog:
         """Write what is there."""
         if self._lines:
             lines, self._lines = self._lines, []
-            sys.stdout.write(b"\n".join(lines).decode() + "\n")
+            sys.stdout.write(b"\n".join(map(self._encode, lines)).decode() + "\n")
             sys.stdout.flush()

@@ -10,6 +10,8 @@ from forebay.router.http.message import Headers, Request
 from forebay.rules.facts import RequestFacts
 
 REQUEST_ID = names.REQUEST_ID.encode()
+_DESTINATION, _REASON = names.DESTINATION.encode(), names.REASON.encode()
+_CAPABILITY, _QUEUE_MS = names.CAPABILITY.encode(), names.QUEUE_MS.encode()
 MAX_ID = 128
 _PROCESS = uuid.uuid4().hex[:22]
 _COUNT = itertools.count(1)
@@ -27,10 +29,10 @@ def decision_headers(line: Line, waited: float = 0.0) -> Headers:
     """The decision, on every answer; `waited` in seconds is noted in the line as well."""
     line.queue_ms = int(waited * 1000)
     return [
-        (names.DESTINATION.encode(), (line.destination or "none").encode()),
-        (names.REASON.encode(), line.reason.encode()),
-        (names.CAPABILITY.encode(), line.capability.encode()),
-        (names.QUEUE_MS.encode(), b"%d" % line.queue_ms),
+        (_DESTINATION, (line.destination or "none").encode()),
+        (_REASON, line.reason.encode()),
+        (_CAPABILITY, line.capability.encode()),
+        (_QUEUE_MS, b"%d" % line.queue_ms),
         (REQUEST_ID, line.request_id.encode()),
     ]
 

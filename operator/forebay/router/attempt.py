@@ -138,9 +138,7 @@ class Attempt:
             if self.look is Look.CONTENT and self.stream and self.held and not has_content(self.held):
                 self._end(Outcome.FAULT, "the stream ended before its first token")
                 return
-            self._begin()
-            if self.held:
-                self.exchange.write(self.held)
+            self._begin(self.held)
         self.exchange.end()
         self._end(Outcome.ANSWERED)
 
@@ -177,14 +175,13 @@ class Attempt:
                         self.call.heard = False  # pings and roles buy no time
                     return
         self.held = b""
-        self._begin()
-        self.exchange.write(held)
+        self._begin(held)
 
     def passed(self) -> Headers:
         """The upstream's headers that are for the client."""
         return end_to_end(self.upstream_headers, OWN_HEADERS, internal=self.look is Look.NOTHING)
 
-    def _begin(self) -> None:
+    def _begin(self, first: bytes) -> None:
         """The client hears of it: from here on there is no other way."""
         self.first = self._loop.time()
         length: int | None = None
@@ -192,7 +189,7 @@ class Attempt:
             if name == b"content-length":
                 length = int(value)
         exchange = self.exchange
-        exchange.start(self.status, [*self.passed(), *self.headers()], length)
+        exchange.start(self.status, [*self.passed(), *self.headers()], length, first)
         exchange.release_body()
         if self.call is not None:
             self.call.body = b""

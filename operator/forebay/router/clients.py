@@ -22,7 +22,7 @@ class Client(msgspec.Struct, frozen=True, rename="camel"):
 
     def priority(self, asked: Priority) -> Priority:
         """What was asked for, or the most that is allowed."""
-        return min(asked, self.max_priority, key=_RANK.__getitem__)
+        return asked if _RANK[asked] <= _RANK[self.max_priority] else self.max_priority
 
 
 class _Entry(Client, frozen=True, rename="camel", kw_only=True):

@@ -26,6 +26,7 @@ from forebay.router.http.server import Exchange
 from forebay.router.request import Ask
 from forebay.router.waiting import Bound, choose
 from forebay.rules import route as rule
+from forebay.rules.affinity import digest
 from forebay.rules.breaker import Outcome as Tried
 from forebay.rules.queue import Waiter
 
@@ -59,6 +60,7 @@ class Journey:
         "place",
         "pool",
         "request",
+        "session",
         "since",
         "wait_until",
         "waited",
@@ -73,6 +75,7 @@ class Journey:
         self.request = request
         self.exchange = exchange
         self.ask = ask
+        self.session = digest(ask.session_key)
         self.line = line
         self.client = client
         self.arrived = request.seen or self._loop.time()
@@ -90,11 +93,6 @@ class Journey:
     def priority(self) -> Priority:
         """What was asked for, as far as it is allowed."""
         return self.ask.facts.priority
-
-    @property
-    def session(self) -> int:
-        """What its session is known by."""
-        return self.ask.session
 
     @property
     def repeated(self) -> bool:

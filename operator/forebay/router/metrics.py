@@ -56,7 +56,7 @@ SLOT_IDLE: Final = Histogram(
     "forebay_slot_idle_seconds", "How long a slot stood idle while a request that may use it waited.",
     registry=REGISTRY, buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
 )  # fmt: skip
-ADMITTED: Final = Counter("forebay_admitted_total", "Requests that got a slot of this replica.", registry=REGISTRY)
+ADMITTED: Final = CounterCells("forebay_admitted", "Requests that got a slot of this replica.", (), REGISTRY)
 TABLE_GENERATION: Final = Gauge(
     "forebay_table_generation", "Generation of the routing table in use.", registry=REGISTRY
 )

@@ -10,7 +10,7 @@ from forebay.resources import headers as names
 from forebay.resources.pool import CloudUse, Modality, Task
 from forebay.resources.reasons import Priority
 from forebay.router.http.message import Request
-from forebay.rules.affinity import KEY_BYTES, digest, session_key
+from forebay.rules.affinity import KEY_BYTES, session_key
 from forebay.rules.classify import Hints, classify
 from forebay.rules.facts import RequestFacts
 
@@ -38,12 +38,13 @@ class BadRequestError(Exception):
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
-    """A parsed request: its facts, and what relaying needs. `document` is the decoded body, for the cloud path."""
+    """A parsed request: its facts, and what relaying needs. `document` is the decoded body, for the cloud path;
+    `session_key` is what identifies its session."""
 
     path: str
     facts: RequestFacts
     asked: Priority
-    session: int = 0  # digest of its key
+    session_key: bytes = b""
     stream: bool = False
     timeout_seconds: float | None = None
     document: dict[str, Any] = {}
@@ -52,41 +53,33 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
 def parse(request: Request, client: str = "anonymous") -> Ask:
     """Read a request. Raises BadRequestError; its priority is what was asked for, not yet what is allowed."""
-    document = _document(request.body)
+    document, fields = _document(request.body), request.fields
     limit = _limit(document)
     texts, inputs = _content(document)
-    characters = sum(map(len, texts))
-    hints = _hints(request, document, limit)
-    asked = _priority(request, document)
-    cloud = CloudUse.NEVER if (request.header(_CLOUD) or "").lower() == "never" else CloudUse.ALLOWED
+    asked = _priority(fields.get(_PRIORITY), document)
+    cloud = CloudUse.NEVER if fields.get(_CLOUD, b"").lower() == b"never" else CloudUse.ALLOWED
     previous = document.get("previous_response_id")
     previous = previous if isinstance(previous, str) else ""
+    model = document.get("model")
     facts = RequestFacts(
-        model=str(document.get("model") or "auto"),
+        model=model if model and isinstance(model, str) else str(model or "auto"),
         task=TASKS[request.target],
         priority=asked,
-        capability=classify(hints),
-        inputs=frozenset(inputs),
-        prompt_tokens=characters // CHARACTERS_PER_TOKEN,
+        capability=classify(_hints(fields, document, limit)),
+        inputs=frozenset(inputs) if inputs else _TEXT_ALONE,
+        prompt_tokens=sum(map(len, texts)) // CHARACTERS_PER_TOKEN,
         max_tokens=limit,
         fields=frozenset(document),
         cloud=cloud,
         stored_state=bool(previous),
     )
-    opening = "".join(texts[:2])[:KEY_BYTES]
-    cache_key = document.get("prompt_cache_key")
-    return Ask(
-        request.target,
-        facts,
-        asked,
-        digest(
-            session_key(request.header(_SESSION), cache_key if isinstance(cache_key, str) else None, client, opening)
-        ),
-        document.get("stream") is True,
-        _seconds(request.header(_TIMEOUT)),
-        document,
-        previous,
-    )
+    session, cache_key = fields.get(_SESSION), document.get("prompt_cache_key")
+    if session:
+        key = session[:KEY_BYTES]
+    else:
+        key = session_key(None, cache_key if isinstance(cache_key, str) else None, client, "".join(texts[:2]))
+    stream = document.get("stream") is True
+    return Ask(request.target, facts, asked, key, stream, _seconds(fields.get(_TIMEOUT)), document, previous)
 
 
 def with_model(body: bytes, ask: Ask, model: str) -> bytes:
@@ -113,7 +106,11 @@ def _document(body: bytes) -> dict[str, Any]:
         raise BadRequestError(f"the body is not valid JSON: {error}") from error
     if not isinstance(document, dict):
         raise BadRequestError("the body must be a JSON object")
-    if any(body.count(b'"%b"' % key.encode()) > 1 for key in GUARDED) or b"\\u00" in body:
+    for key, needle in _NEEDLES:
+        if key in document and body.count(needle) > 1:
+            _refuse_duplicates(body)
+            return document
+    if b"\\u00" in body:  # a key may be written with escapes
         _refuse_duplicates(body)
     return document
 
@@ -145,11 +142,14 @@ def _limit(document: dict[str, Any]) -> int | None:
 
 
 def _content(document: dict[str, Any]) -> tuple[list[str], set[Modality]]:
-    """Every text of the prompt, and the kinds of input."""
+    """Every text of the prompt, and the kinds of input; none where it is text alone."""
     texts: list[str] = []
-    inputs = {Modality.TEXT}
+    inputs: set[Modality] = set()
     for key in ("messages", "prompt", "input", "instructions"):
-        _collect(document.get(key), texts, inputs, depth=0)
+        if (value := document.get(key)) is not None:
+            _collect(value, texts, inputs, 0)
+    if inputs:
+        inputs.add(Modality.TEXT)
     return texts, inputs
 
 
@@ -160,21 +160,27 @@ def _collect(value: Any, texts: list[str], inputs: set[Modality], depth: int) ->
         for item in value:
             _collect(item, texts, inputs, depth + 1)
     elif isinstance(value, dict) and depth < 6:
-        if (modality := _PARTS.get(str(value.get("type")))) is not None:
+        if "type" in value and (modality := _PARTS.get(str(value["type"]))) is not None:
             inputs.add(modality)
         for key in ("content", "text"):
-            _collect(value.get(key), texts, inputs, depth + 1)
+            inner = value.get(key)
+            if isinstance(inner, str):
+                texts.append(inner)
+            elif inner is not None:
+                _collect(inner, texts, inputs, depth + 1)
 
 
-def _hints(request: Request, document: dict[str, Any], limit: int | None) -> Hints:
+def _hints(fields: dict[bytes, bytes], document: dict[str, Any], limit: int | None) -> Hints:
     metadata = document.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    task = request.header(_TASK) or str(metadata.get("task_type") or "")
-    score = request.header(_COMPLEXITY) or metadata.get("complexity_score")
-    try:
-        complexity = None if score is None else float(score)
-    except (TypeError, ValueError):
-        raise BadRequestError("complexity_score must be a number between 0 and 1") from None
+    metadata = metadata if isinstance(metadata, dict) else _NOTHING
+    task = fields.get(_TASK, b"").decode("latin-1") or str(metadata.get("task_type") or "")
+    score: Any = fields.get(_COMPLEXITY) or metadata.get("complexity_score")
+    complexity = None
+    if score is not None:
+        try:
+            complexity = float(score)
+        except (TypeError, ValueError):
+            raise BadRequestError("complexity_score must be a number between 0 and 1") from None
     return Hints(limit, _has_context(document, metadata), task, complexity)
 
 
@@ -183,20 +189,24 @@ def _has_context(document: dict[str, Any], metadata: dict[str, Any]) -> bool:
     if metadata.get("context") or document.get("documents") or document.get("context"):
         return True
     messages = document.get("messages")
-    return isinstance(messages, list) and any(isinstance(m, dict) and m.get("role") == "assistant" for m in messages)
+    if isinstance(messages, list):
+        for message in messages:
+            if isinstance(message, dict) and message.get("role") == "assistant":
+                return True
+    return False
 
 
-def _priority(request: Request, document: dict[str, Any]) -> Priority:
-    asked = request.header(_PRIORITY)
-    if asked:
+def _priority(header: bytes | None, document: dict[str, Any]) -> Priority:
+    if header:
+        asked = header.decode("latin-1")
         try:
             return Priority(asked.capitalize())
         except ValueError:
             raise BadRequestError(f"{names.PRIORITY} must be High, Normal or Low, not {asked[:20]!r}") from None
-    return TIERS.get(str(document.get("service_tier")), Priority.NORMAL)
+    return TIERS.get(str(document["service_tier"]), Priority.NORMAL) if "service_tier" in document else Priority.NORMAL
 
 
-def _seconds(text: str | None) -> float | None:
+def _seconds(text: bytes | None) -> float | None:
     if text is None:
         return None
     try:
@@ -208,6 +218,9 @@ def _seconds(text: str | None) -> float | None:
     return seconds
 
 
+_NEEDLES: Final = tuple((key, b'"%b"' % key.encode()) for key in GUARDED)
+_NOTHING: Final[dict[str, Any]] = {}
+_TEXT_ALONE: Final = frozenset({Modality.TEXT})
 _MODEL_VALUE = re.compile(rb'("model"\s*:\s*)(?:"[^"\\]*"|null)')
 _CLOUD, _SESSION, _TIMEOUT = names.CLOUD.encode(), names.SESSION.encode(), names.TIMEOUT_SECONDS.encode()
 _TASK, _COMPLEXITY, _PRIORITY = names.TASK_TYPE.encode(), names.COMPLEXITY.encode(), names.PRIORITY.encode()

@@ -385,7 +385,7 @@ class Visit:
         side, line, now = self.side, self.line, self._loop.time()
         outcome = attempt.outcome
         if self.size:
-            metrics.ADMITTED.inc()
+            metrics.ADMITTED.inc(())
             served = outcome is Outcome.ANSWERED and attempt.status == 200
             side.admission.release(now - self.begun, served, self.size)
             if attempt.stored:

@@ -53,7 +53,7 @@ def session_key(explicit: str | None, cache_key: str | None, client: str, openin
         return explicit.encode()[:KEY_BYTES]
     if cache_key:
         return cache_key.encode()[:KEY_BYTES]
-    return f"{client}\0{opening}".encode()[:KEY_BYTES]
+    return f"{client}\0{opening[:KEY_BYTES]}".encode()[:KEY_BYTES]
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """Which capability a request needs. A heuristic on four facts; a learned model may come behind the same function."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from forebay.resources.reasons import Capability
 
@@ -8,8 +8,7 @@ SHORT_ANSWER_TOKENS = 200
 COMPLEX = 0.7
 
 
-@dataclass(frozen=True, slots=True)
-class Hints:
+class Hints(Struct, frozen=True, gc=False):
     """What the heuristic looks at. `task_type` and `complexity_score` (0..1) come from headers or `metadata`."""
 
     max_tokens: int | None = None

@@ -17,8 +17,9 @@ HOP_BY_HOP: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
      b"transfer-encoding", b"upgrade", b"proxy-connection", b"expect"}
 )  # fmt: skip
-INTERNAL_PREFIXES: Final = (b"x-forebay", b"x_forebay")
-"""Headers of forebay in every spelling that some server may take for them."""
+INTERNAL: Final = frozenset({b"x-forebay", b"x_forebay"})
+"""Headers of forebay begin so, in every spelling that some server may take for them."""
+_NOBODY: Final[frozenset[bytes]] = frozenset()
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _TYPES = {
@@ -76,12 +77,15 @@ def end_to_end(headers: Headers, drop: frozenset[bytes] = HOP_BY_HOP, *, interna
 
     `drop` is HOP_BY_HOP and what else the next hop is not to see; `internal`: forebay's own headers stay.
     """
-    kept = [item for item in headers if item[0] not in drop and (internal or not item[0].startswith(INTERNAL_PREFIXES))]
+    named = _NOBODY
     for key, value in headers:
         if key == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            named = {word.strip().lower() for word in value.split(b",")}
-            kept = [item for item in kept if item[0] not in named]
-    return kept
+            named = named.union(word.strip().lower() for word in value.split(b","))
+    if named:
+        drop |= named
+    if internal:
+        return [item for item in headers if item[0] not in drop]
+    return [item for item in headers if item[0] not in drop and item[0][:9] not in INTERNAL]
 
 
 def head_bytes(headers: Headers) -> int:

@@ -83,8 +83,8 @@ class Exchange:
         self.on_lost: Callable[[], object] | None = None
         self.on_writable: Callable[[bool], None] | None = None
 
-    def start(self, status: int, headers: Headers, length: int | None) -> None:
-        """Write the head. Without a length the body is chunked."""
+    def start(self, status: int, headers: Headers, length: int | None, first: bytes = b"") -> None:
+        """Write the head, and the first piece of the body with it. Without a length the body is chunked."""
         self.started, self.status = True, status
         if length is not None:
             framing = (b"content-length", b"%d" % length)
@@ -93,9 +93,15 @@ class Exchange:
         else:
             self._chunked, framing = not self._silent, (b"transfer-encoding", b"chunked")
         if self.keep_alive:
-            self._connection.write(response_head(status, [*headers, framing]))
+            head = response_head(status, [*headers, framing])
         else:
-            self._connection.write(response_head(status, [*headers, framing, (b"connection", b"close")]))
+            head = response_head(status, [*headers, framing, (b"connection", b"close")])
+        if not first or self._silent:
+            self._connection.write(head)
+        elif self._chunked:
+            self._connection.write(b"%b%x\r\n%b\r\n" % (head, len(first), first))
+        else:
+            self._connection.write(head + first)
 
     def write(self, data: bytes) -> None:
         """A piece of the body."""
@@ -121,8 +127,7 @@ class Exchange:
 
     def reply(self, reply: Reply) -> None:
         """A whole answer."""
-        self.start(reply.status, reply.headers, len(reply.body))
-        self.write(reply.body)
+        self.start(reply.status, reply.headers, len(reply.body), reply.body)
         self.end()
 
     def release_body(self) -> None:
@@ -259,7 +264,6 @@ class ServerConnection(asyncio.Protocol):
     # Parser callbacks (httptools).
 
     def on_message_begin(self) -> None:
-        self._reset()
         self._begun = self.loop.time()
         if self.current is None:
             self.due = self._begun + READ_SECONDS
@@ -283,7 +287,8 @@ class ServerConnection(asyncio.Protocol):
         if self._head_bytes + self._fed > MAX_HEAD_BYTES and head_bytes(self._headers) > MAX_HEAD_BYTES:
             self._refuse(431, "the request's headers are larger than 64 KiB")
             return
-        problem = framing_problem(parser.get_method(), parser.get_http_version(), self._headers, fields)
+        self._method, self._version = parser.get_method(), parser.get_http_version()
+        problem = framing_problem(self._method, self._version, self._headers, fields)
         if problem is not None:
             self._refuse(*problem)
         elif parser.should_upgrade() and (self.server.upgrade is None or fields.get(b"upgrade") != UPGRADE):
@@ -311,12 +316,11 @@ class ServerConnection(asyncio.Protocol):
         if self.closing:
             return
         parser = self._parser
-        method = parser.get_method().decode()
+        method = "POST" if self._method == b"POST" else self._method.decode("latin-1")
         path, _, query = origin_form(self._url.decode("latin-1")).partition("?")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         request = Request(method, path, query, self._headers, body, self._peer, self._begun, self._fields)
-        keep_alive, old = bool(parser.should_keep_alive()), parser.get_http_version() == "1.0"
-        exchange = Exchange(self, keep_alive, method == "HEAD", old, self._held)
+        exchange = Exchange(self, parser.should_keep_alive(), method == "HEAD", self._version == "1.0", self._held)
         self._held = 0  # now held by the exchange
         upgrade = parser.should_upgrade()
         self._reset()
@@ -413,11 +417,12 @@ class ServerConnection(asyncio.Protocol):
             protocol.data_received(rest)
 
     def _reset(self) -> None:
-        self._url = b""
+        self._method = self._url = b""
+        self._version = ""
         self._headers: Headers = []
         self._fields = {}
         self._body: list[bytes] = []
-        self._head_bytes = 0
+        self._head_bytes: int = 0
         self._in_body = False
         self._begun = 0.0
 
