@@ -179,17 +179,20 @@ def _provider(provider: Provider) -> ProviderEntry:
             ModelEntry(
                 name=model.name,
                 input_price=model.input_price,
+                cached_input_price=model.cached_input_price,
                 output_price=model.output_price,
                 context_tokens=model.context_tokens,
                 inputs=tuple(sorted(model.inputs)),
                 max_tokens_field=model.max_tokens_field,
                 drop_fields=tuple(model.drop_fields),
+                accept_fields=tuple(model.accept_fields),
             )
             for model in provider.models
         ),
         has_key=provider.api_key_secret_ref is not None,
         max_concurrent_requests=provider.limits.max_concurrent_requests,
         requests_per_minute=provider.limits.requests_per_minute,
+        tokens_per_minute=provider.limits.tokens_per_minute,
         connect_seconds=timeouts.connect_seconds,
         first_token_seconds=timeouts.first_token_seconds,
         between_chunks_seconds=timeouts.between_chunks_seconds,

@@ -71,6 +71,8 @@ class ProviderModel(Resource):
     """Name that the provider knows it by."""
     input_price: Money | None = None
     """US dollars for a million input tokens."""
+    cached_input_price: Money | None = None
+    """US dollars for a million input tokens that the provider had in its cache. Empty: as inputPrice."""
     output_price: Money | None = None
     """US dollars for a million output tokens."""
     context_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
@@ -83,6 +85,10 @@ class ProviderModel(Resource):
         list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=32, json_schema_extra=LIST_SET)
     ] = []
     """Request fields that the provider refuses and that may be left out."""
+    accept_fields: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=64, json_schema_extra=LIST_SET)
+    ] = []
+    """Request fields beyond OpenAI's API that this model takes as vLLM does, for example top_k."""
 
 
 class Limits(Resource):
@@ -92,6 +98,8 @@ class Limits(Resource):
     """Most requests in flight."""
     requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Most requests a minute. Empty: no limit."""
+    tokens_per_minute: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    """Most tokens a minute, input and output together; estimated until the provider has counted. Empty: no limit."""
 
 
 class Timeouts(Resource):

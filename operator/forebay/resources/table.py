@@ -60,11 +60,13 @@ class ModelEntry(Frozen, frozen=True):
 
     name: str
     input_price: str | None = None
+    cached_input_price: str | None = None
     output_price: str | None = None
     context_tokens: int | None = None
     inputs: tuple[Modality, ...] = (Modality.TEXT,)
     max_tokens_field: MaxTokensField = MaxTokensField.MAX_TOKENS
     drop_fields: tuple[str, ...] = ()
+    accept_fields: tuple[str, ...] = ()
 
 
 class ProviderEntry(Frozen, frozen=True):
@@ -76,6 +78,7 @@ class ProviderEntry(Frozen, frozen=True):
     has_key: bool = False
     max_concurrent_requests: int = 100
     requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     connect_seconds: int = 2
     first_token_seconds: int = 60
     between_chunks_seconds: int = 30

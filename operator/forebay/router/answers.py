@@ -8,6 +8,7 @@ from forebay.resources.reasons import Reason
 from forebay.router.access_log import Line
 from forebay.router.http.message import Headers, Request
 from forebay.rules.facts import RequestFacts
+from forebay.rules.portability import foreign_fields
 
 REQUEST_ID = names.REQUEST_ID.encode()
 _DESTINATION, _REASON = names.DESTINATION.encode(), names.REASON.encode()
@@ -46,7 +47,7 @@ def sentence(reason: Reason, facts: RequestFacts) -> str:
         Reason.CONTEXT_LENGTH_GAP: "the request is longer than the context of every pool here; shorten it",
         Reason.LOCAL_ONLY: "this request must stay local, and no local slot came free in time; try again",
         Reason.NO_POLICY: "the pool is full, and no CloudFallbackPolicy lets requests leave; try again",
-        Reason.NOT_PORTABLE: "no provider takes this request's fields, inputs or length; it can only be served locally",
+        Reason.NOT_PORTABLE: f"no provider takes this request's {_foreign(facts)}; it can only be served locally",
         Reason.SUBSTITUTION_DENIED: f"the pool of {facts.model[:80]!r} is full and allows no substitute; try again",
         Reason.CLOUD_UNAVAILABLE: "the pool is full and every provider failed or is limited; try again",
         Reason.BUDGET_SPENT: "the pool is full and the cloud budget is spent; try again",
@@ -54,3 +55,9 @@ def sentence(reason: Reason, facts: RequestFacts) -> str:
         Reason.QUEUE_EXPIRED: "no slot came free within the longest wait; try again",
     }
     return texts.get(reason, f"the request cannot be served now ({reason}); try again")
+
+
+def _foreign(facts: RequestFacts) -> str:
+    """What stands in the way of a provider, as far as it is not the model's own limits."""
+    fields = foreign_fields(facts)
+    return f"{', '.join(name[:40] for name in fields[:5])}" if fields else "inputs or length"

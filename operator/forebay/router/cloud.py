@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -16,8 +16,9 @@ from forebay.resources.table import PolicyEntry, ProviderEntry
 from forebay.router import metrics
 from forebay.router.http.message import Headers, Request, error_body
 from forebay.router.http.server import Exchange
-from forebay.router.request import LIMITS, Ask
+from forebay.router.request import Ask
 from forebay.rules.facts import CloudTarget
+from forebay.rules.portability import asks_for_usage, client_asked_for_usage, outgoing
 
 if TYPE_CHECKING:
     import httpx
@@ -155,7 +156,8 @@ class Cloud:
     async def _exchange(
         self, provider: Provider, target: CloudTarget, ask: Ask, request: Request, exchange: Exchange, headers: Headers
     ) -> tuple[int, float]:
-        document, usage_added = outgoing(ask, target)
+        document = outgoing(ask.path, ask.document, target.model)
+        usage_added = asks_for_usage(ask.path, ask.document, target.model) and not client_asked_for_usage(ask.document)
         url = provider.entry.base_url.rstrip("/") + request.target.removeprefix("/v1")
         sent = {"content-type": "application/json", "accept": request.header(b"accept") or "*/*"}
         if (key := provider.key()) is not None:
@@ -194,27 +196,6 @@ class Cloud:
         """End all connections."""
         for provider in self._providers.values():
             await provider.client.aclose()
-
-
-def outgoing(ask: Ask, target: CloudTarget) -> tuple[dict[str, Any], bool]:
-    """The body as this model takes it: its own name, its name for the token limit, without what it refuses.
-
-    The second value says whether usage was asked for on the client's behalf.
-    """
-    document = {key: value for key, value in ask.document.items() if key not in target.model.drop_fields}
-    document["model"] = target.model.name
-    document.pop("service_tier", None)
-    if ask.path == "/v1/chat/completions":
-        for key in LIMITS:
-            if key in document and key != target.model.max_tokens_field:
-                document[str(target.model.max_tokens_field)] = document.pop(key)
-    usage_added = False
-    if ask.stream and ask.path in ("/v1/chat/completions", "/v1/completions"):
-        options = document.get("stream_options")
-        options = dict(options) if isinstance(options, dict) else {}
-        usage_added = not options.get("include_usage")
-        document["stream_options"] = {**options, "include_usage": True}
-    return document, usage_added
 
 
 async def events_without_usage(

@@ -13,6 +13,7 @@ from forebay.router.http.message import Request
 from forebay.rules.affinity import KEY_BYTES, session_key
 from forebay.rules.classify import Hints, classify
 from forebay.rules.facts import RequestFacts
+from forebay.rules.portability import LIMITS, spoken
 
 TASKS: Final = {
     "/v1/chat/completions": Task.GENERATE,
@@ -28,9 +29,12 @@ CHARACTERS_PER_TOKEN: Final = 4
 GUARDED: Final = ("model", "max_tokens", "max_completion_tokens", "max_output_tokens", "stream", "service_tier",
                   "previous_response_id", "metadata", "prompt_cache_key")  # fmt: skip
 """Keys that decide something here: written twice, two readers could take two meanings, so that is refused."""
-LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 TIERS: Final = {"priority": Priority.HIGH, "flex": Priority.LOW}
-_PARTS: Final = {"image_url": Modality.IMAGE, "input_image": Modality.IMAGE, "input_audio": Modality.AUDIO}
+_PARTS: Final = {"image_url": Modality.IMAGE, "input_image": Modality.IMAGE, "input_audio": Modality.AUDIO,
+                 "audio_url": Modality.AUDIO}  # fmt: skip
+_FOREIGN: Final = frozenset({"audio_url", "video_url", "image_embeds", "audio_embeds", "file", "input_file",
+                             "item_reference"})  # fmt: skip
+"""Parts that vLLM alone knows, or that name what is stored somewhere: as fields they are called `content.TYPE`."""
 
 
 class BadRequestError(Exception):
@@ -55,7 +59,8 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
     """Read a request. Raises BadRequestError; its priority is what was asked for, not yet what is allowed."""
     document, fields = _document(request.body), request.fields
     limit = _limit(document)
-    texts, inputs = _content(document)
+    texts, parts = _content(document)
+    said = spoken(request.target, document)
     asked = _priority(fields.get(_PRIORITY), document)
     cloud = CloudUse.NEVER if fields.get(_CLOUD, b"").lower() == b"never" else CloudUse.ALLOWED
     previous = document.get("previous_response_id")
@@ -66,10 +71,11 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
         task=TASKS[request.target],
         priority=asked,
         capability=classify(_hints(fields, document, limit)),
-        inputs=frozenset(inputs) if inputs else _TEXT_ALONE,
+        inputs=_inputs(parts) if parts else _TEXT_ALONE,
         prompt_tokens=sum(map(len, texts)) // CHARACTERS_PER_TOKEN,
         max_tokens=limit,
-        fields=frozenset(document),
+        path=request.target,
+        fields=said | _foreign(parts) if parts else said,
         cloud=cloud,
         stored_state=bool(previous),
     )
@@ -141,33 +147,52 @@ def _limit(document: dict[str, Any]) -> int | None:
     return None
 
 
-def _content(document: dict[str, Any]) -> tuple[list[str], set[Modality]]:
-    """Every text of the prompt, and the kinds of input; none where it is text alone."""
+def _content(document: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Every text of the prompt, and the parts that are no text."""
     texts: list[str] = []
-    inputs: set[Modality] = set()
+    parts: list[dict[str, Any]] = []
     for key in ("messages", "prompt", "input", "instructions"):
         if (value := document.get(key)) is not None:
-            _collect(value, texts, inputs, 0)
-    if inputs:
-        inputs.add(Modality.TEXT)
-    return texts, inputs
+            _collect(value, texts, parts, 0)
+    return texts, parts
 
 
-def _collect(value: Any, texts: list[str], inputs: set[Modality], depth: int) -> None:
+def _collect(value: Any, texts: list[str], parts: list[dict[str, Any]], depth: int) -> None:
     if isinstance(value, str):
         texts.append(value)
     elif isinstance(value, list) and depth < 6:
         for item in value:
-            _collect(item, texts, inputs, depth + 1)
+            _collect(item, texts, parts, depth + 1)
     elif isinstance(value, dict) and depth < 6:
-        if "type" in value and (modality := _PARTS.get(str(value["type"]))) is not None:
-            inputs.add(modality)
+        if "type" in value and value["type"] != "text":
+            parts.append(value)
         for key in ("content", "text"):
             inner = value.get(key)
             if isinstance(inner, str):
                 texts.append(inner)
             elif inner is not None:
-                _collect(inner, texts, inputs, depth + 1)
+                _collect(inner, texts, parts, depth + 1)
+
+
+def _inputs(parts: list[dict[str, Any]]) -> frozenset[Modality]:
+    """The kinds of input."""
+    kinds = {_PARTS.get(str(part["type"]), Modality.TEXT) for part in parts}
+    return _TEXT_ALONE | kinds
+
+
+def _foreign(parts: list[dict[str, Any]]) -> frozenset[str]:
+    """What of the content no provider can be expected to take."""
+    found = set()
+    for part in parts:
+        kind = str(part["type"])
+        if kind in _FOREIGN:
+            found.add(f"content.{kind}")
+        elif _PARTS.get(kind) is Modality.IMAGE:
+            image = part.get("image_url")
+            url = image.get("url") if isinstance(image, dict) else image
+            if not isinstance(url, str) or not url.startswith(("https://", "data:")):
+                found.add("content.image_url")  # a file, or an address that only this network may reach
+    return frozenset(found)
 
 
 def _hints(fields: dict[bytes, bytes], document: dict[str, Any], limit: int | None) -> Hints:

@@ -34,7 +34,8 @@ class RequestFacts(Struct, frozen=True, gc=False):
     inputs: frozenset[Modality] = frozenset({Modality.TEXT})
     prompt_tokens: int = 0
     max_tokens: int | None = None
-    fields: frozenset[str] = frozenset()  # top-level fields of the body
+    path: str = "/v1/chat/completions"
+    fields: frozenset[str] = frozenset()  # top-level fields of the body that say something, and foreign content parts
     cloud: CloudUse = CloudUse.ALLOWED  # strictest of client and request
     stored_state: bool = False  # previous_response_id and the like
     waited: bool = False

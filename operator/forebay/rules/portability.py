@@ -1,21 +1,151 @@
-"""Whether a provider's model can take a request at all. Its own module, because it grows with every provider."""
+"""What of a request a provider's model takes, and the body it is sent: one table, applied twice.
 
+`obstacles` says why a request cannot go to a model at all (reason NotPortable); `outgoing` makes the body of one that
+can. A field is sent when its API has it as a standard one or the model lists it in `acceptFields`. It is left out when
+it concerns only this fleet, says nothing (null, or the value that means "off"), or stands in `dropFields`. Anything
+else is an obstacle: to leave it out would change what the client asked for.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from forebay.resources.policy import MaxTokensField
 from forebay.resources.table import ModelEntry
 from forebay.rules.facts import RequestFacts
 
-ENGINE_ONLY_FIELDS = frozenset(
-    {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "min_tokens", "ignore_eos", "stop_token_ids",
-     "prompt_logprobs", "repetition_penalty", "top_k", "min_p", "length_penalty", "use_beam_search", "echo",
-     "add_generation_prompt", "chat_template", "documents", "structured_outputs", "bad_words", "prompt_embeds"}
-)  # fmt: skip
-"""Fields of vLLM's API that OpenAI-compatible providers do not know. An entry's `drop_fields` may give them up."""
+CHAT: Final = "/v1/chat/completions"
+COMPLETIONS: Final = "/v1/completions"
+RESPONSES: Final = "/v1/responses"
+EMBEDDINGS: Final = "/v1/embeddings"
+
+LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""Spellings of the token limit; where a request uses several, the first of these counts."""
+
+_SAMPLING: Final = frozenset({"temperature", "top_p", "stream", "stream_options", "model", "user"})
+_CHOICE: Final = frozenset({"frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "n", "seed", "stop"})
+_TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls", "top_logprobs", "prompt_cache_key",
+                           "prompt_cache_retention", "safety_identifier"})  # fmt: skip
+STANDARD: Final[Mapping[str, frozenset[str]]] = MappingProxyType({
+    CHAT: _SAMPLING | _CHOICE | _TOOLS | {
+        "messages", "audio", "modalities", "function_call", "functions", "prediction", "reasoning_effort",
+        "response_format", "verbosity", "web_search_options",
+    },
+    COMPLETIONS: _SAMPLING | _CHOICE | {"prompt", "best_of", "echo", "suffix"},
+    RESPONSES: _SAMPLING | _TOOLS | {
+        "input", "instructions", "include", "max_tool_calls", "reasoning", "text", "truncation",
+    },
+    EMBEDDINGS: frozenset({"model", "input", "dimensions", "encoding_format", "user"}),
+})  # fmt: skip
+"""Fields of each API that every OpenAI-compatible provider is expected to know. Other paths never leave."""
+
+KEPT_HERE: Final = frozenset({"metadata", "service_tier", "store"})
+"""Fields that are about this fleet: hints and priority for forebay, and storage, which no provider is asked for."""
+
+OFF: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType({
+    "add_generation_prompt": (True,),
+    "allowed_token_ids": ([],),
+    "background": (False,),
+    "bad_words": ([],),
+    "chat_template_kwargs": ({},),
+    "continue_final_message": (False,),
+    "documents": ([],),
+    "echo": (False,),
+    "ignore_eos": (False,),
+    "include_stop_str_in_output": (False,),
+    "length_penalty": (1,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "priority": (0,),
+    "repetition_penalty": (1,),
+    "return_token_ids": (False,),
+    "return_tokens_as_token_ids": (False,),
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True,),
+    "stop_token_ids": ([],),
+    "top_k": (-1, 0),
+    "use_beam_search": (False,),
+})  # fmt: skip
+"""Values with which a field of vLLM's API says nothing; clients' libraries like to send them."""
+
+
+def spoken(path: str, document: Mapping[str, Any]) -> frozenset[str]:
+    """The fields of a body that say something."""
+    fields = frozenset(document)
+    if fields <= STANDARD.get(path, frozenset()) and None not in document.values():
+        return fields
+    return frozenset(name for name, value in document.items() if not _is_off(name, value))
+
+
+def obstacles(request: RequestFacts, model: ModelEntry) -> tuple[str, ...]:
+    """Why this model cannot take this request: fields, inputs, length. Empty when it can."""
+    standard = STANDARD.get(request.path)
+    if standard is None:
+        return (f"path {request.path}",)
+    taken = standard.union(KEPT_HERE, LIMITS, model.accept_fields, model.drop_fields)
+    found = [f"field {name}" for name in sorted(request.fields - taken)]
+    found += [f"input {kind}" for kind in sorted(request.inputs - frozenset(model.inputs))]
+    needed = request.prompt_tokens + (request.max_tokens or 1)
+    if model.context_tokens is not None and needed > model.context_tokens:
+        found.append(f"length {needed} of {model.context_tokens} tokens")
+    return tuple(found)
 
 
 def is_portable(request: RequestFacts, model: ModelEntry) -> bool:
-    """Inputs, length and fields all fit, or may be dropped."""
-    if not request.inputs <= frozenset(model.inputs):
+    """Fields, inputs and length all fit, or may be left out."""
+    return not obstacles(request, model)
+
+
+def foreign_fields(request: RequestFacts) -> tuple[str, ...]:
+    """The fields that no provider knows unless its entry says so, for the sentence of a refusal."""
+    return tuple(sorted(request.fields - STANDARD.get(request.path, frozenset()) - KEPT_HERE - frozenset(LIMITS)))
+
+
+def outgoing(path: str, document: Mapping[str, Any], model: ModelEntry) -> dict[str, Any]:
+    """The body as this model takes it: its own name, its word for the token limit, nothing that it refuses."""
+    body = {name: value for name, value in document.items() if _goes_out(path, name, value, model)}
+    body["model"] = model.name
+    limit = next((document[name] for name in LIMITS if document.get(name) is not None), None)
+    if limit is not None and (field := limit_field(path, model)) not in model.drop_fields:
+        body[field] = limit
+    if path == RESPONSES:
+        body["store"] = False
+    if asks_for_usage(path, document, model):
+        options = document.get("stream_options")
+        body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+    return body
+
+
+def limit_field(path: str, model: ModelEntry) -> str:
+    """What the token limit is called on this path."""
+    match path:
+        case "/v1/responses":
+            return "max_output_tokens"
+        case "/v1/chat/completions":
+            return str(model.max_tokens_field)
+        case _:
+            return str(MaxTokensField.MAX_TOKENS)
+
+
+def asks_for_usage(path: str, document: Mapping[str, Any], model: ModelEntry) -> bool:
+    """Whether usage has to be asked for: on streams that do not carry it by themselves."""
+    return document.get("stream") is True and path in (CHAT, COMPLETIONS) and "stream_options" not in model.drop_fields
+
+
+def client_asked_for_usage(document: Mapping[str, Any]) -> bool:
+    """Whether the client expects the usage chunk itself."""
+    options = document.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _goes_out(path: str, name: str, value: Any, model: ModelEntry) -> bool:
+    if value is None or name in LIMITS or name in model.drop_fields:
         return False
-    needed = request.prompt_tokens + (request.max_tokens or 1)
-    if model.context_tokens is not None and needed > model.context_tokens:
-        return False
-    return not (request.fields & ENGINE_ONLY_FIELDS) - frozenset(model.drop_fields)
+    if name in model.accept_fields:
+        return True
+    return name in STANDARD.get(path, frozenset())
+
+
+def _is_off(name: str, value: Any) -> bool:
+    return value is None or any(value == off and isinstance(off, bool) is isinstance(value, bool)
+                                for off in OFF.get(name, ()))  # fmt: skip
