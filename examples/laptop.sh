@@ -15,5 +15,6 @@ sidecar() { # pool first-port engine-port
 }
 sidecar chat 8180 8100
 sidecar sorter 8280 8200
-forebay-router --role gateway --table examples/table.json --replica gateway-0 --host 127.0.0.1 &
+forebay-router --role gateway --table examples/table.json --replica gateway-0 --host 127.0.0.1 \
+  --provider-networks 127.0.0.0/8 &
 wait

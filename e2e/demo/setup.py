@@ -9,7 +9,7 @@ import httpx
 
 from e2e.cluster import __main__ as cluster
 from e2e.cluster import images, tools
-from e2e.cluster.paths import IMAGE, REPO
+from e2e.cluster.paths import IMAGE, REPO, SERVICE_NET
 from e2e.cluster.shell import ClusterError, run, say, step
 
 NAMESPACE = "demo"
@@ -58,6 +58,7 @@ def install_chart(*extra: str) -> None:
         helm(
             "upgrade", "--install", RELEASE, str(REPO / "charts" / "forebay"), "-n", SYSTEM_NAMESPACE,
             "--create-namespace", "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
+            "--set", f"cloud.allowedNetworks={{{SERVICE_NET}}}",  # the simulated providers are in the cluster
             "--set-string", f"podAnnotations.image-content={images.content()}", "--take-ownership",
             "--wait", "--timeout", "120s", *extra,
         )  # fmt: skip

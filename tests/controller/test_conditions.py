@@ -92,6 +92,7 @@ def test_a_pool_has_every_condition() -> None:
         (PolicyFacts("p", gateways_ready=1, pools=2), True, ConditionReason.ACCEPTED),
         (PolicyFacts("p", gateways_ready=1), True, ConditionReason.UNUSED),
         (PolicyFacts("p", gateways_ready=1, missing_keys=("acme",)), False, ConditionReason.KEY_MISSING),
+        (PolicyFacts("p", gateways_ready=1, provider_problems=("a: x",)), False, ConditionReason.PROVIDER_UNREACHABLE),
         (PolicyFacts("p"), False, ConditionReason.GATEWAY_UNAVAILABLE),
         (PolicyFacts("p", invalid="x"), False, ConditionReason.INVALID_SPEC),
     ],

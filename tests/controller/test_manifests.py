@@ -16,7 +16,7 @@ from forebay.controller.manifests.template import engine_args, max_num_seqs, pod
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import Engine, PoolSpec
-from tests.controller.fleets import IMAGES, NAMESPACE, POLICY, spec
+from tests.controller.fleets import IMAGES, NAMESPACE, POLICY, SETTINGS, spec
 
 GOLDEN = Path(__file__).parent / "golden"
 POOL = Owner(names.POOL_KIND, "chat", "uid-chat")
@@ -90,8 +90,8 @@ def test_the_objects_of_a_fleet() -> None:
             fleet.gateway_disruption_budget(NAMESPACE, OWNERS, 2),
             fleet.control_token(NAMESPACE, OWNERS),
             fleet.routing_configmap(NAMESPACE, OWNERS, {"gateway.json": "{}"}, "7"),
-            networkpolicy.gateway_network_policy(NAMESPACE, OWNERS, [item for _, item in POLICIES], "forebay-system"),
-            gateway.gateway_deployment(NAMESPACE, OWNERS, POLICIES, image="forebay:1", replicas=2),
+            networkpolicy.gateway_network_policy(NAMESPACE, OWNERS, [item for _, item in POLICIES], SETTINGS),
+            gateway.gateway_deployment(NAMESPACE, OWNERS, POLICIES, SETTINGS),
         ],
     )
 

@@ -19,8 +19,10 @@ def test_what_is_set_counts() -> None:
         "FOREBAY_NAMESPACES": "a, b,",
         "FOREBAY_RESYNC_SECONDS": "2",
         "FOREBAY_NETWORK_POLICIES": "False",
+        "FOREBAY_PROVIDER_NETWORKS": "10.96.0.0/16,fd00::/8",
     }
     settings = load(env)
+    assert settings.provider_networks == ("10.96.0.0/16", "fd00::/8")
     assert (settings.namespaces, settings.resync_seconds, settings.network_policies) == (("a", "b"), 2.0, False)
 
 
@@ -29,6 +31,10 @@ def test_what_is_set_counts() -> None:
     [
         ({}, "FOREBAY_ROUTER_IMAGE is not set"),
         ({"FOREBAY_ROUTER_IMAGE": "r", "FOREBAY_RESYNC_SECONDS": "x"}, "FOREBAY_RESYNC_SECONDS is 'x'"),
+        (
+            {"FOREBAY_ROUTER_IMAGE": "r", "FOREBAY_PROVIDER_NETWORKS": "10.0.0.1/8"},
+            "FOREBAY_PROVIDER_NETWORKS: '10.0.0.1/8'",
+        ),
         ({"FOREBAY_ROUTER_IMAGE": "r", "FOREBAY_GATEWAY_REPLICAS": "0"}, "at least 1"),
     ],
 )

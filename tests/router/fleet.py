@@ -221,6 +221,7 @@ async def _router(stack: AsyncExitStack, tmp: Path, replica: str, table: Routing
         ports=FREE,
         clients_dir=tmp / "clients",
         access_log=False,
+        provider_networks=("127.0.0.0/8",),
         **settings,
     )
     router = Router.of(Context(made, TableFile(path)))

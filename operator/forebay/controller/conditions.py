@@ -63,6 +63,7 @@ class PolicyFacts:
     invalid: str = ""
     gateways_ready: int = 0
     missing_keys: tuple[str, ...] = ()  # providers
+    provider_problems: tuple[str, ...] = ()  # provider and why nothing can be sent to its address
     pools: int = 0
     programmed: Acknowledgement | None = None
 
@@ -187,6 +188,8 @@ def _policy_ready(facts: PolicyFacts) -> Verdict:
     if facts.missing_keys:
         which = ", ".join(facts.missing_keys)
         return Verdict(kind, False, Reason.KEY_MISSING, f"gateways have no API key for {which}: fill apiKeySecretRef")
+    if facts.provider_problems:
+        return Verdict(kind, False, Reason.PROVIDER_UNREACHABLE, "; ".join(facts.provider_problems[:3]))
     if not facts.pools:
         return Verdict(kind, True, Reason.UNUSED, f"no pool refers to {facts.name}")
     return Verdict(kind, True, Reason.ACCEPTED, f"decides for {facts.pools} pools")

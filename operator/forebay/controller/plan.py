@@ -106,9 +106,8 @@ def _shared(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> li
     ]
     if settings.network_policies:
         specs = [spec for _, spec in policies]
-        wanted.append(gateway_network_policy(namespace, owners, specs, settings.own_namespace))
-    image, replicas = settings.images.router, settings.gateway_replicas
-    wanted.append(gateway_deployment(namespace, owners, policies, image=image, replicas=replicas))
+        wanted.append(gateway_network_policy(namespace, owners, specs, settings))
+    wanted.append(gateway_deployment(namespace, owners, policies, settings))
     applies = with_created_note((reconcile(obj, fleet, memory, about) for obj in wanted), about)
     return [*_token(fleet), *applies]
 
@@ -200,13 +199,14 @@ def _policy_trouble(fleet: ObservedFleet, policy: ObservedPolicy) -> list[Note]:
 
 def _policy_status(fleet: ObservedFleet, policy: ObservedPolicy, everybody: Acknowledgement) -> Object:
     reports = [item.report for item in fleet.heard.values()]
-    keys = {key for report in reports if isinstance(report, GatewayReport) for key in report.missing_keys}
+    gateways = [report for report in reports if isinstance(report, GatewayReport)]
     pools = sum(1 for pool in fleet.pools if pool.spec is not None and _decides(policy.name, pool.spec))
     facts = PolicyFacts(
         name=policy.name,
         invalid=policy.invalid,
         gateways_ready=sum(pod.counts for pod in fleet.gateways),
-        missing_keys=tuple(sorted(key.partition("/")[2] for key in keys if key.partition("/")[0] == policy.name)),
+        missing_keys=_of_policy(policy.name, (key for report in gateways for key in report.missing_keys)),
+        provider_problems=_of_policy(policy.name, (word for report in gateways for word in report.provider_problems)),
         pools=pools,
         programmed=everybody,
     )
@@ -215,6 +215,11 @@ def _policy_status(fleet: ObservedFleet, policy: ObservedPolicy, everybody: Ackn
         observed_generation=policy.generation, table_generation=everybody.generation, pools=pools
     ).model_dump(mode="json", by_alias=True)
     return {**status, "conditions": conditions(policy_verdicts(facts), before, policy.generation, fleet.now)}
+
+
+def _of_policy(policy: str, words: Iterable[str]) -> tuple[str, ...]:
+    """What gateways say of this policy's providers, without its name."""
+    return tuple(sorted({word.partition("/")[2] for word in words if word.partition("/")[0] == policy}))
 
 
 def _decides(policy: str, spec: PoolSpec) -> bool:

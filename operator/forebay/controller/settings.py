@@ -5,6 +5,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from forebay.rules.addresses import networks
+
 
 class SettingsError(ValueError):
     """An environment variable is missing or makes no sense; the message names it."""
@@ -30,6 +32,7 @@ class Settings:
     relist_seconds: float = 300.0  # how often the cache is compared with full lists
     concurrency: int = 4  # fleets worked on at a time
     network_policies: bool = True
+    provider_networks: tuple[str, ...] = ()  # CIDR: where cloud providers may be besides public addresses
     health_port: int = 8082
     metrics_port: int = 9090
     host: str = "0.0.0.0"  # noqa: S104 - a pod's own address is not known beforehand
@@ -57,6 +60,7 @@ def load(env: Mapping[str, str] = os.environ) -> Settings:
         gateway_replicas=int(_number(env, "FOREBAY_GATEWAY_REPLICAS", 2, least=1)),
         namespaces=tuple(name for part in env.get("FOREBAY_NAMESPACES", "").split(",") if (name := part.strip())),
         resync_seconds=_number(env, "FOREBAY_RESYNC_SECONDS", 5, least=0.2),
+        provider_networks=_networks(env, "FOREBAY_PROVIDER_NETWORKS"),
         network_policies=env.get("FOREBAY_NETWORK_POLICIES", "true").lower() != "false",
         health_port=int(_number(env, "FOREBAY_HEALTH_PORT", 8082, least=0)),
         metrics_port=int(_number(env, "FOREBAY_METRICS_PORT", 9090, least=0)),
@@ -64,6 +68,14 @@ def load(env: Mapping[str, str] = os.environ) -> Settings:
         own_namespace=env.get("POD_NAMESPACE", ""),
         log_level=env.get("FOREBAY_LOG_LEVEL", "INFO").upper(),
     )
+
+
+def _networks(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    words = tuple(word for part in env.get(name, "").split(",") if (word := part.strip()))
+    try:
+        return tuple(str(network) for network in networks(words))
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from error
 
 
 def _number(env: Mapping[str, str], name: str, default: float, *, least: float) -> float:

@@ -117,6 +117,7 @@ class ConditionReason(StrEnum):
     ACCEPTED = "Accepted"
     GATEWAY_UNAVAILABLE = "GatewayUnavailable"
     KEY_MISSING = "KeyMissing"
+    PROVIDER_UNREACHABLE = "ProviderUnreachable"  # its name has no address, or one that nothing is sent to
     UNUSED = "Unused"
     # RoutingProgrammed
     ROUTERS_ACKNOWLEDGED = "RoutersAcknowledged"

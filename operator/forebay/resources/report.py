@@ -116,6 +116,7 @@ class GatewayReport(Frozen, frozen=True, tag="gateway", tag_field="role"):
     ready: bool
     pools: tuple[PoolDemand, ...] = ()
     missing_keys: tuple[str, ...] = ()  # policy/provider whose key file is absent or empty
+    provider_problems: tuple[str, ...] = ()  # policy/provider and why nothing can be sent to its address
     table_error: str = ""
 
 

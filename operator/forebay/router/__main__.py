@@ -28,6 +28,11 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{port}-port", type=int, default=default, help=f"default {default}; 0: a free one")
     for folder, what in (("token", "control token"), ("clients", "client keys"), ("providers", "provider keys")):
         parser.add_argument(f"--{folder}-dir", type=Path, help=f"folder with the {what}")
+    parser.add_argument(
+        "--provider-networks",
+        default="",
+        help="networks (CIDR, by commas) that providers may be in besides public ones",
+    )
     parser.add_argument("--access-log", choices=("on", "off"), default="on")
     return parser
 
@@ -58,7 +63,14 @@ def main(argv: list[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     from forebay.router.context import Ports, Settings  # noqa: PLC0415 - drain must start quickly
     from forebay.router.process import run  # noqa: PLC0415
+    from forebay.rules.addresses import networks  # noqa: PLC0415
 
+    provider_networks = tuple(word for word in chosen.provider_networks.split(",") if word)
+    try:
+        networks(provider_networks)
+    except ValueError as error:
+        print(f"forebay-router: --provider-networks: {error}", file=sys.stderr)
+        return 2
     engine = urlsplit(chosen.engine_url)
     ports = Ports(chosen.request_port, chosen.control_port, chosen.metrics_port, chosen.health_port)
     if chosen.role == "sidecar" and not chosen.pool:
@@ -76,6 +88,7 @@ def main(argv: list[str] | None = None) -> int:
             token_dir=chosen.token_dir,
             clients_dir=chosen.clients_dir,
             providers_dir=chosen.providers_dir,
+            provider_networks=provider_networks,
             access_log=chosen.access_log == "on",
         )
     )

@@ -26,6 +26,11 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     status: int = 0
     stream: bool = False
     prompt_tokens: int = 0  # estimate
+    input_tokens: int = 0  # of a provider, as it counted them; `usage` says whether it did
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    usage: str = ""  # counted, or estimated where the provider did not say
+    cost_usd: str = ""  # decimal
     queue_ms: int = 0
     first_token_ms: int = 0
     duration_ms: int = 0

@@ -5,6 +5,7 @@ prometheus_client's own take a lock and walk their buckets in Python on every ob
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from decimal import Decimal
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -30,6 +31,26 @@ class CounterCells(Collector):
         family = CounterMetricFamily(self.name, self.text, labels=self.labels)
         for labels, value in self.values.items():
             family.add_metric(labels, value)
+        yield family
+
+
+class MoneyCells(Collector):
+    """A counter of exact sums. The name is given without `_total`."""
+
+    def __init__(self, name: str, text: str, labels: Labels, registry: CollectorRegistry) -> None:
+        self.name, self.text, self.labels = name, text, labels
+        self.values: dict[Labels, Decimal] = {}
+        registry.register(self)
+
+    def add(self, labels: Labels, amount: Decimal) -> None:
+        """Add an amount."""
+        self.values[labels] = self.values.get(labels, Decimal(0)) + amount
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """For the registry."""
+        family = CounterMetricFamily(self.name, self.text, labels=self.labels)
+        for labels, value in self.values.items():
+            family.add_metric(labels, float(value))
         yield family
 
 

@@ -44,6 +44,7 @@ class Settings:
     token_dir: Path | None = None
     clients_dir: Path | None = None
     providers_dir: Path | None = None
+    provider_networks: tuple[str, ...] = ()  # CIDR: where providers may be besides public addresses
     access_log: bool = True
 
 

@@ -35,6 +35,7 @@ from forebay.router.journey import Journey, allowed
 from forebay.router.replicas import Replica, Replicas
 from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
 from forebay.router.waiting import Bound, Waiting
+from forebay.rules.addresses import networks
 from forebay.rules.facts import FleetView, PolicyView
 from forebay.rules.queue import retry_after
 
@@ -51,7 +52,7 @@ class Gateway:
         self.context = context
         self.replicas = Replicas(context, self._offered, self._word)
         self.waiting = Waiting(self.replicas.tell)
-        self.cloud = Cloud(context.settings.providers_dir)
+        self.cloud = Cloud(context.settings.providers_dir, networks(context.settings.provider_networks))
         self.accounting = Accounting()
         self.policies: dict[str, PolicyView] = {}
         self.draining = False
@@ -217,7 +218,8 @@ class Gateway:
     # State.
 
     async def run(self) -> None:
-        """Follow the replicas for ever."""
+        """Follow the replicas, and look after the providers, for ever."""
+        self.context.spawn(self.cloud.run())
         await self.replicas.run()
 
     @property
@@ -238,6 +240,7 @@ class Gateway:
             ready=self.ready,
             pools=self.accounting.report(pools),
             missing_keys=self.cloud.missing_keys(),
+            provider_problems=self.cloud.problems(),
             table_error=table.problem or self.context.clients.problem,
         )
 

@@ -346,7 +346,10 @@ class Journey:
             if counted:
                 accounting.overflowed(counted, reason, self.repeated)
             try:
-                status, first = await self.gate.cloud.send(target, self.ask, self.request, self.exchange, headers)
+                final = cloud.pool is None and target is cloud.targets[-1]
+                served = await self.gate.cloud.send(
+                    target, self.ask, self.exchange, headers, line, self.deadline, final=final
+                )
             except CloudError as problem:
                 line.problem = str(problem)
                 if counted:
@@ -356,10 +359,10 @@ class Journey:
                 if counted:
                     accounting.came_back(counted)
             self.asked()
-            line.status, line.problem = status, ""
+            line.status, line.problem = served.status, served.problem
             tier = "Primary" if cloud.tier is Tier.PRIMARY else "Secondary"
             metrics.OVERFLOW.labels(cloud.pool or "", tier, target.provider, target.model.name, reason).inc()
-            self.answered(cloud.pool or "", "cloud", first)
+            self.answered(cloud.pool or "", "cloud", served.first)
             return True
         return False
 

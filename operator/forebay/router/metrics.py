@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from forebay.router.cells import CounterCells, HistogramCells
+from forebay.router.cells import CounterCells, HistogramCells, MoneyCells
 
 REGISTRY: Final = CollectorRegistry()
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -38,12 +38,29 @@ OVERFLOW: Final = Counter(
 OVERFLOW_RUNNING: Final = Gauge(
     "forebay_overflow_running", "Requests at a provider now.", ("provider",), registry=REGISTRY
 )
-CLOUD_TOKENS: Final = Counter(
-    "forebay_cloud_tokens_total", "Tokens that providers counted.", ("provider", "model", "type"), registry=REGISTRY
-)
 CLOUD_ERRORS: Final = Counter(
-    "forebay_cloud_errors_total", "Providers' failures before the first byte.", ("provider", "code"), registry=REGISTRY
-)
+    "forebay_cloud_errors_total", "Tries at a provider that ended without a whole answer, and why.",
+    ("provider", "code"), registry=REGISTRY,
+)  # fmt: skip
+# The names of OpenTelemetry's conventions for generative AI, where it has one.
+TOKENS: Final = HistogramCells(
+    "gen_ai_client_token_usage", "Tokens of one answer, as the provider counted them; input includes cached ones.",
+    ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_token_type"),
+    tuple(4**power for power in range(14)), REGISTRY,
+)  # fmt: skip
+OPERATION: Final = HistogramCells(
+    "gen_ai_client_operation_duration_seconds", "How long tries at providers took; error_type is empty for an answer.",
+    ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "error_type"),
+    (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92), REGISTRY,
+)  # fmt: skip
+CACHED_TOKENS: Final = Counter(
+    "forebay_cloud_cached_tokens_total", "Input tokens that providers had in their cache.", ("provider", "model"),
+    registry=REGISTRY,
+)  # fmt: skip
+COST: Final = MoneyCells(
+    "forebay_cloud_cost_dollars", "What providers' answers cost at the policy's prices, counted or estimated.",
+    ("provider", "model", "source"), REGISTRY,
+)  # fmt: skip
 WASTED_TRIES: Final = Counter(
     "forebay_wasted_tries_total", "Requests that a replica refused or failed before the first byte.",
     ("pool", "cause"), registry=REGISTRY,

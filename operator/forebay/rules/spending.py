@@ -34,9 +34,11 @@ def read_usage(usage: Any) -> Usage | None:
         return None
     if not any(name in usage for name in (*_INPUT, *_OUTPUT)):
         return None
-    details = next((usage[name] for name in _DETAILS if isinstance(usage.get(name), Mapping)), {})
     count = _count(usage, _INPUT)
-    cached = _count(details, _CACHED[1:]) or _count(usage, _CACHED)
+    cached = _count(usage, _CACHED)
+    for details in (usage.get(name) for name in _DETAILS):
+        if isinstance(details, Mapping):
+            cached = _count(details, _CACHED)
     return Usage(count, _count(usage, _OUTPUT), min(cached, count))
 
 

@@ -12,6 +12,7 @@ from forebay.controller.manifests.common import (
     router_container,
     router_volumes,
 )
+from forebay.controller.settings import Settings
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec
 
@@ -19,13 +20,13 @@ GRACE_SECONDS = 90
 
 
 def gateway_deployment(
-    namespace: str, owners: Sequence[Owner], policies: Sequence[tuple[str, PolicySpec]], *, image: str, replicas: int
+    namespace: str, owners: Sequence[Owner], policies: Sequence[tuple[str, PolicySpec]], settings: Settings
 ) -> Object:
     """Two or more gateways; a new one serves before an old one goes."""
     body = of_fleet("Deployment", "apps/v1", names.GATEWAY, namespace, owners)
     keys = _provider_keys(policies)
     body["spec"] = {
-        "replicas": replicas,
+        "replicas": settings.gateway_replicas,
         "revisionHistoryLimit": 5,
         "selector": {"matchLabels": gateway_selector()},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
@@ -44,7 +45,7 @@ def gateway_deployment(
                     "seccompProfile": {"type": "RuntimeDefault"},
                 },
                 "affinity": _spread(),
-                "containers": [_router(image, with_keys=bool(keys))],
+                "containers": [_router(settings, with_keys=bool(keys))],
                 "volumes": [
                     *router_volumes(names.GATEWAY_TABLE_KEY),
                     {"name": "tmp", "emptyDir": {}},
@@ -56,7 +57,7 @@ def gateway_deployment(
     return body
 
 
-def _router(image: str, *, with_keys: bool) -> Object:
+def _router(settings: Settings, *, with_keys: bool) -> Object:
     keys = [{"name": "providers", "mountPath": names.PROVIDERS_DIR, "readOnly": True}] if with_keys else []
     args = [
         "--role=gateway",
@@ -65,7 +66,9 @@ def _router(image: str, *, with_keys: bool) -> Object:
         f"--clients-dir={names.CLIENTS_DIR}",
         f"--providers-dir={names.PROVIDERS_DIR}",
     ]
-    return router_container(image, args, keys)
+    if settings.provider_networks:
+        args.append(f"--provider-networks={','.join(settings.provider_networks)}")
+    return router_container(settings.images.router, args, keys)
 
 
 def _spread() -> Object:

@@ -5,11 +5,17 @@ from urllib.parse import urlsplit
 
 from forebay.controller.cluster import Object
 from forebay.controller.manifests.common import Owner, gateway_selector, of_fleet, of_pool, pool_selector
+from forebay.controller.settings import Settings
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, Transport
 from forebay.resources.pool import EngineType, PoolSpec
+from forebay.rules.addresses import NEVER, SPECIAL
 
 _API = "networking.k8s.io/v1"
+_PUBLIC: list[Object] = [
+    {"ipBlock": {"cidr": everything, "except": [str(net) for net, _ in (*NEVER, *SPECIAL) if net.version == version]}}
+    for version, everything in ((4, "0.0.0.0/0"), (6, "::/0"))
+]
 _DNS: Object = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
 
 
@@ -33,7 +39,7 @@ def replica_network_policy(namespace: str, pool: Owner, spec: PoolSpec, operator
 
 
 def gateway_network_policy(
-    namespace: str, owners: Sequence[Owner], policies: Iterable[PolicySpec], operator_namespace: str
+    namespace: str, owners: Sequence[Owner], policies: Iterable[PolicySpec], settings: Settings
 ) -> Object:
     """Gateways: requests from everywhere, control from replicas and operator; out to DNS, replicas, providers."""
     body = of_fleet("NetworkPolicy", _API, names.GATEWAY, namespace, owners)
@@ -44,25 +50,27 @@ def gateway_network_policy(
         "ingress": [
             {"ports": _tcp(names.PORT_REQUEST, names.PORT_METRICS, names.PORT_HEALTH)},
             {
-                "from": [_pods(replicas), _pods(gateway_selector()), *_operator(operator_namespace)],
+                "from": [_pods(replicas), _pods(gateway_selector()), *_operator(settings.own_namespace)],
                 "ports": _tcp(names.PORT_CONTROL),
             },
         ],
         "egress": [
             _DNS,
             {"to": [_pods(replicas)], "ports": _tcp(names.PORT_CONTROL, names.PORT_REQUEST)},
-            *_providers(policies),
+            *_providers(policies, settings.provider_networks),
         ],
     }
     return body
 
 
-def _providers(policies: Iterable[PolicySpec]) -> list[Object]:
-    """Anywhere on the ports of HTTPS providers; on any port inside the cluster, where a Service may map it."""
+def _providers(policies: Iterable[PolicySpec], allowed: Sequence[str]) -> list[Object]:
+    """Public addresses on the ports of HTTPS providers; what the chart allows on any port: a Service may map it."""
     providers = [provider for policy in policies for provider in policy.providers]
     ports = {urlsplit(item.base_url).port or 443 for item in providers if item.transport is Transport.HTTPS}
-    rules: list[Object] = [{"ports": _tcp(*sorted(ports))}] if ports else []
-    return [*rules, {"to": [{"namespaceSelector": {}}]}] if providers else rules
+    rules: list[Object] = [{"to": _PUBLIC, "ports": _tcp(*sorted(ports))}] if ports else []
+    if providers and allowed:
+        rules.append({"to": [{"namespaceSelector": {}}, *({"ipBlock": {"cidr": cidr}} for cidr in allowed)]})
+    return rules
 
 
 def _operator(namespace: str) -> list[Object]:

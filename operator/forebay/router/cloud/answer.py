@@ -1,0 +1,271 @@
+"""One provider's answer on its way to the client: held until its first content byte, then passed on as it comes.
+
+Until then the client has heard nothing, and another provider or the queue may still serve it (FailedError). After it, a
+break ends with an honest error event and a closed connection.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from forebay.router.cloud.events import Event, EventReader, Kind, MalformedError
+from forebay.router.cloud.ledger import tokens_of
+from forebay.router.cloud.outcome import FailedError
+from forebay.router.cloud.provider import Provider
+from forebay.router.cloud.transport import AddressRefusedError
+from forebay.router.cloud.verdict import judge, pause_seconds
+from forebay.router.content import HELD_BYTES
+from forebay.router.http.message import Headers, error_body
+from forebay.router.http.server import Exchange
+from forebay.router.request import Ask
+from forebay.rules.breaker import Outcome
+from forebay.rules.facts import CloudTarget
+from forebay.rules.portability import asks_for_usage, client_asked_for_usage, outgoing
+from forebay.rules.spending import Usage, read_usage
+
+PASSED_BACK: Final = ("x-request-id", "openai-processing-ms")
+ERROR_BYTES: Final = 64 * 1024
+WHOLE_BYTES: Final = 1024 * 1024
+"""A whole answer that is longer is passed on before it has been read to its end."""
+TAIL_BYTES: Final = 8 * 1024
+AFTERWARDS_SECONDS: Final = 1.0
+"""How long a provider may take to end a stream after its last event, so that its connection can be used again."""
+ANOTHER_WAY: Final = re.compile(
+    rb"context_length_exceeded|maximum context length|context window|unsupported_parameter|unsupported_value"
+)
+"""Refusals of a 400 that are about this model rather than about the request."""
+
+
+class Answer:
+    """Carries one answer. `final`: there is no other way, so that the provider's own refusal is the best answer."""
+
+    def __init__(
+        self, provider: Provider, target: CloudTarget, ask: Ask, exchange: Exchange, headers: Headers, *, final: bool
+    ) -> None:
+        self.provider = provider
+        self.target = target
+        self.ask = ask
+        self.exchange = exchange
+        self.headers = headers
+        self.final = final
+        self.status = 0
+        self.first = 0.0  # loop time of the first content byte
+        self.usage: Usage | None = None
+        self.output = 0  # tokens, estimated
+        self.outcome: Outcome | None = None
+        self.problem = ""
+        self._loop = asyncio.get_running_loop()
+        self._held = bytearray()
+        asked = asks_for_usage(ask.path, ask.document, target.model)
+        self._hides_usage = asked and not client_asked_for_usage(ask.document)
+
+    async def fetch(self, end: float) -> None:
+        """Send the request and carry the answer, until `end` (loop time). Raises FailedError before its first byte."""
+        entry = self.provider.entry
+        wait = entry.first_token_seconds if self.ask.stream else entry.total_seconds
+        url = entry.base_url.rstrip("/") + self.ask.path.removeprefix("/v1")
+        body = msgspec.json.encode(outgoing(self.ask.path, self.ask.document, self.target.model))
+        try:
+            async with (
+                asyncio.timeout_at(min(self._loop.time() + wait, end)) as patience,
+                self.provider.client.stream("POST", url, content=body, headers=self._sent()) as response,
+            ):
+                await self._take(response, patience, end)
+        except TimeoutError:
+            if self._loop.time() >= end:
+                self._broken("Deadline", None)
+            else:
+                self._broken("Stalled" if self.first else "NoFirstToken", Outcome.FAULT)
+        except MalformedError:
+            self._broken("Malformed", Outcome.FAULT)
+        except AddressRefusedError as refused:
+            self.provider.problem = str(refused)
+            self._broken("AddressRefused", None)
+        except httpx.PoolTimeout:
+            self._broken("NoConnection", None)
+        except (httpx.HTTPError, httpx.InvalidURL) as problem:
+            self._broken(_word(problem), Outcome.FAULT)
+
+    def _sent(self) -> dict[str, str]:
+        accept = "text/event-stream" if self.ask.stream else "application/json"
+        headers = {"content-type": "application/json", "accept": accept}
+        if (key := self.provider.key.value(self._loop.time())) is not None:
+            headers["authorization"] = f"Bearer {key}"
+        return headers
+
+    async def _take(self, response: httpx.Response, patience: asyncio.Timeout, end: float) -> None:
+        """Judge the head, then carry the body."""
+        status = response.status_code
+        verdict = judge(status)
+        if not verdict.passed_on:
+            asks = verdict.outcome is Outcome.BACK_PRESSURE or "retry-after" in response.headers
+            pause = pause_seconds(response.headers, time.time()) if asks else 0.0
+            raise FailedError(f"Status{status}", verdict.outcome, pause)
+        self.status, self.outcome = status, verdict.outcome
+        if status >= 400:
+            await self._refusal(response)
+        elif response.headers.get("content-type", "").startswith("text/event-stream"):
+            await self._stream(response, patience, end)
+        else:
+            await self._whole(response, patience, end)
+
+    # A refusal.
+
+    async def _refusal(self, response: httpx.Response) -> None:
+        """The client's own mistake, in the provider's words."""
+        body = b""
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > ERROR_BYTES:
+                break
+        if not self.final and ANOTHER_WAY.search(body):
+            raise FailedError("NotTaken", Outcome.SUCCESS)
+        body = self.provider.key.hide(body)
+        if not isinstance(_decoded(body), dict):
+            body = error_body(self.status, f"the provider refused the request ({self.status})", "provider_refused")
+        self._begin(response, len(body))
+        self.first = 0.0  # nothing was generated
+        self.exchange.write(body)
+        self.exchange.end()
+
+    # A whole answer.
+
+    async def _whole(self, response: httpx.Response, patience: asyncio.Timeout, end: float) -> None:
+        held, size = self._held, 0
+        async for piece in response.aiter_bytes():
+            size += len(piece)
+            self.output = tokens_of(size)
+            held += piece
+            if self.first:
+                self.exchange.write(piece)
+                del held[:-TAIL_BYTES]
+                await self._keep_pace(patience, end)
+            elif size > WHOLE_BYTES:
+                self._begin(response, None)
+                self.exchange.write(bytes(held))
+        if self.first:
+            self.usage = _usage_at_the_end(bytes(held))
+        else:
+            document = _decoded(bytes(held))
+            if not isinstance(document, dict):
+                raise FailedError("Malformed", Outcome.FAULT)
+            if document.get("error"):
+                raise FailedError("ErrorInAnswer", Outcome.FAULT)
+            self.usage = read_usage(document.get("usage"))
+            self._begin(response, size)
+            self.exchange.write(bytes(held))
+        self.exchange.end()
+
+    # A stream.
+
+    async def _stream(self, response: httpx.Response, patience: asyncio.Timeout, end: float) -> None:
+        reader, pieces = EventReader(), response.aiter_bytes()
+        try:
+            async for piece in pieces:
+                for event in reader.feed(piece):
+                    if self._relay(event, response):
+                        return
+                if reader.ended:
+                    break
+                if self.first:
+                    await self._keep_pace(patience, end)
+            for event in reader.close():
+                if self._relay(event, response):
+                    return
+        finally:
+            self.usage, self.output = reader.usage, reader.content_events
+        if not reader.complete:
+            self._broken("Cut", Outcome.FAULT)
+            return
+        if not self.first:
+            raise FailedError("NoContent", Outcome.FAULT)
+        self.exchange.end()
+        await _to_the_end(pieces)
+
+    def _relay(self, event: Event, response: httpx.Response) -> bool:
+        """Pass on an event, or hold it. True when it was the provider's own error, and so the end."""
+        if event.kind is Kind.ERROR:
+            if not self.first:
+                raise FailedError("ErrorInStream", Outcome.FAULT)
+            self.exchange.write(self.provider.key.hide(event.raw))
+            self.exchange.abort()
+            self.problem, self.outcome = "ErrorInStream", Outcome.FAULT
+            return True
+        if event.kind is Kind.USAGE and self._hides_usage:
+            return False
+        if self.first:
+            self.exchange.write(event.raw)
+            return False
+        self._held += event.raw
+        if event.kind in (Kind.CONTENT, Kind.END) or len(self._held) > HELD_BYTES:
+            self._begin(response, None)
+            self.exchange.write(bytes(self._held))
+            self._held.clear()
+        return False
+
+    # Parts of them.
+
+    def _begin(self, response: httpx.Response, length: int | None) -> None:
+        """The client hears of it: from here on there is no other way."""
+        self.first = self._loop.time()
+        kind = response.headers.get("content-type", "application/json") if response.status_code < 400 else ""
+        passed = [(name, response.headers[name]) for name in PASSED_BACK if name in response.headers]
+        encoded = [
+            (name.encode(), value.encode("latin-1", "replace"))
+            for name, value in [("content-type", kind or "application/json"), *passed]
+        ]
+        self.exchange.start(response.status_code, [*encoded, *self.headers], length)
+        self.exchange.release_body()
+
+    async def _keep_pace(self, patience: asyncio.Timeout, end: float) -> None:
+        """Wait for a slow client at its own cost; then the provider has its time for the next piece."""
+        if not self.exchange.writable:
+            patience.reschedule(end)
+            await self.exchange.drain()
+        patience.reschedule(min(self._loop.time() + self.provider.entry.between_chunks_seconds, end))
+
+    def _broken(self, word: str, outcome: Outcome | None) -> None:
+        """It broke off: elsewhere, if the client has heard nothing; else it is told."""
+        if not self.exchange.started:
+            raise FailedError(word, outcome)
+        self.problem, self.outcome = word, outcome
+        if self.exchange.ended:
+            return
+        if self.ask.stream:
+            text = f"the provider's answer broke off: {word}"
+            self.exchange.write(b"data: " + error_body(502, text, "upstream_error") + b"\n\n")
+        self.exchange.abort()
+
+
+def _word(problem: Exception) -> str:
+    """A closed list: httpx's own, which say nothing of what was sent."""
+    return type(problem).__name__ if type(problem).__module__.startswith("httpx") else "TransportError"
+
+
+def _decoded(text: bytes) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return None
+
+
+def _usage_at_the_end(tail: bytes) -> Usage | None:
+    """The usage of an answer too long to be kept: it stands near the end."""
+    start = tail.find(b"{", tail.rfind(b'"usage"'))
+    with contextlib.suppress(ValueError):
+        return read_usage(json.JSONDecoder().raw_decode(tail[start:].decode("utf-8", "replace"))[0])
+    return None
+
+
+async def _to_the_end(pieces: AsyncIterator[bytes]) -> None:
+    with contextlib.suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(AFTERWARDS_SECONDS):
+            async for _ in pieces:
+                pass

@@ -1,0 +1,47 @@
+"""What a request at a provider used and cost: into the metrics and its line of the access log."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from forebay.router import metrics
+from forebay.router.access_log import Line
+from forebay.router.request import CHARACTERS_PER_TOKEN, Ask
+from forebay.rules.facts import CloudTarget
+from forebay.rules.portability import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
+from forebay.rules.spending import Usage, price
+
+OPERATIONS: Final[Mapping[str, str]] = {
+    CHAT: "chat",
+    RESPONSES: "chat",
+    COMPLETIONS: "text_completion",
+    EMBEDDINGS: "embeddings",
+}
+"""OpenTelemetry's names of these calls (gen_ai.operation.name)."""
+
+
+def account(target: CloudTarget, ask: Ask, line: Line, usage: Usage | None, *, output: int) -> Usage:
+    """Count an answer that the client got, whole or in part. Returns what was counted.
+
+    Without the provider's own count (a cut stream, a client that left) its cost is estimated, from the prompt's length
+    and `output` tokens; the metrics of tokens hold only what providers counted.
+    """
+    counted = usage or Usage(ask.facts.prompt_tokens, output)
+    provider, model = target.provider, target.model.name
+    if usage is not None:
+        operation = OPERATIONS.get(ask.path, "chat")
+        metrics.TOKENS.observe((operation, provider, model, "input"), usage.input)
+        if ask.path != EMBEDDINGS:
+            metrics.TOKENS.observe((operation, provider, model, "output"), usage.output)
+        if usage.cached:
+            metrics.CACHED_TOKENS.labels(provider, model).inc(usage.cached)
+    line.input_tokens, line.output_tokens, line.cached_tokens = counted.input, counted.output, counted.cached
+    line.usage = "counted" if usage is not None else "estimated"
+    if (cost := price(counted, target.model)) is not None:
+        metrics.COST.add((provider, model, line.usage), cost)
+        line.cost_usd = format(cost.normalize(), "f")
+    return counted
+
+
+def tokens_of(size: int) -> int:
+    """What so many bytes of an answer are taken for."""
+    return size // CHARACTERS_PER_TOKEN

@@ -1,0 +1,172 @@
+"""All providers of the table, and one try of one request at one of them."""
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from forebay.resources.table import PolicyEntry
+from forebay.router import metrics
+from forebay.router.access_log import Line
+from forebay.router.cloud.ledger import OPERATIONS, account
+from forebay.router.cloud.outcome import CloudError, FailedError
+from forebay.router.http.message import Headers
+from forebay.router.http.server import Exchange
+from forebay.router.request import Ask
+from forebay.rules.addresses import Network
+from forebay.rules.breaker import Outcome
+from forebay.rules.facts import USUAL_ANSWER_TOKENS, CloudTarget
+
+if TYPE_CHECKING:
+    from forebay.router.cloud.answer import Answer
+    from forebay.router.cloud.provider import Provider
+
+LOOK_SECONDS: Final = 30.0
+
+
+class Served(Struct, frozen=True):
+    """A try that reached the client: its status, the loop time of the first byte, and what broke after it, if so."""
+
+    status: int
+    first: float
+    problem: str = ""
+
+
+class Cloud:
+    """All providers of the table. `folder` holds the keys; `allowed` networks are those that the chart allows."""
+
+    def __init__(
+        self, folder: Path | None, allowed: tuple[Network, ...] = (), tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.folder = folder if folder and folder != Path() else None
+        self.allowed = allowed
+        self._tls = tls
+        self._providers: dict[tuple[str, str], Provider] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def follow(self, policies: tuple[PolicyEntry, ...]) -> None:
+        """Take over the table's providers. Unchanged ones keep their connections; what a provider asked for stays."""
+        wanted = {(policy.name, entry.name): entry for policy in policies for entry in policy.providers}
+        if not wanted and not self._providers:
+            return
+        from forebay.router.cloud.provider import Provider  # noqa: PLC0415 - httpx: a third of a sidecar's memory
+
+        self._tls = self._tls or _default_tls()
+        for name, old in list(self._providers.items()):
+            if wanted.get(name) != old.entry:
+                del self._providers[name]
+                self._close(old)
+                if name in wanted:
+                    standing = old.standing if wanted[name].base_url == old.entry.base_url else None
+                    self._providers[name] = Provider(
+                        wanted[name], self._key_file(*name, wanted[name].has_key), self.allowed, self._tls, standing
+                    )
+        for name, entry in wanted.items():
+            if name not in self._providers:
+                self._providers[name] = Provider(entry, self._key_file(*name, entry.has_key), self.allowed, self._tls)
+
+    def missing_keys(self) -> tuple[str, ...]:
+        """policy/provider of every key that is wanted and absent."""
+        now = asyncio.get_running_loop().time()
+        return tuple(sorted("/".join(name) for name, item in self._providers.items() if item.key.missing(now)))
+
+    def problems(self) -> tuple[str, ...]:
+        """policy/provider and why nothing can be sent to its address."""
+        found = ((name, provider.problem) for name, provider in self._providers.items())
+        return tuple(sorted(f"{'/'.join(name)}: {problem}" for name, problem in found if problem))
+
+    def provider(self, policy: str, name: str) -> "Provider":
+        """One provider. Raises KeyError."""
+        return self._providers[policy, name]
+
+    async def run(self) -> None:
+        """Look at the providers' addresses now and then, so that a policy's status tells before a request does."""
+        while True:
+            for provider in list(self._providers.values()):
+                await provider.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def send(
+        self,
+        target: CloudTarget,
+        ask: Ask,
+        exchange: Exchange,
+        headers: Headers,
+        line: Line,
+        deadline: float,
+        *,
+        final: bool,
+    ) -> Served:
+        """Serve a request by a provider, until `deadline` (loop time) at most.
+
+        Raises CloudError while the client has heard nothing. A stream that breaks later has ended with an error event.
+        `final`: there is no other way, so that even a refusal of this very model is passed on.
+        """
+        provider, loop = self._providers.get((target.policy, target.provider)), asyncio.get_running_loop()
+        begun = loop.time()
+        if provider is None or begun >= deadline:
+            raise CloudError(f"{target}: {'unknown' if provider is None else 'Deadline'}")
+        from forebay.router.cloud.answer import Answer  # noqa: PLC0415
+
+        answer = Answer(provider, target, ask, exchange, headers, final=final)
+        try:
+            place = provider.begin(_tokens(ask), begun)
+        except FailedError as failed:
+            metrics.CLOUD_ERRORS.labels(target.provider, failed.word).inc()
+            raise CloudError(f"{target}: {failed.word}") from None
+        gauge = metrics.OVERFLOW_RUNNING.labels(target.provider)
+        gauge.inc()
+        outcome: Outcome | None = None
+        pause, word = 0.0, "ClientGone"
+        try:
+            await answer.fetch(min(deadline, begun + provider.entry.total_seconds))
+            outcome, word = answer.outcome, answer.problem
+        except FailedError as failed:
+            outcome, pause, word = failed.outcome, failed.pause, failed.word
+            raise CloudError(f"{target}: {failed.word}") from None
+        finally:
+            gauge.dec()
+            used = self._settle(answer, line, word, loop.time() - begun)
+            provider.over(place, used, outcome, pause, loop.time())
+        return Served(answer.status, answer.first or loop.time(), answer.problem)
+
+    def _settle(self, answer: "Answer", line: Line, word: str, seconds: float) -> int | None:
+        """Count a try; returns its tokens, None where nobody knows them."""
+        target, ask = answer.target, answer.ask
+        operation = OPERATIONS.get(ask.path, "chat")
+        metrics.OPERATION.observe((operation, target.provider, target.model.name, word), seconds)
+        if word:
+            metrics.CLOUD_ERRORS.labels(target.provider, word).inc()
+        if not answer.first:
+            return 0 if answer.status else None
+        return account(target, ask, line, answer.usage, output=answer.output).total
+
+    def _key_file(self, policy: str, provider: str, wanted: bool) -> Path | None:
+        """Where its key is mounted; a path that cannot be read where there is no folder."""
+        return (self.folder or Path()) / policy / provider / "key" if wanted else None
+
+    def _close(self, provider: "Provider") -> None:
+        task = asyncio.get_running_loop().create_task(provider.close_later())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """End all connections."""
+        for task in list(self._closing):
+            task.cancel()
+        for provider in self._providers.values():
+            await provider.client.aclose()
+
+
+def _tokens(ask: Ask) -> int:
+    """What a request is taken to use until the provider has counted."""
+    facts = ask.facts
+    return facts.prompt_tokens + (USUAL_ANSWER_TOKENS if facts.max_tokens is None else facts.max_tokens)
+
+
+def _default_tls() -> ssl.SSLContext:
+    import httpx  # noqa: PLC0415
+
+    return httpx.create_ssl_context(trust_env=False)
