@@ -121,6 +121,7 @@ async def fleet(
     policy: dict[str, Any] | None = None,
     gateways: int = 1,
     times: ServiceTime = FAST,
+    gateway: dict[str, Any] | None = None,
 ) -> AsyncIterator[Fleet]:
     """Start everything, wait until the gateway has heard of every replica, end everything."""
     async with AsyncExitStack() as stack:
@@ -151,14 +152,14 @@ async def fleet(
                 addresses.append(f"127.0.0.1:{sidecars[replica].control.port}")
             table_pools.append(replace_addresses(_entry(name, wanted), addresses))
         table = RoutingTable(generation=1, pools=tuple(table_pools), policies=tuple(entries))
-        gateway = await _router(stack, tmp, "gateway-0", table, role="gateway")
+        first = await _router(stack, tmp, "gateway-0", table, **{"role": "gateway", **(gateway or {})})
         others = [
             await _router(stack, tmp, f"gateway-{number}", table, role="gateway") for number in range(1, gateways)
         ]
-        made = Fleet(http, gateway, others, sidecars, engines, providers)
+        made = Fleet(http, first, others, sidecars, engines, providers)
         for name, router in sidecars.items():  # now that the gateway's port is known
             entry = _entry(name.rpartition("-")[0], pools[name.rpartition("-")[0]])
-            known = RoutingTable(generation=2, gateway_addresses=(f"127.0.0.1:{gateway.control.port}",), pools=(entry,))
+            known = RoutingTable(generation=2, gateway_addresses=(f"127.0.0.1:{first.control.port}",), pools=(entry,))
             router.context.table.take(known)
         await made.until(lambda: all(made.side(name).ready for name in sidecars))
         expected = sum(pool.replicas for pool in pools.values())
@@ -198,7 +199,7 @@ def _policy(providers: dict[str, Engine], changes: dict[str, Any]) -> PolicyEntr
         "primary": (TargetEntry(provider="acme", model="acme-model"),),
         "secondary": (TargetEntry(provider="bravo", model="bravo-model"),),
     }
-    return PolicyEntry(name="default", providers=entries, **{**tiers, **changes})
+    return PolicyEntry(name="default", **{"providers": entries, **tiers, **changes})
 
 
 async def _engine(stack: AsyncExitStack, settings: SimulatorSettings) -> tuple[Engine, int]:
@@ -214,15 +215,14 @@ async def _engine(stack: AsyncExitStack, settings: SimulatorSettings) -> tuple[E
 async def _router(stack: AsyncExitStack, tmp: Path, replica: str, table: RoutingTable, **settings: Any) -> Router:
     path = tmp / f"{replica}.json"
     path.write_text(encode(table))
+    usual: dict[str, Any] = {"access_log": False, "provider_networks": ("127.0.0.0/8",)}
     made = Settings(
         table=path,
         replica=replica,
         host="127.0.0.1",
         ports=FREE,
         clients_dir=tmp / "clients",
-        access_log=False,
-        provider_networks=("127.0.0.0/8",),
-        **settings,
+        **{**usual, **settings},
     )
     router = Router.of(Context(made, TableFile(path)))
     await router.start()

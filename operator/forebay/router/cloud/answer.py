@@ -9,8 +9,8 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from collections.abc import AsyncGenerator
+from typing import Any, Final, cast
 
 import httpx
 import msgspec
@@ -37,6 +37,7 @@ WHOLE_BYTES: Final = 1024 * 1024
 TAIL_BYTES: Final = 8 * 1024
 AFTERWARDS_SECONDS: Final = 1.0
 """How long a provider may take to end a stream after its last event, so that its connection can be used again."""
+Pieces = AsyncGenerator[bytes, None]
 ANOTHER_WAY: Final = re.compile(
     rb"context_length_exceeded|maximum context length|context window|unsupported_parameter|unsupported_value"
 )
@@ -90,8 +91,10 @@ class Answer:
             self._broken("AddressRefused", None)
         except httpx.PoolTimeout:
             self._broken("NoConnection", None)
-        except (httpx.HTTPError, httpx.InvalidURL) as problem:
-            self._broken(_word(problem), Outcome.FAULT)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            self._broken("ConnectFailed", Outcome.FAULT)
+        except (httpx.HTTPError, httpx.InvalidURL):  # never its text: it may repeat what was sent
+            self._broken("Cut", Outcome.FAULT)
 
     def _sent(self) -> dict[str, str]:
         accept = "text/event-stream" if self.ask.stream else "application/json"
@@ -111,20 +114,23 @@ class Answer:
         self.status, self.outcome = status, verdict.outcome
         if status >= 400:
             await self._refusal(response)
-        elif response.headers.get("content-type", "").startswith("text/event-stream"):
-            await self._stream(response, patience, end)
-        else:
-            await self._whole(response, patience, end)
+            return
+        streams = response.headers.get("content-type", "").startswith("text/event-stream")
+        if streams is not self.ask.stream:
+            raise FailedError("Malformed", Outcome.FAULT)  # nothing that this client could read
+        async with _pieces(response) as pieces:
+            await (self._stream if streams else self._whole)(pieces, response, patience, end)
 
     # A refusal.
 
     async def _refusal(self, response: httpx.Response) -> None:
         """The client's own mistake, in the provider's words."""
         body = b""
-        async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) > ERROR_BYTES:
-                break
+        async with _pieces(response) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) > ERROR_BYTES:
+                    break
         if not self.final and ANOTHER_WAY.search(body):
             raise FailedError("NotTaken", Outcome.SUCCESS)
         body = self.provider.key.hide(body)
@@ -137,9 +143,9 @@ class Answer:
 
     # A whole answer.
 
-    async def _whole(self, response: httpx.Response, patience: asyncio.Timeout, end: float) -> None:
+    async def _whole(self, pieces: Pieces, response: httpx.Response, patience: asyncio.Timeout, end: float) -> None:
         held, size = self._held, 0
-        async for piece in response.aiter_bytes():
+        async for piece in pieces:
             size += len(piece)
             self.output = tokens_of(size)
             held += piece
@@ -165,8 +171,8 @@ class Answer:
 
     # A stream.
 
-    async def _stream(self, response: httpx.Response, patience: asyncio.Timeout, end: float) -> None:
-        reader, pieces = EventReader(), response.aiter_bytes()
+    async def _stream(self, pieces: Pieces, response: httpx.Response, patience: asyncio.Timeout, end: float) -> None:
+        reader = EventReader()
         try:
             async for piece in pieces:
                 for event in reader.feed(piece):
@@ -244,9 +250,9 @@ class Answer:
         self.exchange.abort()
 
 
-def _word(problem: Exception) -> str:
-    """A closed list: httpx's own, which say nothing of what was sent."""
-    return type(problem).__name__ if type(problem).__module__.startswith("httpx") else "TransportError"
+def _pieces(response: httpx.Response) -> contextlib.aclosing[Pieces]:
+    """The body as it comes; closed when it is no longer read."""
+    return contextlib.aclosing(cast(Pieces, response.aiter_bytes()))
 
 
 def _decoded(text: bytes) -> Any:
@@ -264,7 +270,7 @@ def _usage_at_the_end(tail: bytes) -> Usage | None:
     return None
 
 
-async def _to_the_end(pieces: AsyncIterator[bytes]) -> None:
+async def _to_the_end(pieces: Pieces) -> None:
     with contextlib.suppress(TimeoutError, httpx.HTTPError):
         async with asyncio.timeout(AFTERWARDS_SECONDS):
             async for _ in pieces:

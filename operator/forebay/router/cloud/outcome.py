@@ -8,7 +8,7 @@ class CloudError(Exception):
 
 
 class FailedError(Exception):
-    """Why a provider gave no answer, in one CamelCase word of a closed list, and what that says about it.
+    """Why a provider gave no answer, in one CamelCase word of the closed list in docs/cloud.md, and what that says.
 
     `outcome` is None where it says nothing, as when the client's own deadline came first; `pause` is how many seconds
     the provider asks to be let alone.

@@ -1,6 +1,7 @@
 """One provider of one policy: its connections, its key, and what it may be sent now."""
 
 import asyncio
+import logging
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,9 @@ from forebay.router.cloud.transport import AddressRefusedError, CheckedTransport
 from forebay.rules.addresses import Network
 from forebay.rules.allowance import Allowance, Place
 from forebay.rules.breaker import Breaker, Outcome, after, begun, given_up, lets_through
+
+for _talkative in ("httpx", "httpcore"):  # they would write down headers, in which a provider may repeat the key
+    logging.getLogger(_talkative).setLevel(logging.WARNING)
 
 SPARE_CONNECTIONS: Final = 4
 KEPT_CONNECTIONS: Final = 20

@@ -1,0 +1,171 @@
+"""Statuses, Retry-After, streams and keys: the parts of the way to providers, alone."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.router.cloud.events import EventReader, Kind, MalformedError
+from forebay.router.cloud.keys import Key
+from forebay.router.cloud.verdict import judge, pause_seconds
+from forebay.rules.breaker import Outcome
+from forebay.rules.spending import Usage
+from tests.router.provider import DONE, ERROR, LAST, ROLE, USAGE_CHUNK, chunk
+
+NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
+
+
+@pytest.mark.parametrize(
+    ("statuses", "outcome", "passed_on"),
+    [
+        ((200, 201, 204), Outcome.SUCCESS, True),
+        ((400, 411, 413, 415, 418, 422, 431, 451), Outcome.SUCCESS, True),
+        ((403, 404, 405, 409, 425), Outcome.SUCCESS, False),
+        ((429, 503, 529), Outcome.BACK_PRESSURE, False),
+        ((401, 402, 408), Outcome.FAULT, False),
+        ((300, 301, 302, 303, 304, 307, 308), Outcome.FAULT, False),
+        ((500, 501, 502, 504, 520, 524, 599, 999), Outcome.FAULT, False),
+    ],
+)
+def test_statuses(statuses: tuple[int, ...], outcome: Outcome, passed_on: bool) -> None:
+    assert {judge(status) for status in statuses} == {(outcome, passed_on)}
+
+
+@given(st.integers(400, 499))
+def test_what_a_client_can_cause_is_never_a_fault(status: int) -> None:
+    ours = status in (401, 402, 407, 408, 421)  # key, account, proxy, slowness, connection
+    assert (judge(status).outcome is Outcome.FAULT) is ours
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 1.0),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0"}, 1.0),
+        ({"retry-after": "2.5"}, 2.5),
+        ({"retry-after": "-3"}, 1.0),
+        ({"retry-after": "3600"}, 3600.0),
+        ({"retry-after": "1e9"}, 86_400.0),
+        ({"retry-after": "inf"}, 1.0),
+        ({"retry-after": "nan"}, 1.0),
+        ({"retry-after": "soon"}, 1.0),
+        ({"retry-after": ""}, 1.0),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after-ms": "x", "retry-after": "9"}, 9.0),
+        ({"retry-after": "Fri, 15 Jan 2027 08:02:00 GMT"}, 120.0),
+        ({"retry-after": "Fri, 15 Jan 2027 07:00:00 GMT"}, 1.0),
+        ({"retry-after": "Friday, 15-Jan-27 08:02:00 GMT"}, 120.0),
+        ({"retry-after": "Fri, 15 Jan 2027 09:02:00 +0100"}, 120.0),
+        ({"retry-after": "Fri, 15 Jan 2027 08:02:00 GMT", "date": "Fri, 15 Jan 2027 08:01:30 GMT"}, 30.0),
+        ({"retry-after": "Fri, 15 Jan 2027 08:02:00 GMT", "date": "yesterday"}, 120.0),
+        ({"retry-after": "Fri, 99 Jan 2027 08:02:00 GMT"}, 1.0),
+    ],
+)
+def test_retry_after_in_every_form(headers: dict[str, str], seconds: float) -> None:
+    assert pause_seconds(headers, NOW) == seconds
+
+
+@given(st.text(max_size=60), st.text(max_size=40))
+def test_no_retry_after_does_harm(text: str, date: str) -> None:
+    assert 1.0 <= pause_seconds({"retry-after": text, "date": date, "retry-after-ms": date}, NOW) <= 86_400.0
+
+
+def event(data: bytes) -> bytes:
+    return b"data: " + data + b"\n\n"
+
+
+ANSWER = b"".join(event(data) for data in (ROLE, chunk("Hi"), chunk(" you"), LAST, USAGE_CHUNK, DONE))
+KINDS = [Kind.SILENT, Kind.CONTENT, Kind.CONTENT, Kind.CONTENT, Kind.USAGE, Kind.END]
+
+
+@given(st.lists(st.integers(0, len(ANSWER)), max_size=8), st.booleans())
+def test_a_stream_reads_the_same_however_it_is_cut_into_pieces(cuts: list[int], crlf: bool) -> None:
+    text = ANSWER.replace(b"\n", b"\r\n") if crlf else ANSWER
+    reader, found = EventReader(), []
+    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    for start, end in itertools.pairwise(edges):
+        found += list(reader.feed(text[start:end]))
+    assert [item.kind for item in found] == KINDS
+    assert b"".join(item.raw for item in found) == ANSWER
+    assert reader.usage == Usage(100, 7, 60)
+    assert reader.complete
+    assert list(reader.close()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (b": ping", Kind.SILENT),
+        (b"event: ping\ndata: {}", Kind.SILENT),
+        (b'data:{"choices":[{"delta":{"content":"x"}}]}', Kind.CONTENT),
+        (b'data: {"choices": [{"delta": {"tool_calls": [{"id": "a"}]}}]}', Kind.CONTENT),
+        (b'event: response.created\ndata: {"type": "response.created", "response": {"error": null}}', Kind.SILENT),
+        (b'data: {"type": "response.output_text.delta", "delta": "x"}', Kind.CONTENT),
+        (b'data: {"type": "response.completed", "response": {"usage": {"input_tokens": 4}}}', Kind.END),
+        (b'data: {"type": "response.failed", "response": {"error": {"code": "server_error"}}}', Kind.ERROR),
+        (b'event: error\ndata: {"type": "error", "message": "overloaded"}', Kind.ERROR),
+        (b"data: " + ERROR, Kind.ERROR),
+        (b'data: {"object": "error", "message": "x"}', Kind.ERROR),
+        (b'data: {"choices": [],\ndata:  "usage": {"prompt_tokens": 1}}', Kind.USAGE),
+        (b'data: {"choices": [], "prompt_filter_results": []}', Kind.SILENT),
+    ],
+)
+def test_events(text: bytes, kind: Kind) -> None:
+    assert [item.kind for item in EventReader().feed(text + b"\n\n")] == [kind]
+
+
+@pytest.mark.parametrize("text", [b"data: {", b"data: 7", b'data: ["a"]', b"data: \xff\xfe", b"data: done"])
+def test_what_is_no_event_of_this_api_is_malformed_after_what_was_good(text: bytes) -> None:
+    reader, good = EventReader(), []
+    with pytest.raises(MalformedError):
+        for item in reader.feed(event(chunk("Hi")) + text + b"\n\n"):
+            good.append(item)
+    assert [item.kind for item in good] == [Kind.CONTENT]
+
+
+def test_an_event_without_end_has_a_bound() -> None:
+    reader = EventReader()
+    with pytest.raises(MalformedError, match="longer"):
+        for _ in range(20):
+            list(reader.feed(b"x" * 1_000_000))
+
+
+@pytest.mark.parametrize(
+    ("events", "complete"),
+    [([chunk("a"), LAST, DONE], True), ([chunk("a"), LAST], True), ([chunk("a")], False), ([], False)],
+)
+def test_a_stream_is_whole_with_its_last_event_or_its_choices_finished(events: list[bytes], complete: bool) -> None:
+    reader = EventReader()
+    list(reader.feed(b"".join(map(event, events))))
+    assert reader.complete is complete
+
+
+def test_a_rotated_key_is_picked_up_within_a_second_and_both_are_hidden(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    key = Key(path)
+    assert key.missing(0.0)
+    path.write_text("sk-first-key\n")
+    assert key.value(0.5) is None
+    assert key.value(1.0) == "sk-first-key"
+    path.unlink()  # the kubelet swaps a link: between two looks everything changes
+    path.write_text("sk-second-key")
+    assert [key.value(now) for now in (1.9, 2.0)] == ["sk-first-key", "sk-second-key"]
+    assert key.hide(b"no sk-first-key, no sk-second-key, but sk-other") == b"no [key], no [key], but sk-other"
+    path.unlink()
+    assert key.missing(3.0)
+    assert "sk-" not in repr(key)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "sk-a\nsk-b", "sk a", "sk-\x00", "schlüssel", "sk-\r\nx-evil: 1"])
+def test_what_no_header_may_carry_is_no_key(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "key"
+    path.write_text(text)
+    assert Key(path).missing(0.0)
+
+
+def test_a_provider_without_a_key_lacks_none() -> None:
+    assert not Key(None).missing(0.0)
+    assert Key(None).value(0.0) is None
