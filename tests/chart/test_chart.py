@@ -16,6 +16,7 @@ VARIANTS: dict[str, list[str]] = {
     "defaults": [],
     "namespaces": ["--set", "namespaces={team-a,team-b}"],
     "bare": ["--set", "networkPolicies.enabled=false", "--set", "crds.install=false"],
+    "cloud": ["--set", "cloud.allowedNetworks={10.96.0.0/16,fd00::/8}"],
     "image": ["--set", "image.tag=dev", "--set", "routerImage=r:1", "--set", "imagePullSecrets[0].name=s"],
 }
 

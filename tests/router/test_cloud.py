@@ -129,6 +129,16 @@ def test_what_no_provider_takes_is_not_sent_and_says_so(tmp_path: Path) -> None:
     run(work)
 
 
+def test_at_a_gap_with_every_provider_down_the_client_is_told_to_come_back(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with clouds(tmp_path, refusal(500), refusal(429)) as c:
+            refused = await c.ask()
+            assert decision(refused) == (503, "none", "CloudUnavailable")
+            assert 1 <= int(refused.headers["retry-after"]) <= 60
+
+    run(work)
+
+
 # The client's own mistakes.
 
 

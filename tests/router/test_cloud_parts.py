@@ -1,6 +1,8 @@
 """Statuses, Retry-After, streams and keys: the parts of the way to providers, alone."""
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,3 +171,8 @@ def test_what_no_header_may_carry_is_no_key(tmp_path: Path, text: str) -> None:
 def test_a_provider_without_a_key_lacks_none() -> None:
     assert not Key(None).missing(0.0)
     assert Key(None).value(0.0) is None
+
+
+def test_a_router_without_providers_does_not_carry_their_library() -> None:
+    code = "import sys, forebay.router.ports; sys.exit('httpx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

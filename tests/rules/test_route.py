@@ -224,6 +224,13 @@ ROWS = [
         Refuse(429, "chat"),
         Reason.BUDGET_SPENT,
     ),
+    Row(
+        "cloud down at a gap",
+        RequestFacts(capability=Capability.EXTRACTION, cloud_failed=True),
+        fleet(CHAT),
+        Refuse(503),
+        Reason.CLOUD_UNAVAILABLE,
+    ),
     Row("cloud down: queue", RequestFacts(cloud_failed=True), FULL, Wait(("chat",)), Reason.QUEUED),
     Row(
         "cloud down, waited",

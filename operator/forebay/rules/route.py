@@ -150,7 +150,8 @@ def _at_gap(
     tier = Tier.PRIMARY if request.priority is Priority.HIGH else Tier.SECONDARY
     blocked = _blocked(request, policy, candidates)
     if blocked is not None:
-        return decide(Refuse(refusal, pool), blocked)
+        down = blocked is Reason.CLOUD_UNAVAILABLE  # it may come back; and it is no demand for local slots
+        return decide(Refuse(503) if down else Refuse(refusal, pool), blocked)
     targets = _targets(request, policy, tier)
     if not targets:
         return decide(Refuse(refusal, pool), Reason.NOT_PORTABLE)

@@ -1,6 +1,7 @@
 """All providers of the table, and one try of one request at one of them."""
 
 import asyncio
+import contextlib
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -45,6 +46,7 @@ class Cloud:
         self._tls = tls
         self._providers: dict[tuple[str, str], Provider] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
 
     def follow(self, policies: tuple[PolicyEntry, ...]) -> None:
         """Take over the table's providers. Unchanged ones keep their connections; what a provider asked for stays."""
@@ -53,6 +55,7 @@ class Cloud:
             return
         from forebay.router.cloud.provider import Provider  # noqa: PLC0415 - httpx: a third of a sidecar's memory
 
+        self._changed.set()
         self._tls = self._tls or _default_tls()
         for name, old in list(self._providers.items()):
             if wanted.get(name) != old.entry:
@@ -84,9 +87,12 @@ class Cloud:
     async def run(self) -> None:
         """Look at the providers' addresses now and then, so that a policy's status tells before a request does."""
         while True:
+            self._changed.clear()
             for provider in list(self._providers.values()):
                 await provider.look()
-            await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._changed.wait()
 
     async def send(
         self,

@@ -1,0 +1,40 @@
+"""What docs/cloud.md says is so."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from forebay.resources.policy import PolicySpec
+from forebay.router import metrics
+from forebay.rules.portability import OFF
+
+REPO = Path(__file__).resolve().parents[1]
+CLOUD = (REPO / "docs" / "cloud.md").read_text()
+
+
+def test_its_example_is_a_policy() -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", CLOUD, re.S)
+    spec = PolicySpec.model_validate(yaml.safe_load(example)["spec"])
+    assert spec.model_dump(mode="json", by_alias=True, exclude_unset=True) == yaml.safe_load(example)["spec"]
+
+
+def test_it_lists_every_code_of_a_failed_try_and_no_other() -> None:
+    source = "".join(path.read_text() for path in (REPO / "operator/forebay/router/cloud").glob("*.py"))
+    raised = set(re.findall(r'(?:FailedError\(|_broken\(|word = .*)"([A-Z][A-Za-z]+)"', source))
+    raised |= set(re.findall(r'"(Stalled|NoFirstToken|ErrorInStream|Paused|BreakerOpen|ClientGone)"', source))
+    raised |= {"LimitMaxConcurrentRequests", "LimitRequestsPerMinute", "LimitTokensPerMinute"}
+    table = CLOUD.partition("| code | |")[2].partition("## Money")[0]
+    assert set(re.findall(r"`([A-Z][A-Za-z]+)`", table)) == raised
+
+
+def test_its_metrics_exist() -> None:
+    there = {family.name for family in metrics.REGISTRY.collect()}
+    for name in re.findall(r"`((?:gen_ai_client|forebay)_[a-z_]+)[`{]", CLOUD):
+        assert name.removesuffix("_total") in there, name
+
+
+def test_the_values_that_mean_off_are_as_it_says() -> None:
+    row = next(line for line in CLOUD.splitlines() if 'means "off"' in line)
+    for name, value in re.findall(r"`(\w+): ([^`]+)`", row):
+        assert yaml.safe_load(value) in OFF[name]
