@@ -31,6 +31,7 @@ FAILS: dict[str, Script] = {
     "no JSON": answer(200, b"<html>welcome</html>"),
     "JSON, but no answer": answer(200, b"[1, 2]"),
     "a stream that nobody asked for": stream(*GOOD),
+    "a document without end in depth": answer(200, b'{"a":' * 100_000),
     "half a document": answer(200, b'{"choices": ['),
     "nothing": answer(200, b""),
     "an error in a 200": answer(200, {"error": {"message": "overloaded"}}),

@@ -119,7 +119,9 @@ def test_events(text: bytes, kind: Kind) -> None:
     assert [item.kind for item in EventReader().feed(text + b"\n\n")] == [kind]
 
 
-@pytest.mark.parametrize("text", [b"data: {", b"data: 7", b'data: ["a"]', b"data: \xff\xfe", b"data: done"])
+@pytest.mark.parametrize(
+    "text", [b"data: {", b"data: 7", b'data: ["a"]', b"data: \xff\xfe", b"data: done", b"data: " + b"[" * 200_000]
+)
 def test_what_is_no_event_of_this_api_is_malformed_after_what_was_good(text: bytes) -> None:
     reader, good = EventReader(), []
     with pytest.raises(MalformedError):

@@ -69,8 +69,8 @@ def test_plain_http_is_refused_for_a_public_address() -> None:
     async def work() -> None:
         checked = CheckedTransport(LOOPBACK, httpx.Limits(), httpx.create_ssl_context())
         with pytest.raises(AddressRefusedError, match="use https"):
-            await checked.addresses("1.1.1.1", 80, "http")
-        assert await checked.addresses("1.1.1.1", 443, "https") == ["1.1.1.1"]
+            await checked.addresses(httpx.URL("http://1.1.1.1/"))
+        assert await checked.addresses(httpx.URL("https://1.1.1.1/")) == ["1.1.1.1"]
         await checked.aclose()
 
     run(work)
@@ -99,7 +99,7 @@ def test_one_refused_address_among_good_ones_refuses_the_name(monkeypatch: pytes
 
             monkeypatch.setattr(transport, "_resolve", resolve)
             with pytest.raises(AddressRefusedError):
-                await checked.addresses(NAME, 443, "https")
+                await checked.addresses(httpx.URL(f"https://{NAME}/"))
         await checked.aclose()
 
     run(work)
@@ -206,6 +206,16 @@ def test_an_address_that_does_not_answer_is_followed_by_the_next(monkeypatch: py
             served = await http.post(f"http://{NAME}:{provider.port}/", json={"whole": "body"})
             assert served.status_code == 200
             assert json.loads(provider.asked[0].body) == {"whole": "body"}
+
+    run(work)
+
+
+def test_what_is_no_url_is_reported_and_the_next_provider_serves(tmp_path: Path) -> None:
+    async def work() -> None:
+        for url in ("https://acme.example:99999/v1", "https://[::1/v1", "https://a b/v1"):
+            async with clouds(tmp_path / str(len(url)), answer(), entry={"base_url": url}) as c:
+                assert decision(await c.ask())[1] == "bravo/small"
+                await c.fleet.until(lambda c=c: c.fleet.gate.report().provider_problems != ())  # type: ignore[misc]
 
     run(work)
 

@@ -86,14 +86,13 @@ class Answer:
                 self._broken("Stalled" if self.first else "NoFirstToken", Outcome.FAULT)
         except MalformedError:
             self._broken("Malformed", Outcome.FAULT)
-        except AddressRefusedError as refused:
-            self.provider.problem = str(refused)
+        except (AddressRefusedError, httpx.InvalidURL):  # `look` says why
             self._broken("AddressRefused", None)
         except httpx.PoolTimeout:
             self._broken("NoConnection", None)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             self._broken("ConnectFailed", Outcome.FAULT)
-        except (httpx.HTTPError, httpx.InvalidURL):  # never its text: it may repeat what was sent
+        except httpx.HTTPError:  # never its text: it may repeat what was sent
             self._broken("Cut", Outcome.FAULT)
 
     def _sent(self) -> dict[str, str]:
@@ -258,14 +257,14 @@ def _pieces(response: httpx.Response) -> contextlib.aclosing[Pieces]:
 def _decoded(text: bytes) -> Any:
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
 
 
 def _usage_at_the_end(tail: bytes) -> Usage | None:
     """The usage of an answer too long to be kept: it stands near the end."""
     start = tail.find(b"{", tail.rfind(b'"usage"'))
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         return read_usage(json.JSONDecoder().raw_decode(tail[start:].decode("utf-8", "replace"))[0])
     return None
 

@@ -76,7 +76,7 @@ class EventReader:
             return Event(raw, Kind.END)
         try:
             document = msgspec.json.decode(data)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             raise MalformedError("an event is no JSON") from None
         if not isinstance(document, dict):
             raise MalformedError("an event is no JSON object")

@@ -13,7 +13,7 @@ from forebay import __version__
 from forebay.resources.table import ProviderEntry
 from forebay.router.cloud.keys import Key
 from forebay.router.cloud.outcome import FailedError
-from forebay.router.cloud.transport import AddressRefusedError, CheckedTransport
+from forebay.router.cloud.transport import CheckedTransport
 from forebay.rules.addresses import Network
 from forebay.rules.allowance import Allowance, Place
 from forebay.rules.breaker import Breaker, Outcome, after, begun, given_up, lets_through
@@ -87,15 +87,13 @@ class Provider:
 
     async def look(self) -> None:
         """Find out whether its address is one that may be connected to."""
-        url = httpx.URL(self.entry.base_url)
-        port = url.port or (443 if url.scheme == "https" else 80)
         try:
-            await self.transport.addresses(url.raw_host.decode("ascii"), port, url.scheme)
+            await self.transport.addresses(httpx.URL(self.entry.base_url))
             self.problem = ""
-        except AddressRefusedError as refused:
-            self.problem = str(refused)
+        except httpx.InvalidURL as invalid:
+            self.problem = f"baseURL is no URL: {invalid}"
         except httpx.ConnectError as failed:
-            self.problem = f"{url.host}: {failed}"
+            self.problem = str(failed)
 
     async def close_later(self) -> None:
         """Its running answers end first, within their own bound."""

@@ -146,7 +146,7 @@ class Cloud:
         if word:
             metrics.CLOUD_ERRORS.labels(target.provider, word).inc()
         if not answer.first:
-            return 0 if answer.status else None
+            return 0 if answer.status >= 400 else None
         return account(target, ask, line, answer.usage, output=answer.output).total
 
     def _key_file(self, policy: str, provider: str, wanted: bool) -> Path | None:

@@ -36,9 +36,8 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         """Send to the first of the name's addresses that takes the connection."""
         url = request.url
         name = url.raw_host.decode("ascii")
-        port = url.port or (443 if url.scheme == "https" else 80)
         failed: httpx.TransportError | None = None
-        for address in (await self.addresses(name, port, url.scheme))[:MOST_ADDRESSES]:
+        for address in (await self.addresses(url))[:MOST_ADDRESSES]:
             hop = httpx.Request(
                 request.method,
                 url.copy_with(host=address),
@@ -52,8 +51,13 @@ class CheckedTransport(httpx.AsyncBaseTransport):
                 failed = problem
         raise failed or httpx.ConnectError("the name has no address")
 
-    async def addresses(self, name: str, port: int, scheme: str) -> list[str]:
-        """Every address of a name, judged. Raises AddressRefusedError when one of them must not be connected to."""
+    async def addresses(self, url: httpx.URL) -> list[str]:
+        """Every address of a URL's name, judged.
+
+        Raises httpx.ConnectError when there is none, and AddressRefusedError when one must not be connected to.
+        """
+        name, scheme = url.raw_host.decode("ascii"), url.scheme
+        port = url.port or (443 if scheme == "https" else 80)
         now = asyncio.get_running_loop().time()
         known = self._found.get((name, port))
         if known is not None and now - known[0] < FRESH_SECONDS:
@@ -76,5 +80,5 @@ async def _resolve(name: str, port: int) -> list[str]:
             loop = asyncio.get_running_loop()
             items = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, TimeoutError):
-        raise httpx.ConnectError("the name does not resolve") from None
+        raise httpx.ConnectError(f"{name}: the name does not resolve") from None
     return list(dict.fromkeys(str(item[4][0]) for item in items))
