@@ -11,7 +11,7 @@ from forebay.router import metrics
 from forebay.router.context import Context
 from forebay.router.gateway import Gateway
 from forebay.router.http.message import Reply, Request, error, text_reply
-from forebay.router.http.server import Exchange, Handler, Server
+from forebay.router.http.server import Budget, Exchange, Handler, Server
 from forebay.router.sidecar import Sidecar
 
 NOTICED_SECONDS: Final = 4.0
@@ -34,11 +34,12 @@ class Router:
     def of(cls, context: Context) -> "Router":
         """Build one, not yet listening."""
         role = Gateway(context) if context.settings.role == "gateway" else Sidecar(context)
+        bodies = Budget()
         return cls(
             context,
             role,
-            Server(role.request_port),
-            Server(role.control_port, upgrade=role.upgrade if isinstance(role, Sidecar) else None),
+            Server(role.request_port, bodies),
+            Server(role.control_port, bodies, upgrade=role.upgrade if isinstance(role, Sidecar) else None),
             Server(_metrics(role.refresh_metrics)),
             Server(_health(role)),
         )
