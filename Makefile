@@ -23,6 +23,9 @@ lock: $(STAMP) ## Resolve the dependencies anew (needs uv)
 crds: $(STAMP) ## Generate crds/ and the chart's copy from the types
 	$(PY) -m forebay.resources.crd
 
+docs: $(STAMP) ## Generate the pages that are made from code
+	$(PY) -m tests.router.faults > docs/faults.md
+
 fmt: $(STAMP) ## Format the code
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix --quiet .
@@ -71,4 +74,4 @@ bench-queue: $(STAMP) ## How long a slot stands idle while somebody waits, and i
 clean: ## Remove build products (not the caches outside the repo)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-summary.json
 
-.PHONY: help venv lock crds fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-queue bench-router clean
+.PHONY: help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-queue bench-router clean

@@ -21,7 +21,7 @@ from forebay.router.context import Timeouts
 from forebay.rules.affinity import digest, score, session_key
 from forebay.rules.breaker import Breaker, Outcome
 from forebay.rules.retry import AT_ONCE
-from tests.router.faults import Case, Ending, Expected, Place, cases, expected
+from tests.router.faults import Case, Ending, Expected, Place, cases, expected, render
 from tests.router.faulty import BAD_REQUEST, RETRY_AFTER, Fault, Faulty
 from tests.router.fleet import Fleet, Pool, fleet
 from tests.router.test_fleet import fill, stop
@@ -148,6 +148,11 @@ def check(case: Case, wanted: Ending, seen: Seen) -> None:
             assert (seen.status, seen.broken) == (503, False)
             assert seen.headers["x-forebay-reason"] == "DeadlineExceeded"
             assert "retry-after" in seen.headers
+
+
+def test_the_page_on_faults_is_made_from_this_table() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
+    assert page.read_text() == render(), "make docs"
 
 
 def breaker_of(f: Fleet, place: Place) -> Breaker | None:
