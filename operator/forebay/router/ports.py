@@ -35,14 +35,16 @@ class Router:
         """Build one, not yet listening."""
         role = Gateway(context) if context.settings.role == "gateway" else Sidecar(context)
         bodies = Budget()
-        return cls(
-            context,
-            role,
-            Server(role.request_port, bodies),
-            Server(role.control_port, bodies, upgrade=role.upgrade if isinstance(role, Sidecar) else None),
-            Server(_metrics(role.refresh_metrics)),
-            Server(_health(role)),
-        )
+        request = Server(role.request_port, bodies)
+        control = Server(role.control_port, bodies, upgrade=role.upgrade if isinstance(role, Sidecar) else None)
+
+        def refresh() -> None:
+            role.refresh_metrics()
+            metrics.CONNECTIONS.set(len(request.connections))
+            metrics.BODY_BYTES.set(bodies.used)
+            metrics.UPSTREAM_CALLS.set(len(context.upstream.active))
+
+        return cls(context, role, request, control, Server(_metrics(refresh)), Server(_health(role)))
 
     async def start(self) -> None:
         """Listen, and begin to watch."""
