@@ -23,6 +23,9 @@ lock: $(STAMP) ## Resolve the dependencies anew (needs uv)
 crds: $(STAMP) ## Generate crds/ and the chart's copy from the types
 	$(PY) -m forebay.resources.crd
 
+docs: $(STAMP) ## Generate the pages that are made from code
+	$(PY) -m tests.router.faults > docs/faults.md
+
 fmt: $(STAMP) ## Format the code
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix --quiet .
@@ -65,10 +68,16 @@ e2e: cluster-install ## Scenarios on the real cluster (root)
 bench-router: $(STAMP) ## What a router costs: forebay beside Envoy, vllm-router, sglang-router, LiteLLM
 	$(PY) -m bench.router
 
+soak: $(STAMP) ## A million requests with faults and clients that leave; then nothing may be left behind
+	$(PY) -m bench.soak
+
+soak-quick: $(STAMP) ## The same with twenty thousand, in a minute
+	timeout 240 $(PY) -m bench.soak --requests 20000 --steps 1 --minutes 3
+
 bench-queue: $(STAMP) ## How long a slot stands idle while somebody waits, and in which order waiters are served
 	$(PY) -m bench.queue
 
 clean: ## Remove build products (not the caches outside the repo)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-summary.json
 
-.PHONY: help venv lock crds fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-queue bench-router clean
+.PHONY: help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-queue bench-router soak soak-quick clean

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from forebay.resources.table import (
     TargetEntry,
     encode,
 )
-from forebay.router.context import Context, Ports, Settings
+from forebay.router.context import Context, Ports, Settings, Timeouts
 from forebay.router.gateway import Gateway
 from forebay.router.ports import Router
 from forebay.router.sidecar import Sidecar
@@ -34,6 +34,15 @@ from forebay.simulator.http import Connection
 from forebay.simulator.settings import Settings as SimulatorSettings
 
 FREE = Ports(0, 0, 0, 0)
+Front = Callable[[str, int], Awaitable[int]]
+"""Puts something in front of a part ("engine chat-0", "sidecar chat-0", "provider acme"); from its port to another."""
+USUAL = Timeouts()
+
+
+async def _bare(name: str, port: int) -> int:
+    return port
+
+
 FAST = ServiceTime(base=0.002, per_running=0.0, per_kv_token=0.0, prefill_tokens_per_second=1e6)
 KEYS = {
     "clients": [
@@ -122,6 +131,8 @@ async def fleet(
     gateways: int = 1,
     times: ServiceTime = FAST,
     gateway: dict[str, Any] | None = None,
+    timeouts: Timeouts = USUAL,
+    front: Front = _bare,
 ) -> AsyncIterator[Fleet]:
     """Start everything, wait until the gateway has heard of every replica, end everything."""
     async with AsyncExitStack() as stack:
@@ -134,8 +145,8 @@ async def fleet(
             for name in ("acme", "bravo"):
                 settings = SimulatorSettings(role="cloud", models=(f"{name}-model",), times=FAST)
                 providers[name], port = await _engine(stack, settings)
-                providers[name].port = port  # type: ignore[attr-defined]
-            entries = [_policy(providers, policy or {})]
+                providers[name].port = await front(f"provider {name}", port)  # type: ignore[attr-defined]
+            entries = [_policy(providers, policy or {}, timeouts)]
         engines, sidecars, table_pools = {}, {}, []
         for name, wanted in pools.items():
             addresses = []
@@ -147,14 +158,18 @@ async def fleet(
                 engines[replica], port = await _engine(stack, settings)
                 bare = RoutingTable(generation=1, pools=(_entry(name, wanted),))
                 sidecars[replica] = await _router(
-                    stack, tmp, replica, bare, role="sidecar", pool=name, engine=("127.0.0.1", port)
-                )
-                addresses.append(f"127.0.0.1:{sidecars[replica].control.port}")
+                    stack, tmp, replica, bare, role="sidecar", pool=name, timeouts=timeouts,
+                    engine=("127.0.0.1", await front(f"engine {replica}", port)),
+                )  # fmt: skip
+                addresses.append(f"127.0.0.1:{await front(f'sidecar {replica}', sidecars[replica].control.port)}")
             table_pools.append(replace_addresses(_entry(name, wanted), addresses))
         table = RoutingTable(generation=1, pools=tuple(table_pools), policies=tuple(entries))
-        first = await _router(stack, tmp, "gateway-0", table, **{"role": "gateway", **(gateway or {})})
+        first = await _router(
+            stack, tmp, "gateway-0", table, **{"role": "gateway", "timeouts": timeouts, **(gateway or {})}
+        )
         others = [
-            await _router(stack, tmp, f"gateway-{number}", table, role="gateway") for number in range(1, gateways)
+            await _router(stack, tmp, f"gateway-{number}", table, role="gateway", timeouts=timeouts)
+            for number in range(1, gateways)
         ]
         made = Fleet(http, first, others, sidecars, engines, providers)
         for name, router in sidecars.items():  # now that the gateway's port is known
@@ -186,12 +201,14 @@ def _entry(name: str, wanted: Pool) -> PoolEntry:
     )
 
 
-def _policy(providers: dict[str, Engine], changes: dict[str, Any]) -> PolicyEntry:
+def _policy(providers: dict[str, Engine], changes: dict[str, Any], timeouts: Timeouts) -> PolicyEntry:
     entries = tuple(
         ProviderEntry(
             name=name,
             base_url=f"http://127.0.0.1:{engine.port}/v1",  # type: ignore[attr-defined]
             models=(ModelEntry(name=f"{name}-model", context_tokens=100_000, drop_fields=("min_tokens",)),),
+            first_token_seconds=max(1, round(timeouts.first_token)),
+            between_chunks_seconds=max(1, round(timeouts.between_chunks)),
         )
         for name, engine in providers.items()
     )

@@ -360,6 +360,9 @@ def test_metrics_and_report_speak_of_the_fleet(tmp_path: Path) -> None:
             text = (await f.http.get(f.url(f.gateway, "metrics") + "/metrics")).text
             assert 'forebay_slots{pool="chat"} 2.0' in text
             assert 'reason="LocalCapacity"' in text
+            assert "forebay_connections 1.0" in text
+            assert "forebay_body_bytes 0.0" in text
+            assert "forebay_upstream_calls 0.0" in text
             side = (await f.http.get(f.url(f.sidecars["chat-0"], "control") + "/forebay/v1/report")).json()
             assert (side["role"], side["state"], side["finishedTotal"]) == ("sidecar", "Serving", 1)
             assert (await f.http.get(f.url(f.gateway, "health") + "/readyz")).status_code == 200

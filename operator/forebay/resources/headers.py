@@ -26,4 +26,4 @@ DEADLINE_MS: Final = "x-forebay-deadline-ms"  # time left
 LIVE_TOKENS: Final = "x-forebay-live-tokens"  # estimate of what it will hold in the engine's cache
 OFFER: Final = "x-forebay-offer"  # the id of the slot offer that this request takes
 AGE_MS: Final = "x-forebay-age-ms"  # time since the first router took it in
-SLOT: Final = "x-forebay-slot"  # on a sidecar's refusal: Full | Draining | Starting
+SLOT: Final = "x-forebay-slot"  # on a sidecar's refusal: Full | Draining | Starting | BackPressure | Failed | Late

@@ -26,6 +26,13 @@ def _parser() -> argparse.ArgumentParser:
         ("health", names.PORT_HEALTH),
     ):
         parser.add_argument(f"--{port}-port", type=int, default=default, help=f"default {default}; 0: a free one")
+    for name, seconds, what in (
+        ("connect", 2.0, "longest wait for a connection to another router or an engine"),
+        ("first-token", 60.0, "least patience for the first content byte"),
+        ("between-chunks", 30.0, "longest silence within an answer"),
+        ("total", 600.0, "longest time for a whole request"),
+    ):
+        parser.add_argument(f"--{name}-seconds", type=_seconds, default=seconds, help=f"{what}; default {seconds:g}")
     for folder, what in (("token", "control token"), ("clients", "client keys"), ("providers", "provider keys")):
         parser.add_argument(f"--{folder}-dir", type=Path, help=f"folder with the {what}")
     parser.add_argument(
@@ -35,6 +42,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--access-log", choices=("on", "off"), default="on")
     return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
+    return value
 
 
 def _drain(arguments: list[str]) -> int:
@@ -61,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     # As process 1 of a container a program gets SIGTERM only once it has a handler: have one before the long imports.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     chosen = _parser().parse_args(arguments)
-    from forebay.router.context import Ports, Settings  # noqa: PLC0415 - drain must start quickly
+    from forebay.router.context import Ports, Settings, Timeouts  # noqa: PLC0415 - drain must start quickly
     from forebay.router.process import run  # noqa: PLC0415
     from forebay.rules.addresses import networks  # noqa: PLC0415
 
@@ -73,6 +87,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     engine = urlsplit(chosen.engine_url)
     ports = Ports(chosen.request_port, chosen.control_port, chosen.metrics_port, chosen.health_port)
+    timeouts = Timeouts(
+        chosen.connect_seconds, chosen.first_token_seconds, chosen.between_chunks_seconds, chosen.total_seconds
+    )
     if chosen.role == "sidecar" and not chosen.pool:
         print("forebay-router: a sidecar needs --pool", file=sys.stderr)
         return 2
@@ -83,6 +100,7 @@ def main(argv: list[str] | None = None) -> int:
             replica=chosen.replica,
             host=chosen.host,
             ports=ports,
+            timeouts=timeouts,
             pool=chosen.pool,
             engine=(engine.hostname or "127.0.0.1", engine.port or 80),
             token_dir=chosen.token_dir,

@@ -1,8 +1,9 @@
 """One try to get an answer from one upstream, carried to the client as it comes.
 
-Until the first content byte the client has heard nothing, so that another upstream may still answer. After it, a break
-ends with an honest error event and a closed connection, never with what looks like a clean end. No coroutine and no
-timer runs per attempt: the connections call it, and it calls `on_outcome` once.
+Until the first content byte the client has heard nothing, so that another upstream may still answer: a stream is held
+until its first token, any other answer until all of it is there, or HELD_BYTES. After that, a break ends with an honest
+error event and a closed connection, never with what looks like a clean end. No coroutine and no timer runs per attempt:
+the connections call it, and it calls `on_outcome` once.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from forebay.resources import headers as names
-from forebay.router.content import HELD_BYTES, has_content, is_error
+from forebay.router.content import HELD_BYTES, error_end, has_content, is_error
 from forebay.router.http.client import Address, Call, Pool, UpstreamError
 from forebay.router.http.message import HOP_BY_HOP, Headers, end_to_end, error_body
 from forebay.router.http.server import Exchange
@@ -20,10 +21,11 @@ from forebay.router.http.server import Exchange
 if TYPE_CHECKING:
     from forebay.router.waiting import Bound
 
-BETWEEN_SECONDS: Final = 30.0
-"""Longest silence between two pieces of an answer."""
 OWN_HEADERS: Final = HOP_BY_HOP | {b"content-length", b"date", b"server"}
 BACK_PRESSURE: Final = frozenset({429, 503})
+NOT_THE_CLIENTS: Final = frozenset({401, 403, 407, 408})
+"""Answers of a replica that no client can have caused: it never sees the client's key, and has the whole request."""
+NOT_IMPLEMENTED: Final = 501  # the engine has no such feature: so says every other one
 CONTEXT_LENGTH: Final = b"maximum context length"
 _SLOT: Final = names.SLOT.encode()
 _STORED: Final = re.compile(rb'"id"\s*:\s*"(resp_[A-Za-z0-9_-]{1,128})"')
@@ -47,6 +49,7 @@ class Outcome(StrEnum):
     REFUSED = "Refused"  # no slot; `problem` says why
     PRESSED = "BackPressure"  # 429 or 503: alive, and too busy
     TOO_LONG = "TooLong"  # the engine's own context-length error
+    LATE = "Late"  # the time for the whole request is over
     FAULT = "Fault"  # refused, reset, stalled, cut, malformed, 5xx or an error in a 200; `problem` says which
 
 
@@ -57,9 +60,9 @@ class Attempt:
     the id under which the engine stores this response, for `stored`. `bound`: where it was sent.
     """
 
-    __slots__ = ("_loop", "bound", "call", "exchange", "first", "first_until", "headers", "held", "look",
+    __slots__ = ("_loop", "bound", "call", "exchange", "first", "first_until", "headers", "held", "late", "look",
                  "look_for_length", "on_outcome", "outcome", "problem", "status", "stored", "stores", "stream",
-                 "upstream_headers")  # fmt: skip
+                 "told", "upstream_headers", "watch")  # fmt: skip
 
     def __init__(
         self,
@@ -85,6 +88,9 @@ class Attempt:
         self.status = 0
         self.first = 0.0  # loop time of the first content byte
         self.stream = False
+        self.watch = False  # for an error within the stream
+        self.told = False  # the client has been sent one
+        self.late = False  # the time for the whole request is over
         self.held = b""
         self.upstream_headers: Headers = []
         self.call: Call | None = None
@@ -115,9 +121,10 @@ class Attempt:
                 self._end(Outcome.REFUSED, value.decode("latin-1"))
                 return
         self.stream = kind.startswith(_STREAM)
+        self.watch = self.stream and self.look is not Look.PRESSURE
         if status in BACK_PRESSURE and self.look is not Look.NOTHING:
             self._end(Outcome.PRESSED, f"it answered {status}")
-        elif status >= 500 and self.look is Look.CONTENT:
+        elif self.look is Look.CONTENT and (status >= 500 or status in NOT_THE_CLIENTS) and status != NOT_IMPLEMENTED:
             self._end(Outcome.FAULT, f"it answered {status}")
         elif self.call is not None:
             self.call.due = self.first_until
@@ -126,7 +133,10 @@ class Attempt:
     def on_piece(self, piece: bytes) -> None:
         """Relay, hold, or throw away."""
         if self.first:
-            self.exchange.write(piece)
+            if self.watch and (end := error_end(piece)):
+                self._error_within(piece[:end])
+            else:
+                self.exchange.write(piece)
         elif self.outcome is None:
             self._before_content(piece)
 
@@ -135,8 +145,12 @@ class Attempt:
         if self.outcome is not None:
             return
         if not self.first:
-            if self.look is Look.CONTENT and self.stream and self.held and not has_content(self.held):
-                self._end(Outcome.FAULT, "the stream ended before its first token")
+            if (
+                self.look is Look.CONTENT
+                and self.status == 200
+                and not (has_content(self.held) if self.stream else self.held)
+            ):
+                self._end(Outcome.FAULT, "it ended before its first token")
                 return
             self._begin(self.held)
         self.exchange.end()
@@ -146,10 +160,11 @@ class Attempt:
         """It broke off: elsewhere, if the client has heard nothing; else it is told."""
         if self.outcome is not None:
             return
+        self.late = problem.late
         if not self.first:
-            self._end(Outcome.FAULT, str(problem))
+            self._end(Outcome.LATE if problem.late else Outcome.FAULT, str(problem))
             return
-        if self.stream and self.look is Look.CONTENT:
+        if self.watch and not self.told:
             message = f"the answer broke off: {problem}"
             self.exchange.write(b"data: " + error_body(502, message, "upstream_error") + b"\n\n")
         self.exchange.abort()
@@ -162,20 +177,37 @@ class Attempt:
         if self.stores and not self.stored and (found := _STORED.search(held)) is not None:
             self.stored = found[1].decode()
         if self.look is Look.CONTENT:
-            if self.status == 400 and self.look_for_length and len(held) < HELD_BYTES:
-                if CONTEXT_LENGTH in held:
-                    self._end(Outcome.TOO_LONG, "longer than the engine's context")
-                return  # an error is short: look at the whole of it
-            if self.status == 200:
-                if is_error(held):
-                    self._end(Outcome.FAULT, "it answered with an error in a 200")
-                    return
-                if self.stream and not has_content(held):
-                    if self.call is not None:
-                        self.call.heard = False  # pings and roles buy no time
-                    return
+            if self.status == 400 and self.look_for_length and CONTEXT_LENGTH in held:
+                self._end(Outcome.TOO_LONG, "longer than the engine's context")
+                return
+            if self.status == 200 and (error_end(held) if self.stream else is_error(held)):
+                self._end(Outcome.FAULT, "it answered with an error in a 200")
+                return
+            if not has_content(held) if self.stream else len(held) < HELD_BYTES:
+                if self.call is not None:
+                    self.call.heard = False  # pings, roles and half an answer buy no time
+                return
         self.held = b""
         self._begin(held)
+
+    def _error_within(self, piece: bytes) -> None:
+        """The stream goes on with an error: the client gets that event, and nothing that looks like a good end."""
+        self.told = True
+        self.exchange.write(piece)
+        if self.look is Look.NOTHING:
+            return  # a gateway's word: it closes the connection itself
+        if self.call is not None:
+            self.call.abort()
+        self.exchange.abort()
+        self._end(Outcome.BROKEN, "it broke off with an error of its own")
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which the upstream wants to be asked again; 0 where it does not say."""
+        for name, value in self.upstream_headers:
+            if name == b"retry-after" and value.isdigit():
+                return float(value)
+        return 0.0
 
     def passed(self) -> Headers:
         """The upstream's headers that are for the client."""
@@ -193,7 +225,6 @@ class Attempt:
         exchange.release_body()
         if self.call is not None:
             self.call.body = b""
-            self.call.between = BETWEEN_SECONDS
             self.call.heard = True
             exchange.on_writable = self._writable
 

@@ -10,7 +10,8 @@ _CONTENT: Final = re.compile(
     rb'"(?:content|text|delta|reasoning|reasoning_content|refusal|arguments)"\s*:\s*"[^"]'
     rb'|"tool_calls"\s*:\s*\[\s*\{|"finish_reason"\s*:\s*"|"response\.completed"|\[DONE\]'
 )
-_ERROR: Final = re.compile(rb'^\s*(?:event: error\s+)?(?:data:\s*)?\{\s*"(?:error"\s*:\s*[{"]|object"\s*:\s*"error")')
+_ERROR: Final = re.compile(rb'\s*\{\s*"(?:error"\s*:\s*[{"]|object"\s*:\s*"error")')
+_ERROR_EVENT: Final = re.compile(rb'^data: ?\{\s*"(?:error"\s*:\s*[{"]|object"\s*:\s*"error")', re.M)
 
 
 def has_content(events: bytes) -> bool:
@@ -19,5 +20,12 @@ def has_content(events: bytes) -> bool:
 
 
 def is_error(start: bytes) -> bool:
-    """Whether a 200 begins with an error instead of an answer."""
+    """Whether a 200 is an error instead of an answer."""
     return _ERROR.match(start) is not None
+
+
+def error_end(events: bytes) -> int:
+    """Where an event of a stream that says that it failed ends; 0 when there is none."""
+    if b'"error"' not in events or (found := _ERROR_EVENT.search(events)) is None:
+        return 0
+    return (events + b"\n\n").index(b"\n\n", found.start()) + 2

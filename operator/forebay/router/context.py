@@ -31,6 +31,16 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long is waited for another router or an engine, in seconds."""
+
+    connect: float = 2.0
+    first_token: float = 60.0  # at least; a gateway learns how long its pools need
+    between_chunks: float = 30.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One router process. Folders are None where nothing is mounted."""
 
@@ -39,6 +49,7 @@ class Settings:
     replica: str
     host: str = "0.0.0.0"  # noqa: S104 - a pod's only way to be reached
     ports: Ports = field(default_factory=Ports)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     pool: str = ""
     engine: Address = ("127.0.0.1", names.PORT_ENGINE)
     token_dir: Path | None = None
@@ -89,7 +100,7 @@ class Context:
         self.table = table
         self.token = Token(settings.token_dir)
         self.clients = Clients(settings.clients_dir)
-        self.upstream = Pool()
+        self.upstream = Pool(settings.timeouts.connect, settings.timeouts.between_chunks)
         self.log = AccessLog(settings.access_log)
         self.started = time.time()
         self._offset = time.time() - time.monotonic()  # the event loop's clock is the monotonic one

@@ -31,7 +31,7 @@ from forebay.router.http.message import (
     request_head,
 )
 from forebay.router.http.server import Exchange
-from forebay.router.journey import Journey, allowed
+from forebay.router.journey import LONGEST_PAUSE, Journey, allowed
 from forebay.router.replicas import Replica, Replicas
 from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
 from forebay.router.waiting import Bound, Waiting
@@ -178,7 +178,8 @@ class Gateway:
         self._returning[_identity(journey)] = (journey.since, now)
         if len(self._returning) > RETURNING:
             self._returning.popitem(last=False)
-        return [(b"retry-after", b"%d" % retry_after(ahead, rate, self.rng))]
+        seconds = max(retry_after(ahead, rate, self.rng), round(min(journey.held_off, LONGEST_PAUSE)))
+        return [(b"retry-after", b"%d" % seconds)]
 
     def finish(self, journey: Journey) -> None:
         """A request is over: count it and write it down."""

@@ -23,20 +23,25 @@ from forebay.router.cloud import CloudError
 from forebay.router.http.client import Address
 from forebay.router.http.message import Headers, Request, error
 from forebay.router.http.server import Exchange
+from forebay.router.replicas import PoolReplicas
 from forebay.router.request import Ask
 from forebay.router.waiting import Bound, choose
 from forebay.rules import route as rule
 from forebay.rules.affinity import digest
 from forebay.rules.breaker import Outcome as Tried
 from forebay.rules.queue import Waiter
+from forebay.rules.retry import patience
 
 if TYPE_CHECKING:
     from forebay.router.gateway import Gateway
 
-TOTAL_SECONDS: Final = 600.0
 MAX_TRIES: Final = 24
 """Places that one request is sent to; its waits are bounded by its deadline."""
-MAX_FAULTS: Final = 3
+MAX_FAILED: Final = 3
+"""Replicas that may fail one request, or refuse it for back-pressure, before none is tried any more."""
+LONGEST_PAUSE: Final = 60.0
+PAUSE_SECONDS: Final = 1.0
+"""How long a replica whose engine said 429 or 503 without Retry-After is left alone."""
 RECONSIDER_SECONDS: Final = 1.0
 """A request that waits is decided anew so often: what was free elsewhere may be full now."""
 
@@ -53,8 +58,9 @@ class Journey:
         "deadline",
         "exchange",
         "excluded",
-        "faults",
+        "failed",
         "gate",
+        "held_off",
         "home_waited",
         "line",
         "place",
@@ -80,9 +86,10 @@ class Journey:
         self.client = client
         self.arrived = request.seen or self._loop.time()
         self.since = self.arrived  # of its first coming, where it was told to come back
-        self.deadline = self.arrived + min(ask.timeout_seconds or TOTAL_SECONDS, TOTAL_SECONDS)
+        self.deadline = self.arrived + time_allowed(ask, gate.context.settings.timeouts.total)
         self.excluded: frozenset[Address] = frozenset()
-        self.faults = 0
+        self.failed = 0  # replicas that failed it or were too busy
+        self.held_off = 0.0  # seconds that an engine asked for
         self.home_waited = False
         self.place = 0
         self.pool: str | None = None  # that demand is counted at
@@ -173,7 +180,7 @@ class Journey:
         self.line.reason = decision.reason
         return decision
 
-    def _learn(self, **facts: bool) -> None:
+    def _learn(self, **facts: bool | Reason) -> None:
         self.ask = msgspec.structs.replace(self.ask, facts=msgspec.structs.replace(self.ask.facts, **facts))
 
     # Local.
@@ -221,7 +228,7 @@ class Journey:
         head = gate.head_for_sidecar(self, bound, len(body), now)
         look_for_length = not self.ask.facts.context_refused
         attempt = Attempt(self.exchange, self._headers, _nobody, look_for_length=look_for_length, bound=bound)
-        first_seconds = min(pool.first_token_seconds, self.deadline - now)
+        first_seconds = patience(pool.first_token_seconds, self.ask.facts, self.ask.stream, self.deadline - now)
         attempt.start(gate.context.upstream, replica.address, head, body, first_seconds, self.deadline)
         return attempt
 
@@ -234,51 +241,76 @@ class Journey:
     def _settle(self, attempt: Attempt) -> bool:
         """Learn from an attempt. True when the client has its answer, or is gone; else another way has to be found."""
         assert attempt.bound is not None
-        replica, line, now = attempt.bound.replica, self.line, self._loop.time()
+        replica, now = attempt.bound.replica, self._loop.time()
         pool = self.gate.replicas.pools.get(replica.pool)
-        match attempt.outcome:
-            case Outcome.ANSWERED | Outcome.BROKEN:
-                line.status, line.problem = attempt.status, attempt.problem
-                if pool is not None:
-                    pool.answered(replica, self.session, attempt.first - self.arrived - self.waited, now)
-                    if attempt.outcome is Outcome.BROKEN:
-                        pool.tried(replica, Tried.FAULT, now)
-                self.gate.waiting.served(replica.pool)
-                self.asked()
-                self.answered(replica.pool, "local", attempt.first)
-                return True
-            case Outcome.GONE:
-                if pool is not None:
-                    pool.gave_up(replica)
-                return True
-            case Outcome.TOO_LONG:
-                self._learn(context_refused=True)
-                return False
-        cause = attempt.problem if attempt.outcome is Outcome.REFUSED else str(attempt.outcome)
-        metrics.WASTED_TRIES.labels(replica.pool, cause).inc()
+        if attempt.outcome in (Outcome.ANSWERED, Outcome.BROKEN):
+            self._served(attempt, pool, now)
+            return True
+        if attempt.outcome is Outcome.TOO_LONG:
+            if pool is not None:
+                pool.tried(replica, Tried.SUCCESS, now)
+            self._learn(context_refused=True)
+            return False
+        if attempt.outcome is not Outcome.GONE:
+            cause = attempt.problem if attempt.outcome is Outcome.REFUSED else str(attempt.outcome)
+            metrics.WASTED_TRIES.labels(replica.pool, cause).inc()
+            if cause in ("Failed", Outcome.FAULT):
+                return self._fault(attempt, now)
+            if pool is not None:
+                pool.refused(replica)
+            if cause == Outcome.PRESSED:
+                self._pressed(attempt, now)
+            elif cause == Outcome.LATE:
+                self.deadline = min(self.deadline, now)
         if pool is not None:
-            pool.refused(replica)
-        if attempt.outcome is Outcome.FAULT or attempt.problem == "Failed":
-            return self._fault(attempt, now)
-        if pool is not None and attempt.outcome is Outcome.PRESSED:
-            pool.tried(replica, Tried.BACK_PRESSURE, now)
+            pool.gave_up(replica)
         return self.exchange.ended
+
+    def _served(self, attempt: Attempt, pool: PoolReplicas | None, now: float) -> None:
+        """The client has had an answer, or the beginning of one."""
+        assert attempt.bound is not None
+        replica, line = attempt.bound.replica, self.line
+        line.status, line.problem = attempt.status, attempt.problem
+        if pool is not None:
+            if attempt.late:
+                pool.gave_up(replica)
+            elif attempt.outcome is Outcome.BROKEN:
+                pool.tried(replica, Tried.FAULT, now)
+            else:
+                first = attempt.first - self.arrived - self.waited if attempt.stream else None
+                pool.answered(replica, self.session, first, now)
+        self.gate.waiting.served(replica.pool)
+        self.asked()
+        self.answered(replica.pool, "local", attempt.first)
 
     def _fault(self, attempt: Attempt, now: float) -> bool:
         """This replica failed before the first content byte: not it again, and not for ever."""
         assert attempt.bound is not None
         replica = attempt.bound.replica
-        self.faults += 1
+        self.failed += 1
         self.excluded |= {replica.address}
         self.line.problem = attempt.problem[:200]
         pool = self.gate.replicas.pools.get(replica.pool)
         if pool is not None:
             pool.tried(replica, Tried.FAULT, now)
-        if self.faults < MAX_FAULTS and pool is not None and pool.retries.spend(now):
+        if pool is not None and pool.retries.spend(now):
+            if self.failed >= MAX_FAILED:
+                self._learn(given_up=Reason.REPLICA_FAILED)
             return self.exchange.ended
         text = f"a replica of pool {replica.pool} failed before it answered ({attempt.problem}); try again"
         self.refuse(503, Reason.REPLICA_FAILED, text, come_back=True)
         return True
+
+    def _pressed(self, attempt: Attempt, now: float) -> None:
+        """The engine is alive and too busy: it is left alone for as long as it says, and others are tried."""
+        assert attempt.bound is not None
+        replica = attempt.bound.replica
+        self.failed += 1
+        self.held_off = max(self.held_off, attempt.retry_after)
+        if (pool := self.gate.replicas.pools.get(replica.pool)) is not None:
+            pool.tried(replica, Tried.BACK_PRESSURE, now, min(attempt.retry_after or PAUSE_SECONDS, LONGEST_PAUSE))
+        if self.failed >= MAX_FAILED:
+            self._learn(given_up=Reason.QUEUE_EXPIRED)
 
     async def _find_keeper(self) -> bool:
         """Stored state lives in one replica: nothing else will do. False when nobody has it (the client is told)."""
@@ -296,6 +328,9 @@ class Journey:
     async def _wait(self, wait: rule.Wait) -> bool:
         """Queue for the pool with the shortest line. True when the client has its answer."""
         begun, pools = self._loop.time(), self.gate.replicas.pools
+        if wait.cold and self.failed:  # all that ran have failed it: no wait for others to start
+            self._learn(given_up=Reason.REPLICA_FAILED)
+            return False
         known = [name for name in wait.pools if name in pools]
         if not known:
             self._learn(waited=True)
@@ -374,7 +409,7 @@ class Journey:
     def _refuse_by_rule(self, status: int, pool: str | None, reason: Reason) -> None:
         self.pool = pool or self.pool
         contended = status in (429, 503)
-        if contended and pool:
+        if contended and pool and reason is not Reason.REPLICA_FAILED:
             self.asked()
             self.gate.accounting.refused(pool, waited=self.ask.facts.waited, repeated=self.repeated)
         self.refuse(status, reason, sentence(reason, self.ask.facts), come_back=contended)
@@ -395,6 +430,11 @@ class Journey:
         seconds = max(0.0, first - self.arrived)
         self.line.first_token_ms = int(seconds * 1000)
         metrics.FIRST_TOKEN.observe((pool, kind), seconds)
+
+
+def time_allowed(ask: Ask, total: float) -> float:
+    """Seconds from the first byte of a request to the last one of its answer."""
+    return min(ask.timeout_seconds or total, total)
 
 
 def allowed(ask: Ask, client: Client) -> Ask:

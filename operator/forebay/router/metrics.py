@@ -78,6 +78,10 @@ TABLE_GENERATION: Final = Gauge(
     "forebay_table_generation", "Generation of the routing table in use.", registry=REGISTRY
 )
 TABLE_REFUSED: Final = Gauge("forebay_table_refused_total", "Routing tables that were not taken.", registry=REGISTRY)
+BODY_BYTES: Final = Gauge("forebay_body_bytes", "Bytes of request bodies that are held.", registry=REGISTRY)
+UPSTREAM_CALLS: Final = Gauge(
+    "forebay_upstream_calls", "Requests under way to other routers and the engine, probes included.", registry=REGISTRY
+)
 CONNECTIONS: Final = Gauge("forebay_connections", "Open client connections.", registry=REGISTRY)
 
 

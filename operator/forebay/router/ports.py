@@ -11,7 +11,7 @@ from forebay.router import metrics
 from forebay.router.context import Context
 from forebay.router.gateway import Gateway
 from forebay.router.http.message import Reply, Request, error, text_reply
-from forebay.router.http.server import Exchange, Handler, Server
+from forebay.router.http.server import Budget, Exchange, Handler, Server
 from forebay.router.sidecar import Sidecar
 
 NOTICED_SECONDS: Final = 4.0
@@ -34,14 +34,17 @@ class Router:
     def of(cls, context: Context) -> "Router":
         """Build one, not yet listening."""
         role = Gateway(context) if context.settings.role == "gateway" else Sidecar(context)
-        return cls(
-            context,
-            role,
-            Server(role.request_port),
-            Server(role.control_port, upgrade=role.upgrade if isinstance(role, Sidecar) else None),
-            Server(_metrics(role.refresh_metrics)),
-            Server(_health(role)),
-        )
+        bodies = Budget()
+        request = Server(role.request_port, bodies)
+        control = Server(role.control_port, bodies, upgrade=role.upgrade if isinstance(role, Sidecar) else None)
+
+        def refresh() -> None:
+            role.refresh_metrics()
+            metrics.CONNECTIONS.set(len(request.connections))
+            metrics.BODY_BYTES.set(bodies.used)
+            metrics.UPSTREAM_CALLS.set(len(context.upstream.active))
+
+        return cls(context, role, request, control, Server(_metrics(refresh)), Server(_health(role)))
 
     async def start(self) -> None:
         """Listen, and begin to watch."""

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -31,17 +31,15 @@ from forebay.router.http.client import Address
 from forebay.router.http.lines import DialledLines, Lines
 from forebay.router.resolve import resolve
 from forebay.rules.affinity import Sessions
-from forebay.rules.breaker import Breaker, Limits, Outcome, after, begun, given_up, lets_through
+from forebay.rules.breaker import Breaker, Limits, Outcome, Phase, after, begun, given_up, phase
 from forebay.rules.facts import REPORT_TTL_SECONDS, PoolView
 from forebay.rules.retry import RetryBudget
 
 RESOLVE_SECONDS: Final = 1.0
 SWEEP_SECONDS: Final = 0.25
 RECONNECT_SECONDS: Final = (0.2, 3.0)
-CONNECT_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 2 * REPORT_TTL_SECONDS
 """A line that says nothing for so long is hung up and dialled anew."""
-FIRST_TOKEN_LEAST: Final = 60.0
 FIRST_TOKENS: Final = 500
 LIMITS: Final = Limits(faults=3, open_seconds=1.0, most_seconds=30.0)
 """After three faults in a row a replica is left alone for a second, then two, up to half a minute."""
@@ -75,7 +73,14 @@ class Replica:
         """Whether a request may go there, slots aside."""
         if self.state is not ReplicaState.SERVING or now - self.heard >= REPORT_TTL_SECONDS:
             return False
-        return self.breaker is FINE or lets_through(self.breaker, now)
+        if self.breaker is FINE:
+            return True
+        where = phase(self.breaker, now)
+        return where is Phase.CLOSED or (where is Phase.HALF_OPEN and not self.breaker.probing)
+
+    def may_take(self, now: float) -> bool:
+        """Whether a slot that it offers may be used: its engine has not asked to be left alone."""
+        return self.serves(now) and now >= self.breaker.paused_until
 
     def free_for(self, priority: Priority) -> int:
         """Slots for a request of this priority."""
@@ -102,7 +107,7 @@ class PoolReplicas:
     free_high: int = 0
     oldest: float = 0.0
     retries: RetryBudget = field(default_factory=RetryBudget)
-    first_token_seconds: float = FIRST_TOKEN_LEAST
+    first_token_seconds: float = 60.0
     first_tokens: deque[float] = field(default_factory=lambda: deque(maxlen=FIRST_TOKENS))
     stale: bool = True  # the sums have to be counted anew
 
@@ -137,23 +142,29 @@ class PoolReplicas:
         replica.free_high -= 1
 
     def refused(self, replica: Replica) -> None:
-        """It said full, or failed: believe it until the next report."""
+        """It said full: believe it until the next report."""
         replica.free = replica.free_high = 0
         self.stale = True
 
-    def answered(self, replica: Replica, session: int, first_token: float, now: float) -> None:
-        """It served a request; `first_token` in seconds since the request was sent there."""
+    def answered(self, replica: Replica, session: int, first_token: float | None, now: float) -> None:
+        """It served a request; `first_token` in seconds since the request was sent there, where that was streamed."""
         if replica.name in self.by_name:
             self.sessions.serve(session, replica.name, self.among, now)
-        self.first_tokens.append(first_token)
+        if first_token is not None:
+            self.first_tokens.append(first_token)
         self.tried(replica, Outcome.SUCCESS, now)
 
-    def tried(self, replica: Replica, outcome: Outcome, now: float) -> None:
-        """What a try says of the replica's health."""
-        if replica.breaker is not FINE or outcome is Outcome.FAULT:
-            found = after(replica.breaker, outcome, now, LIMITS)
-            replica.breaker = FINE if found == FINE else found
-            self.stale = True
+    def tried(self, replica: Replica, outcome: Outcome, now: float, pause: float = 0.0) -> None:
+        """What a try says of the replica's health. For `pause` seconds it has no slots for this gateway."""
+        if replica.breaker is FINE and outcome is Outcome.SUCCESS:
+            return
+        found = after(replica.breaker, outcome, now, LIMITS, pause)
+        if found.paused_until <= now:
+            found = replace(found, paused_until=0.0)
+        replica.breaker = FINE if found == FINE else found
+        if pause:
+            replica.free = replica.free_high = 0
+        self.stale = True
 
     def gave_up(self, replica: Replica) -> None:
         """A try ended without telling anything."""
@@ -161,11 +172,12 @@ class PoolReplicas:
             replica.breaker = given_up(replica.breaker)
             self.stale = True
 
-    def learn_patience(self) -> None:
-        """How long a first token may take: ten times what nearly all took lately, and a minute at least."""
+    def learn_patience(self, least: float) -> None:
+        """How long a first token may take: ten times what nearly all took lately, and `least` seconds."""
+        self.first_token_seconds = least
         if len(self.first_tokens) >= FIRST_TOKENS // 10:
             ordered = sorted(self.first_tokens)
-            self.first_token_seconds = max(FIRST_TOKEN_LEAST, 10 * ordered[int(len(ordered) * 0.99)])
+            self.first_token_seconds = max(least, 10 * ordered[int(len(ordered) * 0.99)])
 
 
 class Replicas:
@@ -195,7 +207,7 @@ class Replicas:
             if name in self.pools:
                 self.pools[name].entry = entry
             else:
-                self.pools[name] = PoolReplicas(entry)
+                self.pools[name] = PoolReplicas(entry, first_token_seconds=self.context.settings.timeouts.first_token)
 
     async def run(self) -> None:
         """Resolve, and notice who fell silent, for ever."""
@@ -206,7 +218,7 @@ class Replicas:
                 pool.stale = True
             if now >= due:
                 for pool in self.pools.values():
-                    pool.learn_patience()
+                    pool.learn_patience(self.context.settings.timeouts.first_token)
                 await asyncio.gather(*(self._resolve(pool) for pool in list(self.pools.values())))
                 due = now + RESOLVE_SECONDS
             await asyncio.sleep(SWEEP_SECONDS)
@@ -300,7 +312,7 @@ class Replicas:
             lost.set,
         )
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(self.context.settings.timeouts.connect):
                 await loop.create_connection(lambda: lines, *replica.address)
                 await lines.opened
             replica.lines = lines
@@ -332,5 +344,7 @@ class Replicas:
         replica.name, replica.state = said.replica, said.state
         replica.slots, replica.running = said.slots, said.running
         replica.free, replica.free_high = said.free, said.free_high
-        replica.heard = asyncio.get_running_loop().time()
+        replica.heard = now = asyncio.get_running_loop().time()
+        if now < replica.breaker.paused_until:
+            replica.free = replica.free_high = 0
         pool.stale = True

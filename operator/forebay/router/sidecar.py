@@ -7,11 +7,10 @@ a client's request that finds no slot, or names another model, is handed to a ga
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Final
 
 from forebay.resources import headers as names
-from forebay.resources.names import PATH_REPORT, PATH_SLOTS, PATH_STATE, PORT_CONTROL
+from forebay.resources.names import PATH_REPORT, PATH_SLOTS, PATH_STATE
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import ReplicaState, SidecarReport, SlotReport, encode
 from forebay.resources.table import PoolEntry, RoutingTable
@@ -22,7 +21,7 @@ from forebay.router.answers import REQUEST_ID, decision_headers, request_id
 from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine
-from forebay.router.http.client import Address
+from forebay.router.handing import Gateways, too_late
 from forebay.router.http.message import (
     HOP_BY_HOP,
     Headers,
@@ -34,18 +33,17 @@ from forebay.router.http.message import (
     request_head,
 )
 from forebay.router.http.server import Exchange
-from forebay.router.journey import TOTAL_SECONDS, allowed
+from forebay.router.journey import allowed, time_allowed
 from forebay.router.offering import Offering
 from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
-from forebay.router.resolve import resolve
 from forebay.rules.capacity import Bound, Capacity, CapacityInputs, capacity, weight
 from forebay.rules.facts import AUTO_MODELS
 from forebay.rules.queue import retry_after
+from forebay.rules.retry import patience
 
 LONGEST_LINE: Final = 16
 """Requests that wait at a sidecar that can reach no gateway."""
 LINE_POLL_SECONDS: Final = 0.05
-FIRST_TOKEN_SECONDS: Final = 120.0
 CUT_SECONDS: Final = 60.0
 """How long an engine that said 429 or 503 gets no more than it ran then."""
 DRAINED_POLL_SECONDS: Final = 0.1
@@ -69,6 +67,7 @@ class Sidecar:
         self._waiting = 0
         self._cut: tuple[int, float] = (0, 0.0)  # slots, and loop time until when
         self._stored: OrderedDict[str, None] = OrderedDict()
+        self.gateways = Gateways(context)
         context.table.on_change = self._table_changed
 
     # The request port: clients.
@@ -93,19 +92,24 @@ class Sidecar:
         if self.serves(ask) and self.admission.admit(ask.facts.priority, size):
             Visit(self, request, exchange, line, size).serve(ask, Reason.LOCAL_CAPACITY)
         else:
-            task = self.context.spawn(self._without_a_slot(request, exchange, ask, line))
+            end = (request.seen or asyncio.get_running_loop().time()) + self.time_allowed(ask)
+            task = self.context.spawn(self._without_a_slot(request, exchange, ask, line, end))
             exchange.on_lost = task.cancel
+
+    def time_allowed(self, ask: Ask) -> float:
+        """Seconds that a client's request may take."""
+        return time_allowed(ask, self.context.settings.timeouts.total)
 
     def serves(self, ask: Ask) -> bool:
         """Whether a request is for this pool's model."""
         return ask.facts.model in AUTO_MODELS or ask.facts.model in self.entry.served_names
 
-    async def _without_a_slot(self, request: Request, exchange: Exchange, ask: Ask, line: Line) -> None:
+    async def _without_a_slot(self, request: Request, exchange: Exchange, ask: Ask, line: Line, end: float) -> None:
         try:
-            if await self._hand_on(request, exchange, ask.facts.priority, line):
+            if await self.gateways.hand_on(request, exchange, ask.facts.priority, line, end):
                 return
             size = self.weight(ask.facts.live_tokens)
-            if self.serves(ask) and await self._wait_for_slot(ask.facts.priority, size):
+            if self.serves(ask) and await self._wait_for_slot(ask.facts.priority, size, end):
                 Visit(self, request, exchange, line, size).serve(ask, Reason.QUEUED)
                 return
             seconds = retry_after(self.admission.requests, self._drain_rate(), self.rng)
@@ -116,23 +120,26 @@ class Sidecar:
         except asyncio.CancelledError:
             exchange.abort()
 
-    async def elsewhere(self, request: Request, exchange: Exchange, line: Line, problem: str) -> None:
+    async def elsewhere(self, request: Request, exchange: Exchange, line: Line, end: float, attempt: Attempt) -> None:
         """This engine failed before it answered a client: a gateway may know another."""
         try:
-            if not await self._hand_on(request, exchange, Priority(line.priority or Priority.NORMAL), line):
-                text = f"the engine did not answer: {problem}; try again"
-                headers = [(b"retry-after", b"1"), *decision_headers(line)]
+            if not await self.gateways.hand_on(
+                request, exchange, Priority(line.priority or Priority.NORMAL), line, end
+            ):
+                text = f"the engine did not answer: {attempt.problem}; try again"
+                headers = [(b"retry-after", b"%d" % max(1, attempt.retry_after)), *decision_headers(line)]
                 exchange.reply(error(503, text, Reason.REPLICA_FAILED, headers))
         except asyncio.CancelledError:
             exchange.abort()
 
-    async def _wait_for_slot(self, priority: Priority, size: int) -> bool:
+    async def _wait_for_slot(self, priority: Priority, size: int, end: float) -> bool:
         """With no gateway reachable: a short line of its own. True when a slot was taken."""
         if self._waiting >= LONGEST_LINE:
             return False
         self._waiting += 1
         try:
-            async with asyncio.timeout(self.entry.queue.max_wait_seconds):
+            longest = asyncio.get_running_loop().time() + self.entry.queue.max_wait_seconds
+            async with asyncio.timeout_at(min(longest, end)):
                 while not self.admission.admit(priority, size):
                     await asyncio.sleep(LINE_POLL_SECONDS)
                 return True
@@ -140,38 +147,6 @@ class Sidecar:
             return False
         finally:
             self._waiting -= 1
-
-    async def _hand_on(self, request: Request, exchange: Exchange, priority: Priority, line: Line) -> bool:
-        """Pass a client's request to a gateway. False when none could be reached."""
-        loop = asyncio.get_running_loop()
-        for address in await self._gateways():
-            age = int((loop.time() - (request.seen or loop.time())) * 1000)
-            headers = [
-                *end_to_end(request.headers, _NOT_ON),
-                *[(key, value) for key, value in request.headers if key in _CLIENTS_WORDS],
-                (b"host", b"forebay"),
-                self.context.token.header,
-                (_HOP, b"1"),
-                (names.CLIENT.encode(), line.client.encode()),
-                (_PRIORITY, priority.encode()),
-                (names.AGE_MS.encode(), b"%d" % max(0, age)),
-                (REQUEST_ID, line.request_id.encode()),
-                (b"content-length", b"%d" % len(request.body)),
-            ]
-            head = request_head(request.method, request.target, headers)
-            done: asyncio.Future[Attempt] = loop.create_future()
-            attempt = Attempt(exchange, list, _tell(done), look=Look.NOTHING)
-            end = loop.time() + TOTAL_SECONDS
-            attempt.start(self.context.upstream, address, head, request.body, TOTAL_SECONDS, end)
-            if (await done).outcome in (Outcome.ANSWERED, Outcome.BROKEN, Outcome.GONE):
-                return True
-        return False
-
-    async def _gateways(self) -> list[Address]:
-        table = self.context.table.table
-        addresses = await resolve(table.gateways, PORT_CONTROL, table.gateway_addresses)
-        self.rng.shuffle(addresses)
-        return addresses[:3]
 
     # The control port: gateways and the operator.
 
@@ -246,10 +221,10 @@ class Sidecar:
         return self.admission.state is ReplicaState.SERVING
 
     def cut(self) -> None:
-        """The engine said that it has too much: for a minute, no more than ran without the one it refused."""
+        """The engine said that it has too much: for a minute, no more than runs now, without the one it refused."""
         loop = asyncio.get_running_loop()
         slots, until = self._cut
-        running = max(1, self.admission.running - 1)
+        running = max(1, self.admission.running)
         self._cut = (min(slots, running) if loop.time() < until else running, loop.time() + CUT_SECONDS)
         self._resize()
         loop.call_later(CUT_SECONDS + 0.1, self._resize)
@@ -333,7 +308,7 @@ class Sidecar:
 class Visit:
     """One request at the engine, with its slots."""
 
-    __slots__ = ("_loop", "begun", "control", "exchange", "line", "request", "side", "size")
+    __slots__ = ("_loop", "ask", "begun", "control", "end", "exchange", "line", "request", "side", "size")
 
     def __init__(
         self, side: Sidecar, request: Request, exchange: Exchange, line: Line, size: int, *, control: bool = False
@@ -346,10 +321,13 @@ class Visit:
         self.size = size
         self.control = control
         self.begun = self._loop.time()
+        self.end = self.begun + side.context.settings.timeouts.total
+        self.ask: Ask | None = None  # of a client's own request
 
     def serve(self, ask: Ask, reason: Reason) -> None:
         """A client's own request, with a slot."""
         entry = self.side.entry
+        self.ask, self.end = ask, (self.request.seen or self.begun) + self.side.time_allowed(ask)
         self.line.destination, self.line.reason = entry.name, reason
         body = self.request.body
         self.pass_on(with_model(body, ask, entry.served_names[0]) if entry.served_names else body)
@@ -360,7 +338,8 @@ class Visit:
         if self.size:
             side.last_request = side.context.unix(now)
         left = request.fields.get(_DEADLINE, b"") if self.control else b""
-        seconds = int(left) / 1000 if left.isdigit() else TOTAL_SECONDS
+        if left.isdigit():
+            self.end = min(self.end, now + int(left) / 1000)
         headers = end_to_end(request.headers, _NOT_TO_ENGINE)
         headers.append(_ENGINE)
         if b"x-request-id" not in request.fields:
@@ -371,8 +350,10 @@ class Visit:
         look = Look.PRESSURE if self.control else Look.CONTENT
         stores = request.target == "/v1/responses"
         attempt = Attempt(self.exchange, self._headers, self._done, look=look, stores=stores)
-        first_seconds = min(FIRST_TOKEN_SECONDS, seconds)
-        attempt.start(side.context.upstream, side.engine.address, head, body, first_seconds, now + seconds)
+        seconds = self.end - now  # a gateway knows best how long it waits
+        if self.ask is not None:
+            seconds = patience(side.context.settings.timeouts.first_token, self.ask.facts, self.ask.stream, seconds)
+        attempt.start(side.context.upstream, side.engine.address, head, body, seconds, self.end)
 
     def _headers(self) -> Headers:
         if self.control:
@@ -393,7 +374,7 @@ class Visit:
         if outcome is Outcome.PRESSED:
             side.cut()
         line.status, line.problem = attempt.status, attempt.problem
-        if outcome in (Outcome.FAULT, Outcome.PRESSED, Outcome.REFUSED):
+        if outcome in (Outcome.FAULT, Outcome.PRESSED, Outcome.REFUSED, Outcome.LATE):
             self._failed(attempt)
         if not self.control:
             line.status = self.exchange.status or 499
@@ -407,23 +388,22 @@ class Visit:
         if self.exchange.ended:
             return
         if self.control:
-            self.exchange.reply(_full("BackPressure" if attempt.outcome is Outcome.PRESSED else "Failed"))
+            words = {Outcome.PRESSED: "BackPressure", Outcome.LATE: "Late"}
+            self.exchange.reply(_full(words.get(attempt.outcome or Outcome.FAULT, "Failed"), attempt.retry_after))
+        elif attempt.outcome is Outcome.LATE:
+            too_late(self.exchange, self.line)
         else:
             self.line.reason = Reason.REPLICA_FAILED
-            task = self.side.context.spawn(self.side.elsewhere(self.request, self.exchange, self.line, attempt.problem))
+            task = self.side.context.spawn(
+                self.side.elsewhere(self.request, self.exchange, self.line, self.end, attempt)
+            )
             self.exchange.on_lost = task.cancel
 
 
-_HOP, _PRIORITY, _OFFER = names.HOP.encode(), names.PRIORITY.encode(), names.OFFER.encode()
+_PRIORITY, _OFFER = names.PRIORITY.encode(), names.OFFER.encode()
 _DEADLINE, _TOKENS = names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode()
-_CLIENTS_WORDS = frozenset(n.encode() for n in names.REQUEST_HEADERS) - {_PRIORITY, REQUEST_ID}
-_NOT_ON = HOP_BY_HOP | {b"host", b"content-length", b"authorization"}
 _NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie"}
 _ENGINE = (b"host", b"engine")
-
-
-def _tell(done: asyncio.Future[Attempt]) -> Callable[[Attempt], None]:
-    return lambda attempt: None if done.done() else done.set_result(attempt)
 
 
 def _line(request: Request, ask: Ask, client: str) -> Line:
@@ -441,5 +421,8 @@ def _line(request: Request, ask: Ask, client: str) -> Line:
     )
 
 
-def _full(word: str) -> Reply:
-    return error(503, "no slot here", "no_slot", [(names.SLOT.encode(), word.encode())])
+def _full(word: str, retry_after: float = 0.0) -> Reply:
+    headers = [(names.SLOT.encode(), word.encode())]
+    if retry_after:
+        headers.append((b"retry-after", b"%d" % retry_after))
+    return error(503, "no slot here", "no_slot", headers)

@@ -140,6 +140,9 @@ class Waiting:
     def offered(self, replica: Replica, offer: SlotOffer) -> None:
         """A replica holds a slot: bind it to the waiter whose turn it is, or decline and say who waits now."""
         now = asyncio.get_running_loop().time()
+        if not replica.may_take(now):
+            replica.say(OfferAnswer(id=offer.id, taken=False, spent=True))
+            return
         best: tuple[int, float, Place, Line] | None = None
         for line in (self._lines.get(replica.pool), self._home_lines.get(replica.name)):
             place = self._first(line, replica, now, offer.high_only) if line else None

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from forebay.resources.policy import FullWhen, GapAction, OverflowTo
 from forebay.resources.pool import CloudUse, Modality, Permission, Task
-from forebay.resources.reasons import Capability, Priority
+from forebay.resources.reasons import Capability, Priority, Reason
 from forebay.resources.table import ModelEntry, PolicyEntry, TargetEntry
 
 REPORT_TTL_SECONDS = 2.0
@@ -41,6 +41,7 @@ class RequestFacts(Struct, frozen=True, gc=False):
     waited: bool = False
     context_refused: bool = False  # an engine said that the context is too long
     cloud_failed: bool = False  # every provider of the tier failed or is limited
+    given_up: Reason | None = None  # why no replica is tried any more: ReplicaFailed, or QueueExpired for back-pressure
 
     @property
     def live_tokens(self) -> int:

@@ -1,16 +1,22 @@
-"""How many of a pool's requests may be tried again after a fault: a share of them, so that retries cannot be a storm.
+"""Trying again: how long to be patient, and how many of a pool's requests may be sent a second time.
 
-Being refused a slot is no fault and costs nothing here: the engine has done no work.
+After a fault a share of the pool's requests may be tried elsewhere, so that retries cannot be a storm. Being refused a
+slot is no fault and costs nothing here: the engine has done no work.
 """
 
 from dataclasses import dataclass
 from typing import Final
+
+from forebay.resources.pool import Task
+from forebay.rules.facts import RequestFacts
 
 SHARE: Final = 0.10
 AT_ONCE: Final = 10.0
 """What a pool that has been quiet may spend."""
 PER_SECOND: Final = 0.2
 """What comes back without any requests."""
+TOKEN_SECONDS: Final = 0.25
+"""An engine that takes longer for a token is as good as dead."""
 
 
 @dataclass(slots=True)
@@ -33,3 +39,14 @@ class RetryBudget:
             return False
         self.left -= 1.0
         return True
+
+
+def patience(first_token: float, facts: RequestFacts, stream: bool, left: float) -> float:
+    """Seconds to wait for the first content byte before the replica counts as dead; at most the time `left`.
+
+    An answer that is not streamed comes only when all of it is there: its tokens are waited for too, and without a
+    limit on them everything that is left.
+    """
+    if stream or facts.task is Task.EMBED:
+        return min(first_token, left)
+    return left if facts.max_tokens is None else min(first_token + facts.max_tokens * TOKEN_SECONDS, left)

@@ -85,7 +85,7 @@ def route(request: RequestFacts, fleet: FleetView) -> Decision:
     if gap is not None:
         return _at_gap(request, policy, candidates, gap, decide)
     free = [pool for pool in fitting if pool.free_for(request.priority) > 0]
-    if free:
+    if free and request.given_up is None:
         return decide(Local(_best(free, request.priority).name), Reason.LOCAL_CAPACITY)
     return _when_full(request, policy, fitting, same_task, decide)
 
@@ -177,8 +177,10 @@ def _when_full(
         if reason is not None and targets:
             return decide(Cloud(tier, targets, chosen), reason)
         blocked = Reason.NOT_PORTABLE if not targets else None
-    if not request.waited:
+    if not request.waited and request.given_up is None:
         return decide(Wait(tuple(pool.name for pool in fitting), cold=nobody), Reason.QUEUED)
+    if request.given_up is Reason.REPLICA_FAILED:
+        return decide(Refuse(503, chosen), request.given_up)
     status = 503 if nobody else 429
     reason = Reason.NO_REPLICAS if nobody else Reason.QUEUE_EXPIRED
     return decide(Refuse(status, chosen), blocked or reason)
@@ -223,6 +225,8 @@ def _overflow_reason(
 ) -> Reason | None:
     """Why it may leave now, or None while it has to wait."""
     nobody = not any(pool.present for pool in fitting)
+    if request.given_up is not None:
+        return request.given_up
     if request.waited:
         return Reason.NO_REPLICAS if nobody else Reason.QUEUE_EXPIRED
     if request.priority is Priority.HIGH:

@@ -14,6 +14,7 @@ import httptools
 from forebay.router.http.message import MAX_HEAD_BYTES, Headers
 
 CONNECT_SECONDS: Final = 2.0
+BETWEEN_SECONDS: Final = 30.0
 IDLE_SECONDS: Final = 4.0
 """Kept shorter than the 5 s after which an engine's HTTP server hangs up, so that no request meets a closed door."""
 MAX_IDLE: Final = 512
@@ -24,11 +25,13 @@ Address = tuple[str, int]
 
 
 class UpstreamError(Exception):
-    """The other side refused, broke off, stalled or spoke no HTTP. `connected` says whether bytes may have arrived."""
+    """The other side refused, broke off, stalled or spoke no HTTP. `connected` says whether bytes may have arrived,
+    `late` that the time for the whole request is over, which need not be the other side's fault."""
 
-    def __init__(self, message: str, connected: bool = True) -> None:
+    def __init__(self, message: str, connected: bool = True, late: bool = False) -> None:
         super().__init__(message)
         self.connected = connected
+        self.late = late
 
 
 class Answer(Protocol):
@@ -63,7 +66,7 @@ class Call:
         self.answer = answer
         self.due = due
         self.end = end
-        self.between = 30.0
+        self.between = pool.between_seconds
         self.heard = False  # something came since the last sweep
         self.fresh = False  # on a connection of its own
         self.connection: ClientConnection | None = None
@@ -242,9 +245,14 @@ class ClientConnection(asyncio.Protocol):
 
 
 class Pool:
-    """Connections by address, and the calls under way, whose patience it watches."""
+    """Connections by address, and the calls under way, whose patience it watches.
 
-    def __init__(self) -> None:
+    `connect_seconds` bounds connecting, `between_seconds` the silence within an answer.
+    """
+
+    def __init__(self, connect_seconds: float = CONNECT_SECONDS, between_seconds: float = BETWEEN_SECONDS) -> None:
+        self.connect_seconds = connect_seconds
+        self.between_seconds = between_seconds
         self.active: set[Call] = set()
         self._idle: dict[Address, list[ClientConnection]] = defaultdict(list)
         self._connecting: set[asyncio.Task[None]] = set()
@@ -291,7 +299,7 @@ class Pool:
     async def _connect(self, call: Call) -> None:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(self.connect_seconds):
                 _, protocol = await loop.create_connection(lambda: ClientConnection(self, call.address), *call.address)
         except (OSError, TimeoutError):
             call.fail(UpstreamError(f"cannot connect to {call.address[0]}:{call.address[1]}", connected=False))
@@ -347,7 +355,7 @@ class Pool:
                 call.heard = False
                 call.due = now + call.between
             if now >= call.end:
-                call.fail(UpstreamError("not complete in time"))
+                call.fail(UpstreamError("not complete in time", late=True))
             elif now >= call.due and not (connection is not None and connection.held):
                 call.fail(UpstreamError("no data in time"))
         for idle in self._idle.values():

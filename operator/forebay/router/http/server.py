@@ -397,7 +397,8 @@ class ServerConnection(asyncio.Protocol):
             return
         if self.current is None and not self._ready:
             exchange = Exchange(self, keep_alive=False, silent=False, until_close=False, held=0)
-            exchange.reply(error(status, message, "invalid_http" if status < 500 else None))
+            later = [(b"retry-after", b"1")] if status == 503 else []
+            exchange.reply(error(status, message, "invalid_http" if status < 500 else None, later))
         self.close()
 
     def _upgraded(self, rest: bytes) -> None:

@@ -1,0 +1,95 @@
+"""A sidecar's way to the gateways: what has no slot here is handed on, once, to one that answers."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Final
+
+from forebay.resources import headers as names
+from forebay.resources.names import PORT_CONTROL
+from forebay.resources.reasons import Priority, Reason
+from forebay.router.access_log import Line
+from forebay.router.answers import REQUEST_ID, decision_headers
+from forebay.router.attempt import Attempt, Look, Outcome
+from forebay.router.context import Context
+from forebay.router.http.client import Address
+from forebay.router.http.message import HOP_BY_HOP, Request, end_to_end, error, request_head
+from forebay.router.http.server import Exchange
+from forebay.router.resolve import resolve
+from forebay.rules.breaker import Breaker, Limits, after, lets_through
+from forebay.rules.breaker import Outcome as Tried
+
+TRIES: Final = 3
+LIMITS: Final = Limits(faults=1, open_seconds=1.0, most_seconds=10.0)
+"""A gateway that failed is left alone for a second, then two, up to ten: there are others."""
+
+
+class Gateways:
+    """The fleet's gateways as one sidecar knows them."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.rng = random.Random()  # noqa: S311 - spreads the load
+        self.breakers: dict[Address, Breaker] = {}
+
+    async def hand_on(self, request: Request, exchange: Exchange, priority: Priority, line: Line, end: float) -> bool:
+        """Pass a client's request to a gateway, until loop time `end`. False when none could be reached."""
+        loop = asyncio.get_running_loop()
+        for address in await self._able():
+            now = loop.time()
+            head = self._head(request, priority, line, now, end)
+            done: asyncio.Future[Attempt] = loop.create_future()
+            attempt = Attempt(exchange, list, _tell(done), look=Look.NOTHING)
+            attempt.start(self.context.upstream, address, head, request.body, end - now, end)
+            outcome = (await done).outcome
+            if outcome is Outcome.LATE:
+                too_late(exchange, line)
+            elif outcome is not Outcome.GONE and not attempt.late:
+                tried = Tried.SUCCESS if outcome is Outcome.ANSWERED else Tried.FAULT
+                self.breakers[address] = after(self.breakers.get(address, Breaker()), tried, loop.time(), LIMITS)
+            if exchange.ended:
+                return True
+        return False
+
+    def _head(self, request: Request, priority: Priority, line: Line, now: float, end: float) -> bytes:
+        age = int((now - (request.seen or now)) * 1000)
+        headers = [
+            *end_to_end(request.headers, _NOT_ON),
+            *[(key, value) for key, value in request.headers if key in _CLIENTS_WORDS],
+            (b"host", b"forebay"),
+            self.context.token.header,
+            (names.HOP.encode(), b"1"),
+            (names.CLIENT.encode(), line.client.encode()),
+            (names.PRIORITY.encode(), priority.encode()),
+            (names.AGE_MS.encode(), b"%d" % max(0, age)),
+            (names.DEADLINE_MS.encode(), b"%d" % max(1, int((end - now) * 1000))),
+            (REQUEST_ID, line.request_id.encode()),
+            (b"content-length", b"%d" % len(request.body)),
+        ]
+        return request_head(request.method, request.target, headers)
+
+    async def _able(self) -> list[Address]:
+        """Some of those that did not fail just now, in any order."""
+        table = self.context.table.table
+        addresses = await resolve(table.gateways, PORT_CONTROL, table.gateway_addresses)
+        now = asyncio.get_running_loop().time()
+        self.breakers = {address: self.breakers[address] for address in addresses if address in self.breakers}
+        able = [a for a in addresses if a not in self.breakers or lets_through(self.breakers[a], now)]
+        self.rng.shuffle(able)
+        return able[:TRIES]
+
+
+def too_late(exchange: Exchange, line: Line) -> None:
+    """Tell a client that its time is over."""
+    line.destination, line.reason = "none", Reason.DEADLINE_EXCEEDED
+    headers = [(b"retry-after", b"1"), *decision_headers(line)]
+    text = "the request could not be answered in the time that it allows; try again"
+    exchange.reply(error(503, text, Reason.DEADLINE_EXCEEDED, headers))
+
+
+def _tell(done: asyncio.Future[Attempt]) -> Callable[[Attempt], None]:
+    return lambda attempt: None if done.done() else done.set_result(attempt)
+
+
+_CLIENTS_WORDS = frozenset(n.encode() for n in names.REQUEST_HEADERS) - {names.PRIORITY.encode(), REQUEST_ID}
+_NOT_ON = HOP_BY_HOP | {b"host", b"content-length", b"authorization"}

@@ -1,0 +1,230 @@
+"""What a client sees of every fault: the one table that the tests go through and that docs/faults.md is made from.
+
+python -m tests.router.faults > docs/faults.md
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import product
+
+from forebay.router.content import HELD_BYTES
+from forebay.router.context import Timeouts
+from forebay.router.journey import MAX_FAILED, PAUSE_SECONDS
+from forebay.router.replicas import LIMITS
+from forebay.rules.breaker import Outcome
+from forebay.rules.retry import AT_ONCE, SHARE, TOKEN_SECONDS
+from tests.router.faulty import Fault, Moment
+
+
+class Place(StrEnum):
+    """Who misbehaves."""
+
+    ENGINE = "engine"
+    OWN_ENGINE = "engine, reached by the pool's Service"
+    SIDECAR = "sidecar"
+    GATEWAY = "gateway that a sidecar hands on to"
+    CLOUD = "provider"
+
+
+class Ending(StrEnum):
+    """What the client gets."""
+
+    ELSEWHERE = "the whole answer, from elsewhere"
+    SAME = "the whole answer, from there"
+    EVENT = "what had come, then an error event; the connection closes, no `[DONE]`"
+    SHORT = "what had come; the connection closes before its announced end"
+    PASSED = "that very answer, `Retry-After` included"
+    LATE = "503 `DeadlineExceeded` when its own time is over"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault at one place."""
+
+    place: Place
+    fault: Fault
+    moment: Moment
+    stream: bool
+
+    def __str__(self) -> str:
+        kind = "streamed" if self.stream else "whole"
+        return "-".join((self.place.name.lower(), self.fault.name.lower(), self.moment, kind))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What follows. `posts`: how often the faulty peer gets the request; `outcome`: what its breaker counts."""
+
+    ending: Ending
+    posts: int = 1
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class Impossible:
+    """Why a combination cannot be."""
+
+    why: str
+
+
+STATUSES = (Fault.BAD_REQUEST, Fault.TOO_MANY, Fault.SERVER_ERROR)
+WITH_BREAKER = (Place.ENGINE, Place.SIDECAR, Place.GATEWAY)
+"""A gateway keeps one for each replica, a sidecar one for each gateway; those of providers have tests of their own."""
+
+GATEWAYS_LOOK = "a gateway looks into every 200 itself, and closes after an error event"
+
+
+def expected(case: Case) -> Expected | Impossible:
+    """The table."""
+    return _after(case) if case.moment is Moment.AFTER else _before(case)
+
+
+def _after(case: Case) -> Expected | Impossible:
+    if case.fault is Fault.REFUSED:
+        return Impossible("nothing comes over a connection that was refused")
+    if case.fault in STATUSES:
+        return Impossible("the status comes before the content")
+    if case.fault is Fault.SLOW_START:
+        return Impossible("that is before it by definition")
+    if case.fault is Fault.ERROR_IN_200 and not case.stream:
+        return Impossible("one JSON document is either an answer or an error")
+    if case.fault is Fault.ERROR_IN_200 and case.place is Place.GATEWAY:
+        return Impossible(GATEWAYS_LOOK)
+    return Expected(Ending.EVENT if case.stream else Ending.SHORT, 1, _counted(case, Outcome.FAULT))
+
+
+def _before(case: Case) -> Expected | Impossible:
+    passes_on = case.place is Place.GATEWAY
+    posts = 2 if case.place is Place.OWN_ENGINE else 1  # once by the sidecar itself, once by the gateway it hands on to
+    match case.fault:
+        case Fault.BAD_REQUEST:
+            return Expected(Ending.PASSED, 1, _counted(case, Outcome.SUCCESS))
+        case Fault.SLOW_START:
+            return Expected(Ending.SAME, 1, _counted(case, Outcome.SUCCESS))
+        case Fault.ERROR_IN_200 if passes_on:
+            return Impossible(GATEWAYS_LOOK)
+        case Fault.STALL if passes_on:
+            return Expected(Ending.LATE, 1, None)
+        case Fault.TOO_MANY | Fault.SERVER_ERROR if passes_on:
+            return Expected(Ending.PASSED, 1, Outcome.SUCCESS)
+        case Fault.TOO_MANY:
+            return Expected(Ending.ELSEWHERE, posts, _counted(case, Outcome.BACK_PRESSURE))
+        case Fault.REFUSED:
+            return Expected(Ending.ELSEWHERE, 0, _counted(case, Outcome.FAULT))
+        case _:
+            return Expected(Ending.ELSEWHERE, posts, _counted(case, Outcome.FAULT))
+
+
+def _counted(case: Case, outcome: Outcome) -> Outcome | None:
+    return outcome if case.place in WITH_BREAKER else None
+
+
+def cases() -> Iterator[Case]:
+    """Every combination."""
+    for place, fault, moment, stream in product(Place, Fault, Moment, (True, False)):
+        yield Case(place, fault, moment, stream)
+
+
+# The page.
+
+NAMES = {
+    Fault.REFUSED: "connection refused",
+    Fault.RESET: "connection reset",
+    Fault.STALL: "stall: connected, and silent",
+    Fault.CUT: "cut: the connection closes early",
+    Fault.MALFORMED: "malformed chunk",
+    Fault.ERROR_IN_200: "a 200 that says it is an error",
+    Fault.BAD_REQUEST: "4xx: the client's own mistake",
+    Fault.TOO_MANY: "429, 503: too busy",
+    Fault.SERVER_ERROR: "5xx",
+    Fault.SLOW_START: "slow start, within the patience",
+}
+COUNTED = {Outcome.SUCCESS: "no fault", Outcome.BACK_PRESSURE: "back-pressure", Outcome.FAULT: "a fault"}
+PAGE = """\
+# What a client sees when something breaks
+
+Until the first content byte a client has heard nothing, so another replica, a provider or the queue can still serve it.
+After it, a break is told honestly: an error event and a closed connection, never what looks like a clean end. A stream
+is held until its first token, any other answer until it is complete, or {held} KiB of it are there.
+
+`make docs` writes this page from the table that `tests/router/test_failover.py` runs through a whole fleet.
+
+## Before the first content byte
+
+{before}
+
+## After it
+
+{after}
+
+What is not in the tables cannot be:
+
+{impossible}
+
+## Bounds
+
+| what | bound |
+| --- | --- |
+| sent to an engine that fails or is too busy | {failed} times for one request; then what the policy's overflow allows, else 503 `ReplicaFailed` or 429 |
+| tried again after a fault | {share:.0%} of the pool's requests, {least:.0f} at once after quiet times |
+| a replica that faults {faults} times in a row | left alone for {open:.0f} s, doubled up to {most:.0f} s; then one request probes it |
+| a replica that answers 429 or 503 | gets nothing for as long as its `Retry-After` says (else {pause:.0f} s), and fewer slots for a minute |
+| wait for a connection | {connect:g} s (`--connect-seconds`) |
+| wait for the first token | ten times the pool's 99th percentile, at least {first:g} s (`--first-token-seconds`); an answer that is not streamed has {token:g} s more for each token of its limit |
+| silence within an answer | {between:g} s (`--between-chunks-seconds`) |
+| a whole request | {total:g} s (`--total-seconds`), or what `x-forebay-timeout-seconds` says; 503 `DeadlineExceeded` |
+| a request's body | 32 MiB; all bodies that a gateway holds: 256 MiB, then 503 |
+
+The flags are those of `forebay-router`. Every 429 and 503 carries `Retry-After`. `previous_response_id` is served by the
+replica that stores the response, else 404; never by a provider.
+"""  # noqa: E501
+
+
+def render() -> str:
+    """docs/faults.md."""
+    usual = Timeouts()
+    return PAGE.format(
+        held=HELD_BYTES // 1024, before=_before_table(), after=_after_table(), impossible=_impossible(),
+        failed=MAX_FAILED, share=SHARE, least=AT_ONCE, faults=LIMITS.faults, open=LIMITS.open_seconds,
+        most=LIMITS.most_seconds, pause=PAUSE_SECONDS, connect=usual.connect, first=usual.first_token,
+        token=TOKEN_SECONDS, between=usual.between_chunks, total=usual.total,
+    )  # fmt: skip
+
+
+def _before_table() -> str:
+    rows = ["| what breaks | engine, sidecar, provider | gateway that a sidecar hands on to | counts as |"]
+    rows.append("| --- | --- | --- | --- |")
+    for fault in Fault:
+        by_place = {place: expected(Case(place, fault, Moment.BEFORE, True)) for place in Place}
+        endings = {place: w.ending if isinstance(w, Expected) else "–" for place, w in by_place.items()}
+        gateway = endings.pop(Place.GATEWAY)
+        assert len(set(endings.values())) == 1, "these columns are one only as long as they agree"
+        engine = by_place[Place.ENGINE]
+        assert isinstance(engine, Expected)
+        assert engine.outcome is not None
+        rows.append(f"| {NAMES[fault]} | {endings[Place.ENGINE]} | {gateway} | {COUNTED[engine.outcome]} |")
+    return "\n".join(rows)
+
+
+def _after_table() -> str:
+    rows = ["| what breaks, anywhere | streamed | not streamed |", "| --- | --- | --- |"]
+    for fault in Fault:
+        found = [expected(Case(Place.ENGINE, fault, Moment.AFTER, stream)) for stream in (True, False)]
+        if any(isinstance(wanted, Expected) for wanted in found):
+            cells = [wanted.ending if isinstance(wanted, Expected) else "–" for wanted in found]
+            rows.append(f"| {NAMES[fault]} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _impossible() -> str:
+    why: dict[str, set[str]] = {}
+    for case in cases():
+        wanted = expected(case)
+        if isinstance(wanted, Impossible):
+            why.setdefault(wanted.why, set()).add(NAMES[case.fault].partition(":")[0].partition(",")[0])
+    return "\n".join(f"- {', '.join(sorted(texts))}: {reason}" for reason, texts in why.items())
+
+
+if __name__ == "__main__":
+    print(render(), end="")
