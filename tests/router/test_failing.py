@@ -16,7 +16,7 @@ from forebay.resources.report import OfferAnswer, SlotOffer, WaitingWord, decode
 from forebay.resources.table import PoolEntry
 from forebay.router.context import Timeouts
 from forebay.router.http.lines import DialledLines
-from forebay.router.http.server import Budget
+from forebay.router.http.exchange import Budget
 from forebay.router.replicas import PoolReplicas, Replica
 from forebay.router.waiting import Waiting
 from forebay.rules.breaker import Breaker, Outcome, Phase, phase

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from forebay.resources import headers as names
 from forebay.router.content import HELD_BYTES, error_end, has_content, is_error
 from forebay.router.http.client import Address, Call, Pool, UpstreamError
+from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, Headers, end_to_end, error_body
-from forebay.router.http.server import Exchange
 
 if TYPE_CHECKING:
     from forebay.router.waiting import Bound

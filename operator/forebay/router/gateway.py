@@ -21,6 +21,7 @@ from forebay.router.clients import Client
 from forebay.router.cloud import Cloud
 from forebay.router.context import VERSION, Context
 from forebay.router.http.client import UpstreamError
+from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import (
     HOP_BY_HOP,
     Headers,
@@ -30,7 +31,6 @@ from forebay.router.http.message import (
     json_reply,
     request_head,
 )
-from forebay.router.http.server import Exchange
 from forebay.router.journey import LONGEST_PAUSE, Journey, allowed
 from forebay.router.replicas import Replica, Replicas
 from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model

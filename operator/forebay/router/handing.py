@@ -13,8 +13,8 @@ from forebay.router.answers import REQUEST_ID, decision_headers
 from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import Context
 from forebay.router.http.client import Address
+from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, Request, end_to_end, error, request_head
-from forebay.router.http.server import Exchange
 from forebay.router.resolve import resolve
 from forebay.rules.breaker import Breaker, Limits, after, lets_through
 from forebay.rules.breaker import Outcome as Tried

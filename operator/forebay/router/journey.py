@@ -21,8 +21,8 @@ from forebay.router.attempt import Attempt, Outcome
 from forebay.router.clients import Client
 from forebay.router.cloud import CloudError
 from forebay.router.http.client import Address
+from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import Headers, Request, error
-from forebay.router.http.server import Exchange
 from forebay.router.replicas import PoolReplicas
 from forebay.router.request import Ask
 from forebay.router.waiting import Bound, choose

@@ -22,6 +22,7 @@ from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine
 from forebay.router.handing import Gateways, too_late
+from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import (
     HOP_BY_HOP,
     Headers,
@@ -32,7 +33,6 @@ from forebay.router.http.message import (
     json_reply,
     request_head,
 )
-from forebay.router.http.server import Exchange
 from forebay.router.journey import allowed, time_allowed
 from forebay.router.offering import Offering
 from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model

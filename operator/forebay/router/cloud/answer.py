@@ -22,8 +22,8 @@ from forebay.router.cloud.provider import Provider
 from forebay.router.cloud.transport import AddressRefusedError
 from forebay.router.cloud.verdict import judge, pause_seconds
 from forebay.router.content import HELD_BYTES
+from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import Headers, error_body
-from forebay.router.http.server import Exchange
 from forebay.router.request import Ask
 from forebay.rules.breaker import Outcome
 from forebay.rules.facts import CloudTarget

@@ -13,8 +13,8 @@ from forebay.router import metrics
 from forebay.router.access_log import Line
 from forebay.router.cloud.ledger import OPERATIONS, account
 from forebay.router.cloud.outcome import CloudError, FailedError
+from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import Headers
-from forebay.router.http.server import Exchange
 from forebay.router.request import Ask
 from forebay.rules.addresses import Network
 from forebay.rules.breaker import Outcome
