@@ -15,8 +15,8 @@ from forebay.resources.reasons import Capability, Priority
 from forebay.resources.report import OfferAnswer, SlotOffer, WaitingWord, decode_from_gateway
 from forebay.resources.table import PoolEntry
 from forebay.router.context import Timeouts
-from forebay.router.http.lines import DialledLines
 from forebay.router.http.exchange import Budget
+from forebay.router.http.lines import DialledLines
 from forebay.router.replicas import PoolReplicas, Replica
 from forebay.router.waiting import Waiting
 from forebay.rules.breaker import Breaker, Outcome, Phase, phase

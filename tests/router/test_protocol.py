@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from forebay.router.http.message import Request, text_reply
 from forebay.router.http.exchange import Exchange
+from forebay.router.http.message import Request, text_reply
 from forebay.router.http.server import Server
 
 Check = Callable[[bytes], bool]
