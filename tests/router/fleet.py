@@ -209,6 +209,7 @@ def _policy(providers: dict[str, Engine], changes: dict[str, Any], timeouts: Tim
             models=(ModelEntry(name=f"{name}-model", context_tokens=100_000, drop_fields=("min_tokens",)),),
             first_token_seconds=max(1, round(timeouts.first_token)),
             between_chunks_seconds=max(1, round(timeouts.between_chunks)),
+            total_seconds=max(1, round(timeouts.total / 5)),
         )
         for name, engine in providers.items()
     )

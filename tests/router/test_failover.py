@@ -182,13 +182,7 @@ async def nothing_left(f: Fleet) -> None:
         await f.until(lambda router=router: not router.context.upstream.active)
 
 
-def marked(case: Case) -> Any:
-    """What a provider sends before its first content byte is not held back yet."""
-    marks = [pytest.mark.xfail(reason="the cloud path begins with the first byte")] if case.place is Place.CLOUD else []
-    return pytest.param(case, marks=marks, id=str(case))
-
-
-@pytest.mark.parametrize("case", [marked(c) for c in cases() if isinstance(expected(c), Expected)])
+@pytest.mark.parametrize("case", [c for c in cases() if isinstance(expected(c), Expected)], ids=str)
 def test_fault(case: Case, tmp_path: Path) -> None:
     async def work() -> None:
         wanted = expected(case)
