@@ -89,7 +89,7 @@ def memory_with_streams(place: Place, port: int, streams: int, seconds: float) -
 
 def memory_with_slow_readers(place: Place, port: int, streams: int, seconds: float) -> dict[str, Any]:
     """Resident MiB while so many clients read nothing of streams of 32 KiB chunks."""
-    load = Load(port=port, connections=streams, chunks=10_000, pace=250, fill=SLOW_FILL, hold=seconds, read=False)
+    load = Load(port=port, connections=streams, chunks=10_000, pace=1000, fill=SLOW_FILL, hold=seconds, read=False)
     load.connected()
     time.sleep(seconds * 0.9)
     held = place.memory()
