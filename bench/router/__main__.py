@@ -179,6 +179,11 @@ def main() -> int:
              "missing": bench.missing, "results": bench.results}  # fmt: skip
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
     chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    if environment is not None:
+        picture = chosen.json.with_suffix(".svg")
+        script = Path(__file__).with_name("plot.py")
+        subprocess.run([environment / "bin/python", script, chosen.json, picture], check=True)
+        console.print(f"figures in {chosen.json}, plot in {picture}", style="dim")
     report.show(found, Console())
     return 0
 
