@@ -83,7 +83,8 @@ def obstacles(request: RequestFacts, model: ModelEntry) -> tuple[str, ...]:
     if standard is None:
         return (f"path {request.path}",)
     taken = standard.union(KEPT_HERE, LIMITS, model.accept_fields, model.drop_fields)
-    found = [f"field {name}" for name in sorted(request.fields - taken)]
+    found = [f"task {request.task}"] if request.task is not model.task else []
+    found += [f"field {name}" for name in sorted(request.fields - taken)]
     found += [f"input {kind}" for kind in sorted(request.inputs - frozenset(model.inputs))]
     needed = request.prompt_tokens + (request.max_tokens or 1)
     if model.context_tokens is not None and needed > model.context_tokens:
