@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,14 @@ def test_max_num_seqs_is_read_from_args(args: list[str], expected: int | None) -
 def test_the_cache_is_a_volume(cache: dict[str, object], source: Object) -> None:
     template = pod_template("chat", spec(engine={"type": "Simulated", "cache": cache}), IMAGES)
     assert {"name": "cache", **source} in template["spec"]["volumes"]
+
+
+def test_networks_that_the_chart_allows_reach_gateways_and_their_network_policy() -> None:
+    settings = replace(SETTINGS, provider_networks=("10.96.0.0/16", "fd00::/8"))
+    deployment = gateway.gateway_deployment(NAMESPACE, OWNERS, POLICIES, settings)
+    args = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--provider-networks=10.96.0.0/16,fd00::/8" in args
+    policies = [item for _, item in POLICIES]
+    egress = networkpolicy.gateway_network_policy(NAMESPACE, OWNERS, policies, settings)["spec"]["egress"]
+    blocks = [peer["ipBlock"]["cidr"] for peer in egress[-1]["to"] if "ipBlock" in peer]
+    assert blocks == ["10.96.0.0/16", "fd00::/8"]

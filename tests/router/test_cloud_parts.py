@@ -130,6 +130,19 @@ def test_what_is_no_event_of_this_api_is_malformed_after_what_was_good(text: byt
     assert [item.kind for item in good] == [Kind.CONTENT]
 
 
+@given(st.lists(st.binary(max_size=40) | st.sampled_from([b"data: ", b"\n\n", b"\r\n\r\n", ANSWER]), max_size=20))
+def test_whatever_a_provider_sends_is_events_or_malformed(pieces: list[bytes]) -> None:
+    reader, passed = EventReader(), b""
+    try:
+        for piece in pieces:
+            for item in reader.feed(piece):
+                passed += item.raw
+        passed += b"".join(item.raw for item in reader.close())
+    except MalformedError:
+        pass
+    assert b"".join(passed.split()) in b"".join(b"".join(pieces).split())  # nothing added, nothing in another order
+
+
 def test_an_event_without_end_has_a_bound() -> None:
     reader = EventReader()
     with pytest.raises(MalformedError, match="longer"):

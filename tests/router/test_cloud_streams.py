@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from forebay.resources.pool import Task
 from tests.router.clouds import Clouds, clouds
 from tests.router.fleet import Pool
 from tests.router.provider import (
@@ -59,7 +60,7 @@ def test_no_stream_where_one_was_asked_for_is_no_answer(tmp_path: Path) -> None:
     run(work)
 
 
-SHORT = {"first_token_seconds": 1, "between_chunks_seconds": 1}
+SHORT = {"first_token_seconds": 2, "between_chunks_seconds": 1}
 
 
 @pytest.mark.parametrize("name", BREAKS)
@@ -149,6 +150,73 @@ def test_a_slow_client_is_not_the_providers_stall(tmp_path: Path) -> None:
             writer.close()
             assert rest.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
             assert len(rest) > 80 * 50_000
+
+    run(work)
+
+
+# The other APIs.
+
+CREATED = b'{"type":"response.created","response":{"id":"resp_1","usage":null}}'
+DELTA = b'{"type":"response.output_text.delta","delta":"Hi"}'
+COMPLETED = (
+    b'{"type":"response.completed","response":{"id":"resp_1","usage":'
+    b'{"input_tokens":100,"input_tokens_details":{"cached_tokens":60},"output_tokens":7}}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "model", "script", "sent"),
+    [
+        (
+            "/v1/responses",
+            {"input": "hello", "stream": True, "max_output_tokens": 300},
+            {},
+            stream(CREATED, DELTA, COMPLETED),
+            {"model": "big", "input": "hello", "stream": True, "max_output_tokens": 300, "store": False},
+        ),
+        (
+            "/v1/completions",
+            {"prompt": "hello", "max_tokens": 300},
+            {},
+            answer(),
+            {"model": "big", "prompt": "hello", "max_tokens": 300},
+        ),
+        (
+            "/v1/embeddings",
+            {"input": "hello", "encoding_format": "base64"},
+            {"task": Task.EMBED},
+            answer(),
+            {"model": "big", "input": "hello", "encoding_format": "base64"},
+        ),
+    ],
+    ids=["responses", "completions", "embeddings"],
+)
+def test_every_api_has_its_own_words(
+    tmp_path: Path, path: str, body: dict[str, Any], model: dict[str, Any], script: Script, sent: dict[str, Any]
+) -> None:
+    async def work() -> None:
+        async with clouds(tmp_path, script, model=model) as c:
+            before = await c.metrics()
+            served = await c.fleet.http.post(c.fleet.url(c.fleet.gateway) + path, json={"model": "auto", **body})
+            assert decision(served)[:2] == (200, "acme/big")
+            assert c.acme.documents == [sent]
+            assert c.acme.asked[0].path == path
+            if body.get("stream"):
+                assert events(served.content) == [CREATED, DELTA, COMPLETED]
+            await finished(c)
+            assert tokens(await c.metrics(), "input") - tokens(before, "input") == 100
+
+    run(work)
+
+
+def test_a_response_that_fails_before_its_first_word_is_anothers(tmp_path: Path) -> None:
+    failed = b'{"type":"response.failed","response":{"error":{"code":"server_error","message":"no"}}}'
+
+    async def work() -> None:
+        async with clouds(tmp_path, stream(CREATED, failed), stream(CREATED, DELTA, COMPLETED)) as c:
+            url = c.fleet.url(c.fleet.gateway) + "/v1/responses"
+            served = await c.fleet.http.post(url, json={"input": "hi", "stream": True})
+            assert decision(served)[:2] == (200, "bravo/small")
 
     run(work)
 

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from forebay.resources.policy import MaxTokensField
-from forebay.resources.pool import Modality
+from forebay.resources.pool import Modality, Task
 from forebay.resources.table import ModelEntry
 from forebay.rules import portability
 from forebay.rules.facts import RequestFacts
 from forebay.rules.portability import (
     CHAT,
     COMPLETIONS,
+    EMBEDDINGS,
     RESPONSES,
     STANDARD,
     foreign_fields,
@@ -31,7 +32,10 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 
 def facts(document: dict[str, Any], path: str = CHAT, inputs: frozenset[Modality] = TEXT) -> RequestFacts:
     limit = next((document[name] for name in portability.LIMITS if document.get(name)), None)
-    return RequestFacts(path=path, fields=spoken(path, document), inputs=inputs, prompt_tokens=10, max_tokens=limit)
+    task = Task.EMBED if path == EMBEDDINGS else Task.GENERATE
+    return RequestFacts(
+        task=task, path=path, fields=spoken(path, document), inputs=inputs, prompt_tokens=10, max_tokens=limit
+    )
 
 
 FIELDS_THAT_STAY = {
@@ -122,7 +126,7 @@ def test_the_token_limit_goes_by_the_providers_name(
 def test_every_standard_field_goes_out_as_it_is(path: str) -> None:
     document = {name: f"value of {name}" for name in STANDARD[path] - {"model", "stream", "stream_options"}}
     body = outgoing(path, document, PLAIN)
-    assert obstacles(facts(document, path), PLAIN) == ()
+    assert obstacles(facts(document, path), replace(PLAIN, task=facts({}, path).task)) == ()
     assert {key: body[key] for key in document} == document
     assert body["model"] == "big"
 
@@ -142,6 +146,13 @@ def test_a_provider_is_told_to_store_nothing() -> None:
 @pytest.mark.parametrize("name", ["previous_response_id", "conversation", "prompt"])
 def test_what_names_stored_things_keeps_a_response_here(name: str) -> None:
     assert obstacles(facts({"input": "hi", name: "id_1"}, RESPONSES), PLAIN) == (f"field {name}",)
+
+
+def test_embeddings_go_only_to_a_model_that_makes_them_and_nothing_else_does() -> None:
+    embeds, hello = replace(PLAIN, task=Task.EMBED), {"messages": MESSAGES}
+    assert obstacles(facts({"input": "hi"}, EMBEDDINGS), PLAIN) == ("task Embed",)
+    assert obstacles(facts({"input": "hi"}, EMBEDDINGS), embeds) == ()
+    assert obstacles(facts(hello), embeds) == ("task Generate",)
 
 
 @pytest.mark.parametrize("path", ["/tokenize", "/detokenize"])

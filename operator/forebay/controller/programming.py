@@ -178,6 +178,7 @@ def _provider(provider: Provider) -> ProviderEntry:
         models=tuple(
             ModelEntry(
                 name=model.name,
+                task=model.task,
                 input_price=model.input_price,
                 cached_input_price=model.cached_input_price,
                 output_price=model.output_price,

@@ -17,7 +17,7 @@ from forebay.resources.fields import (
     SecretKey,
     list_map,
 )
-from forebay.resources.pool import CloudUse, Modality
+from forebay.resources.pool import CloudUse, Modality, Task
 
 
 class Transport(StrEnum):
@@ -69,6 +69,8 @@ class ProviderModel(Resource):
 
     name: ModelName
     """Name that the provider knows it by."""
+    task: Task = Task.GENERATE
+    """What it does. Embeddings go only to a model that makes them; those of two models cannot be compared."""
     input_price: Money | None = None
     """US dollars for a million input tokens."""
     cached_input_price: Money | None = None

@@ -59,6 +59,7 @@ class ModelEntry(Frozen, frozen=True):
     """One provider model; prices are decimals in US dollars for a million tokens."""
 
     name: str
+    task: Task = Task.GENERATE
     input_price: str | None = None
     cached_input_price: str | None = None
     output_price: str | None = None

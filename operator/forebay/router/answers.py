@@ -61,4 +61,4 @@ def sentence(reason: Reason, facts: RequestFacts) -> str:
 def _foreign(facts: RequestFacts) -> str:
     """What stands in the way of a provider, as far as it is not the model's own limits."""
     fields = foreign_fields(facts)
-    return f"{', '.join(name[:40] for name in fields[:5])}" if fields else "inputs or length"
+    return f"{', '.join(name[:40] for name in fields[:5])}" if fields else "kind, inputs or length"

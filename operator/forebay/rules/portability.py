@@ -69,21 +69,26 @@ OFF: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType({
 """Values with which a field of vLLM's API says nothing; clients' libraries like to send them."""
 
 
+_NONE: Final[frozenset[str]] = frozenset()
+_USUAL: Final = {path: fields.union(KEPT_HERE, LIMITS) for path, fields in STANDARD.items()}
+
+
 def spoken(path: str, document: Mapping[str, Any]) -> frozenset[str]:
     """The fields of a body that say something."""
     fields = frozenset(document)
-    if fields <= STANDARD.get(path, frozenset()) and None not in document.values():
+    if fields <= _USUAL.get(path, _NONE) and None not in document.values():
         return fields
     return frozenset(name for name, value in document.items() if not _is_off(name, value))
 
 
 def obstacles(request: RequestFacts, model: ModelEntry) -> tuple[str, ...]:
     """Why this model cannot take this request: fields, inputs, length. Empty when it can."""
-    standard = STANDARD.get(request.path)
-    if standard is None:
+    usual = _USUAL.get(request.path)
+    if usual is None:
         return (f"path {request.path}",)
-    taken = standard.union(KEPT_HERE, LIMITS, model.accept_fields, model.drop_fields)
-    found = [f"field {name}" for name in sorted(request.fields - taken)]
+    taken = usual.union(model.accept_fields, model.drop_fields)
+    found = [f"task {request.task}"] if request.task is not model.task else []
+    found += [f"field {name}" for name in sorted(request.fields - taken)]
     found += [f"input {kind}" for kind in sorted(request.inputs - frozenset(model.inputs))]
     needed = request.prompt_tokens + (request.max_tokens or 1)
     if model.context_tokens is not None and needed > model.context_tokens:
@@ -98,7 +103,7 @@ def is_portable(request: RequestFacts, model: ModelEntry) -> bool:
 
 def foreign_fields(request: RequestFacts) -> tuple[str, ...]:
     """The fields that no provider knows unless its entry says so, for the sentence of a refusal."""
-    return tuple(sorted(request.fields - STANDARD.get(request.path, frozenset()) - KEPT_HERE - frozenset(LIMITS)))
+    return tuple(sorted(request.fields - _USUAL.get(request.path, _NONE)))
 
 
 def outgoing(path: str, document: Mapping[str, Any], model: ModelEntry) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import msgspec
 from forebay.router.content import has_content
 from forebay.rules.spending import Usage, read_usage
 
-LONGEST_EVENT: Final = 8 * 1024 * 1024
+LONGEST_EVENT: Final = 4 * 1024 * 1024
 DONE: Final = b"[DONE]"
 LAST_TYPES: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 ERROR_TYPES: Final = frozenset({"error", "response.failed"})
@@ -50,7 +50,7 @@ class EventReader:
         """The events that are complete now. Raises MalformedError after those that were good."""
         *texts, self._rest = (self._rest + piece).replace(b"\r\n", b"\n").split(b"\n\n")
         if len(self._rest) > LONGEST_EVENT:
-            raise MalformedError("an event is longer than 8 MiB")
+            raise MalformedError("an event is longer than 4 MiB")
         for text in texts:
             if text.strip():
                 yield self._event(text)

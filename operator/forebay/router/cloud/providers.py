@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from forebay.router.cloud.provider import Provider
 
 LOOK_SECONDS: Final = 30.0
+AGAIN_SECONDS: Final = 3.0
+"""While something is wrong: it may have been a moment's."""
 
 
 class Served(Struct, frozen=True):
@@ -91,7 +93,7 @@ class Cloud:
             for provider in list(self._providers.values()):
                 await provider.look()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(AGAIN_SECONDS if self.problems() else LOOK_SECONDS):
                     await self._changed.wait()
 
     async def send(
