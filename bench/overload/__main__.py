@@ -112,7 +112,7 @@ def main() -> int:
         queue=QueueEntry(max_wait_seconds=5, max_requests=100),
         engine=service,
         provider=None if chosen.no_cloud else service,
-        provider_limit=40,
+        provider_limit=10,
     )
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
