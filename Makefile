@@ -74,10 +74,16 @@ soak: $(STAMP) ## A million requests with faults and clients that leave; then no
 soak-quick: $(STAMP) ## The same with twenty thousand, in a minute
 	timeout 240 $(PY) -m bench.soak --requests 20000 --steps 1 --minutes 3
 
+overload: $(STAMP) ## Ten times the capacity for five minutes: High as fast as ever, the others told when to come back
+	$(PY) -m bench.overload
+
+overload-quick: $(STAMP) ## The same for twenty seconds
+	timeout 240 $(PY) -m bench.overload --seconds 20
+
 bench-queue: $(STAMP) ## How long a slot stands idle while somebody waits, and in which order waiters are served
 	$(PY) -m bench.queue
 
 clean: ## Remove build products (not the caches outside the repo)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-summary.json
 
-.PHONY: help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-queue bench-router soak soak-quick clean
+.PHONY: help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-queue bench-router soak soak-quick overload overload-quick clean

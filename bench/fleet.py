@@ -149,7 +149,7 @@ class Fleet:
         return self._start(
             name, ports, "-m", "forebay.router", f"--role={role}", f"--table={path}", f"--replica={name}",
             "--host=127.0.0.1", "--access-log=off", f"--clients-dir={self.folder / 'clients'}", *flags, *more,
-            *self.shape.flags,
+            "--provider-networks=127.0.0.0/8", *self.shape.flags,
         )  # fmt: skip
 
     def _start(self, name: str, ports: dict[str, int], *arguments: str) -> Process:

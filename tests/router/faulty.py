@@ -82,11 +82,13 @@ class Faulty:
         assert self._server is not None
         self._server.close()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # connections that were broken off are closed with the loop's next turns
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

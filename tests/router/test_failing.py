@@ -50,7 +50,7 @@ async def all_faulty(tmp: Path, fault: Fault, replicas: int, **more: Any) -> Asy
             yield f, peers
         finally:
             for peer in peers:
-                peer.stop()
+                await peer.stop()
 
 
 @pytest.mark.parametrize("fault", [Fault.TOO_MANY, Fault.SERVER_ERROR])

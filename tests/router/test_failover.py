@@ -94,7 +94,7 @@ async def with_fault(tmp: Path, case: Case) -> AsyncIterator[tuple[Fleet, Faulty
         try:
             yield f, peers[0]
         finally:
-            peers[0].stop()
+            await peers[0].stop()
 
 
 async def ask(f: Fleet, case: Case) -> Seen:

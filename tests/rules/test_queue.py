@@ -46,7 +46,19 @@ def test_priority_first_then_the_earliest_deadline(members: list[Waiter], now: f
 
 @given(waiters, st.integers(0, 10))
 def test_a_line_is_bounded(members: list[Waiter], limit: int) -> None:
-    assert len(line(*members, limit=limit)) == min(limit, len(members))
+    made = line(*members, limit=limit)
+    for priority in Priority:
+        assert made.count(priority) == min(limit, sum(waiter.priority is priority for waiter in members))
+
+
+def test_a_flood_of_others_leaves_high_its_places() -> None:
+    made = Line(limit=2, limit_bytes=10)
+    others = [Waiter(n, p, 0, 9, size=5) for n, p in enumerate([Priority.NORMAL, Priority.LOW] * 3)]
+    assert [made.join(waiter) for waiter in others] == [True] * 4 + [False] * 2
+    assert made.join(Waiter(10, Priority.HIGH, 0, 9, size=10))
+    assert not made.join(Waiter(11, Priority.HIGH, 0, 9, size=1))
+    made.leave(10)
+    assert made.join(Waiter(11, Priority.HIGH, 0, 9, size=1))
 
 
 def test_low_is_never_starved() -> None:

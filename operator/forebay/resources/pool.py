@@ -262,7 +262,7 @@ class Queue(Resource):
     cold_start_wait_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
     """Longest wait when no replica runs."""
     max_requests: Annotated[int, Field(ge=0, le=100_000)] = 512
-    """Most requests that wait in one gateway."""
+    """Most requests of each priority that wait in one gateway."""
 
 
 class Session(Resource):

@@ -114,7 +114,8 @@ class Waiting:
         if line is None:
             line = lines[home or pool] = Line(self._lines[pool].limit if home and pool in self._lines else 0)
         if not line.join(waiter):
-            raise OverflowError(f"{len(line)} requests wait for pool {pool} already")
+            count = line.count(waiter.priority)
+            raise OverflowError(f"{count} {waiter.priority} requests wait for pool {pool} already")
         place = self._places[waiter.id] = Place(waiter, excluded)
         self._changed(pool, waiter.rank(asyncio.get_running_loop().time()))
         try:

@@ -1,7 +1,7 @@
 """Who waits for a pool at one gateway, and who is next. Pure transitions: the time is always an argument, in seconds.
 
 High before Normal before Low; a Low request that has waited AGEING_SECONDS counts as Normal, so it is never starved.
-Among equals the earliest deadline comes first. Bounded in count and bytes; deadlines bound it in time.
+Among equals the earliest deadline comes first. Each priority is bounded in count and bytes; deadlines bound it in time.
 """
 
 import random
@@ -16,8 +16,8 @@ from forebay.resources.reasons import Priority
 
 AGEING_SECONDS: Final = 30.0
 RETRY_AFTER: Final = (1.0, 60.0)
-LINE_BYTES: Final = 128 * 1024 * 1024
-"""Request bodies that wait in one line."""
+LINE_BYTES: Final = 64 * 1024 * 1024
+"""Request bodies of one priority that wait in one line."""
 WORD_DEADLINES: Final = 4
 """How many first deadlines of each rank a gateway tells the replicas."""
 _RANK: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
@@ -41,11 +41,14 @@ class Waiter:
 
 @dataclass(slots=True)
 class Line:
-    """The waiters of one pool at one gateway, at most `limit`, their bodies at most `limit_bytes`."""
+    """The waiters of one pool at one gateway: of each priority at most `limit`, their bodies at most `limit_bytes`.
+
+    The bounds are each priority's own, so that a flood of Normal and Low leaves High its places.
+    """
 
     limit: int
     limit_bytes: int = LINE_BYTES
-    size: int = 0
+    sizes: dict[Priority, int] = field(default_factory=lambda: dict.fromkeys(Priority, 0))
     _waiters: dict[int, Waiter] = field(default_factory=dict)
     _order: dict[Priority, list[tuple[float, int]]] = field(default_factory=lambda: {p: [] for p in Priority})
     _low_since: list[float] = field(default_factory=list)
@@ -58,10 +61,11 @@ class Line:
 
     def join(self, waiter: Waiter) -> bool:
         """Take a place; False when there is none."""
-        if len(self._waiters) >= self.limit or self.size + waiter.size > self.limit_bytes:
+        size = self.sizes[waiter.priority] + waiter.size
+        if self.count(waiter.priority) >= self.limit or size > self.limit_bytes:
             return False
         self._waiters[waiter.id] = waiter
-        self.size += waiter.size
+        self.sizes[waiter.priority] = size
         insort(self._order[waiter.priority], (waiter.deadline, waiter.id))
         if waiter.priority is Priority.LOW:
             insort(self._low_since, waiter.since)
@@ -72,7 +76,7 @@ class Line:
         waiter = self._waiters.pop(waiter_id, None)
         if waiter is None:
             return
-        self.size -= waiter.size
+        self.sizes[waiter.priority] -= waiter.size
         order = self._order[waiter.priority]
         del order[bisect_left(order, (waiter.deadline, waiter.id))]
         if waiter.priority is Priority.LOW:

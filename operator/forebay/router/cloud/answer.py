@@ -28,6 +28,7 @@ from forebay.router.request import Ask
 from forebay.rules.breaker import Outcome
 from forebay.rules.facts import CloudTarget
 from forebay.rules.portability import asks_for_usage, client_asked_for_usage, outgoing
+from forebay.rules.retry import patience
 from forebay.rules.spending import Usage, read_usage
 
 PASSED_BACK: Final = ("x-request-id", "openai-processing-ms")
@@ -70,15 +71,17 @@ class Answer:
     async def fetch(self, end: float) -> None:
         """Send the request and carry the answer, until `end` (loop time). Raises FailedError before its first byte."""
         entry = self.provider.entry
-        wait = entry.first_token_seconds if self.ask.stream else entry.total_seconds
+        now = self._loop.time()
+        wait = patience(entry.first_token_seconds, self.ask.facts, self.ask.stream, end - now)
+        until = end if wait == end - now else now + wait
         url = entry.base_url.rstrip("/") + self.ask.path.removeprefix("/v1")
         body = msgspec.json.encode(outgoing(self.ask.path, self.ask.document, self.target.model))
         try:
             async with (
-                asyncio.timeout_at(min(self._loop.time() + wait, end)) as patience,
+                asyncio.timeout_at(until) as timeout,
                 self.provider.client.stream("POST", url, content=body, headers=self._sent()) as response,
             ):
-                await self._take(response, patience, end)
+                await self._take(response, timeout, end)
         except TimeoutError:
             if self._loop.time() >= end:
                 self._broken("Deadline", None)
