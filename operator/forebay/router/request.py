@@ -26,8 +26,11 @@ TASKS: Final = {
 """Paths that go to an engine. /v1/models is answered here; everything else is 404."""
 
 CHARACTERS_PER_TOKEN: Final = 4
+MOST_TOKENS: Final = 2**31 - 1
 GUARDED: Final = ("model", "max_tokens", "max_completion_tokens", "max_output_tokens", "stream", "service_tier",
-                  "previous_response_id", "metadata", "prompt_cache_key")  # fmt: skip
+                  "previous_response_id", "metadata", "prompt_cache_key", "messages", "prompt", "input",
+                  "instructions", "documents", "context")  # fmt: skip
+GUARDED_METADATA: Final = ("task_type", "complexity_score", "context")
 """Keys that decide something here: written twice, two readers could take two meanings, so that is refused."""
 TIERS: Final = {"priority": Priority.HIGH, "flex": Priority.LOW}
 _PARTS: Final = {"image_url": Modality.IMAGE, "input_image": Modality.IMAGE, "input_audio": Modality.AUDIO,
@@ -108,32 +111,40 @@ def _document(body: bytes) -> dict[str, Any]:
         raise BadRequestError("the request has no body: send a JSON object")
     try:
         document = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequestError(f"the body is not valid JSON: {error}") from error
+    except RecursionError:
+        raise BadRequestError(_TOO_DEEP) from None
     if not isinstance(document, dict):
         raise BadRequestError("the body must be a JSON object")
     for key, needle in _NEEDLES:
         if key in document and body.count(needle) > 1:
             _refuse_duplicates(body)
             return document
-    if b"\\u00" in body:  # a key may be written with escapes
+    metadata = document.get("metadata")
+    doubtful = isinstance(metadata, dict) and any(body.count(n) > 1 for k, n in _METADATA_NEEDLES if k in metadata)
+    if doubtful or b"\\u00" in body:  # a key may be written with escapes
         _refuse_duplicates(body)
     return document
 
 
 def _refuse_duplicates(body: bytes) -> None:
     """The slow, exact look: only for bodies in which a guarded key may stand twice."""
-    outermost: list[tuple[str, Any]] = []
+    try:
+        outermost = json.loads(body, object_pairs_hook=tuple)
+    except RecursionError:
+        raise BadRequestError(_TOO_DEEP) from None
+    _refuse_twice(outermost, GUARDED, "")
+    for key, value in outermost:
+        if key == "metadata" and isinstance(value, tuple):
+            _refuse_twice(value, GUARDED_METADATA, "metadata.")
 
-    def remember(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        outermost[:] = pairs  # the outermost object is the last to be complete
-        return dict(pairs)
 
-    json.loads(body, object_pairs_hook=remember)
-    keys = [key for key, _ in outermost]
-    for key in GUARDED:
+def _refuse_twice(pairs: tuple[tuple[str, Any], ...], guarded: tuple[str, ...], where: str) -> None:
+    keys = [key for key, _ in pairs]
+    for key in guarded:
         if keys.count(key) > 1:
-            raise BadRequestError(f"the body says {key!r} more than once: send it once")
+            raise BadRequestError(f"the body says {where + key!r} more than once: send it once")
 
 
 def _limit(document: dict[str, Any]) -> int | None:
@@ -141,8 +152,8 @@ def _limit(document: dict[str, Any]) -> int | None:
         value = document.get(key)
         if value is None:
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise BadRequestError(f"{key} must be a whole number of tokens, 0 or more")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_TOKENS:
+            raise BadRequestError(f"{key} must be a whole number of tokens, from 0 to {MOST_TOKENS}")
         return value
     return None
 
@@ -204,7 +215,7 @@ def _hints(fields: dict[bytes, bytes], document: dict[str, Any], limit: int | No
     if score is not None:
         try:
             complexity = float(score)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BadRequestError("complexity_score must be a number between 0 and 1") from None
     return Hints(limit, _has_context(document, metadata), task, complexity)
 
@@ -244,6 +255,8 @@ def _seconds(text: bytes | None) -> float | None:
 
 
 _NEEDLES: Final = tuple((key, b'"%b"' % key.encode()) for key in GUARDED)
+_METADATA_NEEDLES: Final = tuple((key, b'"%b"' % key.encode()) for key in GUARDED_METADATA)
+_TOO_DEEP: Final = "the body is nested too deeply: send fewer brackets within brackets"
 _NOTHING: Final[dict[str, Any]] = {}
 _TEXT_ALONE: Final = frozenset({Modality.TEXT})
 _MODEL_VALUE = re.compile(rb'("model"\s*:\s*)(?:"[^"\\]*"|null)')
