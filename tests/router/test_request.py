@@ -81,6 +81,16 @@ def test_modality_state_and_cloud() -> None:
         (b'{"model":"a","mod\\u0065l":"b"}', "'model' more than once"),
         (b'{"max_tokens":-1}', "max_tokens"),
         (b'{"max_tokens":true}', "max_tokens"),
+        (b'{"max_tokens":2147483648}', "max_tokens"),
+        (b'{"metadata":{"complexity_score":1' + b"0" * 400 + b"}}", "complexity_score"),
+        (b'{"messages":[],"messages":[1]}', "'messages' more than once"),
+        (b'{"input":"a","\\u0069nput":"b"}', "'input' more than once"),
+        (b'{"metadata":{"task_type":"a","task_type":"b"}}', "'metadata.task_type' more than once"),
+        (b'{"metadata":{"context":1,"conte\\u0078t":0}}', "'metadata.context' more than once"),
+        (b'{"a":"\xff"}', "not valid JSON"),
+        (b'{"a":"\xed\xa0\x80"}', "not valid JSON"),
+        (b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}", "nested too deeply"),
+        (b'{"a":' * 5000, "nested too deeply"),
     ],
 )
 def test_what_two_readers_could_read_differently_is_refused(body: bytes, says: str) -> None:
@@ -92,7 +102,8 @@ def test_a_guarded_word_inside_a_text_is_no_duplicate() -> None:
     body = {
         "model": "a",
         "messages": [{"role": "user", "content": 'say "model" and "model"'}],
-        "metadata": {"model": "b"},
+        "metadata": {"model": "b", "context": "x"},
+        "tools": [{"context": {"task_type": 1}}],
     }
     assert parse(request(body)).facts.model == "a"
 
@@ -104,6 +115,16 @@ def test_a_guarded_word_inside_a_text_is_no_duplicate() -> None:
         (b'{ "x": 1}', b'{"model":"tiny", "x": 1}'),
         (b'{"model":null}', b'{"model":"tiny"}'),
         (b'{"model":"mine","x":1.50}', b'{"model":"mine","x":1.50}'),
+        (b'{"x":{"model":"a"},"model" : "auto"}', b'{"x":{"model":"a"},"model" : "tiny"}'),
+        (b'{"x":{"model":"a"},"n":1.50}', b'{"model":"tiny","x":{"model":"a"},"n":1.50}'),
+        (b'{"a\\"model":"b","model":"\\u0061uto"}', b'{"a\\"model":"b","model":"tiny"}'),
+        (b'{"x":{"model":"a"},"mod\\u0065l":"auto"}', b'{"x":{"model":"a"},"mod\\u0065l":"tiny"}'),
+        (b'{"x":{"model":"a"},"model":0}', b'{"x":{"model":"a"},"model":"tiny"}'),
+        (b'{"model":[ ],"x":"model"}', b'{"model":"tiny","x":"model"}'),
+        (b'{"model":{\n},"x":1E3}', b'{"model":"tiny","x":1E3}'),
+        (b'{"model":false}', b'{"model":"tiny"}'),
+        (b'{"x":"}]\\\\","model":""}', b'{"x":"}]\\\\","model":"tiny"}'),
+        (b"\n{}", b'\n{"model":"tiny"}'),
     ],
 )
 def test_only_an_open_model_is_filled_in_and_nothing_else_changes(body: bytes, sent: bytes) -> None:

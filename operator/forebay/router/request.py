@@ -26,8 +26,11 @@ TASKS: Final = {
 """Paths that go to an engine. /v1/models is answered here; everything else is 404."""
 
 CHARACTERS_PER_TOKEN: Final = 4
+MOST_TOKENS: Final = 2**31 - 1
 GUARDED: Final = ("model", "max_tokens", "max_completion_tokens", "max_output_tokens", "stream", "service_tier",
-                  "previous_response_id", "metadata", "prompt_cache_key")  # fmt: skip
+                  "previous_response_id", "metadata", "prompt_cache_key", "messages", "prompt", "input",
+                  "instructions", "documents", "context")  # fmt: skip
+GUARDED_METADATA: Final = ("task_type", "complexity_score", "context")
 """Keys that decide something here: written twice, two readers could take two meanings, so that is refused."""
 TIERS: Final = {"priority": Priority.HIGH, "flex": Priority.LOW}
 _PARTS: Final = {"image_url": Modality.IMAGE, "input_image": Modality.IMAGE, "input_audio": Modality.AUDIO,
@@ -91,16 +94,41 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
 def with_model(body: bytes, ask: Ask, model: str) -> bytes:
     """The body for an engine that knows itself as `model`: changed only when the client left the choice open.
 
-    The name is spliced in; everything else stays byte for byte. Only where the key stands more than once (nested
-    somewhere) is the body written anew.
+    The name is spliced in; everything else stays byte for byte.
     """
     if ask.facts.names_a_model:
         return body
     name = msgspec.json.encode(model)
     if "model" not in ask.document:
         return body.replace(b"{", b'{"model":' + name + (b"," if ask.document else b""), 1)
-    spliced, count = _MODEL_VALUE.subn(lambda match: match[1] + name, body)
-    return spliced if count == 1 else msgspec.json.encode({**ask.document, "model": model})
+    start, end = _model_value(body)
+    return body[:start] + name + body[end:]
+
+
+def _model_value(body: bytes) -> tuple[int, int]:
+    """Where the value of the outermost "model" begins and ends; it is there, and no filled list or object."""
+    key = body.find(_MODEL)
+    if key < 0 or b"\\u00" in body or body.find(_MODEL, key + 1) >= 0:
+        end = _outermost_model(body)
+    else:  # it stands here only, so this is the key
+        end = body.index(b":", key) + 1
+    value = _EMPTY_VALUE.match(body, end)
+    assert value is not None
+    return value.span(1)
+
+
+def _outermost_model(body: bytes) -> int:
+    """Where the outermost key "model", however it is written, and its colon end."""
+    depth = 0
+    for token in _TOKEN.finditer(body):
+        mark = token[0][:1]
+        if mark in b"{[":
+            depth += 1
+        elif mark in b"}]":
+            depth -= 1
+        elif depth == 1 and token[2] is not None and json.loads(token[1]) == "model":
+            return token.end()
+    raise AssertionError("no model in the body")
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -108,32 +136,40 @@ def _document(body: bytes) -> dict[str, Any]:
         raise BadRequestError("the request has no body: send a JSON object")
     try:
         document = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequestError(f"the body is not valid JSON: {error}") from error
+    except RecursionError:
+        raise BadRequestError(_TOO_DEEP) from None
     if not isinstance(document, dict):
         raise BadRequestError("the body must be a JSON object")
     for key, needle in _NEEDLES:
         if key in document and body.count(needle) > 1:
             _refuse_duplicates(body)
             return document
-    if b"\\u00" in body:  # a key may be written with escapes
+    metadata = document.get("metadata")
+    doubtful = isinstance(metadata, dict) and any(body.count(n) > 1 for k, n in _METADATA_NEEDLES if k in metadata)
+    if doubtful or b"\\u00" in body:  # a key may be written with escapes
         _refuse_duplicates(body)
     return document
 
 
 def _refuse_duplicates(body: bytes) -> None:
     """The slow, exact look: only for bodies in which a guarded key may stand twice."""
-    outermost: list[tuple[str, Any]] = []
+    try:
+        outermost = json.loads(body, object_pairs_hook=tuple)
+    except RecursionError:
+        raise BadRequestError(_TOO_DEEP) from None
+    _refuse_twice(outermost, GUARDED, "")
+    for key, value in outermost:
+        if key == "metadata" and isinstance(value, tuple):
+            _refuse_twice(value, GUARDED_METADATA, "metadata.")
 
-    def remember(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        outermost[:] = pairs  # the outermost object is the last to be complete
-        return dict(pairs)
 
-    json.loads(body, object_pairs_hook=remember)
-    keys = [key for key, _ in outermost]
-    for key in GUARDED:
+def _refuse_twice(pairs: tuple[tuple[str, Any], ...], guarded: tuple[str, ...], where: str) -> None:
+    keys = [key for key, _ in pairs]
+    for key in guarded:
         if keys.count(key) > 1:
-            raise BadRequestError(f"the body says {key!r} more than once: send it once")
+            raise BadRequestError(f"the body says {where + key!r} more than once: send it once")
 
 
 def _limit(document: dict[str, Any]) -> int | None:
@@ -141,8 +177,8 @@ def _limit(document: dict[str, Any]) -> int | None:
         value = document.get(key)
         if value is None:
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise BadRequestError(f"{key} must be a whole number of tokens, 0 or more")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_TOKENS:
+            raise BadRequestError(f"{key} must be a whole number of tokens, from 0 to {MOST_TOKENS}")
         return value
     return None
 
@@ -204,7 +240,7 @@ def _hints(fields: dict[bytes, bytes], document: dict[str, Any], limit: int | No
     if score is not None:
         try:
             complexity = float(score)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BadRequestError("complexity_score must be a number between 0 and 1") from None
     return Hints(limit, _has_context(document, metadata), task, complexity)
 
@@ -244,8 +280,13 @@ def _seconds(text: bytes | None) -> float | None:
 
 
 _NEEDLES: Final = tuple((key, b'"%b"' % key.encode()) for key in GUARDED)
+_METADATA_NEEDLES: Final = tuple((key, b'"%b"' % key.encode()) for key in GUARDED_METADATA)
+_TOO_DEEP: Final = "the body is nested too deeply: send fewer brackets within brackets"
 _NOTHING: Final[dict[str, Any]] = {}
 _TEXT_ALONE: Final = frozenset({Modality.TEXT})
-_MODEL_VALUE = re.compile(rb'("model"\s*:\s*)(?:"[^"\\]*"|null)')
+_MODEL: Final = b'"model"'
+_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_TOKEN = re.compile(rb"(" + _STRING + rb")(\s*:)?|[{}\[\]]")
+_EMPTY_VALUE = re.compile(rb"\s*(" + _STRING + rb"|\[\s*\]|\{\s*\}|[^\s,}]+)")
 _CLOUD, _SESSION, _TIMEOUT = names.CLOUD.encode(), names.SESSION.encode(), names.TIMEOUT_SECONDS.encode()
 _TASK, _COMPLEXITY, _PRIORITY = names.TASK_TYPE.encode(), names.COMPLEXITY.encode(), names.PRIORITY.encode()

@@ -76,7 +76,7 @@ class Sidecar:
         """A client, through the pool's own Service."""
         if request.target == "/v1/models" and request.method in ("GET", "HEAD"):
             line = Line(request_id=request_id(request), method="GET", path=request.target)
-            Visit(self, request, exchange, line, 0).pass_on(request.body)
+            Visit(self, request, exchange, line, 0).pass_on(b"")  # sent on, a body would be read as the next request
             return
         if request.target not in TASKS or request.method != "POST":
             exchange.reply(error(404, f"there is no {request.method} {request.target[:100]} here", "not_found"))
