@@ -76,14 +76,15 @@ class Answer:
         until = end if wait == end - now else now + wait
         url = entry.base_url.rstrip("/") + self.ask.path.removeprefix("/v1")
         body = msgspec.json.encode(outgoing(self.ask.path, self.ask.document, self.target.model))
+        timeout = asyncio.timeout_at(until)
         try:
             async with (
-                asyncio.timeout_at(until) as timeout,
+                timeout,
                 self.provider.client.stream("POST", url, content=body, headers=self._sent()) as response,
             ):
                 await self._take(response, timeout, end)
         except TimeoutError:
-            if self._loop.time() >= end:
+            if (timeout.when() or end) >= end:
                 self._broken("Deadline", None)
             else:
                 self._broken("Stalled" if self.first else "NoFirstToken", Outcome.FAULT)
