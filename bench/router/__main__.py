@@ -179,6 +179,7 @@ def main() -> int:
              "missing": bench.missing, "results": bench.results}  # fmt: skip
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
     chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    chosen.json.with_suffix(".md").write_text(report.markdown(found))
     if environment is not None:
         picture = chosen.json.with_suffix(".svg")
         script = Path(__file__).with_name("plot.py")

@@ -36,6 +36,19 @@ def value(results: dict[str, Any], name: str, path: tuple[str, ...]) -> Any:
     return found
 
 
+def markdown(found: dict[str, Any]) -> str:
+    """The table for the docs."""
+    results = {name: value for name, value in found["results"].items() if name not in ("direct", "alone")}
+    columns = [
+        (title, path) for title, path in COLUMNS if any(value(results, name, path) is not None for name in results)
+    ]
+    lines = ["| router | " + " | ".join(title for title, _ in columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    for name in results:
+        cells = [value(results, name, path) for _, path in columns]
+        lines.append(f"| {name} | " + " | ".join("" if cell is None else f"{cell:,}" for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def show(found: dict[str, Any], console: Console) -> None:
     """The table, the goals, the pure parts."""
     results = found["results"]
