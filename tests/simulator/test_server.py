@@ -24,7 +24,7 @@ METRICS = {
     "vllm:num_preemptions_total", "vllm:request_success_total", "vllm:admission_rejections_total",
     "vllm:time_to_first_token_seconds_bucket", "vllm:inter_token_latency_seconds_bucket",
     "vllm:request_time_per_output_token_seconds_bucket", "vllm:e2e_request_latency_seconds_bucket",
-    "vllm:request_queue_time_seconds_bucket",
+    "vllm:request_queue_time_seconds_bucket", "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total",
 }  # fmt: skip
 """Names that a real vLLM 0.32 exports."""
 
@@ -191,7 +191,22 @@ def test_a_provider_wants_its_key() -> None:
 
 def test_vllms_own_flags_are_understood_or_named(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["serve", "org/model", "--served-model-name", "a", "b", "--max-num-seqs", "8", "--max-model-len=99"]
-    settings = read([*flags, "--enable-prefix-caching", "--tensor-parallel-size=2"], {"FOREBAY_SIM_SLOW": "3"})
+    settings = read([*flags, "--no-enable-prefix-caching", "--tensor-parallel-size=2"], {"FOREBAY_SIM_SLOW": "3"})
     assert (settings.models, settings.limits.max_num_seqs, settings.max_model_len) == (("a", "b"), 8, 99)
     assert settings.faults.slow == 3
-    assert "--enable-prefix-caching" in capsys.readouterr().err
+    assert not settings.prefix_caching
+    assert "--tensor-parallel-size=2" in capsys.readouterr().err
+
+
+def test_the_beginning_of_a_conversation_is_found_in_the_prefix_cache() -> None:
+    opening = {"role": "system", "content": "be brief. " * 600}
+
+    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+        for question in ("one", "two"):
+            messages = [opening, {"role": "user", "content": question}]
+            await http.post("/v1/chat/completions", json=body(messages=messages))
+        counted = dict(re.findall(r"vllm:prefix_cache_(\w+)_total\{.*?\} ([\d.]+)", (await http.get("/metrics")).text))
+        assert float(counted["hits"]) == 2 * 512
+        assert float(counted["queries"]) > 2 * 1500
+
+    engine(work)

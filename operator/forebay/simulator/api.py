@@ -4,6 +4,10 @@ import hashlib
 import random
 from typing import Any, Final
 
+import msgspec
+
+from forebay.simulator.prefix import PREFIX_TOKENS, chain
+
 FINGERPRINT: Final = "vllm-0.32.0-simulated"
 CHARACTERS_PER_TOKEN: Final = 4
 WORDS: Final = (
@@ -37,6 +41,14 @@ def _tokens(value: Any) -> int:
     if isinstance(value, dict):
         return _tokens(value.get("text") or value.get("content"))
     return 0
+
+
+def prompt_blocks(document: dict[str, Any], tokens: int) -> tuple[int, ...]:
+    """Hashes of the whole blocks of a prompt of so many tokens: equal ones stand for equal beginnings."""
+    messages = document.get("messages")
+    prompt = messages if isinstance(messages, list) else document.get("prompt", document.get("input"))
+    text = prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode()
+    return chain(text, PREFIX_TOKENS * CHARACTERS_PER_TOKEN)[: tokens // PREFIX_TOKENS]
 
 
 def wanted(document: dict[str, Any]) -> int | None:

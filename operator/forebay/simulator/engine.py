@@ -61,6 +61,8 @@ class Engine:
                 continue
             for sequence in step.begun:
                 self.telemetry.prompt.inc(sequence.prompt)
+                self.telemetry.prefix_queries.inc(sequence.prompt)
+                self.telemetry.prefix_hits.inc(sequence.cached)
                 self.telemetry.queued.observe(loop.time() - sequence.arrived)
             due = max(due + step.seconds, loop.time() - 0.05)  # a late timer is caught up, a long stop is not
             await asyncio.sleep(max(0.0, due - loop.time()))
@@ -148,7 +150,8 @@ class Engine:
         api.check_length(prompt, document, self.settings.max_model_len)
         loop = asyncio.get_running_loop()
         room = self.settings.max_model_len - prompt
-        sequence = Sequence(prompt, api.output_tokens(document, room, self.settings.seed), loop.time())
+        blocks = api.prompt_blocks(document, prompt) if self.settings.prefix_caching else ()
+        sequence = Sequence(prompt, api.output_tokens(document, room, self.settings.seed), loop.time(), blocks)
         running = Running(sequence, asyncio.Queue())
         if not self.batch.add(sequence):
             self.telemetry.rejected.labels(**self.telemetry.labels, reason="queue_requests").inc()

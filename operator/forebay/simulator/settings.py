@@ -35,6 +35,7 @@ class Settings:
     max_model_len: int = 16_384
     limits: Limits = field(default_factory=Limits)
     times: ServiceTime = field(default_factory=ServiceTime)
+    prefix_caching: bool = True
     startup_seconds: float = 0.0
     shutdown_timeout: float = 0.0
     seed: int = 0
@@ -58,6 +59,7 @@ def read(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
     parser.add_argument("--max-num-seqs", type=int, default=256)
     parser.add_argument("--max-num-queued-reqs", type=int)
     parser.add_argument("--max-num-batched-tokens", type=int, default=8192)
+    parser.add_argument("--enable-prefix-caching", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--shutdown-timeout", type=float, default=0.0)
     chosen, ignored = parser.parse_known_args(argv)
     if ignored:
@@ -85,6 +87,7 @@ def read(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
             per_kv_token=0.0 if cloud else sim.number("STEP_PER_KV_TOKEN_US", 0.02) / 1e6,
             prefill_tokens_per_second=sim.number("PREFILL_TOKENS_PER_SECOND", 1e6 if cloud else 8000.0),
         ),
+        prefix_caching=chosen.enable_prefix_caching,
         startup_seconds=sim.number("STARTUP_SECONDS", 0.0),
         shutdown_timeout=chosen.shutdown_timeout,
         seed=sim.integer("SEED", 0),

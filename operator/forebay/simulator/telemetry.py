@@ -21,6 +21,10 @@ class Telemetry:
         self.waiting_capacity = reasons.labels(**self.labels, reason="capacity")
         reasons.labels(**self.labels, reason="deferred").set(0)
         self.kv_usage = self._gauge("kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.")
+        self.prefix_queries = self._counter(
+            "prefix_cache_queries", "Prefix cache queries, in terms of number of queried tokens."
+        )
+        self.prefix_hits = self._counter("prefix_cache_hits", "Prefix cache hits, in terms of number of cached tokens.")
         self.prompt = self._counter("prompt_tokens", "Number of prefill tokens processed.")
         self.generated = self._counter("generation_tokens", "Number of generation tokens processed.")
         self.preemptions = self._counter("num_preemptions", "Cumulative number of preemption from the engine.")
