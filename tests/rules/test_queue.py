@@ -1,6 +1,7 @@
 """Who waits, and who is next."""
 
 import random
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,8 @@ waiters = st.lists(
         priority=st.sampled_from(Priority),
         since=st.floats(0, 100),
         deadline=st.floats(0, 200),
+        home=st.sampled_from(("", "a", "b")),
+        put_off=st.sampled_from((0.0, 1.0, 5.0)),
     ),
     max_size=30,
     unique_by=lambda waiter: waiter.id,
@@ -28,20 +31,58 @@ def line(*members: Waiter, limit: int = 100) -> Line:
     return made
 
 
+def take(made: Line, now: float, replica: str = "", high_only: bool = False) -> Waiter | None:
+    waiter = made.best(replica, now, high_only)
+    if waiter is not None:
+        made.leave(waiter.id)
+    return waiter
+
+
 @given(waiters, st.floats(0, 200))
 def test_nobody_is_lost_and_nobody_comes_twice(members: list[Waiter], now: float) -> None:
     made = line(*members)
-    out = [made.next(now) for _ in members]
+    out = [take(made, now, "ab"[turn % 2]) for turn, _ in enumerate(members)]
     assert sorted(waiter.id for waiter in out if waiter) == sorted(waiter.id for waiter in members)
-    assert made.next(now) is None
+    assert take(made, now) is None
 
 
 @given(waiters, st.floats(0, 200))
 def test_priority_first_then_the_earliest_deadline(members: list[Waiter], now: float) -> None:
     made = line(*members)
-    out = [waiter for _ in members if (waiter := made.next(now))]
+    out = [waiter for _ in members if (waiter := take(made, now))]
     keys = [(waiter.rank(now), waiter.deadline) for waiter in out]
     assert keys == sorted(keys)
+
+
+@given(waiters, st.floats(0, 200), st.sampled_from(("a", "b")))
+def test_nobody_is_passed_by_who_comes_more_than_its_put_off_later(
+    members: list[Waiter], now: float, replica: str
+) -> None:
+    chosen = line(*members).best(replica, now)
+    for other in members:
+        assert chosen is not None
+        assert (chosen.rank(now), chosen.deadline) <= (other.rank(now), other.due_at(replica))
+
+
+def test_a_slot_goes_to_a_waiter_at_home_there_unless_another_is_due() -> None:
+    first = Waiter(1, Priority.NORMAL, 0, 10, home="b", put_off=5)
+    at_home = Waiter(2, Priority.NORMAL, 0, 14, home="a", put_off=5)
+    late = Waiter(3, Priority.NORMAL, 0, 16, home="a", put_off=5)
+    low = Waiter(4, Priority.LOW, 0, 11, home="a", put_off=5)
+    assert line(first, at_home).best("a", 0) == at_home
+    assert line(first, at_home).best("b", 0) == first
+    assert line(first, late).best("a", 0) == first
+    assert line(first, low).best("a", 0) == first
+    assert line(first, at_home).best("a", 0, may=lambda waiter: waiter is first) == first
+
+
+@given(waiters, st.floats(0, 29), st.sampled_from(("a", "b")))
+def test_a_replica_is_told_who_would_take_its_slot(members: list[Waiter], now: float, replica: str) -> None:
+    made = line(*(replace(waiter, put_off=5.0) for waiter in members if waiter.priority is not Priority.LOW))
+    counts, deadlines = made.word(now, replica)
+    assert counts == made.counts(now)
+    if (chosen := made.best(replica, now)) is not None:
+        assert deadlines[chosen.rank(now)][0] <= chosen.due_at(replica)
 
 
 @given(waiters, st.integers(0, 10))
@@ -64,15 +105,15 @@ def test_a_flood_of_others_leaves_high_its_places() -> None:
 def test_low_is_never_starved() -> None:
     low = Waiter(1, Priority.LOW, since=0, deadline=1)
     normal = Waiter(2, Priority.NORMAL, since=0, deadline=2)
-    assert line(low, normal).next(now=1) == normal
-    assert line(low, normal).next(now=AGEING_SECONDS) == low
+    assert take(line(low, normal), now=1) == normal
+    assert take(line(low, normal), now=AGEING_SECONDS) == low
 
 
 def test_a_slot_of_highs_reserve_wakes_only_high() -> None:
     normal = Waiter(1, Priority.NORMAL, 0, 1)
     high = Waiter(2, Priority.HIGH, 0, 9)
-    assert line(normal).next(0, high_only=True) is None
-    assert line(normal, high).next(0, high_only=True) == high
+    assert take(line(normal), 0, high_only=True) is None
+    assert take(line(normal, high), 0, high_only=True) == high
 
 
 def test_ahead_of_counts_who_comes_before() -> None:

@@ -24,6 +24,7 @@ HOP: Final = "x-forebay-hop"  # 1: handed on once already, do not hand on again
 CLIENT: Final = "x-forebay-client"  # client name the first router found
 DEADLINE_MS: Final = "x-forebay-deadline-ms"  # time left
 LIVE_TOKENS: Final = "x-forebay-live-tokens"  # estimate of what it will hold in the engine's cache
+PREFIX: Final = "x-forebay-prefix"  # digest of its session, estimate of its prompt's tokens, 1 if it streams
 OFFER: Final = "x-forebay-offer"  # the id of the slot offer that this request takes
 AGE_MS: Final = "x-forebay-age-ms"  # time since the first router took it in
 SLOT: Final = "x-forebay-slot"  # on a sidecar's refusal: Full | Draining | Starting | BackPressure | Failed | Late

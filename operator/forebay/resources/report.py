@@ -27,6 +27,8 @@ class SlotReport(Frozen, frozen=True, tag="slots", tag_field="is"):
     running: int
     free: int  # slots a Normal or Low request may take; those held for offers left out
     free_high: int  # slots a High request may take
+    ahead: int = 0  # prompt tokens that wait for their first token here
+    placed: tuple[tuple[int, int], ...] = ()  # sessions (digest, prompt tokens) that came into the cache lately
 
 
 class SlotOffer(Frozen, frozen=True, tag="offer", tag_field="is"):

@@ -149,6 +149,7 @@ class Gateway:
             (_PRIORITY, ask.facts.priority.encode()),
             (_DEADLINE, b"%d" % max(1, int((journey.deadline - now) * 1000))),
             (_TOKENS, b"%d" % ask.facts.live_tokens),
+            (_PREFIX, b"%d %d %d" % (journey.session, ask.facts.prompt_tokens, ask.stream)),
             (REQUEST_ID, journey.line.request_id.encode()),
             (b"content-length", b"%d" % length),
         ]
@@ -287,4 +288,5 @@ def _identity(journey: Journey) -> bytes:
 _HOST: Final = (b"host", b"sidecar")
 _CLIENT, _PRIORITY, _OFFER = names.CLIENT.encode(), names.PRIORITY.encode(), names.OFFER.encode()
 _AGE, _DEADLINE, _TOKENS = names.AGE_MS.encode(), names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode()
+_PREFIX = names.PREFIX.encode()
 _REPLACED: Final = HOP_BY_HOP | {b"host", b"content-length", b"authorization"}

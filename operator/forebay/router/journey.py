@@ -27,7 +27,7 @@ from forebay.router.replicas import PoolReplicas
 from forebay.router.request import Ask
 from forebay.router.waiting import Bound, choose
 from forebay.rules import route as rule
-from forebay.rules.affinity import digest
+from forebay.rules.affinity import Choice, digest, put_off
 from forebay.rules.breaker import Outcome as Tried
 from forebay.rules.queue import Waiter
 from forebay.rules.retry import patience
@@ -111,8 +111,10 @@ class Journey:
         if not self.ask.facts.stored_state:
             decision = self._decide()
             if isinstance(decision.destination, rule.Local):
-                bound = self._home(decision.destination.pool)
-                if bound is not None:
+                name = decision.destination.pool
+                choice = self._choose(name)
+                if choice.replica:
+                    bound = Bound(self.gate.replicas.pools[name].by_name[choice.replica])
                     self._launch(bound).on_outcome = self._came_back
                     return
         self._go_on()
@@ -185,36 +187,23 @@ class Journey:
 
     # Local.
 
-    def _home(self, name: str) -> Bound | None:
-        """A replica with a slot that need not be waited for: a home of the session, or any if none is worth a wait."""
-        pool = self.gate.replicas.pools[name]
-        now = self._loop.time()
-        bound = choose(pool, self.priority, self.session, self.excluded, now)
-        if (
-            bound is None
-            or self.home_waited
-            or bound.replica.name in pool.sessions.homes(self.session, pool.among, now)
-        ):
-            return bound
-        return None if pool.sessions.patience(self.session, self.ask.facts.prompt_tokens, now) else bound
+    def _choose(self, name: str) -> Choice:
+        """A replica with a slot, or a home that is worth a wait."""
+        pool, tokens = self.gate.replicas.pools[name], self.ask.facts.prompt_tokens
+        return choose(pool, self.priority, self.session, tokens, self.excluded, self._loop.time(), not self.home_waited)
 
     async def _bind(self, name: str) -> Bound | None:
         """A replica with a slot: the session's home, after a short wait for it where its cached prefix is worth one."""
-        bound = self._home(name)
-        if bound is not None or self.home_waited:
-            return bound
-        self.home_waited = True
-        pool, now = self.gate.replicas.pools[name], self._loop.time()
-        if choose(pool, self.priority, self.session, self.excluded, now) is None:
-            return None
-        home = pool.sessions.homes(self.session, pool.among, now)[0]
-        until = now + pool.sessions.patience(self.session, self.ask.facts.prompt_tokens, now)
-        with contextlib.suppress(OverflowError):
-            waiter = self._waiter(until)
-            found = await self.gate.waiting.wait(name, waiter, min(until, self.deadline), self.excluded, home)
-            if found is not None:
-                return found
-        return self._home(name)
+        choice = self._choose(name)
+        if choice.home:
+            self.home_waited = True
+            until = min(self._loop.time() + choice.wait_seconds, self.deadline)
+            with contextlib.suppress(OverflowError):
+                found = await self.gate.waiting.wait(name, self._waiter(until), until, self.excluded, choice.home)
+                if found is not None:
+                    return found
+            choice = self._choose(name)
+        return Bound(self.gate.replicas.pools[name].by_name[choice.replica]) if choice.replica else None
 
     def _launch(self, bound: Bound) -> Attempt:
         """Send it to a replica."""
@@ -223,7 +212,7 @@ class Journey:
         self.pool = self.line.destination = replica.pool
         self.line.tries += 1
         now = self._loop.time()
-        pool.take(replica, bound.offer is not None, now)
+        pool.take(replica, bound.offer is not None, self.ask.facts.prompt_tokens, now)
         body = gate.body_for(pool.entry, self.ask, self.request.body)
         head = gate.head_for_sidecar(self, bound, len(body), now)
         look_for_length = not self.ask.facts.context_refused
@@ -278,7 +267,7 @@ class Journey:
                 pool.tried(replica, Tried.FAULT, now)
             else:
                 first = attempt.first - self.arrived - self.waited if attempt.stream else None
-                pool.answered(replica, self.session, first, now)
+                pool.answered(replica, first, now)
         self.gate.waiting.served(replica.pool)
         self.asked()
         self.answered(replica.pool, "local", attempt.first)
@@ -345,7 +334,7 @@ class Journey:
             return False
         try:
             bound = await self.gate.waiting.wait(
-                pool, self._waiter(until), min(until, begun + RECONSIDER_SECONDS), self.excluded
+                pool, self._waiter(until, pool), min(until, begun + RECONSIDER_SECONDS), self.excluded
             )
         except OverflowError as full:
             self.asked()
@@ -360,12 +349,16 @@ class Journey:
             self._learn(waited=True)  # the rule decides once more, knowing that the wait is over
         return False
 
-    def _waiter(self, until: float) -> Waiter:
+    def _waiter(self, until: float, pool: str = "") -> Waiter:
         """Its place in a line; among equals the earliest end of the wait comes first, and a client that was told to
-        come back keeps its age."""
+        come back keeps its age. Where any replica of `pool` will do, its home is preferred."""
         self.place = self.place or self.gate.waiting.new_id()
         size = len(self.request.body)
-        return Waiter(self.place, self.priority, self.since, until - (self.arrived - self.since), size)
+        home, late, replicas = "", 0.0, self.gate.replicas.pools.get(pool)
+        if replicas is not None and replicas.among:
+            home = replicas.sessions.homes(self.session, replicas.among, self._loop.time())[0]
+            late = put_off(until - self.arrived)
+        return Waiter(self.place, self.priority, self.since, until - (self.arrived - self.since), size, home, late)
 
     # Cloud.
 

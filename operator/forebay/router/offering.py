@@ -21,6 +21,7 @@ from forebay.resources.report import (
 from forebay.router import metrics
 from forebay.router.admission import Admission
 from forebay.router.http.lines import Lines
+from forebay.router.prefill import Prefill
 
 REPORT_SECONDS: Final = 0.02
 HEARTBEAT_SECONDS: Final = 0.5
@@ -31,9 +32,10 @@ SCARCE: Final = 2
 class Offering:
     """All lines of one sidecar."""
 
-    def __init__(self, admission: Admission, report: Callable[[], SlotReport]) -> None:
+    def __init__(self, admission: Admission, report: Callable[[tuple[tuple[int, int], ...]], SlotReport]) -> None:
         self.admission = admission
         self.report = report
+        self.prefill = Prefill(self.soon)
         self._links: dict[str, Lines] = {}
         self._ids = itertools.count(1)
         self._told: SlotReport | None = None
@@ -46,7 +48,7 @@ class Offering:
         gateway = f"gateway-{next(self._ids)}"
         lines = Lines(lambda line: self._hear(gateway, line), lambda: self._lost(gateway))
         self._links[gateway] = lines
-        asyncio.get_running_loop().call_soon(lambda: lines.send(encode(self.report())))
+        asyncio.get_running_loop().call_soon(lambda: lines.send(encode(self.report(()))))
         return lines
 
     async def run(self) -> None:
@@ -78,14 +80,19 @@ class Offering:
         )
         if urgent:
             self._tell()
-        elif self._later is None:
+        else:
+            self.soon()
+
+    def soon(self) -> None:
+        """Report within REPORT_SECONDS."""
+        if self._later is None and self._links:
             self._later = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._tell)
 
     def _tell(self) -> None:
         if self._later is not None:
             self._later.cancel()
             self._later = None
-        self._told = self.report()
+        self._told = self.report(self.prefill.take())
         line = encode(self._told)
         for link in self._links.values():
             link.send(line)

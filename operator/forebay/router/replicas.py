@@ -60,6 +60,7 @@ class Replica:
     running: int = 0
     free: int = 0
     free_high: int = 0
+    ahead: int = 0  # prompt tokens that wait there for their first token
     heard: float = float("-inf")
     tried: int = 0  # connections attempted; a gateway is ready once each was tried
     breaker: Breaker = FINE
@@ -127,9 +128,10 @@ class PoolReplicas:
             self.among = names
         self.by_name = {replica.name: replica for replica in serving}
 
-    def take(self, replica: Replica, offered: bool, now: float) -> None:
+    def take(self, replica: Replica, offered: bool, prompt_tokens: int, now: float) -> None:
         """A request is on its way: until the next report, count it. A slot that was offered is not free any more."""
         self.retries.request()
+        replica.ahead += prompt_tokens
         if replica.breaker is not FINE:
             replica.breaker = begun(replica.breaker, now)
             self.stale = True
@@ -146,10 +148,8 @@ class PoolReplicas:
         replica.free = replica.free_high = 0
         self.stale = True
 
-    def answered(self, replica: Replica, session: int, first_token: float | None, now: float) -> None:
+    def answered(self, replica: Replica, first_token: float | None, now: float) -> None:
         """It served a request; `first_token` in seconds since the request was sent there, where that was streamed."""
-        if replica.name in self.by_name:
-            self.sessions.serve(session, replica.name, self.among, now)
         if first_token is not None:
             self.first_tokens.append(first_token)
         self.tried(replica, Outcome.SUCCESS, now)
@@ -344,7 +344,10 @@ class Replicas:
         replica.name, replica.state = said.replica, said.state
         replica.slots, replica.running = said.slots, said.running
         replica.free, replica.free_high = said.free, said.free_high
+        replica.ahead = said.ahead
         replica.heard = now = asyncio.get_running_loop().time()
+        for session, tokens in said.placed:
+            pool.sessions.serve(session, replica.name, tokens, now)
         if now < replica.breaker.paused_until:
             replica.free = replica.free_high = 0
         pool.stale = True

@@ -38,6 +38,7 @@ _PARTS: Final = {"image_url": Modality.IMAGE, "input_image": Modality.IMAGE, "in
 _FOREIGN: Final = frozenset({"audio_url", "video_url", "image_embeds", "audio_embeds", "file", "input_file",
                              "item_reference"})  # fmt: skip
 """Parts that vLLM alone knows, or that name what is stored somewhere: as fields they are called `content.TYPE`."""
+_SYSTEM: Final = ("system", "developer")
 
 
 class BadRequestError(Exception):
@@ -86,7 +87,7 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
     if session:
         key = session[:KEY_BYTES]
     else:
-        key = session_key(None, cache_key if isinstance(cache_key, str) else None, client, "".join(texts[:2]))
+        key = session_key(None, cache_key if isinstance(cache_key, str) else None, client, *_opening(document))
     stream = document.get("stream") is True
     return Ask(request.target, facts, asked, key, stream, _seconds(fields.get(_TIMEOUT)), document, previous)
 
@@ -181,6 +182,27 @@ def _limit(document: dict[str, Any]) -> int | None:
             raise BadRequestError(f"{key} must be a whole number of tokens, from 0 to {MOST_TOKENS}")
         return value
     return None
+
+
+def _opening(document: dict[str, Any]) -> tuple[str, str]:
+    """How a conversation begins: what the system says, and the first user message. It stays the same turn by turn."""
+    said = document.get("messages") or document.get("input") or document.get("prompt")
+    system = [document.get("instructions")]
+    first: Any = said
+    if isinstance(said, list):
+        for message in said:
+            role = message.get("role") if isinstance(message, dict) else "user"
+            if role not in _SYSTEM:
+                first = message
+                break
+            system.append(message)
+    return _text(system), _text(first)
+
+
+def _text(value: Any) -> str:
+    texts: list[str] = []
+    _collect(value, texts, [], 0)
+    return "".join(texts)
 
 
 def _content(document: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:

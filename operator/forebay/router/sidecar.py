@@ -35,7 +35,9 @@ from forebay.router.http.message import (
 )
 from forebay.router.journey import allowed, time_allowed
 from forebay.router.offering import Offering
+from forebay.router.prefill import Prompt, read
 from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
+from forebay.rules.affinity import digest
 from forebay.rules.capacity import Bound, Capacity, CapacityInputs, capacity, weight
 from forebay.rules.facts import AUTO_MODELS
 from forebay.rules.queue import retry_after
@@ -176,7 +178,11 @@ class Sidecar:
         size = self.weight(int(tokens)) if tokens.isdigit() else 1
         if self._admit(fields.get(_OFFER), Priority(fields.get(_PRIORITY, b"Normal").decode("latin-1")), size):
             line = Line(request_id=request_id(request), path=request.target, destination=self.entry.name)
-            Visit(self, request, exchange, line, size, control=True).pass_on(request.body)
+            visit = Visit(self, request, exchange, line, size, control=True)
+            if words := fields.get(_PREFIX):
+                session, count, streams = read(words)
+                visit.prompt = self.offering.prefill.begin(session, count, streams=streams)
+            visit.pass_on(request.body)
         else:
             exchange.reply(_full("Full" if self.admission.state is ReplicaState.SERVING else self.admission.state))
 
@@ -265,7 +271,7 @@ class Sidecar:
         metrics.TABLE_GENERATION.set(self.context.table.table.generation)
         metrics.TABLE_REFUSED.set(self.context.table.refused_total)
 
-    def _slot_report(self) -> SlotReport:
+    def _slot_report(self, placed: tuple[tuple[int, int], ...]) -> SlotReport:
         a = self.admission
         return SlotReport(
             pool=self.entry.name,
@@ -275,6 +281,8 @@ class Sidecar:
             running=a.running,
             free=a.free,
             free_high=a.free_high,
+            ahead=self.offering.prefill.ahead,
+            placed=placed,
         )
 
     def _engine_changed(self) -> None:
@@ -308,7 +316,7 @@ class Sidecar:
 class Visit:
     """One request at the engine, with its slots."""
 
-    __slots__ = ("_loop", "ask", "begun", "control", "end", "exchange", "line", "request", "side", "size")
+    __slots__ = ("_loop", "ask", "begun", "control", "end", "exchange", "line", "prompt", "request", "side", "size")
 
     def __init__(
         self, side: Sidecar, request: Request, exchange: Exchange, line: Line, size: int, *, control: bool = False
@@ -320,6 +328,7 @@ class Visit:
         self.line = line
         self.size = size
         self.control = control
+        self.prompt: Prompt | None = None
         self.begun = self._loop.time()
         self.end = self.begun + side.context.settings.timeouts.total
         self.ask: Ask | None = None  # of a client's own request
@@ -329,6 +338,9 @@ class Visit:
         entry = self.side.entry
         self.ask, self.end = ask, (self.request.seen or self.begun) + self.side.time_allowed(ask)
         self.line.destination, self.line.reason = entry.name, reason
+        self.prompt = self.side.offering.prefill.begin(
+            digest(ask.session_key), ask.facts.prompt_tokens, streams=ask.stream
+        )
         body = self.request.body
         self.pass_on(with_model(body, ask, entry.served_names[0]) if entry.served_names else body)
 
@@ -356,6 +368,9 @@ class Visit:
         attempt.start(side.context.upstream, side.engine.address, head, body, seconds, self.end)
 
     def _headers(self) -> Headers:
+        """Asked for with the first piece of the answer."""
+        if self.prompt is not None:
+            self.prompt.computed()
         if self.control:
             return []
         line = self.line
@@ -365,6 +380,8 @@ class Visit:
     def _done(self, attempt: Attempt) -> None:
         side, line, now = self.side, self.line, self._loop.time()
         outcome = attempt.outcome
+        if self.prompt is not None:
+            self.prompt.given_up()
         if self.size:
             metrics.ADMITTED.inc(())
             served = outcome is Outcome.ANSWERED and attempt.status == 200
@@ -401,7 +418,7 @@ class Visit:
 
 
 _PRIORITY, _OFFER = names.PRIORITY.encode(), names.OFFER.encode()
-_DEADLINE, _TOKENS = names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode()
+_DEADLINE, _TOKENS, _PREFIX = names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode(), names.PREFIX.encode()
 _NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie"}
 _ENGINE = (b"host", b"engine")
 

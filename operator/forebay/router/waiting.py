@@ -16,7 +16,7 @@ from forebay.resources.report import OfferAnswer, SlotOffer, WaitingWord
 from forebay.resources.table import PoolEntry
 from forebay.router.http.client import Address
 from forebay.router.replicas import PoolReplicas, Replica
-from forebay.rules.affinity import score
+from forebay.rules.affinity import NOBODY, Choice
 from forebay.rules.queue import Line, Waiter
 
 RATE_SECONDS: Final = 30.0
@@ -146,11 +146,11 @@ class Waiting:
             return
         best: tuple[int, float, Place, Line] | None = None
         for line in (self._lines.get(replica.pool), self._home_lines.get(replica.name)):
-            place = self._first(line, replica, now, offer.high_only) if line else None
-            if line and place is not None:
-                key = (place.waiter.rank(now), place.waiter.deadline)
+            waiter = line.best(replica.name, now, offer.high_only, self._may(replica)) if line else None
+            if line and waiter is not None:
+                key = (waiter.rank(now), waiter.due_at(replica.name))
                 if best is None or key < best[:2]:
-                    best = (*key, place, line)
+                    best = (*key, self._places[waiter.id], line)
         if best is None or self._comes_after(best[0], best[1] - now, offer):
             replica.say(self.word(replica.pool, replica.name))  # first, so that the next choice knows it
             replica.say(OfferAnswer(id=offer.id, taken=False, spent=best is None))
@@ -162,14 +162,12 @@ class Waiting:
         self._told.setdefault(replica.pool, Told()).spare[rank] -= 1
         self._changed(replica.pool)
 
-    def _first(self, line: Line, replica: Replica, now: float, high_only: bool) -> Place | None:
-        for waiter in line.in_order(now):
-            if high_only and waiter.priority is not Priority.HIGH:
-                return None
+    def _may(self, replica: Replica) -> Callable[[Waiter], bool]:
+        def may(waiter: Waiter) -> bool:
             place = self._places[waiter.id]
-            if replica.address not in place.excluded and not place.woken.done():
-                return place
-        return None
+            return replica.address not in place.excluded and not place.woken.done()
+
+        return may
 
     @staticmethod
     def _comes_after(rank: int, seconds_left: float, offer: SlotOffer) -> bool:
@@ -184,7 +182,7 @@ class Waiting:
         counts, deadlines = [0, 0, 0], [[0.0] * 0 for _ in range(3)]
         for line in (self._lines.get(pool), self._home_lines.get(replica)):
             if line:
-                more, firsts = line.word(now)
+                more, firsts = line.word(now, replica)
                 counts = [a + b for a, b in zip(counts, more, strict=True)]
                 deadlines = [[*a, *b] for a, b in zip(deadlines, firsts, strict=True)]
         left = [tuple(max(0, int((d - now) * 1000)) for d in sorted(rank)) for rank in deadlines]
@@ -195,7 +193,7 @@ class Waiting:
         loop = asyncio.get_running_loop()
         told = self._told.setdefault(pool, Told())
         line = self._lines.get(pool)
-        counts = line.word(loop.time())[0] if line else (0, 0, 0)
+        counts = line.counts(loop.time()) if line else (0, 0, 0)
         unknown = joined is not None and told.spare[joined] <= 0
         unknown = unknown or any(count and spare <= 0 for count, spare in zip(counts, told.spare, strict=True))
         due = told.at + (WORD_LEAST_SECONDS if unknown else WORD_SECONDS)
@@ -210,7 +208,7 @@ class Waiting:
         told = self._told[pool]
         told.timer = None
         line = self._lines.get(pool)
-        counts = line.word(loop.time())[0] if line else (0, 0, 0)
+        counts = line.counts(loop.time()) if line else (0, 0, 0)
         waits = bool(line) or any(self._home_lines.values())
         if waits or not told.empty:
             self.tell(pool)
@@ -227,15 +225,23 @@ def give_up(bound: Bound) -> None:
 
 
 def choose(
-    pool: PoolReplicas, priority: Priority, session: int, excluded: frozenset[Address], now: float
-) -> Bound | None:
-    """The session's favourite among the replicas that have a slot for this priority."""
+    pool: PoolReplicas,
+    priority: Priority,
+    session: int,
+    prompt_tokens: int,
+    excluded: frozenset[Address],
+    now: float,
+    patient: bool,
+) -> Choice:
+    """The replica for a session among those that have a slot for this priority, or the one to wait for."""
     pool.count(now)
-    if not pool.among:
-        return None
-    for name in pool.sessions.homes(session, pool.among, now):
-        home = pool.by_name[name]
-        if home.free_for(priority) > 0 and home.address not in excluded:
-            return Bound(home)
-    able = [r for r in pool.by_name.values() if r.free_for(priority) > 0 and r.address not in excluded]
-    return Bound(max(able, key=lambda r: (score(session, r.name), r.name))) if able else None
+    by_name = pool.by_name
+
+    def free(name: str) -> int:
+        replica = by_name[name]
+        return 0 if replica.address in excluded else replica.free_for(priority)
+
+    def ahead(name: str) -> int:
+        return by_name[name].ahead
+
+    return pool.sessions.choose(session, prompt_tokens, pool.among, free, ahead, now, patient) if pool.among else NOBODY

@@ -25,18 +25,31 @@ _RANK: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """One request. `since` is when the first router took it in; `deadline` when its wait is over; `size` in bytes."""
+    """One request. `since` is when the first router took it in; `deadline` when its wait is over; `size` in bytes.
+
+    At any replica but its `home` it comes `put_off` seconds later (rules/affinity.py).
+    """
 
     id: int
     priority: Priority
     since: float
     deadline: float
     size: int = 0
+    home: str = ""
+    put_off: float = 0.0
 
     def rank(self, now: float) -> int:
         """0 for High, 1 for Normal and aged Low, 2 for Low."""
         aged = self.priority is Priority.LOW and now - self.since >= AGEING_SECONDS
         return _RANK[Priority.NORMAL] if aged else _RANK[self.priority]
+
+    def due_at(self, replica: str) -> float:
+        """Its deadline as it counts at this replica."""
+        return self.deadline if replica == self.home else self.deadline + self.put_off
+
+
+Order = dict[Priority, list[tuple[float, int]]]
+"""By priority (deadline, id) in order."""
 
 
 @dataclass(slots=True)
@@ -50,7 +63,8 @@ class Line:
     limit_bytes: int = LINE_BYTES
     sizes: dict[Priority, int] = field(default_factory=lambda: dict.fromkeys(Priority, 0))
     _waiters: dict[int, Waiter] = field(default_factory=dict)
-    _order: dict[Priority, list[tuple[float, int]]] = field(default_factory=lambda: {p: [] for p in Priority})
+    _order: Order = field(default_factory=lambda: {p: [] for p in Priority})
+    _at_home: dict[str, Order] = field(default_factory=dict)  # by home
     _low_since: list[float] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -67,6 +81,11 @@ class Line:
         self._waiters[waiter.id] = waiter
         self.sizes[waiter.priority] = size
         insort(self._order[waiter.priority], (waiter.deadline, waiter.id))
+        if waiter.home:
+            at_home = self._at_home.get(waiter.home)
+            if at_home is None:
+                at_home = self._at_home[waiter.home] = {p: [] for p in Priority}
+            insort(at_home[waiter.priority], (waiter.deadline, waiter.id))
         if waiter.priority is Priority.LOW:
             insort(self._low_since, waiter.since)
         return True
@@ -79,27 +98,48 @@ class Line:
         self.sizes[waiter.priority] -= waiter.size
         order = self._order[waiter.priority]
         del order[bisect_left(order, (waiter.deadline, waiter.id))]
+        if waiter.home:
+            at_home = self._at_home[waiter.home]
+            order = at_home[waiter.priority]
+            del order[bisect_left(order, (waiter.deadline, waiter.id))]
+            if not any(at_home.values()):
+                del self._at_home[waiter.home]
         if waiter.priority is Priority.LOW:
             del self._low_since[bisect_left(self._low_since, waiter.since)]
 
-    def next(
-        self, now: float, high_only: bool = False, may: Callable[[Waiter], bool] = lambda _: True
+    def best(
+        self, replica: str, now: float, high_only: bool = False, may: Callable[[Waiter], bool] = lambda _: True
     ) -> Waiter | None:
-        """Take the first one that `may` out of the line; `high_only` when the free slot is High's reserve."""
-        for waiter in self.in_order(now):
+        """Who takes a slot of this replica: the first that `may`, but who is put off lets those at home pass.
+
+        So nobody is passed by who comes more than its `put_off` later.
+        """
+        at_home = self._first(self._at_home[replica], now, high_only, may) if replica in self._at_home else None
+        first = self._first(self._order, now, high_only, may)
+        if first is None or at_home is None or at_home.rank(now) > first.rank(now):
+            return first
+        for waiter in self._sequence(self._order, now):
+            if waiter is at_home or (waiter.due_at(replica) < at_home.deadline and may(waiter)):
+                return waiter
+        return at_home
+
+    def _first(self, order: Order, now: float, high_only: bool, may: Callable[[Waiter], bool]) -> Waiter | None:
+        for waiter in self._sequence(order, now):
             if high_only and waiter.priority is not Priority.HIGH:
                 return None
             if may(waiter):
-                self.leave(waiter.id)
                 return waiter
         return None
 
     def in_order(self, now: float) -> Iterator[Waiter]:
         """Everybody, first come first. The line must not change meanwhile."""
-        low = self._order[Priority.LOW]
+        return self._sequence(self._order, now)
+
+    def _sequence(self, order: Order, now: float) -> Iterator[Waiter]:
+        low = order[Priority.LOW]
         aged = [key for key in low if self._waiters[key[1]].rank(now) == 1] if low else []
         young = [key for key in low if self._waiters[key[1]].rank(now) == 2] if low else []
-        for keys in (self._order[Priority.HIGH], merge(self._order[Priority.NORMAL], aged), young):
+        for keys in (order[Priority.HIGH], merge(order[Priority.NORMAL], aged), young):
             yield from (self._waiters[waiter_id] for _, waiter_id in keys)
 
     def ahead_of(self, priority: Priority, now: float) -> int:
@@ -113,15 +153,27 @@ class Line:
         """How many of this priority wait."""
         return len(self._order[priority])
 
-    def word(self, now: float) -> tuple[tuple[int, ...], tuple[tuple[float, ...], ...]]:
-        """What the replicas are told: by rank, how many wait, and their first deadlines."""
+    def counts(self, now: float) -> tuple[int, int, int]:
+        """How many of each rank wait."""
         aged = self._aged(now)
         low = len(self._order[Priority.LOW])
-        counts = (len(self._order[Priority.HIGH]), len(self._order[Priority.NORMAL]) + aged, low - aged)
+        return len(self._order[Priority.HIGH]), len(self._order[Priority.NORMAL]) + aged, low - aged
+
+    def word(self, now: float, replica: str) -> tuple[tuple[int, ...], tuple[tuple[float, ...], ...]]:
+        """What a replica is told: by rank, how many wait, and their first deadlines as they count there."""
         firsts: list[tuple[float, ...]] = []
         for priority in (Priority.HIGH, Priority.NORMAL, Priority.LOW):
-            firsts.append(tuple(deadline for deadline, _ in islice(self._order[priority], WORD_DEADLINES)))
-        return counts, tuple(firsts)
+            firsts.append(self._firsts(priority, replica))
+        return self.counts(now), tuple(firsts)
+
+    def _firsts(self, priority: Priority, replica: str) -> tuple[float, ...]:
+        """The first deadlines: of those at home there, and of the others as far as they are first by deadline."""
+        at_home = self._at_home.get(replica)
+        keys = [*islice(self._order[priority], WORD_DEADLINES)]
+        if at_home is not None:
+            keys += islice(at_home[priority], WORD_DEADLINES)
+        due = {number: self._waiters[number].due_at(replica) for _, number in keys}
+        return tuple(sorted(due.values())[:WORD_DEADLINES])
 
     def _aged(self, now: float) -> int:
         return bisect_right(self._low_since, now - AGEING_SECONDS)
