@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PY    := .venv/bin/python
 STAMP := .venv/.installed
 LOAD  ?=
+TRACE ?=
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -83,7 +84,10 @@ overload-quick: $(STAMP) ## The same for twenty seconds
 bench-queue: $(STAMP) ## How long a slot stands idle while somebody waits, and in which order waiters are served
 	$(PY) -m bench.queue
 
-clean: ## Remove build products (not the caches outside the repo)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-summary.json
+bench-affinity: $(STAMP) ## Time to the first token and cache hits by placement; TRACE=file plays recorded conversations
+	$(PY) -m bench.affinity $(if $(TRACE),--trace $(TRACE))
 
-.PHONY: help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-queue bench-router soak soak-quick overload overload-quick clean
+clean: ## Remove build products (not the caches outside the repo)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-summary.json bench-affinity.json bench-affinity.svg
+
+.PHONY: help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-affinity bench-queue bench-router soak soak-quick overload overload-quick clean

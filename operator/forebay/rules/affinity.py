@@ -9,7 +9,7 @@ prefix there is worth. So no speed of any engine has to be known, and an idle fl
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -125,6 +125,9 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._known)
 
     def homes(self, session: int, among: tuple[str, ...], now: float) -> tuple[str, ...]:
         """Where its prefix is, or will be: one replica, or two for a session that draws more than its share."""

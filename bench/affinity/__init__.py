@@ -1,0 +1,1 @@
+"""What session affinity is worth: forebay's rules beside simpler placements, in simulated time."""
