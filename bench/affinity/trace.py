@@ -14,6 +14,10 @@ GRAIN_SECONDS = 3.0
 OPENING_BLOCKS = 2
 """The first 4 KiB of a conversation, which a session is known by, are its first two blocks."""
 
+TURNS = 1.61
+AHEAD_SECONDS = 1800.0
+"""Generated conversations began up to so long before the first request, so that the rate is even."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -39,30 +43,31 @@ def recorded(path: Path, seed: int) -> list[Request]:
 
 
 def generated(count: int, seed: int, rate: float = 3.4) -> list[Request]:
-    """Conversations like the recorded ones: `count` requests, `rate` of them a second.
+    """Conversations like the recorded ones: about `count` requests, `rate` of them a second.
 
-    One system prompt for all; 69 % of the conversations have one turn, the others on average 3.4; a turn comes 123 s
-    (median, log-normal) after the one before; first prompts have 5,300 tokens (median, log-normal), answers 350; three
+    One system prompt for all; 69 % of the conversations have one turn, the others on average 3; a turn comes 122 s
+    (median, log-normal) after the one before; first prompts have 5,900 tokens (median, log-normal), answers 280; three
     of four turns go on where the last one ended, the others share only a part of it.
     """
     rng = random.Random(seed)
     fresh = iter(range(1, 1 << 60))
     found: list[Request] = []
-    at = 0.0
-    while len(found) < count:
-        at += rng.expovariate(rate / 1.63)
+    at, end = -AHEAD_SECONDS, count / rate
+    while at < end:
+        at += rng.expovariate(rate / TURNS)
         blocks, length = [0], min(120_000, int(rng.lognormvariate(8.57, 1.15)) + 600)
         turns = 1 if rng.random() < 0.69 else 2 + int(rng.expovariate(1 / 1.4))
         when = at
         for _ in range(turns):
             blocks += [next(fresh) for _ in range(-(-length // PREFIX_TOKENS) - len(blocks))]
             output = max(1, int(rng.lognormvariate(5.65, 0.65)))
-            found.append(_request(when, length, output, blocks))
+            if 0 <= when < end:
+                found.append(_request(when, length, output, blocks))
             when += rng.lognormvariate(4.8, 0.9)
             if rng.random() < 0.25:
                 del blocks[max(OPENING_BLOCKS, int(len(blocks) * rng.random())) :]
             length = min(120_000, length + output + int(rng.expovariate(1 / 500)))
-    return sorted(found, key=lambda request: request.at)[:count]
+    return sorted(found, key=lambda request: request.at)
 
 
 def faster(requests: Sequence[Request], tempo: float) -> list[Request]:

@@ -30,7 +30,7 @@ PREFIX_WEIGHT: Final = 3
 HOME_TOKENS: Final = 2048
 """What the home by hashing is worth to a session that nothing is known of: another gateway, or this one before its
 restart, may know it."""
-PUT_OFF_SECONDS: Final = 5.0
+PUT_OFF_SECONDS: Final = 10.0
 PUT_OFF_SHARE: Final = 1 / 3
 """In a queue a waiter lets others pass at replicas that are not its home: at most those who come so much later."""
 SESSIONS: Final = 65_536
