@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.affinity.fleet import Setup
 from bench.affinity.measure import measure, placements
 from bench.affinity.report import picture, show
+from bench.affinity.setup import Setup
 from bench.affinity.trace import generated, recorded
 
 

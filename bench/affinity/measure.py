@@ -4,8 +4,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.affinity.fleet import Journey, Pool, Setup
+from bench.affinity.fleet import Journey, Pool
 from bench.affinity.placement import ClientIP, Forebay, LeastLoaded, LeastWaiting, Placement, Random
+from bench.affinity.setup import Setup
 from bench.affinity.trace import Request, character, faster
 from forebay.rules.affinity import Sessions, prefer
 
