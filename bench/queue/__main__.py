@@ -90,12 +90,13 @@ class Watch:
             for key in set(before) - after:
                 self.bound += 1
                 mine = before[key]
+                due = mine.due_at(replica.name)
                 passed = [
-                    (mine.rank(now) - waiter.rank(now), mine.deadline - waiter.deadline)
+                    (mine.rank(now) - waiter.rank(now), due - waiter.due_at(replica.name))
                     for other, waiter in before.items()
                     if other in after
                     and now - self.joined.get(other, now) > SETTLED_SECONDS
-                    and (waiter.rank(now), waiter.deadline) < (mine.rank(now), mine.deadline)
+                    and (waiter.rank(now), waiter.due_at(replica.name)) < (mine.rank(now), due)
                 ]
                 self.inversions += [gap for ranks, gap in passed if not ranks]
                 self.rank_inversions += sum(ranks > 0 for ranks, _ in passed)
