@@ -8,7 +8,7 @@ import uvloop
 
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import Request, text_reply
-from forebay.router.http.server import Server
+from forebay.router.http.server import Handler, Server
 
 Check = Callable[[bytes], bool]
 
@@ -17,9 +17,9 @@ async def echo(request: Request, exchange: Exchange) -> None:
     exchange.reply(text_reply(f"{request.method} {request.target} {len(request.body)}"))
 
 
-async def converse(data: bytes, pieces: int = 1) -> bytes:
+async def converse(data: bytes, pieces: int = 1, handler: Handler = echo) -> bytes:
     """Send bytes to an echo server in so many pieces; everything it answers until it closes or is done."""
-    server = Server(echo)
+    server = Server(handler)
     await server.listen("127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     step = max(1, len(data) // pieces)
@@ -76,6 +76,29 @@ def test_expect_100_continue() -> None:
     assert received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
 
 
+def test_a_client_of_http_1_0_gets_no_interim_answer() -> None:
+    data = POST.replace(b"1.1", b"1.0").replace(b"host: x", b"host: x\r\nexpect: 100-continue")
+    assert uvloop.run(converse(data)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/a/b", "/a/b"),
+        ("//a/b", "//a/b"),
+        ("http://x/a", "/a"),
+        ("HTTPS://x:1/a", "/a"),
+        ("http://x", "/"),
+        ("http://x?/a", "/"),
+        ("http://x/a?http://y/b", "/a"),
+        ("ftp://x/a", "ftp://x/a"),
+        ("*", "*"),
+    ],
+)
+def test_the_path_of_a_target(target: str, path: str) -> None:
+    assert f"GET {path} 0".encode() in uvloop.run(converse(GET.replace(b"/a", target.encode())))
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [
@@ -86,6 +109,11 @@ def test_expect_100_continue() -> None:
         (b"GET / HTTP/1.1\r\nhost: x\r\nbad header: y\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", b"400"),
         (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n", b"413"),
+        (GET.replace(b"1.1", b"2.0"), b"505"),
+        (b"GET /a\r\n\r\n", b"505"),
+        (GET.replace(b"host: x", b"host: a b"), b"400"),
+        (GET.replace(b"host: x", b"host: a/b"), b"400"),
+        (b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n", b"501"),
         (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 70_000 + b"\r\n\r\n", b"431"),
         (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 200_000, b"431"),
     ],
@@ -95,6 +123,19 @@ def test_what_cannot_be_trusted_is_refused_and_the_connection_closed(data: bytes
     assert received.startswith(b"HTTP/1.1 " + status)
     assert b'"error"' in received
     assert not received.endswith(b"<open>")
+
+
+def test_blanks_around_a_value_are_not_part_of_it() -> None:
+    seen: list[Request] = []
+
+    async def keep(request: Request, exchange: Exchange) -> None:
+        seen.append(request)
+        await echo(request, exchange)
+
+    data = POST.replace(b"content-length: 3", b"content-length: \t3 \t\r\nx-forebay-cloud:  Never \t\r\nx-empty:  ")
+    assert b"POST /b 3" in uvloop.run(converse(data, handler=keep))
+    assert seen[0].header(b"x-forebay-cloud") == "Never"
+    assert seen[0].header(b"x-empty") == ""
 
 
 def test_bodies_are_given_back_to_the_budget() -> None:

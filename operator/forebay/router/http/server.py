@@ -160,7 +160,7 @@ class ServerConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_body:  # trailers are dropped
-            self._headers.append((name.lower(), value))
+            self._headers.append((name.lower(), value.rstrip()))  # blanks after a value are not part of it
 
     def on_headers_complete(self) -> None:
         self._in_body = True
@@ -183,7 +183,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _continue(self) -> None:
         """The client may send its body; not in the midst of an earlier answer."""
-        if self.current is None and not self._ready:
+        if self.current is None and not self._ready and self._version == "1.1":  # HTTP/1.0 knows no interim answers
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
