@@ -1,6 +1,7 @@
 """HTTP/1.1 as an intermediary must read it, byte for byte on a real socket."""
 
 import asyncio
+import re
 from collections.abc import Callable
 
 import pytest
@@ -123,6 +124,46 @@ def test_what_cannot_be_trusted_is_refused_and_the_connection_closed(data: bytes
     assert received.startswith(b"HTTP/1.1 " + status)
     assert b'"error"' in received
     assert not received.endswith(b"<open>")
+
+
+async def slowly(request: Request, exchange: Exchange) -> None:
+    await asyncio.sleep(0.02)
+    await echo(request, exchange)
+
+
+@pytest.mark.parametrize("handler", [echo, slowly])
+@pytest.mark.parametrize(
+    ("data", "statuses"),
+    [
+        (POST + b"nonsense\r\n\r\n" + GET, [b"200", b"400"]),
+        (GET + CHUNKED + POST.replace(b"3", b"x") + GET, [b"200", b"200", b"400"]),
+        (GET.replace(b"host: x", b"host: x\r\nconnection: close") + GET, [b"200"]),
+        (POST.replace(b"1.1", b"1.0") + b"\r\n", [b"200"]),
+    ],
+)
+def test_what_comes_after_a_request_does_not_harm_its_answer(
+    data: bytes, statuses: list[bytes], handler: Handler
+) -> None:
+    received = uvloop.run(converse(data, handler=handler))
+    assert re.findall(rb"HTTP/1.1 (\d+) ", received) == statuses
+    assert not received.endswith(b"<open>")
+
+
+def test_a_refused_client_that_goes_on_sending_sees_why() -> None:
+    async def work() -> None:
+        server = Server(echo)
+        await server.listen("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(POST.replace(b": 3", b": 40000000"))
+        for _ in range(200):
+            writer.write(b"x" * 65536)
+            await writer.drain()
+        async with asyncio.timeout(10):
+            assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
+        writer.close()
+        server.close()
+
+    uvloop.run(work())
 
 
 def test_blanks_around_a_value_are_not_part_of_it() -> None:

@@ -23,6 +23,7 @@ from forebay.router.http.message import (
     MAX_HEAD_BYTES,
     MAX_TARGET_BYTES,
     Headers,
+    Reply,
     Request,
     error,
     head_bytes,
@@ -34,6 +35,8 @@ READ_SECONDS: Final = 60.0
 IDLE_SECONDS: Final = 75.0
 STUCK_SECONDS: Final = 60.0
 """A connection that is being closed and whose peer takes nothing is broken off after so long."""
+LINGER_SECONDS: Final = 2.0
+"""How long what a refused client still sends is thrown away: closed at once, it might never see the refusal."""
 SWEEP_SECONDS: Final = 1.0
 PIPELINED: Final = 4
 """So many complete requests may wait on one connection; then nothing more is read."""
@@ -62,6 +65,8 @@ class ServerConnection(asyncio.Protocol):
         self._asked: Request | None = None  # for an upgrade
         self._drained: asyncio.Future[None] | None = None
         self._stopped_reading = False
+        self._deaf = False  # whatever still comes is thrown away
+        self._last: Reply | None = None  # what follows the answers to come, and ends the connection
         self._held = 0
         self._fed = 0  # bytes of the segment that is being parsed
         self._fields: dict[bytes, bytes] = {}
@@ -79,7 +84,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server.connections.discard(self)
-        self.closing = True
+        self.closing = self._deaf = True
         self.budget.give(self._held)
         self._held = 0
         for _, exchange in self._ready:
@@ -91,7 +96,7 @@ class ServerConnection(asyncio.Protocol):
         self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self.closing:
+        if self._deaf:
             return
         self._fed = len(data)
         try:
@@ -136,7 +141,7 @@ class ServerConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """After what is written has been sent."""
-        self.closing = True
+        self.closing = self._deaf = True
         self.due = self.loop.time() + STUCK_SECONDS
         if self.transport is not None:
             self.transport.close()
@@ -164,7 +169,7 @@ class ServerConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_body = True
-        if self.closing:
+        if self._deaf:
             return
         fields = dict(self._headers)
         self._fields = fields
@@ -187,7 +192,7 @@ class ServerConnection(asyncio.Protocol):
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
-        if self.closing:
+        if self._deaf:
             return
         if self._held + len(data) > MAX_BODY_BYTES:
             self._refuse(413, "the request's body is larger than 32 MiB")
@@ -198,7 +203,7 @@ class ServerConnection(asyncio.Protocol):
             self._body.append(data)
 
     def on_message_complete(self) -> None:
-        if self.closing:
+        if self._deaf:
             return
         parser = self._parser
         method = "POST" if self._method == b"POST" else self._method.decode("latin-1")
@@ -265,6 +270,8 @@ class ServerConnection(asyncio.Protocol):
             self.close()
         elif self._ready:
             self.loop.call_soon(self._next)
+        elif self._last is not None:
+            self._part(self._last)
         else:
             self.due = self.loop.time() + (READ_SECONDS if self._begun else IDLE_SECONDS)
 
@@ -277,19 +284,26 @@ class ServerConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer what cannot be parsed or is too large, and close: what follows on this connection is unknown."""
-        if self.closing:
+        """End with an error, after the answers to earlier requests: what follows on this connection is unknown."""
+        if self._deaf:
             return
+        self._deaf = True
+        self._last = error(status, message, "invalid_http" if status < 500 else None)
         if self.current is None and not self._ready:
-            exchange = Exchange(self, keep_alive=False, silent=False, until_close=False, held=0)
-            later = [(b"retry-after", b"1")] if status == 503 else []
-            exchange.reply(error(status, message, "invalid_http" if status < 500 else None, later))
-        self.close()
+            self._part(self._last)
+
+    def _part(self, reply: Reply) -> None:
+        """The last answer."""
+        Exchange(self, keep_alive=False, silent=False, until_close=False, held=0).reply(reply)
+        self.closing = True
+        self.due = self.loop.time() + LINGER_SECONDS
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write_eof()
 
     def _upgraded(self, rest: bytes) -> None:
         """The request that asked for it is complete: the connection changes hands, or ends."""
         request, self._asked = self._asked, None
-        if self.closing:
+        if self._deaf:
             return
         protocol = self.server.upgrade(request) if request is not None and self.server.upgrade and self.idle else None
         if protocol is None or self.transport is None:
