@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -117,6 +118,10 @@ def test_the_path_of_a_target(target: str, path: str) -> None:
         (b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n", b"501"),
         (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 70_000 + b"\r\n\r\n", b"431"),
         (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 200_000, b"431"),
+        (GET + b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 400_000, b"200"),
+        (CHUNKED[:-2] + b"x: " + b"y" * 400_000, b"431"),
+        (CHUNKED[:-2] + b"x: y\r\n" * 80_000, b"431"),
+        (CHUNKED[:-5] + b"3;" + b"y" * 400_000, b"431"),
     ],
 )
 def test_what_cannot_be_trusted_is_refused_and_the_connection_closed(data: bytes, status: bytes) -> None:
@@ -160,6 +165,36 @@ def test_a_refused_client_that_goes_on_sending_sees_why() -> None:
             await writer.drain()
         async with asyncio.timeout(10):
             assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
+        writer.close()
+        server.close()
+
+    uvloop.run(work())
+
+
+def test_what_is_pipelined_behind_a_large_body_is_not_taken_for_a_large_head() -> None:
+    large = POST.replace(b": 3", b": 150000") + b"x" * 149_997
+    for cut in (40, 250):  # in the head that follows, at its end
+        data = large + GET * 3_000 + POST[:cut]
+        received = uvloop.run(converse(data + POST[cut:] + CHUNKED))
+        assert (received.count(b"HTTP/1.1 200"), received[-6:]) == (3_003, b"<open>")
+
+
+def test_small_pieces_of_a_body_take_the_memory_that_they_hold() -> None:
+    async def work() -> None:
+        server = Server(echo)
+        await server.listen("127.0.0.1", 0)
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head, _, _ = CHUNKED.partition(b"2\r\n")
+        tracemalloc.start()
+        for number in range(64):
+            writer.write((b"" if number else head) + b"2\r\nab\r\n" * 8192)
+            await writer.drain()
+        async with asyncio.timeout(20):
+            while server.budget.used < 2 * 64 * 8192:
+                await asyncio.sleep(0.01)
+        taken = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert taken < 6 * server.budget.used
         writer.close()
         server.close()
 

@@ -40,6 +40,8 @@ LINGER_SECONDS: Final = 2.0
 SWEEP_SECONDS: Final = 1.0
 PIPELINED: Final = 4
 """So many complete requests may wait on one connection; then nothing more is read."""
+SMALL_BYTES: Final = 1024
+"""Pieces of a body that are smaller are put together: each of them alone takes far more memory than it holds."""
 HIGH_WATER: Final = 256 * 1024
 
 Handler = Callable[[Request, "Exchange"], Coroutine[Any, Any, None] | None]
@@ -69,6 +71,8 @@ class ServerConnection(asyncio.Protocol):
         self._last: Reply | None = None  # what follows the answers to come, and ends the connection
         self._held = 0
         self._fed = 0  # bytes of the segment that is being parsed
+        self._aligned = True  # it began with a request
+        self._head_bytes = self._barren = 0
         self._fields: dict[bytes, bytes] = {}
         self._reset()
 
@@ -99,16 +103,24 @@ class ServerConnection(asyncio.Protocol):
         if self._deaf:
             return
         self._fed = len(data)
+        self._aligned = not self._begun
+        held, fields = self._held, self._fields
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgraded(data[upgrade.args[0] :])
         except httptools.HttpParserError as problem:
             self._refuse(400, f"malformed HTTP request: {problem}")
-        if self._begun and not self._in_body:
+        if not self._begun:
+            return
+        if not self._in_body:
             self._head_bytes += self._fed
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, "the request's headers are larger than 64 KiB")
+        elif self._fields is fields:  # all of the segment belongs to one body
+            self._barren = self._barren + self._fed if self._held == held else 0
+            if self._barren > MAX_HEAD_BYTES:
+                self._refuse(431, "the body's chunk extensions or trailers are larger than 64 KiB")
 
     def eof_received(self) -> bool:
         return False  # a client that closes its side is gone, as nginx and Envoy see it: the engine is told
@@ -155,6 +167,8 @@ class ServerConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._begun = self.loop.time()
+        if not self._aligned:
+            self._head_bytes = -self._fed  # how much of the segment is this request's cannot be known
         if self.current is None:
             self.due = self._begun + READ_SECONDS
 
@@ -174,7 +188,7 @@ class ServerConnection(asyncio.Protocol):
         fields = dict(self._headers)
         self._fields = fields
         parser = self._parser
-        if self._head_bytes + self._fed > MAX_HEAD_BYTES and head_bytes(self._headers) > MAX_HEAD_BYTES:
+        if self._head_bytes + 2 * self._fed > MAX_HEAD_BYTES and head_bytes(self._headers) > MAX_HEAD_BYTES:
             self._refuse(431, "the request's headers are larger than 64 KiB")
             return
         self._method, self._version = parser.get_method(), parser.get_http_version()
@@ -200,7 +214,12 @@ class ServerConnection(asyncio.Protocol):
             self._refuse(503, "this router holds too many request bodies; try again")
         else:
             self._held += len(data)
-            self._body.append(data)
+            if len(data) >= SMALL_BYTES or not self._body:
+                self._body.append(data)
+            elif isinstance(last := self._body[-1], bytearray):
+                last += data
+            else:
+                self._body.append(bytearray(data))
 
     def on_message_complete(self) -> None:
         if self._deaf:
@@ -208,12 +227,13 @@ class ServerConnection(asyncio.Protocol):
         parser = self._parser
         method = "POST" if self._method == b"POST" else self._method.decode("latin-1")
         path, _, query = origin_form(self._url.decode("latin-1")).partition("?")
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body = bytes(self._body[0]) if len(self._body) == 1 else b"".join(self._body)
         request = Request(method, path, query, self._headers, body, self._peer, self._begun, self._fields)
         exchange = Exchange(self, parser.should_keep_alive(), method == "HEAD", self._version == "1.0", self._held)
         self._held = 0  # now held by the exchange
         upgrade = parser.should_upgrade()
         self._reset()
+        self._aligned = False
         if upgrade:
             self._asked = request
             exchange.release_body()
@@ -321,8 +341,9 @@ class ServerConnection(asyncio.Protocol):
         self._version = ""
         self._headers: Headers = []
         self._fields = {}
-        self._body: list[bytes] = []
-        self._head_bytes: int = 0
+        self._body: list[bytes | bytearray] = []
+        self._head_bytes = 0
+        self._barren = 0  # bytes of a body's frame since its last content
         self._in_body = False
         self._begun = 0.0
 
