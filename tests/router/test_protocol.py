@@ -1,6 +1,8 @@
 """HTTP/1.1 as an intermediary must read it, byte for byte on a real socket."""
 
 import asyncio
+import re
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +10,7 @@ import uvloop
 
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import Request, text_reply
-from forebay.router.http.server import Server
+from forebay.router.http.server import Handler, Server
 
 Check = Callable[[bytes], bool]
 
@@ -17,9 +19,9 @@ async def echo(request: Request, exchange: Exchange) -> None:
     exchange.reply(text_reply(f"{request.method} {request.target} {len(request.body)}"))
 
 
-async def converse(data: bytes, pieces: int = 1) -> bytes:
+async def converse(data: bytes, pieces: int = 1, handler: Handler = echo) -> bytes:
     """Send bytes to an echo server in so many pieces; everything it answers until it closes or is done."""
-    server = Server(echo)
+    server = Server(handler)
     await server.listen("127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     step = max(1, len(data) // pieces)
@@ -76,6 +78,29 @@ def test_expect_100_continue() -> None:
     assert received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
 
 
+def test_a_client_of_http_1_0_gets_no_interim_answer() -> None:
+    data = POST.replace(b"1.1", b"1.0").replace(b"host: x", b"host: x\r\nexpect: 100-continue")
+    assert uvloop.run(converse(data)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/a/b", "/a/b"),
+        ("//a/b", "//a/b"),
+        ("http://x/a", "/a"),
+        ("HTTPS://x:1/a", "/a"),
+        ("http://x", "/"),
+        ("http://x?/a", "/"),
+        ("http://x/a?http://y/b", "/a"),
+        ("ftp://x/a", "ftp://x/a"),
+        ("*", "*"),
+    ],
+)
+def test_the_path_of_a_target(target: str, path: str) -> None:
+    assert f"GET {path} 0".encode() in uvloop.run(converse(GET.replace(b"/a", target.encode())))
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [
@@ -86,8 +111,17 @@ def test_expect_100_continue() -> None:
         (b"GET / HTTP/1.1\r\nhost: x\r\nbad header: y\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", b"400"),
         (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n", b"413"),
+        (GET.replace(b"1.1", b"2.0"), b"505"),
+        (b"GET /a\r\n\r\n", b"505"),
+        (GET.replace(b"host: x", b"host: a b"), b"400"),
+        (GET.replace(b"host: x", b"host: a/b"), b"400"),
+        (b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n", b"501"),
         (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 70_000 + b"\r\n\r\n", b"431"),
         (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 200_000, b"431"),
+        (GET + b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 400_000, b"200"),
+        (CHUNKED[:-2] + b"x: " + b"y" * 400_000, b"431"),
+        (CHUNKED[:-2] + b"x: y\r\n" * 80_000, b"431"),
+        (CHUNKED[:-5] + b"3;" + b"y" * 400_000, b"431"),
     ],
 )
 def test_what_cannot_be_trusted_is_refused_and_the_connection_closed(data: bytes, status: bytes) -> None:
@@ -95,6 +129,89 @@ def test_what_cannot_be_trusted_is_refused_and_the_connection_closed(data: bytes
     assert received.startswith(b"HTTP/1.1 " + status)
     assert b'"error"' in received
     assert not received.endswith(b"<open>")
+
+
+async def slowly(request: Request, exchange: Exchange) -> None:
+    await asyncio.sleep(0.02)
+    await echo(request, exchange)
+
+
+@pytest.mark.parametrize("handler", [echo, slowly])
+@pytest.mark.parametrize(
+    ("data", "statuses"),
+    [
+        (POST + b"nonsense\r\n\r\n" + GET, [b"200", b"400"]),
+        (GET + CHUNKED + POST.replace(b"3", b"x") + GET, [b"200", b"200", b"400"]),
+        (GET.replace(b"host: x", b"host: x\r\nconnection: close") + GET, [b"200"]),
+        (POST.replace(b"1.1", b"1.0") + b"\r\n", [b"200"]),
+    ],
+)
+def test_what_comes_after_a_request_does_not_harm_its_answer(
+    data: bytes, statuses: list[bytes], handler: Handler
+) -> None:
+    received = uvloop.run(converse(data, handler=handler))
+    assert re.findall(rb"HTTP/1.1 (\d+) ", received) == statuses
+    assert not received.endswith(b"<open>")
+
+
+def test_a_refused_client_that_goes_on_sending_sees_why() -> None:
+    async def work() -> None:
+        server = Server(echo)
+        await server.listen("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(POST.replace(b": 3", b": 40000000"))
+        for _ in range(200):
+            writer.write(b"x" * 65536)
+            await writer.drain()
+        async with asyncio.timeout(10):
+            assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
+        writer.close()
+        server.close()
+
+    uvloop.run(work())
+
+
+def test_what_is_pipelined_behind_a_large_body_is_not_taken_for_a_large_head() -> None:
+    large = POST.replace(b": 3", b": 150000") + b"x" * 149_997
+    for cut in (40, 250):  # in the head that follows, at its end
+        data = large + GET * 3_000 + POST[:cut]
+        received = uvloop.run(converse(data + POST[cut:] + CHUNKED))
+        assert (received.count(b"HTTP/1.1 200"), received[-6:]) == (3_003, b"<open>")
+
+
+def test_small_pieces_of_a_body_take_the_memory_that_they_hold() -> None:
+    async def work() -> None:
+        server = Server(echo)
+        await server.listen("127.0.0.1", 0)
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head, _, _ = CHUNKED.partition(b"2\r\n")
+        tracemalloc.start()
+        for number in range(64):
+            writer.write((b"" if number else head) + b"2\r\nab\r\n" * 8192)
+            await writer.drain()
+        async with asyncio.timeout(20):
+            while server.budget.used < 2 * 64 * 8192:
+                await asyncio.sleep(0.01)
+        taken = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert taken < 6 * server.budget.used
+        writer.close()
+        server.close()
+
+    uvloop.run(work())
+
+
+def test_blanks_around_a_value_are_not_part_of_it() -> None:
+    seen: list[Request] = []
+
+    async def keep(request: Request, exchange: Exchange) -> None:
+        seen.append(request)
+        await echo(request, exchange)
+
+    data = POST.replace(b"content-length: 3", b"content-length: \t3 \t\r\nx-forebay-cloud:  Never \t\r\nx-empty:  ")
+    assert b"POST /b 3" in uvloop.run(converse(data, handler=keep))
+    assert seen[0].header(b"x-forebay-cloud") == "Never"
+    assert seen[0].header(b"x-empty") == ""
 
 
 def test_bodies_are_given_back_to_the_budget() -> None:

@@ -1,5 +1,6 @@
 """Whether a request's head says beyond doubt where the request ends, and means one thing only (RFC 9112, 9110)."""
 
+import re
 from typing import Final
 
 from forebay.router.http.message import MAX_BODY_BYTES, Headers
@@ -12,6 +13,7 @@ ONCE: Final = (
 """Headers that decide something: two of them could be read in two ways."""
 WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 
+_HOST: Final = re.compile(rb"[\w.~!$&'()*+,;=:%\[\]-]*")  # RFC 3986's uri-host and port
 Problem = tuple[int, str]
 """Status and sentence."""
 
@@ -20,12 +22,25 @@ def problem(method: bytes, version: str, headers: Headers, fields: dict[bytes, b
     """Why a head cannot be taken, if so. `fields` are the headers by name."""
     if len(fields) != len(headers) and (twice := _twice(headers)) is not None:
         return 400, f"the header {twice} was sent more than once: send it once"
-    if version == "1.1" and b"host" not in fields:
-        return 400, "an HTTP/1.1 request needs a Host header"
+    if (odd := _start(method, version, fields.get(b"host"))) is not None:
+        return odd
     expect = fields.get(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
         return 417, "the only expectation that is understood is 100-continue"
     return _length(method, version, fields.get(b"transfer-encoding"), fields.get(b"content-length"))
+
+
+def _start(method: bytes, version: str, host: bytes | None) -> Problem | None:
+    if version not in ("1.1", "1.0"):
+        return 505, "the only versions that are understood are HTTP/1.1 and HTTP/1.0"
+    if method == b"CONNECT":
+        return 501, "this is no tunnel: CONNECT is not supported"
+    if host is None:
+        if version == "1.1":
+            return 400, "an HTTP/1.1 request needs a Host header"
+    elif _HOST.fullmatch(host) is None:
+        return 400, "the Host header is not a host with an optional port"
+    return None
 
 
 def _twice(headers: Headers) -> str | None:

@@ -1,5 +1,6 @@
 """Heads, headers and errors of HTTP/1.1 as forebay reads and writes them."""
 
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
@@ -21,6 +22,7 @@ INTERNAL: Final = frozenset({b"x-forebay", b"x_forebay"})
 """Headers of forebay begin so, in every spelling that some server may take for them."""
 _NOBODY: Final[frozenset[bytes]] = frozenset()
 
+_ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.I)
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _TYPES = {
     400: "invalid_request_error",
@@ -95,10 +97,10 @@ def head_bytes(headers: Headers) -> int:
 
 def origin_form(target: str) -> str:
     """The path and query of a target; that of an absolute one without scheme and authority (RFC 9112, 3.2.2)."""
-    if target.startswith(("http://", "https://")):
-        path = target.partition("://")[2].partition("/")
-        return path[1] + path[2] or "/"
-    return target
+    if target.startswith("/") or (absolute := _ABSOLUTE.match(target)) is None:
+        return target
+    rest = target[absolute.end() :]
+    return rest if rest.startswith("/") else "/" + rest
 
 
 @lru_cache(64)

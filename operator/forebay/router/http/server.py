@@ -23,6 +23,7 @@ from forebay.router.http.message import (
     MAX_HEAD_BYTES,
     MAX_TARGET_BYTES,
     Headers,
+    Reply,
     Request,
     error,
     head_bytes,
@@ -34,9 +35,13 @@ READ_SECONDS: Final = 60.0
 IDLE_SECONDS: Final = 75.0
 STUCK_SECONDS: Final = 60.0
 """A connection that is being closed and whose peer takes nothing is broken off after so long."""
+LINGER_SECONDS: Final = 2.0
+"""How long what a refused client still sends is thrown away: closed at once, it might never see the refusal."""
 SWEEP_SECONDS: Final = 1.0
 PIPELINED: Final = 4
 """So many complete requests may wait on one connection; then nothing more is read."""
+SMALL_BYTES: Final = 1024
+"""Pieces of a body that are smaller are put together: each of them alone takes far more memory than it holds."""
 HIGH_WATER: Final = 256 * 1024
 
 Handler = Callable[[Request, "Exchange"], Coroutine[Any, Any, None] | None]
@@ -62,8 +67,12 @@ class ServerConnection(asyncio.Protocol):
         self._asked: Request | None = None  # for an upgrade
         self._drained: asyncio.Future[None] | None = None
         self._stopped_reading = False
+        self._deaf = False  # whatever still comes is thrown away
+        self._last: Reply | None = None  # what follows the answers to come, and ends the connection
         self._held = 0
         self._fed = 0  # bytes of the segment that is being parsed
+        self._aligned = True  # it began with a request
+        self._head_bytes = self._barren = 0
         self._fields: dict[bytes, bytes] = {}
         self._reset()
 
@@ -79,7 +88,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server.connections.discard(self)
-        self.closing = True
+        self.closing = self._deaf = True
         self.budget.give(self._held)
         self._held = 0
         for _, exchange in self._ready:
@@ -91,19 +100,27 @@ class ServerConnection(asyncio.Protocol):
         self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self.closing:
+        if self._deaf:
             return
         self._fed = len(data)
+        self._aligned = not self._begun
+        held, fields = self._held, self._fields
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgraded(data[upgrade.args[0] :])
         except httptools.HttpParserError as problem:
             self._refuse(400, f"malformed HTTP request: {problem}")
-        if self._begun and not self._in_body:
+        if not self._begun:
+            return
+        if not self._in_body:
             self._head_bytes += self._fed
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, "the request's headers are larger than 64 KiB")
+        elif self._fields is fields:  # all of the segment belongs to one body
+            self._barren = self._barren + self._fed if self._held == held else 0
+            if self._barren > MAX_HEAD_BYTES:
+                self._refuse(431, "the body's chunk extensions or trailers are larger than 64 KiB")
 
     def eof_received(self) -> bool:
         return False  # a client that closes its side is gone, as nginx and Envoy see it: the engine is told
@@ -136,7 +153,7 @@ class ServerConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """After what is written has been sent."""
-        self.closing = True
+        self.closing = self._deaf = True
         self.due = self.loop.time() + STUCK_SECONDS
         if self.transport is not None:
             self.transport.close()
@@ -150,6 +167,8 @@ class ServerConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._begun = self.loop.time()
+        if not self._aligned:
+            self._head_bytes = -self._fed  # how much of the segment is this request's cannot be known
         if self.current is None:
             self.due = self._begun + READ_SECONDS
 
@@ -160,16 +179,16 @@ class ServerConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_body:  # trailers are dropped
-            self._headers.append((name.lower(), value))
+            self._headers.append((name.lower(), value.rstrip()))  # blanks after a value are not part of it
 
     def on_headers_complete(self) -> None:
         self._in_body = True
-        if self.closing:
+        if self._deaf:
             return
         fields = dict(self._headers)
         self._fields = fields
         parser = self._parser
-        if self._head_bytes + self._fed > MAX_HEAD_BYTES and head_bytes(self._headers) > MAX_HEAD_BYTES:
+        if self._head_bytes + 2 * self._fed > MAX_HEAD_BYTES and head_bytes(self._headers) > MAX_HEAD_BYTES:
             self._refuse(431, "the request's headers are larger than 64 KiB")
             return
         self._method, self._version = parser.get_method(), parser.get_http_version()
@@ -183,11 +202,11 @@ class ServerConnection(asyncio.Protocol):
 
     def _continue(self) -> None:
         """The client may send its body; not in the midst of an earlier answer."""
-        if self.current is None and not self._ready:
+        if self.current is None and not self._ready and self._version == "1.1":  # HTTP/1.0 knows no interim answers
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
-        if self.closing:
+        if self._deaf:
             return
         if self._held + len(data) > MAX_BODY_BYTES:
             self._refuse(413, "the request's body is larger than 32 MiB")
@@ -195,20 +214,26 @@ class ServerConnection(asyncio.Protocol):
             self._refuse(503, "this router holds too many request bodies; try again")
         else:
             self._held += len(data)
-            self._body.append(data)
+            if len(data) >= SMALL_BYTES or not self._body:
+                self._body.append(data)
+            elif isinstance(last := self._body[-1], bytearray):
+                last += data
+            else:
+                self._body.append(bytearray(data))
 
     def on_message_complete(self) -> None:
-        if self.closing:
+        if self._deaf:
             return
         parser = self._parser
         method = "POST" if self._method == b"POST" else self._method.decode("latin-1")
         path, _, query = origin_form(self._url.decode("latin-1")).partition("?")
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body = bytes(self._body[0]) if len(self._body) == 1 else b"".join(self._body)
         request = Request(method, path, query, self._headers, body, self._peer, self._begun, self._fields)
         exchange = Exchange(self, parser.should_keep_alive(), method == "HEAD", self._version == "1.0", self._held)
         self._held = 0  # now held by the exchange
         upgrade = parser.should_upgrade()
         self._reset()
+        self._aligned = False
         if upgrade:
             self._asked = request
             exchange.release_body()
@@ -265,6 +290,8 @@ class ServerConnection(asyncio.Protocol):
             self.close()
         elif self._ready:
             self.loop.call_soon(self._next)
+        elif self._last is not None:
+            self._part(self._last)
         else:
             self.due = self.loop.time() + (READ_SECONDS if self._begun else IDLE_SECONDS)
 
@@ -277,19 +304,26 @@ class ServerConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer what cannot be parsed or is too large, and close: what follows on this connection is unknown."""
-        if self.closing:
+        """End with an error, after the answers to earlier requests: what follows on this connection is unknown."""
+        if self._deaf:
             return
+        self._deaf = True
+        self._last = error(status, message, "invalid_http" if status < 500 else None)
         if self.current is None and not self._ready:
-            exchange = Exchange(self, keep_alive=False, silent=False, until_close=False, held=0)
-            later = [(b"retry-after", b"1")] if status == 503 else []
-            exchange.reply(error(status, message, "invalid_http" if status < 500 else None, later))
-        self.close()
+            self._part(self._last)
+
+    def _part(self, reply: Reply) -> None:
+        """The last answer."""
+        Exchange(self, keep_alive=False, silent=False, until_close=False, held=0).reply(reply)
+        self.closing = True
+        self.due = self.loop.time() + LINGER_SECONDS
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write_eof()
 
     def _upgraded(self, rest: bytes) -> None:
         """The request that asked for it is complete: the connection changes hands, or ends."""
         request, self._asked = self._asked, None
-        if self.closing:
+        if self._deaf:
             return
         protocol = self.server.upgrade(request) if request is not None and self.server.upgrade and self.idle else None
         if protocol is None or self.transport is None:
@@ -307,8 +341,9 @@ class ServerConnection(asyncio.Protocol):
         self._version = ""
         self._headers: Headers = []
         self._fields = {}
-        self._body: list[bytes] = []
-        self._head_bytes: int = 0
+        self._body: list[bytes | bytearray] = []
+        self._head_bytes = 0
+        self._barren = 0  # bytes of a body's frame since its last content
         self._in_body = False
         self._begun = 0.0
 
