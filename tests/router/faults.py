@@ -10,7 +10,7 @@ from itertools import product
 
 from forebay.router.content import HELD_BYTES
 from forebay.router.context import Timeouts
-from forebay.router.journey import MAX_FAILED, PAUSE_SECONDS
+from forebay.router.journey import MAX_FAILED, MAX_SENT, PAUSE_SECONDS
 from forebay.router.replicas import LIMITS
 from forebay.rules.breaker import Outcome
 from forebay.rules.retry import AT_ONCE, SHARE, TOKEN_SECONDS
@@ -166,7 +166,8 @@ What is not in the tables cannot be:
 
 | what | bound |
 | --- | --- |
-| sent to an engine that fails or is too busy | {failed} times for one request; then what the policy's overflow allows, else 503 `ReplicaFailed` or 429 |
+| sent to replicas that fail or are too busy | {failed} times for one request; then what the policy's overflow allows, else 503 `ReplicaFailed` or 429 |
+| sent anywhere in vain, providers included | {sent} times for one request |
 | tried again after a fault | {share:.0%} of the pool's requests, {least:.0f} at once after quiet times |
 | a replica that faults {faults} times in a row | left alone for {open:.0f} s, doubled up to {most:.0f} s; then one request probes it |
 | a replica that answers 429 or 503 | gets nothing for as long as its `Retry-After` says (else {pause:.0f} s), and fewer slots for a minute |
@@ -186,7 +187,7 @@ def render() -> str:
     usual = Timeouts()
     return PAGE.format(
         held=HELD_BYTES // 1024, before=_before_table(), after=_after_table(), impossible=_impossible(),
-        failed=MAX_FAILED, share=SHARE, least=AT_ONCE, faults=LIMITS.faults, open=LIMITS.open_seconds,
+        failed=MAX_FAILED, sent=MAX_SENT, share=SHARE, least=AT_ONCE, faults=LIMITS.faults, open=LIMITS.open_seconds,
         most=LIMITS.most_seconds, pause=PAUSE_SECONDS, connect=usual.connect, first=usual.first_token,
         token=TOKEN_SECONDS, between=usual.between_chunks, total=usual.total,
     )  # fmt: skip

@@ -13,7 +13,8 @@ import uvloop
 
 from forebay.resources.reasons import Capability, Priority
 from forebay.resources.report import OfferAnswer, SlotOffer, WaitingWord, decode_from_gateway
-from forebay.resources.table import PoolEntry
+from forebay.resources.table import PoolEntry, TargetEntry
+from forebay.router.access_log import Line
 from forebay.router.context import Timeouts
 from forebay.router.http.exchange import Budget
 from forebay.router.http.lines import DialledLines
@@ -77,6 +78,26 @@ def test_what_every_replica_failed_goes_to_a_provider_where_the_rule_allows(tmp_
             assert decision(answer) == (200, "bravo/bravo-model", reason)
             assert sum(peer.posts for peer in peers) == 3
             assert f.gate.report().pools[0].overflowed_total == (1 if fault is Fault.TOO_MANY else 0)
+
+    run(work)
+
+
+@pytest.mark.parametrize("high", [True, False])
+def test_a_request_is_sent_four_times_at_most_providers_included(tmp_path: Path, high: bool) -> None:
+    many = tuple(TargetEntry(provider=p, model=f"{p}-model") for p in ("acme", "bravo"))
+
+    async def work() -> None:
+        tiers = {"primary": many, "secondary": many}
+        async with all_faulty(tmp_path, Fault.TOO_MANY, 5, policy=tiers) as (f, peers):
+            for provider in f.providers.values():
+                provider.faults.error_5xx = True
+            lines: list[Line] = []
+            f.gate.context.log.write = lines.append  # type: ignore[method-assign]
+            asking = {"key": "sk-vip", "x_forebay_priority": "High"} if high else {}
+            answer = await f.ask(**asking)
+            assert decision(answer) == (429, "none", "CloudUnavailable")
+            assert sum(peer.posts for peer in peers) == 3
+            assert lines[0].tries == 4
 
     run(work)
 

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 MAX_TRIES: Final = 24
 """Places that one request is sent to; its waits are bounded by its deadline."""
 MAX_FAILED: Final = 3
-"""Replicas that may fail one request, or refuse it for back-pressure, before none is tried any more."""
+"""Places that may fail one request, or refuse it for back-pressure, before no replica is tried any more."""
+MAX_SENT: Final = 4
+"""Places that may fail it before none of any kind is tried: the other providers are left out."""
 LONGEST_PAUSE: Final = 60.0
 PAUSE_SECONDS: Final = 1.0
 """How long a replica whose engine said 429 or 503 without Retry-After is left alone."""
@@ -367,7 +369,10 @@ class Journey:
         counted = cloud.pool if reason in LACK_OF_A_SLOT else None
         self.pool = cloud.pool or self.pool
         accounting, line = self.gate.accounting, self.line
+        most = MAX_FAILED if self.ask.facts.given_up is None else MAX_SENT  # a replica may still come after these
         for target in cloud.targets:
+            if self.failed >= most:
+                break
             line.tries += 1
             line.destination, line.reason = str(target), reason
             headers = decision_headers(line, self.waited)
@@ -380,6 +385,7 @@ class Journey:
                 )
             except CloudError as problem:
                 line.problem = str(problem)
+                self.failed += problem.sent
                 if counted:
                     accounting.not_overflowed(counted, reason, self.repeated)
                 continue

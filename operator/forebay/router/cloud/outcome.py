@@ -4,7 +4,14 @@ from forebay.rules.breaker import Outcome
 
 
 class CloudError(Exception):
-    """This provider did not take the request, and the client has heard nothing: there may be another way."""
+    """This provider did not take the request, and the client has heard nothing: there may be another way.
+
+    `sent`: it may have had the request.
+    """
+
+    def __init__(self, message: str, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class FailedError(Exception):

@@ -133,7 +133,7 @@ class Cloud:
             outcome, word = answer.outcome, answer.problem
         except FailedError as failed:
             outcome, pause, word = failed.outcome, failed.pause, failed.word
-            raise CloudError(f"{target}: {failed.word}") from None
+            raise CloudError(f"{target}: {failed.word}", sent=True) from None
         finally:
             gauge.dec()
             used = self._settle(answer, line, word, loop.time() - begun)
