@@ -308,7 +308,8 @@ class ServerConnection(asyncio.Protocol):
         if self._deaf:
             return
         self._deaf = True
-        self._last = error(status, message, "invalid_http" if status < 500 else None)
+        headers = [(b"retry-after", b"1")] if status == 503 else []
+        self._last = error(status, message, "invalid_http" if status < 500 else None, headers)
         if self.current is None and not self._ready:
             self._part(self._last)
 
