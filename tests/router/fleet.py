@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from forebay.resources.pool import Permission
+from forebay.resources.pool import Modality, Permission, Task
 from forebay.resources.reasons import Capability
 from forebay.resources.table import (
     ModelEntry,
@@ -64,6 +64,9 @@ class Pool:
     substitute: Permission = Permission.DENIED
     context_tokens: int | None = None
     engine_context: int = 16_384
+    task: Task = Task.GENERATE
+    inputs: tuple[Modality, ...] = (Modality.TEXT,)
+    adapters: tuple[str, ...] = ()
 
 
 @dataclass
@@ -153,7 +156,10 @@ async def fleet(
             for index in range(wanted.replicas):
                 replica = f"{name}-{index}"
                 settings = SimulatorSettings(
-                    models=(f"{name}-model",), times=times, max_model_len=wanted.engine_context
+                    models=(f"{name}-model",),
+                    adapters=wanted.adapters,
+                    times=times,
+                    max_model_len=wanted.engine_context,
                 )
                 engines[replica], port = await _engine(stack, settings)
                 bare = RoutingTable(generation=1, pools=(_entry(name, wanted),))
@@ -192,7 +198,9 @@ def replace_addresses(entry: PoolEntry, addresses: list[str]) -> PoolEntry:
 def _entry(name: str, wanted: Pool) -> PoolEntry:
     return PoolEntry(
         name=name,
-        served_names=(f"{name}-model",),
+        served_names=(f"{name}-model", *wanted.adapters),
+        task=wanted.task,
+        inputs=wanted.inputs,
         capabilities=wanted.capabilities,
         slots_per_replica=wanted.slots,
         context_tokens=wanted.context_tokens,
@@ -223,10 +231,25 @@ def _policy(providers: dict[str, Engine], changes: dict[str, Any], timeouts: Tim
 async def _engine(stack: AsyncExitStack, settings: SimulatorSettings) -> tuple[Engine, int]:
     engine = Engine(settings)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(engine.handle), "127.0.0.1", 0)
+    connections: list[Connection] = []
+
+    def accept() -> Connection:
+        connections.append(Connection(engine.handle))
+        return connections[-1]
+
+    async def end() -> None:
+        """A connection that outlives its loop makes another test fail."""
+        server.close()
+        running.cancel()
+        for connection in connections:
+            connection.break_off()
+        async with asyncio.timeout(5):
+            while not all(connection.gone for connection in connections if connection.transport is not None):
+                await asyncio.sleep(0)
+
+    server = await loop.create_server(accept, "127.0.0.1", 0)
     running = loop.create_task(engine.run())
-    stack.callback(server.close)
-    stack.callback(running.cancel)
+    stack.push_async_callback(end)
     return engine, server.sockets[0].getsockname()[1]
 
 

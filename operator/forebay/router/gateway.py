@@ -6,17 +6,15 @@ from collections import OrderedDict
 from hashlib import blake2b
 from typing import Final
 
-import msgspec
-
 from forebay.resources import headers as names
 from forebay.resources.names import PATH_REPORT, PATH_STATE
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import GatewayReport, ReplicaState, SlotOffer, WaitingWord, encode
 from forebay.resources.table import PoolEntry, RoutingTable
-from forebay.router import metrics
+from forebay.router import metrics, models
 from forebay.router.access_log import Line
 from forebay.router.accounting import Accounting
-from forebay.router.answers import REQUEST_ID, decision_headers, request_id
+from forebay.router.answers import REQUEST_ID, line_of, refusal
 from forebay.router.clients import Client
 from forebay.router.cloud import Cloud
 from forebay.router.context import VERSION, Context
@@ -79,9 +77,11 @@ class Gateway:
             exchange.reply(error(404, "unknown control path", "not_found"))
 
     def _serve(self, request: Request, exchange: Exchange, client: Client, *, handed_on: bool = False) -> None:
-        line = Line(request_id=request_id(request), client=client.name, method=request.method, path=request.target)
-        if request.target == "/v1/models" and request.method in ("GET", "HEAD"):
-            exchange.reply(json_reply(self._models(), headers=[(REQUEST_ID, line.request_id.encode())]))
+        line = line_of(request, client.name)
+        if models.answers(request.method, request.target):
+            exchange.reply(models.reply(self.context, line, request.target))
+            line.status = exchange.status
+            self.context.log.write(line)
             return
         if request.target not in TASKS or request.method != "POST":
             self._refuse(exchange, line, 404, Reason.INVALID_REQUEST, f"no {request.method} {request.target[:80]} here")
@@ -96,9 +96,7 @@ class Gateway:
             text = f"client {client.name} has {limit} requests in flight already"
             self._refuse(exchange, line, 429, Reason.CLIENT_LIMIT, text, [(b"retry-after", b"1")])
             return
-        facts = ask.facts
-        line.model, line.priority, line.capability = facts.model[:64], facts.priority, facts.capability
-        line.stream, line.prompt_tokens = ask.stream, facts.prompt_tokens
+        line.describe(ask.facts, ask.stream)
         running[client.name] = running.get(client.name, 0) + 1
         self.in_flight += 1
         journey = Journey(self, request, exchange, ask, line, client)
@@ -155,7 +153,7 @@ class Gateway:
         ]
         if bound.offer is not None:
             headers.append((_OFFER, b"%d" % bound.offer))
-        return request_head(request.method, request.target, headers)
+        return request_head(request.method, request.whole_target, headers)
 
     async def keeper_of(self, response: str) -> Replica | None:
         """The replica that has a stored response, if one says so."""
@@ -191,13 +189,8 @@ class Gateway:
             del clients[journey.client.name]
         seconds = asyncio.get_running_loop().time() - journey.arrived
         line.duration_ms = int(seconds * 1000)
-        destination = line.destination
-        kind = "none" if destination in ("", "none") else "cloud" if "/" in destination else "local"
-        pool = destination if kind == "local" else ""
         line.status = exchange.status or 499
-        metrics.REQUESTS.inc((pool, kind, line.reason, line.priority, line.capability, str(line.status)))
-        if kind != "none":
-            metrics.DURATION.observe((pool, kind), seconds)
+        metrics.finished(line, seconds)
         self.context.log.write(line)
 
     # Answers.
@@ -206,16 +199,9 @@ class Gateway:
         self, exchange: Exchange, line: Line, status: int, reason: Reason, text: str, headers: Headers | None = None
     ) -> None:
         """Refuse what never set out."""
-        line.reason, line.status, line.destination = reason, status, "none"
-        exchange.reply(error(status, text, str(reason), [*(headers or []), *decision_headers(line)]))
-        metrics.REQUESTS.inc(("", "none", reason, line.priority, line.capability, str(status)))
+        exchange.reply(refusal(line, status, reason, text, headers))
+        metrics.finished(line, None)
         self.context.log.write(line)
-
-    def _models(self) -> bytes:
-        created = int(self.context.started)
-        served = dict.fromkeys(name for pool in self.context.table.table.pools for name in pool.served_names)
-        entries = [{"id": n, "object": "model", "created": created, "owned_by": "forebay"} for n in ("auto", *served)]
-        return msgspec.json.encode({"object": "list", "data": entries})
 
     # State.
 
@@ -249,6 +235,8 @@ class Gateway:
     def refresh_metrics(self) -> None:
         """Set the gauges."""
         now = asyncio.get_running_loop().time()
+        for gauge in (metrics.SLOTS, metrics.SLOTS_RUNNING, metrics.REPLICAS, metrics.QUEUE_LENGTH):
+            gauge.clear()  # pools come and go
         for name, pool in self.replicas.pools.items():
             fresh = [replica for replica in pool.all.values() if replica.fresh(now)]
             serving = [replica for replica in fresh if replica.state is ReplicaState.SERVING]
@@ -258,8 +246,6 @@ class Gateway:
                 metrics.REPLICAS.labels(name, state).set(sum(r.state is state for r in fresh))
             for priority in Priority:
                 metrics.QUEUE_LENGTH.labels(name, priority).set(self.waiting.count(name, priority))
-        metrics.TABLE_GENERATION.set(self.context.table.table.generation)
-        metrics.TABLE_REFUSED.set(self.context.table.refused_total)
 
     def _follow(self, table: RoutingTable) -> None:
         self.policies = {entry.name: PolicyView.of(entry) for entry in table.policies}

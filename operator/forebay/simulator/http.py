@@ -21,6 +21,7 @@ class Request:
     path: str
     headers: dict[bytes, bytes] = field(default_factory=dict)
     body: bytes = b""
+    query: str = ""
 
 
 class Connection(asyncio.Protocol):
@@ -67,9 +68,9 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """httptools."""
-        path = self._url.decode("latin-1").partition("?")[0]
+        path, _, query = self._url.decode("latin-1").partition("?")
         method = self._parser.get_method().decode()
-        self._pending.append(Request(method, path, self._headers, b"".join(self._body)))
+        self._pending.append(Request(method, path, self._headers, b"".join(self._body), query))
         self._new()
         if self._task is None:
             self._next()
@@ -83,9 +84,9 @@ class Connection(asyncio.Protocol):
         more = b"vary: Origin\r\ntransfer-encoding: chunked\r\n"
         self._write(_head(200, b"text/event-stream; charset=utf-8", more))
 
-    def events(self, documents: list[bytes], *, last: bool = False) -> None:
+    def events(self, events: list[bytes], *, last: bool = False) -> None:
         """Events, in one write."""
-        data = b"".join(b"data: " + document + b"\n\n" for document in documents)
+        data = b"".join(events)
         self._write(b"%x\r\n%b\r\n" % (len(data), data) + (b"0\r\n\r\n" if last else b""))
 
     def close(self) -> None:
@@ -123,6 +124,11 @@ class Connection(asyncio.Protocol):
 
 
 Handler = Callable[[Request, Connection], Awaitable[None]]
+
+
+def event(data: bytes, name: str = "") -> bytes:
+    """A server-sent event."""
+    return (b"event: %b\n" % name.encode() if name else b"") + b"data: " + data + b"\n\n"
 
 
 def _head(status: int, kind: bytes, more: bytes) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import httpx
 import msgspec
 
+from forebay.router.answers import MAX_ID
 from forebay.router.cloud.events import Event, EventReader, Kind, MalformedError
 from forebay.router.cloud.ledger import tokens_of
 from forebay.router.cloud.outcome import FailedError
@@ -31,7 +32,7 @@ from forebay.rules.portability import asks_for_usage, client_asked_for_usage, ou
 from forebay.rules.retry import patience
 from forebay.rules.spending import Usage, read_usage
 
-PASSED_BACK: Final = ("x-request-id", "openai-processing-ms")
+PASSED_BACK: Final = ("openai-processing-ms",)
 ERROR_BYTES: Final = 64 * 1024
 WHOLE_BYTES: Final = 1024 * 1024
 """A whole answer that is longer is passed on before it has been read to its end."""
@@ -49,7 +50,15 @@ class Answer:
     """Carries one answer. `final`: there is no other way, so that the provider's own refusal is the best answer."""
 
     def __init__(
-        self, provider: Provider, target: CloudTarget, ask: Ask, exchange: Exchange, headers: Headers, *, final: bool
+        self,
+        provider: Provider,
+        target: CloudTarget,
+        ask: Ask,
+        exchange: Exchange,
+        headers: Headers,
+        *,
+        final: bool,
+        trace: Headers,
     ) -> None:
         self.provider = provider
         self.target = target
@@ -57,10 +66,12 @@ class Answer:
         self.exchange = exchange
         self.headers = headers
         self.final = final
+        self.trace = trace
         self.status = 0
         self.first = 0.0  # loop time of the first content byte
         self.usage: Usage | None = None
         self.output = 0  # tokens, estimated
+        self.request_id = ""  # the provider's own
         self.outcome: Outcome | None = None
         self.problem = ""
         self._loop = asyncio.get_running_loop()
@@ -102,6 +113,7 @@ class Answer:
     def _sent(self) -> dict[str, str]:
         accept = "text/event-stream" if self.ask.stream else "application/json"
         headers = {"content-type": "application/json", "accept": accept}
+        headers.update((name.decode(), value.decode("latin-1")) for name, value in self.trace)
         if (key := self.provider.key.value(self._loop.time())) is not None:
             headers["authorization"] = f"Bearer {key}"
         return headers
@@ -115,6 +127,7 @@ class Answer:
             pause = pause_seconds(response.headers, time.time()) if asks else 0.0
             raise FailedError(f"Status{status}", verdict.outcome, pause)
         self.status, self.outcome = status, verdict.outcome
+        self.request_id = response.headers.get("x-request-id", "")[:MAX_ID]
         if status >= 400:
             await self._refusal(response)
             return

@@ -11,7 +11,7 @@ from msgspec import Struct
 from forebay.resources.table import PolicyEntry
 from forebay.router import metrics
 from forebay.router.access_log import Line
-from forebay.router.cloud.ledger import OPERATIONS, account
+from forebay.router.cloud.ledger import account
 from forebay.router.cloud.outcome import CloudError, FailedError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import Headers
@@ -106,11 +106,13 @@ class Cloud:
         deadline: float,
         *,
         final: bool,
+        trace: Headers,
     ) -> Served:
         """Serve a request by a provider, until `deadline` (loop time) at most.
 
         Raises CloudError while the client has heard nothing. A stream that breaks later has ended with an error event.
-        `final`: there is no other way, so that even a refusal of this very model is passed on.
+        `final`: there is no other way, so that even a refusal of this very model is passed on. `trace`: the headers of
+        the request's trace.
         """
         provider, loop = self._providers.get((target.policy, target.provider)), asyncio.get_running_loop()
         begun = loop.time()
@@ -118,7 +120,7 @@ class Cloud:
             raise CloudError(f"{target}: {'unknown' if provider is None else 'Deadline'}")
         from forebay.router.cloud.answer import Answer  # noqa: PLC0415
 
-        answer = Answer(provider, target, ask, exchange, headers, final=final)
+        answer = Answer(provider, target, ask, exchange, headers, final=final, trace=trace)
         try:
             place = provider.begin(_tokens(ask), begun)
         except FailedError as failed:
@@ -143,7 +145,8 @@ class Cloud:
     def _settle(self, answer: "Answer", line: Line, word: str, seconds: float) -> int | None:
         """Count a try; returns its tokens, None where nobody knows them."""
         target, ask = answer.target, answer.ask
-        operation = OPERATIONS.get(ask.path, "chat")
+        line.provider_request_id = answer.request_id
+        operation = metrics.OPERATIONS.get(ask.path, "chat")
         metrics.OPERATION.observe((operation, target.provider, target.model.name, word), seconds)
         if word:
             metrics.CLOUD_ERRORS.labels(target.provider, word).inc()
