@@ -66,10 +66,9 @@ def test_a_prompt_counts_until_its_first_token_or_its_end() -> None:
         assert (prefill.ahead, told) == (0, [50])
         assert (prefill.take(), prefill.take()) == (((1, 100),), ())
         hidden = prefill.begin(3, 4, streams=False)  # 1 ms at the speed that is assumed
-        async with asyncio.timeout(5):
-            while hidden.waits:
-                await asyncio.sleep(0.001)
-        assert (prefill.ahead, prefill.take()) == (0, ((3, 4),))
+        assert hidden.waits
+        await asyncio.sleep(0.01)
+        assert (prefill.take(), prefill.ahead) == (((3, 4),), 0)
         for session in range(2 * TOLD_AT_ONCE):
             prefill.begin(session, 1, streams=True).computed()
         assert len(prefill.take()) == TOLD_AT_ONCE

@@ -134,7 +134,7 @@ class Attempt:
     def on_piece(self, piece: bytes) -> None:
         """Relay, hold, or throw away."""
         if self.first:
-            if self.watch and (end := error_end(piece)):
+            if self.watch and b'"error"' in piece and (end := error_end(piece)):
                 self._error_within(piece[:end])
             else:
                 self.exchange.write(piece)

@@ -51,6 +51,11 @@ class Offering:
         asyncio.get_running_loop().call_soon(lambda: lines.send(encode(self.report(()))))
         return lines
 
+    @property
+    def heard(self) -> bool:
+        """Whether any gateway listens."""
+        return bool(self._links)
+
     async def run(self) -> None:
         """Heartbeats, for ever."""
         while True:
@@ -89,10 +94,11 @@ class Offering:
             self._later = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._tell)
 
     def _tell(self) -> None:
+        placed = self.prefill.take()
         if self._later is not None:
             self._later.cancel()
             self._later = None
-        self._told = self.report(self.prefill.take())
+        self._told = self.report(placed)
         line = encode(self._told)
         for link in self._links.values():
             link.send(line)

@@ -1,8 +1,10 @@
 """What a sidecar knows of its engine's prompts: how much waits for its first token, and whose prefix is cached now."""
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Final
 
 from forebay.rules.affinity import PREFILL_TOKENS_PER_SECOND
@@ -18,17 +20,24 @@ class Prefill:
         self.on_change = on_change
         self.ahead = 0  # prompt tokens that wait for their first token
         self._placed: deque[tuple[int, int]] = deque(maxlen=TOLD_AT_ONCE)
+        self._hidden: list[tuple[float, int, Prompt]] = []  # by when they are taken to be computed
+        self._count = itertools.count()
 
     def begin(self, session: int, tokens: int, *, streams: bool) -> "Prompt":
         """A prompt goes to the engine. An answer that does not stream shows no first token: its time is estimated."""
         prompt = Prompt(self, session, tokens)
         self.ahead += tokens
         if not streams:
-            prompt.timer = asyncio.get_running_loop().call_later(tokens / PREFILL_TOKENS_PER_SECOND, prompt.computed)
+            due = asyncio.get_running_loop().time() + tokens / PREFILL_TOKENS_PER_SECOND
+            heappush(self._hidden, (due, next(self._count), prompt))
         return prompt
 
     def take(self) -> tuple[tuple[int, int], ...]:
-        """Sessions and the tokens of their prompts, computed since the last call."""
+        """Sessions and the tokens of their prompts, computed since the last call. To be asked for a few times a second:
+        no timer runs for a prompt that shows no first token."""
+        now = asyncio.get_running_loop().time()
+        while self._hidden and self._hidden[0][0] <= now:
+            heappop(self._hidden)[2].computed()
         if not self._placed:
             return ()
         placed = tuple(self._placed)
@@ -46,13 +55,12 @@ class Prefill:
 class Prompt:
     """One prompt that waits for its first token."""
 
-    __slots__ = ("prefill", "session", "timer", "tokens", "waits")
+    __slots__ = ("prefill", "session", "tokens", "waits")
 
     def __init__(self, prefill: Prefill, session: int, tokens: int) -> None:
         self.prefill = prefill
         self.session = session
         self.tokens = tokens
-        self.timer: asyncio.TimerHandle | None = None
         self.waits = True
 
     def computed(self) -> None:
@@ -64,9 +72,6 @@ class Prompt:
         self._end(computed=False)
 
     def _end(self, *, computed: bool) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
         if self.waits:
             self.waits = False
             self.prefill.over(self, computed)

@@ -62,17 +62,25 @@ class BadRequestError(Exception):
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
-    """A parsed request: its facts, and what relaying needs. `document` is the decoded body, for the cloud path;
-    `session_key` is what identifies its session."""
+    """A parsed request: its facts, and what relaying needs. `document` is the decoded body, for the cloud path."""
 
     path: str
     facts: RequestFacts
     asked: Priority
-    session_key: bytes = b""
+    client: str = "anonymous"
+    session: bytes = b""  # as its header names it
     stream: bool = False
     timeout_seconds: float | None = None
     document: dict[str, Any] = {}
     previous: str = ""  # the stored response that this one goes on from
+
+    @property
+    def session_key(self) -> bytes:
+        """What identifies its session. Made when asked for: only who chooses among replicas needs it."""
+        if self.session:
+            return self.session[:KEY_BYTES]
+        key = self.document.get("prompt_cache_key")
+        return session_key(None, key if isinstance(key, str) else None, self.client, *_opening(self.document))
 
 
 def parse(request: Request, client: str = "anonymous") -> Ask:
@@ -100,13 +108,9 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
         cloud=cloud,
         stored_state=bool(previous),
     )
-    session, cache_key = fields.get(_SESSION), document.get("prompt_cache_key")
-    if session:
-        key = session[:KEY_BYTES]
-    else:
-        key = session_key(None, cache_key if isinstance(cache_key, str) else None, client, *_opening(document))
-    stream = document.get("stream") is True
-    return Ask(request.target, facts, asked, key, stream, _seconds(fields.get(_TIMEOUT)), document, previous)
+    session, stream = fields.get(_SESSION, b""), document.get("stream") is True
+    seconds = _seconds(fields.get(_TIMEOUT))
+    return Ask(request.target, facts, asked, client, session, stream, seconds, document, previous)
 
 
 def with_model(body: bytes, ask: Ask, model: str) -> bytes:

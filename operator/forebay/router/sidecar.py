@@ -364,9 +364,10 @@ class Visit:
         entry = self.side.entry
         self.ask, self.end = ask, (self.request.seen or self.begun) + self.side.time_allowed(ask)
         self.line.destination, self.line.reason = entry.name, reason
-        self.prompt = self.side.offering.prefill.begin(
-            digest(ask.session_key), ask.facts.prompt_tokens, streams=ask.stream
-        )
+        offering = self.side.offering
+        if offering.heard:
+            session = digest(ask.session_key)
+            self.prompt = offering.prefill.begin(session, ask.facts.prompt_tokens, streams=ask.stream)
         body = self.request.body
         self.pass_on(with_model(body, ask, entry.served_names[0]) if entry.served_names else body)
 

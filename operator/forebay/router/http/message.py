@@ -20,7 +20,6 @@ HOP_BY_HOP: Final = frozenset(
 )  # fmt: skip
 INTERNAL: Final = frozenset({b"x-forebay", b"x_forebay"})
 """Headers of forebay begin so, in every spelling that some server may take for them."""
-_NOBODY: Final[frozenset[bytes]] = frozenset()
 
 _ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.I)
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
@@ -84,12 +83,9 @@ def end_to_end(headers: Headers, drop: frozenset[bytes] = HOP_BY_HOP, *, interna
 
     `drop` is HOP_BY_HOP and what else the next hop is not to see; `internal`: forebay's own headers stay.
     """
-    named = _NOBODY
-    for key, value in headers:
-        if key == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            named = named.union(word.strip().lower() for word in value.split(b","))
-    if named:
-        drop |= named
+    if b"connection" in dict(headers):
+        lists = [value for key, value in headers if key == b"connection"]
+        drop = drop.union(word.strip().lower() for value in lists for word in value.split(b","))
     if internal:
         return [item for item in headers if item[0] not in drop]
     return [item for item in headers if item[0] not in drop and item[0][:9] not in INTERNAL]
