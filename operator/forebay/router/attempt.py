@@ -230,6 +230,8 @@ class Attempt:
             self.call.body = b""
             self.call.heard = True
             exchange.on_writable = self._writable
+            if not exchange.writable:
+                self.call.pause()
 
     def _writable(self, writable: bool) -> None:
         if self.call is not None:

@@ -1,12 +1,15 @@
 """One answer on its way to a client, and the memory that request bodies may take."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forebay.router.http.message import Headers, Reply, response_head
 
 if TYPE_CHECKING:
     from forebay.router.http.server import ServerConnection
+
+
+NO_BODY: Final = frozenset({204, 304})
 
 
 class Budget:
@@ -50,16 +53,20 @@ class Exchange:
     def start(self, status: int, headers: Headers, length: int | None, first: bytes = b"") -> None:
         """Write the head, and the first piece of the body with it. Without a length the body is chunked."""
         self.started, self.status = True, status
-        if length is not None:
-            framing = (b"content-length", b"%d" % length)
+        framing: Headers = []
+        if status in NO_BODY:
+            self._silent = True
+        elif length is not None:
+            framing.append((b"content-length", b"%d" % length))
         elif self._until_close:
-            self.keep_alive, framing = False, (b"cache-control", b"no-cache")
+            self.keep_alive = False
+            framing.append((b"cache-control", b"no-cache"))
         else:
-            self._chunked, framing = not self._silent, (b"transfer-encoding", b"chunked")
-        if self.keep_alive:
-            head = response_head(status, [*headers, framing])
-        else:
-            head = response_head(status, [*headers, framing, (b"connection", b"close")])
+            self._chunked = not self._silent
+            framing.append((b"transfer-encoding", b"chunked"))
+        if not self.keep_alive:
+            framing.append((b"connection", b"close"))
+        head = response_head(status, headers + framing)
         if not first or self._silent:
             self._connection.write(head)
         elif self._chunked:

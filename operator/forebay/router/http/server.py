@@ -138,6 +138,7 @@ class ServerConnection(asyncio.Protocol):
             self._drained = None
         if self.current is not None and self.current.on_writable is not None:
             self.current.on_writable(True)
+        self._next()
 
     def write(self, data: bytes) -> None:
         """Bytes of an answer."""
@@ -237,7 +238,7 @@ class ServerConnection(asyncio.Protocol):
         if upgrade:
             self._asked = request
             exchange.release_body()
-        elif self.current is None:
+        elif self.current is None and not self._ready and not self.paused:
             self._answer(request, exchange)
         else:
             self._ready.append((request, exchange))
@@ -289,6 +290,7 @@ class ServerConnection(asyncio.Protocol):
         if not exchange.keep_alive or self.closing:
             self.close()
         elif self._ready:
+            self.due = self.loop.time() + STUCK_SECONDS
             self.loop.call_soon(self._next)
         elif self._last is not None:
             self._part(self._last)
@@ -296,8 +298,8 @@ class ServerConnection(asyncio.Protocol):
             self.due = self.loop.time() + (READ_SECONDS if self._begun else IDLE_SECONDS)
 
     def _next(self) -> None:
-        if self.closing or self.current is not None or not self._ready:
-            return
+        if self.closing or self.current is not None or not self._ready or self.paused:
+            return  # a client that reads nothing gets no more to read
         self._answer(*self._ready.popleft())
         if self._stopped_reading and self.transport is not None and not self.closing:
             self._stopped_reading = False
