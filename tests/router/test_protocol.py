@@ -109,7 +109,6 @@ def test_the_path_of_a_target(target: str, path: str) -> None:
         (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", b"400"),
         (b"nonsense\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nhost: x\r\nbad header: y\r\n\r\n", b"400"),
-        (b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", b"400"),
         (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n", b"413"),
         (GET.replace(b"1.1", b"2.0"), b"505"),
         (b"GET /a\r\n\r\n", b"505"),
@@ -233,6 +232,15 @@ def test_a_client_that_reads_nothing_gets_no_more_answers() -> None:
         server.close()
 
     uvloop.run(work())
+
+
+@pytest.mark.parametrize("request_", [GET, POST, CHUNKED])
+@pytest.mark.parametrize("pieces", [1, 7, 300])
+def test_an_upgrade_that_is_not_taken_leaves_http_as_it_was(request_: bytes, pieces: int) -> None:
+    asking = request_.replace(b"host: x", b"host: x\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c")
+    received = uvloop.run(converse(asking + GET + asking, pieces))
+    assert re.findall(rb"HTTP/1.1 (\d+) ", received) == [b"200"] * 3
+    assert received.endswith(b"<open>")
 
 
 def test_blanks_around_a_value_are_not_part_of_it() -> None:
