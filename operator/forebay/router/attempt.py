@@ -165,9 +165,9 @@ class Attempt:
         if not self.first:
             self._end(Outcome.LATE if problem.late else Outcome.FAULT, str(problem))
             return
-        if self.watch and not self.told:
+        if self.watch and not self.told and not self.exchange.promised:
             message = f"the answer broke off: {problem}"
-            self.exchange.write(b"data: " + error_body(502, message, "upstream_error") + b"\n\n")
+            self.exchange.write(b"\n\ndata: " + error_body(502, message, "upstream_error") + b"\n\n")
         self.exchange.abort()
         self._end(Outcome.BROKEN, str(problem))
 

@@ -35,7 +35,7 @@ class Exchange:
     """One answer. `start` once, `write` any number of times, `end` once; or `abort`. `on_lost`: the client is gone."""
 
     __slots__ = ("_chunked", "_connection", "_held", "_silent", "_until_close", "ended", "keep_alive", "on_lost",
-                 "on_writable", "started", "status")  # fmt: skip
+                 "on_writable", "promised", "started", "status")  # fmt: skip
 
     def __init__(self, connection: "ServerConnection", keep_alive: bool, silent: bool, until_close: bool, held: int):
         self._connection = connection
@@ -45,6 +45,7 @@ class Exchange:
         self._held = held  # bytes of the request's body
         self.keep_alive = keep_alive
         self.started = False
+        self.promised = False  # a length
         self.ended = False
         self.status = 0
         self.on_lost: Callable[[], object] | None = None
@@ -57,6 +58,7 @@ class Exchange:
         if status in NO_BODY:
             self._silent = True
         elif length is not None:
+            self.promised = True
             framing.append((b"content-length", b"%d" % length))
         elif self._until_close:
             self.keep_alive = False
