@@ -165,9 +165,9 @@ class Attempt:
         if not self.first:
             self._end(Outcome.LATE if problem.late else Outcome.FAULT, str(problem))
             return
-        if self.watch and not self.told:
+        if self.watch and not self.told and not self.exchange.promised:
             message = f"the answer broke off: {problem}"
-            self.exchange.write(b"data: " + error_body(502, message, "upstream_error") + b"\n\n")
+            self.exchange.write(b"\n\ndata: " + error_body(502, message, "upstream_error") + b"\n\n")
         self.exchange.abort()
         self._end(Outcome.BROKEN, str(problem))
 
@@ -230,6 +230,8 @@ class Attempt:
             self.call.body = b""
             self.call.heard = True
             exchange.on_writable = self._writable
+            if not exchange.writable:
+                self.call.pause()
 
     def _writable(self, writable: bool) -> None:
         if self.call is not None:

@@ -5,13 +5,14 @@ request. `Pool.fetch` is for probes: it waits for a whole small answer.
 """
 
 import asyncio
+import select
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 import httptools
 
-from forebay.router.http.message import MAX_HEAD_BYTES, Headers
+from forebay.router.http.message import MAX_HEAD_BYTES, Headers, head_bytes
 
 CONNECT_SECONDS: Final = 2.0
 BETWEEN_SECONDS: Final = 30.0
@@ -19,6 +20,7 @@ IDLE_SECONDS: Final = 4.0
 """Kept shorter than the 5 s after which an engine's HTTP server hangs up, so that no request meets a closed door."""
 MAX_IDLE: Final = 512
 SWEEP_SECONDS: Final = 0.25
+MAX_BARE_BYTES: Final = 2 * MAX_HEAD_BYTES
 WRITE_WATER: Final = 64 * 1024
 
 Address = tuple[str, int]
@@ -109,10 +111,11 @@ class ClientConnection(asyncio.Protocol):
         self.lost = False
         self.held = False
         self.idle_since = 0.0
+        self._poll = select.poll()
         self._parser = httptools.HttpResponseParser(self)
         self._headers: Headers = []
         self._status = 0
-        self._head_bytes = 0
+        self._bare = 0  # bytes without content since the last that were some: heads, chunk extensions, trailers
         self._keep_alive = False
         self._until_close = False
         self._in_body = False
@@ -120,6 +123,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -130,7 +134,7 @@ class ClientConnection(asyncio.Protocol):
         if self._until_close and exc is None:
             self._keep_alive = False
             self._finish(call)
-        elif not self._head_bytes and not call.fresh:
+        elif not self._status and not self._bare and not call.fresh:
             self.call = call.connection = None
             self.pool.again(call)  # the other side had closed it before our request came
         else:
@@ -141,8 +145,7 @@ class ClientConnection(asyncio.Protocol):
         if call is None:
             self.abort()  # bytes that nobody asked for must not become the next answer
             return
-        if not self._status:
-            self._head_bytes += len(data)
+        self._bare += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as problem:
@@ -151,19 +154,26 @@ class ClientConnection(asyncio.Protocol):
                 call.fail(UpstreamError(f"malformed HTTP answer: {problem}"))
         if self._complete:
             self._finish(call)
+        elif self._bare > MAX_BARE_BYTES:
+            call.fail(UpstreamError("the answer's headers, chunk extensions or trailers are too large"))
 
     def begin(self, call: Call) -> None:
         """Send a request."""
         transport = self.transport
         assert transport is not None
         self.call, call.connection = call, self
-        self._status = self._head_bytes = 0
+        self._status = self._bare = 0
         self._until_close = self._in_body = self._complete = False
         if len(call.body) < WRITE_WATER:
             transport.write(call.head + call.body)
         else:
             transport.write(call.head)
             transport.write(call.body)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing waits to be read: what came unasked, an end included, must not become the next answer."""
+        return not self._poll.poll(0)
 
     def pause(self) -> None:
         """Stop reading."""
@@ -198,11 +208,13 @@ class ClientConnection(asyncio.Protocol):
         call = self.call
         if call is None or self.lost or self._complete:
             return
-        if self._head_bytes > MAX_HEAD_BYTES + 65536:
+        if self._bare > MAX_BARE_BYTES and head_bytes(self._headers) > MAX_BARE_BYTES:
             call.fail(UpstreamError("the answer's headers are too large"))
             return
         status = self._parser.get_status_code()
         if status < 200:
+            if status < 100:
+                call.fail(UpstreamError(f"the answer has the status {status}"))
             return
         self._in_body = True
         self._status = status
@@ -212,10 +224,10 @@ class ClientConnection(asyncio.Protocol):
             if name == b"content-length":
                 framed = True
             elif name == b"transfer-encoding":
-                framed = True
-                if value.strip().lower() != b"chunked":
+                if framed or value.strip().lower() != b"chunked":
                     call.fail(UpstreamError("the answer has a transfer coding that is not understood"))
                     return
+                framed = True
         self._until_close = not framed and status not in (204, 304)
         call.heard = True
         call.answer.on_head(status, self._headers)
@@ -224,6 +236,7 @@ class ClientConnection(asyncio.Protocol):
         call = self.call
         if call is not None and not self._complete:
             call.heard = True
+            self._bare = 0
             call.answer.on_piece(data)
 
     def on_message_complete(self) -> None:
@@ -340,7 +353,7 @@ class Pool:
         idle = self._idle.get(address)
         while idle:
             connection = idle.pop()
-            if not connection.lost and now - connection.idle_since < IDLE_SECONDS:
+            if not connection.lost and now - connection.idle_since < IDLE_SECONDS and connection.silent:
                 return connection
             connection.abort()
         return None

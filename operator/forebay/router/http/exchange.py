@@ -1,12 +1,15 @@
 """One answer on its way to a client, and the memory that request bodies may take."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forebay.router.http.message import Headers, Reply, response_head
 
 if TYPE_CHECKING:
     from forebay.router.http.server import ServerConnection
+
+
+NO_BODY: Final = frozenset({204, 304})
 
 
 class Budget:
@@ -32,7 +35,7 @@ class Exchange:
     """One answer. `start` once, `write` any number of times, `end` once; or `abort`. `on_lost`: the client is gone."""
 
     __slots__ = ("_chunked", "_connection", "_held", "_silent", "_until_close", "ended", "keep_alive", "on_lost",
-                 "on_writable", "started", "status")  # fmt: skip
+                 "on_writable", "promised", "started", "status")  # fmt: skip
 
     def __init__(self, connection: "ServerConnection", keep_alive: bool, silent: bool, until_close: bool, held: int):
         self._connection = connection
@@ -42,6 +45,7 @@ class Exchange:
         self._held = held  # bytes of the request's body
         self.keep_alive = keep_alive
         self.started = False
+        self.promised = False  # a length
         self.ended = False
         self.status = 0
         self.on_lost: Callable[[], object] | None = None
@@ -50,16 +54,21 @@ class Exchange:
     def start(self, status: int, headers: Headers, length: int | None, first: bytes = b"") -> None:
         """Write the head, and the first piece of the body with it. Without a length the body is chunked."""
         self.started, self.status = True, status
-        if length is not None:
-            framing = (b"content-length", b"%d" % length)
+        framing: Headers = []
+        if status in NO_BODY:
+            self._silent = True
+        elif length is not None:
+            self.promised = True
+            framing.append((b"content-length", b"%d" % length))
         elif self._until_close:
-            self.keep_alive, framing = False, (b"cache-control", b"no-cache")
+            self.keep_alive = False
+            framing.append((b"cache-control", b"no-cache"))
         else:
-            self._chunked, framing = not self._silent, (b"transfer-encoding", b"chunked")
-        if self.keep_alive:
-            head = response_head(status, [*headers, framing])
-        else:
-            head = response_head(status, [*headers, framing, (b"connection", b"close")])
+            self._chunked = not self._silent
+            framing.append((b"transfer-encoding", b"chunked"))
+        if not self.keep_alive:
+            framing.append((b"connection", b"close"))
+        head = response_head(status, headers + framing)
         if not first or self._silent:
             self._connection.write(head)
         elif self._chunked:

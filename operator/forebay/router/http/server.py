@@ -67,6 +67,7 @@ class ServerConnection(asyncio.Protocol):
         self._asked: Request | None = None  # for an upgrade
         self._drained: asyncio.Future[None] | None = None
         self._stopped_reading = False
+        self._plain = b""  # a head that asked for an upgrade, without that
         self._deaf = False  # whatever still comes is thrown away
         self._last: Reply | None = None  # what follows the answers to come, and ends the connection
         self._held = 0
@@ -106,9 +107,7 @@ class ServerConnection(asyncio.Protocol):
         self._aligned = not self._begun
         held, fields = self._held, self._fields
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgraded(data[upgrade.args[0] :])
+            self._feed(data)
         except httptools.HttpParserError as problem:
             self._refuse(400, f"malformed HTTP request: {problem}")
         if not self._begun:
@@ -121,6 +120,20 @@ class ServerConnection(asyncio.Protocol):
             self._barren = self._barren + self._fed if self._held == held else 0
             if self._barren > MAX_HEAD_BYTES:
                 self._refuse(431, "the body's chunk extensions or trailers are larger than 64 KiB")
+
+    def _feed(self, data: bytes) -> None:
+        while data and not self._deaf:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                if self._asked is not None:
+                    self._upgraded(data)
+                    return
+                self._parser = httptools.HttpRequestParser(self)
+                data, self._plain = self._plain + data, b""
+            else:
+                return
 
     def eof_received(self) -> bool:
         return False  # a client that closes its side is gone, as nginx and Envoy see it: the engine is told
@@ -138,6 +151,7 @@ class ServerConnection(asyncio.Protocol):
             self._drained = None
         if self.current is not None and self.current.on_writable is not None:
             self.current.on_writable(True)
+        self._next()
 
     def write(self, data: bytes) -> None:
         """Bytes of an answer."""
@@ -195,10 +209,19 @@ class ServerConnection(asyncio.Protocol):
         problem = framing_problem(self._method, self._version, self._headers, fields)
         if problem is not None:
             self._refuse(*problem)
-        elif parser.should_upgrade() and (self.server.upgrade is None or fields.get(b"upgrade") != UPGRADE):
-            self._refuse(400, "protocol upgrades are not supported")
+        elif parser.should_upgrade() and not self._takes_lines():
+            self._plain = self._without_upgrade()
         elif b"expect" in fields and not self._body:
             self._continue()
+
+    def _takes_lines(self) -> bool:
+        return self.server.upgrade is not None and self._fields.get(b"upgrade") == UPGRADE
+
+    def _without_upgrade(self) -> bytes:
+        """This head, to be read again: other upgrades are not taken (RFC 9110, 7.8), but httptools leaves their bodies
+        unread."""
+        line = b"%b %b HTTP/%b\r\n" % (self._method, self._url, self._version.encode())
+        return line + b"".join(b"%b: %b\r\n" % header for header in self._headers if header[0] != b"upgrade") + b"\r\n"
 
     def _continue(self) -> None:
         """The client may send its body; not in the midst of an earlier answer."""
@@ -224,6 +247,9 @@ class ServerConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._deaf:
             return
+        if self._plain:
+            self._reset()
+            return
         parser = self._parser
         method = "POST" if self._method == b"POST" else self._method.decode("latin-1")
         path, _, query = origin_form(self._url.decode("latin-1")).partition("?")
@@ -237,7 +263,7 @@ class ServerConnection(asyncio.Protocol):
         if upgrade:
             self._asked = request
             exchange.release_body()
-        elif self.current is None:
+        elif self.current is None and not self._ready and not self.paused:
             self._answer(request, exchange)
         else:
             self._ready.append((request, exchange))
@@ -289,6 +315,7 @@ class ServerConnection(asyncio.Protocol):
         if not exchange.keep_alive or self.closing:
             self.close()
         elif self._ready:
+            self.due = self.loop.time() + STUCK_SECONDS
             self.loop.call_soon(self._next)
         elif self._last is not None:
             self._part(self._last)
@@ -296,8 +323,8 @@ class ServerConnection(asyncio.Protocol):
             self.due = self.loop.time() + (READ_SECONDS if self._begun else IDLE_SECONDS)
 
     def _next(self) -> None:
-        if self.closing or self.current is not None or not self._ready:
-            return
+        if self.closing or self.current is not None or not self._ready or self.paused:
+            return  # a client that reads nothing gets no more to read
         self._answer(*self._ready.popleft())
         if self._stopped_reading and self.transport is not None and not self.closing:
             self._stopped_reading = False
@@ -322,7 +349,7 @@ class ServerConnection(asyncio.Protocol):
             self.transport.write_eof()
 
     def _upgraded(self, rest: bytes) -> None:
-        """The request that asked for it is complete: the connection changes hands, or ends."""
+        """The connection changes hands, or ends."""
         request, self._asked = self._asked, None
         if self._deaf:
             return
