@@ -31,7 +31,8 @@ async def everything(f: Fleet) -> None:
 
 def test_requests_leave_no_cycles_behind(tmp_path: Path) -> None:
     async def work() -> Counter[str]:
-        async with fleet(tmp_path, {"chat": Pool(max_wait_seconds=1, capabilities=tuple(Capability))}, cloud=False) as f:
+        pool = Pool(max_wait_seconds=1, capabilities=tuple(Capability))
+        async with fleet(tmp_path, {"chat": pool}, cloud=False) as f:
             gc.collect()
             gc.disable()
             await everything(f)
