@@ -245,4 +245,10 @@ class Attempt:
             self.exchange.on_lost = None
         if outcome in (Outcome.FAULT, Outcome.PRESSED, Outcome.TOO_LONG) and self.call is not None:
             self.call.abort()
-        self.on_outcome(self)
+        on_outcome, self.on_outcome = self.on_outcome, _over
+        self.call = None  # which knows this attempt: a cycle would wait long for its collector
+        on_outcome(self)
+
+
+def _over(_: Attempt) -> None:
+    """It has been told."""

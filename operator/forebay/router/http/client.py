@@ -128,6 +128,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         self.pool.forget(self)
+        del self._parser  # which knows this connection: a cycle would wait long for its collector
         call = self.call
         if call is None:
             return
@@ -306,6 +307,7 @@ class Pool:
         try:
             return await answer.done
         finally:
+            answer.stop = _nothing
             if call in self.active:
                 call.abort()
 

@@ -99,6 +99,7 @@ class ServerConnection(asyncio.Protocol):
             self.current.lost()
             self.current = None
         self.resume_writing()
+        del self._parser  # which knows this connection: a cycle would wait long for its collector
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
