@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from forebay.simulator.http import Connection, Request
+from forebay.simulator.http import event as sse
 
 Script = Callable[["Provider", Request, Connection], Awaitable[None]]
 
@@ -82,7 +83,7 @@ def stream(*events: bytes, then: str = "end", gap: float = 0.0) -> Script:
     async def play(provider: Provider, request: Request, connection: Connection) -> None:
         connection.start_stream()
         for event in events:
-            connection.events([event])
+            connection.events([sse(event)])
             if gap:
                 await asyncio.sleep(gap)
         match then:

@@ -28,6 +28,17 @@ METRICS = {
 }  # fmt: skip
 """Names that a real vLLM 0.32 exports."""
 
+RECORDED = Path(os.environ.get("FOREBAY_DATA", "/nonexistent")) / "vllm"
+
+
+def outline(value: Any) -> Any:
+    """Keys in their order, and types."""
+    if isinstance(value, dict):
+        return [(key, outline(part)) for key, part in value.items()]
+    if isinstance(value, list):
+        return [outline(part) for part in value[:1]]
+    return type(value).__name__
+
 
 def engine(work: Callable[[Engine, httpx.AsyncClient], Awaitable[None]], **settings: Any) -> None:
     async def run() -> None:
@@ -35,10 +46,12 @@ def engine(work: Callable[[Engine, httpx.AsyncClient], Awaitable[None]], **setti
         server = await asyncio.get_running_loop().create_server(lambda: Connection(made.handle), "127.0.0.1", 0)
         running = asyncio.create_task(made.run())
         base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=base, trust_env=False) as http:
-            await work(made, http)
-        running.cancel()
-        server.close()
+        try:
+            async with httpx.AsyncClient(base_url=base, trust_env=False) as http:
+                await work(made, http)
+        finally:
+            running.cancel()
+            server.close()
 
     uvloop.run(run())
 
@@ -111,9 +124,51 @@ def test_other_endpoints() -> None:
         ] == "text_completion"
         assert (await http.post("/v1/responses", json={"input": "x", "max_output_tokens": 3})).json()[
             "status"
-        ] == "completed"
+        ] == "incomplete"
         assert len((await http.post("/v1/embeddings", json={"input": ["a", "b"]})).json()["data"]) == 2
         assert (await http.post("/tokenize", json={"prompt": "12345678"})).json()["count"] == 2
+
+    engine(work)
+
+
+@pytest.mark.skipif(not RECORDED.exists(), reason="FOREBAY_DATA does not name the recorded answers")
+@pytest.mark.parametrize(
+    ("file", "path", "more"),
+    [
+        ("chat.http", "/v1/chat/completions", {}),
+        ("chat-stream.http", "/v1/chat/completions", {"stream": True, "stream_options": {"include_usage": True}}),
+        ("error-404.http", "/v1/chat/completions", {"model": "nope"}),
+        ("models.http", "/v1/models", None),
+    ],
+)
+def test_answers_have_the_outline_of_the_recorded_ones(file: str, path: str, more: dict[str, Any] | None) -> None:
+    def documents(text: str) -> list[Any]:
+        parts = [part.removeprefix("data: ") for part in text.split("\n\n") if part.strip()]
+        return [outline(json.loads(part)) for part in parts if part != "[DONE]"]
+
+    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+        answer = await (http.get(path) if more is None else http.post(path, json=body(**more)))
+        head, _, recorded = (RECORDED / file).read_text().replace("\r\n", "\n").partition("\n\n")
+        assert documents(answer.text) == documents(recorded)
+        assert f"content-type: {answer.headers['content-type']}" in head
+
+    engine(work)
+
+
+def test_a_responses_stream_names_its_events_and_ends_with_the_whole() -> None:
+    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+        answer = await http.post("/v1/responses", json={"input": "x", "stream": True})
+        events = [event.split("\n") for event in answer.text.split("\n\n") if event]
+        assert [name for name, data in events if '"delta"' not in data] == [
+            "event: response.created", "event: response.in_progress", "event: response.output_item.added",
+            "event: response.content_part.added", "event: response.output_text.done",
+            "event: response.content_part.done", "event: response.output_item.done", "event: response.completed",
+        ]  # fmt: skip
+        documents = [json.loads(data[6:]) for _, data in events]
+        assert [document["sequence_number"] for document in documents] == list(range(len(events)))
+        again = {"input": "y", "previous_response_id": documents[-1]["response"]["id"]}
+        assert (await http.post("/v1/responses", json=again)).status_code == 200
+        assert (await http.post("/v1/responses", json={**again, "previous_response_id": "resp_x"})).status_code == 404
 
     engine(work)
 
@@ -146,7 +201,7 @@ def test_metric_names_are_those_of_a_real_engine() -> None:
         text = (await http.get("/metrics")).text
         names = set(re.findall(r"^(vllm:\w+)", text, re.M))
         assert names >= METRICS
-        recorded = Path(os.environ.get("FOREBAY_DATA", "/nonexistent")) / "vllm" / "metrics-saturated.txt"
+        recorded = RECORDED / "metrics-saturated.txt"
         if recorded.exists():
             assert names <= set(re.findall(r"^(vllm:\w+)", recorded.read_text(), re.M))
 

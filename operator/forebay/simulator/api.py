@@ -1,7 +1,7 @@
-"""vLLM's answers, field by field as a real 0.32 gives them (recorded), and its errors."""
+"""vLLM's API: what a request means, its refusals, and the small answers, as a real 0.32 gives them (recorded)."""
 
-import hashlib
-import random
+import base64
+import struct
 from typing import Any, Final
 
 import msgspec
@@ -10,10 +10,7 @@ from forebay.simulator.prefix import PREFIX_TOKENS, chain
 
 FINGERPRINT: Final = "vllm-0.32.0-simulated"
 CHARACTERS_PER_TOKEN: Final = 4
-WORDS: Final = (
-    " the", " river", " holds", " water", " back", " and", " lets", " the", " turbine", " take", " what", " it", " can",
-    ",", " over", " a", " spillway", " goes", " rest", ".",
-)  # fmt: skip
+DIMENSIONS: Final = 8
 
 
 class ApiError(Exception):
@@ -51,6 +48,12 @@ def prompt_blocks(document: dict[str, Any], tokens: int) -> tuple[int, ...]:
     return chain(text, PREFIX_TOKENS * CHARACTERS_PER_TOKEN)[: tokens // PREFIX_TOKENS]
 
 
+def prompts(document: dict[str, Any]) -> int:
+    """How many prompts a completion is asked for at once: a list of texts, or of lists of tokens."""
+    prompt = document.get("prompt")
+    return len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
+
+
 def wanted(document: dict[str, Any]) -> int | None:
     """The token limit under any of its names."""
     for key in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
@@ -60,17 +63,6 @@ def wanted(document: dict[str, Any]) -> int | None:
                 raise ApiError(400, f"{key} must be at least 1, got {value}.", "BadRequestError", key)
             return value
     return None
-
-
-def output_tokens(document: dict[str, Any], room: int, seed: int) -> int:
-    """How long the answer will be: the limit where the client insists, else a draw that the request itself decides."""
-    limit = min(wanted(document) or 256, room)
-    least = document.get("min_tokens")
-    if document.get("ignore_eos") or least == limit:
-        return limit
-    digest = hashlib.blake2b(repr(document.get("messages") or document.get("prompt")).encode(), digest_size=8).digest()
-    share = random.Random(int.from_bytes(digest) ^ seed).triangular(0.5, 1.0, 1.0)  # noqa: S311
-    return max(1, int(least) if isinstance(least, int) else 1, round(limit * share))
 
 
 def check_length(prompt: int, document: dict[str, Any], longest: int) -> None:
@@ -86,121 +78,39 @@ def check_length(prompt: int, document: dict[str, Any], longest: int) -> None:
         )
 
 
-def word(index: int, seed: int) -> str:
-    """Token number `index` of an answer."""
-    return WORDS[(index + seed) % len(WORDS)]
-
-
 def usage(prompt: int, completion: int) -> dict[str, Any]:
     """Usage of one request."""
     return {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
 
 
-def chat_chunk(identity: str, created: int, model: str, delta: dict[str, Any], finish: str | None) -> dict[str, Any]:
-    """One chunk of a streamed chat answer; the first one carries the role."""
-    choice: dict[str, Any] = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-    if finish is not None:
-        choice["stop_reason"] = None
-    chunk: dict[str, Any] = {
-        "id": identity,
-        "object": "chat.completion.chunk",
+def asks_for_usage(document: dict[str, Any]) -> bool:
+    """Whether a stream is to end with its usage."""
+    options = document.get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
+
+
+def embeddings(identity: str, created: int, model: str, document: dict[str, Any]) -> dict[str, Any]:
+    """POST /v1/embeddings. One vector for each input, as numbers or as base64 of little-endian float32."""
+    given = document.get("input")
+    inputs = given if isinstance(given, list) and given and not isinstance(given[0], int) else [given]
+    size = document.get("dimensions") or DIMENSIONS
+    vector = [0.01 * (i % 7 - 3) for i in range(size)]
+    packed: Any = vector
+    if document.get("encoding_format") == "base64":
+        packed = base64.b64encode(struct.pack(f"<{size}f", *vector)).decode()
+    count = prompt_tokens(document)
+    return {
+        "id": f"embd-{identity}",
+        "object": "list",
         "created": created,
         "model": model,
-        "choices": [choice],
-    }
-    if "role" in delta:
-        return {**chunk, "prompt_token_ids": None, "prompt_text": None}
-    choice["token_ids"] = None
-    return chunk
-
-
-def usage_chunk(identity: str, kind: str, created: int, model: str, prompt: int, completion: int) -> dict[str, Any]:
-    """The last chunk of a stream whose client asked for usage."""
-    return {
-        "id": identity,
-        "object": kind,
-        "created": created,
-        "model": model,
-        "choices": [],
-        "usage": usage(prompt, completion),
-        "system_fingerprint": FINGERPRINT,
+        "data": [{"index": i, "object": "embedding", "embedding": packed} for i in range(len(inputs))],
+        "usage": {**usage(count, 0), "prompt_tokens_details": None},
     }
 
 
-def text_chunk(identity: str, created: int, model: str, text: str, finish: str | None) -> dict[str, Any]:
-    """One chunk of a streamed completion."""
-    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish, "stop_reason": None}
-    return {"id": identity, "object": "text_completion", "created": created, "model": model, "choices": [choice]}
-
-
-def chat(
-    identity: str, created: int, model: str, text: str, prompt: int, completion: int, finish: str
-) -> dict[str, Any]:
-    """A whole chat answer."""
-    message = {
-        "role": "assistant",
-        "content": text,
-        "refusal": None,
-        "annotations": None,
-        "audio": None,
-        "function_call": None,
-        "reasoning": None,
-    }
-    choice = {
-        "index": 0,
-        "message": message,
-        "logprobs": None,
-        "finish_reason": finish,
-        "stop_reason": None,
-        "token_ids": None,
-        "routed_experts": None,
-    }
-    return {
-        "id": identity,
-        "object": "chat.completion",
-        "created": created,
-        "model": model,
-        "choices": [choice],
-        "service_tier": None,
-        "system_fingerprint": FINGERPRINT,
-        "usage": {**usage(prompt, completion), "prompt_tokens_details": None, "completion_tokens_details": None},
-        "prompt_logprobs": None,
-        "prompt_token_ids": None,
-        "prompt_text": None,
-        "kv_transfer_params": None,
-        "ec_transfer_params": None,
-        "metrics": None,
-    }
-
-
-def text(
-    identity: str, created: int, model: str, body: str, prompt: int, completion: int, finish: str
-) -> dict[str, Any]:
-    """A whole completion."""
-    return {
-        **text_chunk(identity, created, model, body, finish),
-        "system_fingerprint": FINGERPRINT,
-        "usage": usage(prompt, completion),
-    }
-
-
-def response(identity: str, created: int, model: str, body: str, prompt: int, completion: int) -> dict[str, Any]:
-    """A whole answer of the Responses API."""
-    content = [{"type": "output_text", "text": body, "annotations": []}]
-    item = {"id": f"msg_{identity}", "type": "message", "role": "assistant", "status": "completed", "content": content}
-    return {
-        "id": f"resp_{identity}",
-        "object": "response",
-        "created_at": created,
-        "status": "completed",
-        "model": model,
-        "output": [item],
-        "usage": {"input_tokens": prompt, "output_tokens": completion, "total_tokens": prompt + completion},
-    }
-
-
-def models(names: tuple[str, ...], created: int, longest: int) -> dict[str, Any]:
-    """GET /v1/models."""
+def models(names: tuple[str, ...], created: int, longest: int, adapters: tuple[str, ...] = ()) -> dict[str, Any]:
+    """GET /v1/models; adapters name the model that they belong to."""
     permission = {
         "id": "modelperm-simulated",
         "object": "model_permission",
@@ -224,10 +134,10 @@ def models(names: tuple[str, ...], created: int, longest: int) -> dict[str, Any]
                 "created": created,
                 "owned_by": "vllm",
                 "root": names[0],
-                "parent": None,
-                "max_model_len": longest,
+                "parent": names[0] if name in adapters else None,
+                "max_model_len": None if name in adapters else longest,
                 "permission": [permission],
             }
-            for name in names
+            for name in (*names, *adapters)
         ],
     }

@@ -5,19 +5,28 @@ import os
 import random
 import time
 import uuid
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from forebay.simulator import api
 from forebay.simulator.batch import Batch, Sequence
 from forebay.simulator.http import Connection, Request, encode
+from forebay.simulator.responses import Responses
+from forebay.simulator.script import WORDS, Script, write
 from forebay.simulator.settings import Faults, Settings
+from forebay.simulator.shapes import Chat, Shape, Text
 from forebay.simulator.telemetry import Telemetry
 
-INFERENCE = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+SHAPES: Final[dict[str, Callable[[dict[str, Any], str, Script, int], Shape]]] = {
+    "/v1/chat/completions": Chat,
+    "/v1/completions": Text,
+    "/v1/responses": Responses,
+}
+STORED: Final = 10_000
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +51,7 @@ class Engine:
         self._by_sequence: dict[Sequence, Running] = {}
         self._work = asyncio.Event()
         self._minute: deque[float] = deque()
+        self._stored: OrderedDict[str, None] = OrderedDict()
         self._rng = random.Random(settings.seed)  # noqa: S311
 
     async def run(self) -> None:
@@ -78,19 +88,26 @@ class Engine:
 
     async def _route(self, request: Request, connection: Connection) -> None:
         match request.method, request.path:
-            case "POST", path if path in INFERENCE:
+            case "POST", path if path in SHAPES:
                 await self._infer(request, connection)
             case "POST", "/v1/embeddings":
                 self._embed(request, connection)
             case "POST", "/tokenize":
-                count = api.prompt_tokens(self._document(request))
+                document = self._document(request)
+                self._model(document)
+                count, longest = api.prompt_tokens(document), self.settings.max_model_len
                 tokens = list(range(count))
-                connection.reply(
-                    200, encode({"count": count, "max_model_len": self.settings.max_model_len, "tokens": tokens})
-                )
-            case "GET", "/v1/models":
-                found = api.models(self.settings.models, self.created, self.settings.max_model_len)
+                found = {"count": count, "max_model_len": longest, "tokens": tokens, "token_strs": None}
                 connection.reply(200, encode(found))
+            case "POST", "/detokenize":
+                document = self._document(request)
+                self._model(document)
+                tokens = document.get("tokens") or []
+                connection.reply(200, encode({"prompt": "".join(WORDS[token % len(WORDS)] for token in tokens)}))
+            case "GET", "/v1/models":
+                settings = self.settings
+                listed = api.models(settings.models, self.created, settings.max_model_len, settings.adapters)
+                connection.reply(200, encode(listed))
             case "GET", "/health":
                 connection.reply(200, b"")
             case "GET", "/metrics":
@@ -120,13 +137,17 @@ class Engine:
             given = request.headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ")
             if given != self.settings.api_key:
                 raise api.ApiError(401, "Incorrect API key provided.", "invalid_request_error")
-        model = str(document.get("model") or self.settings.models[0])
-        if model not in self.settings.models:
-            names = ", ".join(self.settings.models)
-            text = f"The model `{model}` does not exist. Valid aliases: {names}."
-            raise api.ApiError(404, text, "NotFoundError", "model")
+        model = self._model(document)
         if self.faults.error_5xx or self._rng.random() < self.faults.error_rate:
             raise api.ApiError(500, "Internal server error", "InternalServerError")
+        return model
+
+    def _model(self, document: dict[str, Any]) -> str:
+        known = (*self.settings.models, *self.settings.adapters)
+        model = str(document.get("model") or known[0])
+        if model not in known:
+            text = f"The model `{model}` does not exist. Valid aliases: {', '.join(known)}."
+            raise api.ApiError(404, text, "NotFoundError", "model")
         return model
 
     def _limited(self, connection: Connection) -> bool:
@@ -146,12 +167,17 @@ class Engine:
         model = self._check(request, document)
         if self._limited(connection):
             return
+        previous = document.get("previous_response_id")
+        if previous is not None and previous not in self._stored:
+            text = f"Response with id '{previous}' not found."
+            raise api.ApiError(404, text, "invalid_request_error", "response_id")
         prompt = api.prompt_tokens(document)
         api.check_length(prompt, document, self.settings.max_model_len)
-        loop = asyncio.get_running_loop()
         room = self.settings.max_model_len - prompt
         blocks = api.prompt_blocks(document, prompt) if self.settings.prefix_caching else ()
-        sequence = Sequence(prompt, api.output_tokens(document, room, self.settings.seed), loop.time(), blocks)
+        script = write(document, room, self.settings.seed, api.prompts(document))
+        loop = asyncio.get_running_loop()
+        sequence = Sequence(prompt, script.length, loop.time(), blocks)
         running = Running(sequence, asyncio.Queue())
         if not self.batch.add(sequence):
             self.telemetry.rejected.labels(**self.telemetry.labels, reason="queue_requests").inc()
@@ -161,93 +187,57 @@ class Engine:
         self.in_flight += 1
         reason = "abort"
         try:
-            reason = await self._answer(request.path, document, model, running, connection)
+            shape = SHAPES[request.path](document, model, script, prompt)
+            if isinstance(shape, Responses) and document.get("store") is not False:
+                self._store(shape.identity)
+            if document.get("stream") is True:
+                await self._stream(shape, running, connection)
+            else:
+                await self._whole(shape, running, connection)
+            reason = "length" if script.finish == "length" else "stop"
         finally:
             self.in_flight -= 1
             self.batch.remove(sequence)
             self._by_sequence.pop(sequence, None)
-            self.telemetry.success.labels(**self.telemetry.labels, finished_reason=reason).inc()
-            self.telemetry.whole.observe(loop.time() - sequence.arrived)
+            self.telemetry.ended(reason, sequence, loop.time())
 
-    async def _answer(
-        self, path: str, document: dict[str, Any], model: str, running: Running, connection: Connection
-    ) -> str:
-        sequence = running.sequence
-        limit = api.wanted(document)
-        finish = "length" if limit is not None and sequence.output >= limit else "stop"
-        identity = uuid.uuid4().hex[:16]
-        if document.get("stream") is True and path != "/v1/responses":
-            await self._stream(path, document, model, running, connection, identity, finish)
-            return finish
+    def _store(self, response: str) -> None:
+        self._stored[response] = None
+        if len(self._stored) > STORED:
+            self._stored.popitem(last=False)
+
+    async def _whole(self, shape: Shape, running: Running, connection: Connection) -> None:
         made = 0
-        while made < sequence.output:
+        while made < running.sequence.output:
             made += await running.tokens.get()
-        body = "".join(api.word(index, self.settings.seed) for index in range(made))
-        created = int(time.time())
-        match path:
-            case "/v1/chat/completions":
-                whole = api.chat(f"chatcmpl-{identity}", created, model, body, sequence.prompt, made, finish)
-            case "/v1/completions":
-                whole = api.text(f"cmpl-{identity}", created, model, body, sequence.prompt, made, finish)
-            case _:
-                whole = api.response(identity, created, model, body, sequence.prompt, made)
-        connection.reply(200, encode(whole), more=b"vary: Origin\r\n")
-        return finish
+        connection.reply(200, encode(shape.whole(made)), more=b"vary: Origin\r\n")
 
-    async def _stream(
-        self, path: str, document: dict[str, Any], model: str, running: Running, connection: Connection,
-        identity: str, finish: str,
-    ) -> None:  # fmt: skip
-        chat, created, sequence = path == "/v1/chat/completions", int(time.time()), running.sequence
-        name = f"chatcmpl-{identity}" if chat else f"cmpl-{identity}"
-        kind = "chat.completion.chunk" if chat else "text_completion"
-        made, first = 0, True
-        while made < sequence.output:
+    async def _stream(self, shape: Shape, running: Running, connection: Connection) -> None:
+        made = 0
+        while made < running.sequence.output:
             count = await running.tokens.get()
             events = []
-            if first:
+            if not made:
                 connection.start_stream()
-                if chat:
-                    events.append(
-                        encode(api.chat_chunk(name, created, model, {"role": "assistant", "content": ""}, None))
-                    )
-                first = False
-            for _ in range(count):
-                piece = api.word(made, self.settings.seed)
-                made += 1
-                end = finish if made == sequence.output else None
-                chunk = (
-                    api.chat_chunk(name, created, model, {"content": piece}, end)
-                    if chat
-                    else api.text_chunk(name, created, model, piece, end)
-                )
-                events.append(encode(chunk))
+                events += shape.begin()
+            for index in range(made, made + count):
+                events += shape.token(index)
+            made += count
             connection.events(events)
             if self.faults.cut and made >= 3:
                 connection.break_off()
                 return
             if self.faults.stall and made >= 3:
                 await asyncio.Event().wait()
-        options = document.get("stream_options")
-        tail = []
-        if isinstance(options, dict) and options.get("include_usage"):
-            tail.append(encode(api.usage_chunk(name, kind, created, model, sequence.prompt, made)))
-        connection.events([*tail, b"[DONE]"], last=True)
+        connection.events(shape.end(), last=True)
 
     def _embed(self, request: Request, connection: Connection) -> None:
         document = self._document(request)
         model = self._check(request, document)
         if self._limited(connection):
             return
-        items = document.get("input")
-        texts = items if isinstance(items, list) else [items]
-        count = api.prompt_tokens(document)
-        vector = [0.01 * (i % 7 - 3) for i in range(8)]
-        data = [{"object": "embedding", "index": i, "embedding": vector} for i in range(len(texts))]
-        used = {"prompt_tokens": count, "total_tokens": count, "completion_tokens": 0, "prompt_tokens_details": None}
-        whole = {"id": f"embd-{uuid.uuid4().hex[:16]}", "object": "list", "created": int(time.time()), "model": model,
-                 "data": data, "usage": used}  # fmt: skip
-        connection.reply(200, encode(whole))
+        found = api.embeddings(uuid.uuid4().hex[:16], int(time.time()), model, document)
+        connection.reply(200, encode(found))
 
     def _set_faults(self, request: Request, connection: Connection) -> None:
         if request.method == "POST":

@@ -83,9 +83,9 @@ class Connection(asyncio.Protocol):
         more = b"vary: Origin\r\ntransfer-encoding: chunked\r\n"
         self._write(_head(200, b"text/event-stream; charset=utf-8", more))
 
-    def events(self, documents: list[bytes], *, last: bool = False) -> None:
+    def events(self, events: list[bytes], *, last: bool = False) -> None:
         """Events, in one write."""
-        data = b"".join(b"data: " + document + b"\n\n" for document in documents)
+        data = b"".join(events)
         self._write(b"%x\r\n%b\r\n" % (len(data), data) + (b"0\r\n\r\n" if last else b""))
 
     def close(self) -> None:
@@ -123,6 +123,11 @@ class Connection(asyncio.Protocol):
 
 
 Handler = Callable[[Request, Connection], Awaitable[None]]
+
+
+def event(data: bytes, name: str = "") -> bytes:
+    """A server-sent event."""
+    return (b"event: %b\n" % name.encode() if name else b"") + b"data: " + data + b"\n\n"
 
 
 def _head(status: int, kind: bytes, more: bytes) -> bytes:

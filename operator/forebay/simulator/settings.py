@@ -32,6 +32,7 @@ class Settings:
     port: int = 8000
     uds: str = ""
     models: tuple[str, ...] = ("simulated",)
+    adapters: tuple[str, ...] = ()  # LoRA modules, served beside the model
     max_model_len: int = 16_384
     limits: Limits = field(default_factory=Limits)
     times: ServiceTime = field(default_factory=ServiceTime)
@@ -52,6 +53,8 @@ def read(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
     parser.add_argument("--role", choices=("engine", "cloud"), default="engine")
     parser.add_argument("--model", default="")
     parser.add_argument("--served-model-name", nargs="+", default=[])
+    parser.add_argument("--enable-lora", action="store_true")
+    parser.add_argument("--lora-modules", nargs="+", default=[], help="NAME=PATH, as in vLLM")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0: a free one")
     parser.add_argument("--uds", default="", help="listen on a Unix socket instead")
@@ -74,6 +77,7 @@ def read(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
         port=chosen.port,
         uds=chosen.uds,
         models=tuple(chosen.served_model_name or [model]),
+        adapters=tuple(module.partition("=")[0] for module in chosen.lora_modules),
         max_model_len=chosen.max_model_len or (1_000_000 if cloud else 16_384),
         limits=Limits(
             max_num_seqs=10_000 if cloud else chosen.max_num_seqs,

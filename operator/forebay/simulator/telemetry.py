@@ -2,11 +2,14 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from forebay.simulator.batch import Sequence
+
 _LATENCY = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
             960.0, 1920.0, 7680.0)  # fmt: skip
 _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
           160.0, 640.0, 2560.0)  # fmt: skip
 _TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)
+_COUNT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 
 
 class Telemetry:
@@ -43,12 +46,23 @@ class Telemetry:
         )
         self.whole = self._histogram("e2e_request_latency_seconds", "Histogram of e2e request latency.", _LATENCY)
         self.queued = self._histogram("request_queue_time_seconds", "Histogram of time spent in WAITING.", _LATENCY)
+        self.prompt_length = self._histogram("request_prompt_tokens", "Number of prefill tokens processed.", _COUNT)
+        self.answer_length = self._histogram(
+            "request_generation_tokens", "Number of generation tokens processed.", _COUNT
+        )
         Gauge(
             "vllm:cache_config_info",
             "Information of the LLMEngine CacheConfig",
             ("engine", "block_size", "num_gpu_blocks", "kv_cache_size_tokens", "kv_cache_max_concurrency"),
             registry=self.registry,
         ).labels("0", "16", str(kv_tokens // 16), str(kv_tokens), f"{kv_tokens / longest:.2f}").set(1)
+
+    def ended(self, reason: str, sequence: Sequence, now: float) -> None:
+        """A request is over: `reason` is vLLM's finished_reason."""
+        self.success.labels(**self.labels, finished_reason=reason).inc()
+        self.whole.observe(now - sequence.arrived)
+        self.prompt_length.observe(sequence.prompt)
+        self.answer_length.observe(sequence.made)
 
     def render(self) -> bytes:
         """The text of /metrics."""

@@ -1,0 +1,154 @@
+"""What one answer will say, token by token, decided by the request alone: words, JSON of a schema, or a tool's call."""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from forebay.simulator.api import ApiError, wanted
+
+USUAL_TOKENS: Final = 256
+WORDS: Final = (
+    " the", " river", " holds", " water", " back", " and", " lets", " the", " turbine", " take", " what", " it", " can",
+    ",", " over", " a", " spillway", " goes", " rest", ".",
+)  # fmt: skip
+SIMPLE: Final = {"integer": 7, "number": 0.5, "boolean": True, "string": "river", "null": None}
+PIECE: Final = 4
+"""Characters of a token of JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One answer. `fixed` are its tokens where they are not just words; `tool` names the function they are for."""
+
+    length: int
+    finish: str  # as chat completions call it
+    seed: int
+    choices: int = 1
+    fixed: tuple[str, ...] = ()
+    tool: str = ""
+    top_logprobs: int | None = None  # None: not asked for
+
+    def piece(self, index: int, choice: int = 0) -> str:
+        """Token number `index` of one choice."""
+        if self.fixed:
+            return self.fixed[index] if index < len(self.fixed) else ""
+        return WORDS[(index + self.seed + choice) % len(WORDS)]
+
+    def text(self, made: int, choice: int = 0) -> str:
+        """The first `made` tokens of one choice."""
+        return "".join(self.piece(index, choice) for index in range(made))
+
+
+def write(document: dict[str, Any], room: int, seed: int, prompts: int = 1) -> Script:
+    """Decide an answer; `room` is how many tokens fit behind the prompt."""
+    choices = _choices(document) * prompts
+    limit = wanted(document)
+    tool = _called(document)
+    fixed: tuple[str, ...] = ()
+    if tool is not None:
+        fixed = _tokens(example(_parameters(tool)))
+    elif (schema := _schema(document)) is not None:
+        fixed = _tokens(example(schema))
+    if fixed:
+        length = min(len(fixed), limit or room, room)
+        whole = length == len(fixed)
+        finish = ("tool_calls" if tool is not None else "stop") if whole else "length"
+    else:
+        length = _length(document, room, seed)
+        finish = "length" if limit is not None and length >= limit else "stop"
+    return Script(length, finish, seed, choices, fixed, _name(tool) if tool else "", _top_logprobs(document))
+
+
+def example(schema: Any, depth: int = 0) -> Any:
+    """A value of a JSON schema, the same one every time."""
+    if not isinstance(schema, dict) or depth > 8:
+        return None
+    if "const" in schema or schema.get("enum"):
+        return schema.get("const", (schema.get("enum") or [None])[0])
+    if alternatives := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
+        return example(alternatives[0], depth + 1)
+    kind = schema.get("type")
+    if kind == "array":
+        return [example(schema.get("items"), depth + 1)]
+    if kind in SIMPLE:
+        return SIMPLE[kind]
+    return {key: example(part, depth + 1) for key, part in (schema.get("properties") or {}).items()}
+
+
+def _choices(document: dict[str, Any]) -> int:
+    n = document.get("n", 1)
+    if n is None:
+        return 1
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ApiError(400, f"n must be at least 1, got {n}.", "BadRequestError", "n")
+    return n
+
+
+def _called(document: dict[str, Any]) -> dict[str, Any] | None:
+    """The tool that is called: the one that is chosen, else the first, unless its result is already there."""
+    tools, choice = document.get("tools"), document.get("tool_choice", "auto")
+    if not isinstance(tools, list) or not tools or choice == "none":
+        return None
+    turns = document.get("messages", document.get("input"))
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    if isinstance(last, dict) and (last.get("role") == "tool" or last.get("type") == "function_call_output"):
+        return None
+    functions = [tool for tool in tools if isinstance(tool, dict) and tool.get("type") == "function"]
+    if isinstance(choice, dict):
+        functions = [tool for tool in functions if _name(tool) == _name(choice)]
+    return functions[0] if functions else None
+
+
+def _name(tool: dict[str, Any]) -> str:
+    """Chat completions nest it, the Responses API does not."""
+    return str(tool.get("name") or (tool.get("function") or {}).get("name"))
+
+
+def _parameters(tool: dict[str, Any]) -> Any:
+    return tool.get("parameters") or (tool.get("function") or {}).get("parameters") or {}
+
+
+def _schema(document: dict[str, Any]) -> Any:
+    asked = document.get("response_format")
+    if isinstance(document.get("text"), dict):
+        asked = document["text"].get("format")
+    if not isinstance(asked, dict):
+        return None
+    match asked.get("type"):
+        case "json_schema":
+            return asked.get("schema") or (asked.get("json_schema") or {}).get("schema") or {}
+        case "json_object":
+            return {"properties": {"answer": {"type": "string"}}}
+        case _:
+            return None
+
+
+def _top_logprobs(document: dict[str, Any]) -> int | None:
+    asked = document.get("logprobs")
+    if asked is True:  # chat completions
+        return int(document.get("top_logprobs") or 0)
+    return asked if isinstance(asked, int) and asked is not False else None
+
+
+def _tokens(value: Any) -> tuple[str, ...]:
+    return tuple(_split(msgspec.json.encode(value).decode()))
+
+
+def _split(text: str) -> Iterator[str]:
+    for start in range(0, len(text), PIECE):
+        yield text[start : start + PIECE]
+
+
+def _length(document: dict[str, Any], room: int, seed: int) -> int:
+    """The limit where the client insists, else a draw that the request itself decides."""
+    limit = min(wanted(document) or USUAL_TOKENS, room)
+    least = document.get("min_tokens")
+    if document.get("ignore_eos") or least == limit:
+        return limit
+    digest = hashlib.blake2b(repr(document.get("messages") or document.get("prompt")).encode(), digest_size=8).digest()
+    share = random.Random(int.from_bytes(digest) ^ seed).triangular(0.5, 1.0, 1.0)  # noqa: S311
+    return max(1, int(least) if isinstance(least, int) else 1, round(limit * share))
