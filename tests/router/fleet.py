@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from forebay.resources.pool import Permission
+from forebay.resources.pool import Modality, Permission, Task
 from forebay.resources.reasons import Capability
 from forebay.resources.table import (
     ModelEntry,
@@ -64,6 +64,9 @@ class Pool:
     substitute: Permission = Permission.DENIED
     context_tokens: int | None = None
     engine_context: int = 16_384
+    task: Task = Task.GENERATE
+    inputs: tuple[Modality, ...] = (Modality.TEXT,)
+    adapters: tuple[str, ...] = ()
 
 
 @dataclass
@@ -153,7 +156,10 @@ async def fleet(
             for index in range(wanted.replicas):
                 replica = f"{name}-{index}"
                 settings = SimulatorSettings(
-                    models=(f"{name}-model",), times=times, max_model_len=wanted.engine_context
+                    models=(f"{name}-model",),
+                    adapters=wanted.adapters,
+                    times=times,
+                    max_model_len=wanted.engine_context,
                 )
                 engines[replica], port = await _engine(stack, settings)
                 bare = RoutingTable(generation=1, pools=(_entry(name, wanted),))
@@ -192,7 +198,9 @@ def replace_addresses(entry: PoolEntry, addresses: list[str]) -> PoolEntry:
 def _entry(name: str, wanted: Pool) -> PoolEntry:
     return PoolEntry(
         name=name,
-        served_names=(f"{name}-model",),
+        served_names=(f"{name}-model", *wanted.adapters),
+        task=wanted.task,
+        inputs=wanted.inputs,
         capabilities=wanted.capabilities,
         slots_per_replica=wanted.slots,
         context_tokens=wanted.context_tokens,

@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from forebay.resources.policy import MaxTokensField
+from forebay.router.access_log import Line
 from tests.router.clouds import KEY, clouds, settle
 from tests.router.fleet import Pool
 from tests.router.provider import GOOD, Script, answer, in_turn, refusal, stream
@@ -146,11 +147,14 @@ def test_at_a_gap_with_every_provider_down_the_client_is_told_to_come_back(tmp_p
 def test_a_clients_own_mistake_comes_back_in_the_providers_words_and_is_no_fault(tmp_path: Path) -> None:
     async def work() -> None:
         async with clouds(tmp_path, refusal(400, f"messages: too few. You sent {KEY}", x_request_id="r-1")) as c:
+            written: list[Line] = []
+            c.fleet.gateway.context.log.write = written.append  # type: ignore[method-assign]
             for _ in range(12):
                 refused = await c.ask()
                 assert decision(refused)[:2] == (400, "acme/big")
             assert refused.json()["error"]["message"] == "messages: too few. You sent [key]"
-            assert refused.headers["x-request-id"] == "r-1"
+            assert refused.headers.get_list("x-request-id") == [refused.headers["x-forebay-request-id"]]
+            assert written[-1].provider_request_id == "r-1"
             assert len(c.acme.asked) == 12  # the breaker is as it was
             assert c.bravo.asked == []
 

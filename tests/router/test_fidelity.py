@@ -19,6 +19,6 @@ def test_a_body_of_a_get_does_not_reach_the_engine_as_a_request_of_its_own(tmp_p
                 answer = await asyncio.wait_for(read_answer(reader, method), 10)
                 assert answer is not None and answer.status == 200
                 writer.close()
-            assert [message[:15] for message in d.engine.seen] == [b"GET /v1/models "] * 2
+            assert d.engine.seen == []  # the table knows the models
 
     uvloop.run(work())

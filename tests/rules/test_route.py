@@ -58,6 +58,8 @@ def secondary(pool: str | None = "chat") -> Cloud:
 FULL = fleet(CHAT_FULL, SORT_FULL)
 ROOM_ELSEWHERE = fleet(CHAT_FULL, SORT)
 NAMED = RequestFacts(model="qwen-7b")
+COUNTED = RequestFacts(model="vec", any_task=True)
+EMBED = replace(CHAT, name="embed", names=("vec",), task=Task.EMBED, free=9, free_high=9)
 SUBSTITUTE = replace(CHAT_FULL, substitute=Permission.ALLOWED)
 
 ROWS = [
@@ -69,6 +71,10 @@ ROWS = [
     Row("every pool full, normal", ASK, FULL, secondary(), Reason.ALL_POOLS_FULL),
     Row("pool full, another has room, normal", ASK, ROOM_ELSEWHERE, Wait(("chat",)), Reason.QUEUED),
     Row("every pool full, low", RequestFacts(priority=LOW), FULL, Wait(("chat",)), Reason.QUEUED),
+    # Tokens are counted by every engine; a chat is not.
+    Row("tokens of an embedding model", COUNTED, fleet(CHAT, EMBED), Local("embed"), Reason.LOCAL_CAPACITY),
+    Row("a chat with one", RequestFacts(model="vec"), fleet(CHAT, EMBED), Refuse(404), Reason.MODEL_NOT_FOUND),
+    Row("tokens of any", replace(COUNTED, model="auto"), fleet(EMBED, CHAT), Local("chat"), Reason.LOCAL_CAPACITY),
     # High's reserve.
     Row(
         "only the reserve is free, high",

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from forebay.rules.facts import RequestFacts
+
 FLUSH_SECONDS: Final = 0.25
 MAX_LINES: Final = 10_000
 
@@ -31,12 +33,18 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     cached_tokens: int = 0
     usage: str = ""  # counted, or estimated where the provider did not say
     cost_usd: str = ""  # decimal
+    provider_request_id: str = ""  # what the provider knows it by
     queue_ms: int = 0
     first_token_ms: int = 0
     duration_ms: int = 0
     tries: int = 0
     problem: str = ""
     time: float = 0.0
+
+    def describe(self, facts: RequestFacts, stream: bool) -> None:
+        """What the request says."""
+        self.model, self.priority, self.capability = facts.model[:64], facts.priority, facts.capability
+        self.stream, self.prompt_tokens = stream, facts.prompt_tokens
 
 
 class AccessLog:

@@ -6,13 +6,20 @@ import uuid
 from forebay.resources import headers as names
 from forebay.resources.reasons import Reason
 from forebay.router.access_log import Line
-from forebay.router.http.message import Headers, Request
+from forebay.router.http.message import Headers, Reply, Request, error_body, json_reply
 from forebay.rules.facts import RequestFacts
 from forebay.rules.portability import foreign_fields
 
 REQUEST_ID = names.REQUEST_ID.encode()
 _DESTINATION, _REASON = names.DESTINATION.encode(), names.REASON.encode()
 _CAPABILITY, _QUEUE_MS = names.CAPABILITY.encode(), names.QUEUE_MS.encode()
+COMMON_ID = b"x-request-id"
+"""The same id under the name that OpenAI's clients and most proxies know."""
+CODES = {
+    Reason.MODEL_NOT_FOUND: ("model_not_found", "model"),
+    Reason.CONTEXT_LENGTH_GAP: ("context_length_exceeded", None),
+}
+"""`code` and `param` of an error where OpenAI's clients look for a word of their own; else the code is the reason."""
 MAX_ID = 128
 _PROCESS = uuid.uuid4().hex[:22]
 _COUNT = itertools.count(1)
@@ -20,7 +27,8 @@ _COUNT = itertools.count(1)
 
 def request_id(request: Request) -> str:
     """The client's own id where it is a printable word of at most 128 characters, else a new one."""
-    given = request.header(REQUEST_ID)
+    fields = request.fields
+    given = request.header(REQUEST_ID if REQUEST_ID in fields else COMMON_ID)
     if given and len(given) <= MAX_ID and given.isascii() and given.isprintable():
         return given
     return f"req-{_PROCESS}{next(_COUNT):010x}"
@@ -29,19 +37,40 @@ def request_id(request: Request) -> str:
 def decision_headers(line: Line, waited: float = 0.0) -> Headers:
     """The decision, on every answer; `waited` in seconds is noted in the line as well."""
     line.queue_ms = int(waited * 1000)
+    value = line.request_id.encode()
     return [
         (_DESTINATION, (line.destination or "none").encode()),
         (_REASON, line.reason.encode()),
         (_CAPABILITY, line.capability.encode()),
         (_QUEUE_MS, b"%d" % line.queue_ms),
-        (REQUEST_ID, line.request_id.encode()),
+        (REQUEST_ID, value),
+        (COMMON_ID, value),
     ]
+
+
+def identity(line: Line) -> Headers:
+    """The request's id alone, on answers that took no decision."""
+    value = line.request_id.encode()
+    return [(REQUEST_ID, value), (COMMON_ID, value)]
+
+
+def no_model(name: str) -> str:
+    """What is wrong with a model that nobody serves."""
+    return f"the model {name[:80]!r} is not served here; GET /v1/models lists what is"
+
+
+def refusal(line: Line, status: int, reason: Reason, text: str, headers: Headers | None = None) -> Reply:
+    """A refusal as OpenAI's clients parse it, with its decision; noted in the line."""
+    line.reason, line.status, line.destination = reason, status, "none"
+    code, param = CODES.get(reason, (str(reason), None))
+    body = error_body(status, text, code, param)
+    return json_reply(body, status, [*(headers or []), *decision_headers(line)])
 
 
 def sentence(reason: Reason, facts: RequestFacts) -> str:
     """What is wrong with a refused request, and what to do."""
     texts = {
-        Reason.MODEL_NOT_FOUND: f"the model {facts.model[:80]!r} is not served here; GET /v1/models lists what is",
+        Reason.MODEL_NOT_FOUND: no_model(facts.model),
         Reason.CAPABILITY_GAP: f"no pool of this fleet serves {facts.capability} requests, and no cloud may be used",
         Reason.MODALITY_GAP: "no pool of this fleet takes this kind of input, and no cloud may be used",
         Reason.CONTEXT_LENGTH_GAP: "the request is longer than the context of every pool here; shorten it",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from forebay.router.waiting import Bound
 
 OWN_HEADERS: Final = HOP_BY_HOP | {b"content-length", b"date", b"server"}
+REPLACED: Final = OWN_HEADERS | {b"x-request-id"}
 BACK_PRESSURE: Final = frozenset({429, 503})
 NOT_THE_CLIENTS: Final = frozenset({401, 403, 407, 408})
 """Answers of a replica that no client can have caused: it never sees the client's key, and has the whole request."""
@@ -211,7 +212,9 @@ class Attempt:
 
     def passed(self) -> Headers:
         """The upstream's headers that are for the client."""
-        return end_to_end(self.upstream_headers, OWN_HEADERS, internal=self.look is Look.NOTHING)
+        if self.look is Look.NOTHING:
+            return end_to_end(self.upstream_headers, OWN_HEADERS, internal=True)
+        return end_to_end(self.upstream_headers, REPLACED)
 
     def _begin(self, first: bytes) -> None:
         """The client hears of it: from here on there is no other way."""

@@ -6,17 +6,15 @@ from collections import OrderedDict
 from hashlib import blake2b
 from typing import Final
 
-import msgspec
-
 from forebay.resources import headers as names
 from forebay.resources.names import PATH_REPORT, PATH_STATE
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import GatewayReport, ReplicaState, SlotOffer, WaitingWord, encode
 from forebay.resources.table import PoolEntry, RoutingTable
-from forebay.router import metrics
+from forebay.router import metrics, models
 from forebay.router.access_log import Line
 from forebay.router.accounting import Accounting
-from forebay.router.answers import REQUEST_ID, decision_headers, request_id
+from forebay.router.answers import REQUEST_ID, refusal, request_id
 from forebay.router.clients import Client
 from forebay.router.cloud import Cloud
 from forebay.router.context import VERSION, Context
@@ -80,8 +78,8 @@ class Gateway:
 
     def _serve(self, request: Request, exchange: Exchange, client: Client, *, handed_on: bool = False) -> None:
         line = Line(request_id=request_id(request), client=client.name, method=request.method, path=request.target)
-        if request.target == "/v1/models" and request.method in ("GET", "HEAD"):
-            exchange.reply(json_reply(self._models(), headers=[(REQUEST_ID, line.request_id.encode())]))
+        if models.answers(request.method, request.target):
+            exchange.reply(models.reply(self.context, line))
             return
         if request.target not in TASKS or request.method != "POST":
             self._refuse(exchange, line, 404, Reason.INVALID_REQUEST, f"no {request.method} {request.target[:80]} here")
@@ -96,9 +94,7 @@ class Gateway:
             text = f"client {client.name} has {limit} requests in flight already"
             self._refuse(exchange, line, 429, Reason.CLIENT_LIMIT, text, [(b"retry-after", b"1")])
             return
-        facts = ask.facts
-        line.model, line.priority, line.capability = facts.model[:64], facts.priority, facts.capability
-        line.stream, line.prompt_tokens = ask.stream, facts.prompt_tokens
+        line.describe(ask.facts, ask.stream)
         running[client.name] = running.get(client.name, 0) + 1
         self.in_flight += 1
         journey = Journey(self, request, exchange, ask, line, client)
@@ -155,7 +151,7 @@ class Gateway:
         ]
         if bound.offer is not None:
             headers.append((_OFFER, b"%d" % bound.offer))
-        return request_head(request.method, request.target, headers)
+        return request_head(request.method, request.whole_target, headers)
 
     async def keeper_of(self, response: str) -> Replica | None:
         """The replica that has a stored response, if one says so."""
@@ -206,16 +202,9 @@ class Gateway:
         self, exchange: Exchange, line: Line, status: int, reason: Reason, text: str, headers: Headers | None = None
     ) -> None:
         """Refuse what never set out."""
-        line.reason, line.status, line.destination = reason, status, "none"
-        exchange.reply(error(status, text, str(reason), [*(headers or []), *decision_headers(line)]))
+        exchange.reply(refusal(line, status, reason, text, headers))
         metrics.REQUESTS.inc(("", "none", reason, line.priority, line.capability, str(status)))
         self.context.log.write(line)
-
-    def _models(self) -> bytes:
-        created = int(self.context.started)
-        served = dict.fromkeys(name for pool in self.context.table.table.pools for name in pool.served_names)
-        entries = [{"id": n, "object": "model", "created": created, "owned_by": "forebay"} for n in ("auto", *served)]
-        return msgspec.json.encode({"object": "list", "data": entries})
 
     # State.
 

@@ -9,12 +9,12 @@ from forebay.resources import headers as names
 from forebay.resources.names import PORT_CONTROL
 from forebay.resources.reasons import Priority, Reason
 from forebay.router.access_log import Line
-from forebay.router.answers import REQUEST_ID, decision_headers
+from forebay.router.answers import REQUEST_ID, refusal
 from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import Context
 from forebay.router.http.client import Address
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import HOP_BY_HOP, Request, end_to_end, error, request_head
+from forebay.router.http.message import HOP_BY_HOP, Request, end_to_end, request_head
 from forebay.router.resolve import resolve
 from forebay.rules.breaker import Breaker, Limits, after, lets_through
 from forebay.rules.breaker import Outcome as Tried
@@ -66,7 +66,7 @@ class Gateways:
             (REQUEST_ID, line.request_id.encode()),
             (b"content-length", b"%d" % len(request.body)),
         ]
-        return request_head(request.method, request.target, headers)
+        return request_head(request.method, request.whole_target, headers)
 
     async def _able(self) -> list[Address]:
         """Some of those that did not fail just now, in any order."""
@@ -81,10 +81,8 @@ class Gateways:
 
 def too_late(exchange: Exchange, line: Line) -> None:
     """Tell a client that its time is over."""
-    line.destination, line.reason = "none", Reason.DEADLINE_EXCEEDED
-    headers = [(b"retry-after", b"1"), *decision_headers(line)]
     text = "the request could not be answered in the time that it allows; try again"
-    exchange.reply(error(503, text, Reason.DEADLINE_EXCEEDED, headers))
+    exchange.reply(refusal(line, 503, Reason.DEADLINE_EXCEEDED, text, [(b"retry-after", b"1")]))
 
 
 def _tell(done: asyncio.Future[Attempt]) -> Callable[[Attempt], None]:

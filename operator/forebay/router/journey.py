@@ -16,7 +16,7 @@ from forebay.resources.reasons import Priority, Reason
 from forebay.router import metrics
 from forebay.router.access_log import Line
 from forebay.router.accounting import LACK_OF_A_SLOT, REPEATED
-from forebay.router.answers import decision_headers, sentence
+from forebay.router.answers import decision_headers, refusal, sentence
 from forebay.router.attempt import Attempt, Outcome
 from forebay.router.clients import Client
 from forebay.router.cloud import CloudError
@@ -415,9 +415,8 @@ class Journey:
 
     def refuse(self, status: int, reason: Reason, text: str, *, come_back: bool = False) -> None:
         """Answer with an error; `come_back`: with the time after which there may be room."""
-        self.line.reason, self.line.status, self.line.destination = reason, status, "none"
         headers = self.gate.come_back(self) if come_back else []
-        self.exchange.reply(error(status, text, str(reason), [*headers, *decision_headers(self.line)]))
+        self.exchange.reply(refusal(self.line, status, reason, text, headers))
 
     def asked(self) -> None:
         """Count it as demand, once."""

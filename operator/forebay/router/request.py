@@ -24,6 +24,7 @@ TASKS: Final = {
     "/detokenize": Task.GENERATE,
 }
 """Paths that go to an engine. /v1/models is answered here; everything else is 404."""
+ANY_TASK: Final = frozenset({"/tokenize", "/detokenize"})
 
 CHARACTERS_PER_TOKEN: Final = 4
 MOST_TOKENS: Final = 2**31 - 1
@@ -73,6 +74,7 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
     facts = RequestFacts(
         model=model if model and isinstance(model, str) else str(model or "auto"),
         task=TASKS[request.target],
+        any_task=request.target in ANY_TASK,
         priority=asked,
         capability=classify(_hints(fields, document, limit)),
         inputs=_inputs(parts) if parts else _TEXT_ALONE,

@@ -14,10 +14,10 @@ from forebay.resources.names import PATH_REPORT, PATH_SLOTS, PATH_STATE
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import ReplicaState, SidecarReport, SlotReport, encode
 from forebay.resources.table import PoolEntry, RoutingTable
-from forebay.router import metrics
+from forebay.router import metrics, models
 from forebay.router.access_log import Line
 from forebay.router.admission import Admission
-from forebay.router.answers import REQUEST_ID, decision_headers, request_id
+from forebay.router.answers import decision_headers, refusal, request_id
 from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine
@@ -39,7 +39,6 @@ from forebay.router.prefill import Prompt, read
 from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
 from forebay.rules.affinity import digest
 from forebay.rules.capacity import Bound, Capacity, CapacityInputs, capacity, weight
-from forebay.rules.facts import AUTO_MODELS
 from forebay.rules.queue import retry_after
 from forebay.rules.retry import patience
 
@@ -76,20 +75,20 @@ class Sidecar:
 
     def request_port(self, request: Request, exchange: Exchange) -> None:
         """A client, through the pool's own Service."""
-        if request.target == "/v1/models" and request.method in ("GET", "HEAD"):
-            line = Line(request_id=request_id(request), method="GET", path=request.target)
-            Visit(self, request, exchange, line, 0).pass_on(b"")  # sent on, a body would be read as the next request
+        client = self.context.clients.of(request.fields.get(b"authorization"))
+        line = Line(request_id=request_id(request), client=client.name, method=request.method, path=request.target)
+        if models.answers(request.method, request.target):
+            exchange.reply(models.reply(self.context, line))
             return
         if request.target not in TASKS or request.method != "POST":
-            exchange.reply(error(404, f"there is no {request.method} {request.target[:100]} here", "not_found"))
+            self._refuse(exchange, line, 404, f"no {request.method} {request.target[:80]} here")
             return
-        client = self.context.clients.of(request.fields.get(b"authorization"))
         try:
             ask = allowed(parse(request, client.name), client)
         except BadRequestError as problem:
-            exchange.reply(error(400, str(problem), Reason.INVALID_REQUEST))
+            self._refuse(exchange, line, 400, str(problem))
             return
-        line = _line(request, ask, client.name)
+        line.describe(ask.facts, ask.stream)
         size = self.weight(ask.facts.live_tokens)
         if self.serves(ask) and self.admission.admit(ask.facts.priority, size):
             Visit(self, request, exchange, line, size).serve(ask, Reason.LOCAL_CAPACITY)
@@ -102,9 +101,21 @@ class Sidecar:
         """Seconds that a client's request may take."""
         return time_allowed(ask, self.context.settings.timeouts.total)
 
+    def _refuse(self, exchange: Exchange, line: Line, status: int, text: str) -> None:
+        """Refuse what never set out."""
+        exchange.reply(refusal(line, status, Reason.INVALID_REQUEST, text))
+        self.context.log.write(line)
+
     def serves(self, ask: Ask) -> bool:
-        """Whether a request is for this pool's model."""
-        return ask.facts.model in AUTO_MODELS or ask.facts.model in self.entry.served_names
+        """Whether this pool can serve a request at all: its model, its task, its inputs, its length, its state."""
+        facts, entry = ask.facts, self.entry
+        return (
+            (facts.model in entry.served_names or not facts.names_a_model)
+            and (facts.task is entry.task or facts.any_task)
+            and facts.inputs.issubset(entry.inputs)
+            and (entry.context_tokens is None or facts.needed_tokens <= entry.context_tokens)
+            and (not facts.stored_state or ask.previous in self._stored)
+        )
 
     async def _without_a_slot(self, request: Request, exchange: Exchange, ask: Ask, line: Line, end: float) -> None:
         try:
@@ -115,10 +126,8 @@ class Sidecar:
                 Visit(self, request, exchange, line, size).serve(ask, Reason.QUEUED)
                 return
             seconds = retry_after(self.admission.requests, self._drain_rate(), self.rng)
-            line.destination, line.reason = "none", Reason.QUEUE_FULL
-            headers = [(b"retry-after", b"%d" % seconds), *decision_headers(line)]
             text = "this replica is full and no gateway can be reached; try again"
-            exchange.reply(error(429, text, Reason.QUEUE_FULL, headers))
+            exchange.reply(refusal(line, 429, Reason.QUEUE_FULL, text, [(b"retry-after", b"%d" % seconds)]))
         except asyncio.CancelledError:
             exchange.abort()
 
@@ -129,8 +138,8 @@ class Sidecar:
                 request, exchange, Priority(line.priority or Priority.NORMAL), line, end
             ):
                 text = f"the engine did not answer: {attempt.problem}; try again"
-                headers = [(b"retry-after", b"%d" % max(1, attempt.retry_after)), *decision_headers(line)]
-                exchange.reply(error(503, text, Reason.REPLICA_FAILED, headers))
+                headers = [(b"retry-after", b"%d" % max(1, attempt.retry_after))]
+                exchange.reply(refusal(line, 503, Reason.REPLICA_FAILED, text, headers))
         except asyncio.CancelledError:
             exchange.abort()
 
@@ -347,8 +356,7 @@ class Visit:
     def pass_on(self, body: bytes) -> None:
         """Send it to the engine; its slots come back whatever happens."""
         side, request, now = self.side, self.request, self.begun
-        if self.size:
-            side.last_request = side.context.unix(now)
+        side.last_request = side.context.unix(now)
         left = request.fields.get(_DEADLINE, b"") if self.control else b""
         if left.isdigit():
             self.end = min(self.end, now + int(left) / 1000)
@@ -356,9 +364,8 @@ class Visit:
         headers.append(_ENGINE)
         if b"x-request-id" not in request.fields:
             headers.append((b"x-request-id", self.line.request_id.encode()))
-        if request.method != "GET":
-            headers.append((b"content-length", b"%d" % len(body)))
-        head = request_head("GET" if request.method == "HEAD" else request.method, request.target, headers)
+        headers.append((b"content-length", b"%d" % len(body)))
+        head = request_head(request.method, request.whole_target, headers)
         look = Look.PRESSURE if self.control else Look.CONTENT
         stores = request.target == "/v1/responses"
         attempt = Attempt(self.exchange, self._headers, self._done, look=look, stores=stores)
@@ -375,19 +382,18 @@ class Visit:
             return []
         line = self.line
         waited = self._loop.time() - (self.request.seen or self.begun) if line.reason == Reason.QUEUED else 0.0
-        return decision_headers(line, waited) if self.size else [(REQUEST_ID, line.request_id.encode())]
+        return decision_headers(line, waited)
 
     def _done(self, attempt: Attempt) -> None:
         side, line, now = self.side, self.line, self._loop.time()
         outcome = attempt.outcome
         if self.prompt is not None:
             self.prompt.given_up()
-        if self.size:
-            metrics.ADMITTED.inc(())
-            served = outcome is Outcome.ANSWERED and attempt.status == 200
-            side.admission.release(now - self.begun, served, self.size)
-            if attempt.stored:
-                side.remember(attempt.stored)
+        metrics.ADMITTED.inc(())
+        served = outcome is Outcome.ANSWERED and attempt.status == 200
+        side.admission.release(now - self.begun, served, self.size)
+        if attempt.stored:
+            side.remember(attempt.stored)
         if outcome is Outcome.PRESSED:
             side.cut()
         line.status, line.problem = attempt.status, attempt.problem
@@ -410,7 +416,6 @@ class Visit:
         elif attempt.outcome is Outcome.LATE:
             too_late(self.exchange, self.line)
         else:
-            self.line.reason = Reason.REPLICA_FAILED
             task = self.side.context.spawn(
                 self.side.elsewhere(self.request, self.exchange, self.line, self.end, attempt)
             )
@@ -421,21 +426,6 @@ _PRIORITY, _OFFER = names.PRIORITY.encode(), names.OFFER.encode()
 _DEADLINE, _TOKENS, _PREFIX = names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode(), names.PREFIX.encode()
 _NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie"}
 _ENGINE = (b"host", b"engine")
-
-
-def _line(request: Request, ask: Ask, client: str) -> Line:
-    facts = ask.facts
-    return Line(
-        request_id=request_id(request),
-        client=client,
-        method=request.method,
-        path=request.target,
-        model=facts.model[:64],
-        priority=facts.priority,
-        capability=facts.capability,
-        stream=ask.stream,
-        prompt_tokens=facts.prompt_tokens,
-    )
 
 
 def _full(word: str, retry_after: float = 0.0) -> Reply:

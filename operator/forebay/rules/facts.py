@@ -29,6 +29,7 @@ class RequestFacts(Struct, frozen=True, gc=False):
 
     model: str = "auto"
     task: Task = Task.GENERATE
+    any_task: bool = False  # tokens are counted by every engine
     priority: Priority = Priority.NORMAL
     capability: Capability = Capability.GENERAL
     inputs: frozenset[Modality] = frozenset({Modality.TEXT})
@@ -47,6 +48,11 @@ class RequestFacts(Struct, frozen=True, gc=False):
     def live_tokens(self) -> int:
         """Tokens that it will hold in an engine's cache: the prompt and what is likely to be generated."""
         return self.prompt_tokens + min(self.max_tokens or USUAL_ANSWER_TOKENS, USUAL_ANSWER_TOKENS)
+
+    @property
+    def needed_tokens(self) -> int:
+        """The least that a model's context has to hold."""
+        return self.prompt_tokens + (self.max_tokens or 1)
 
     @property
     def names_a_model(self) -> bool:

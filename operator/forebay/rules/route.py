@@ -71,7 +71,8 @@ class Decision(Struct, frozen=True):
 
 def route(request: RequestFacts, fleet: FleetView) -> Decision:
     """Apply the local-first rule."""
-    same_task = tuple(pool for pool in fleet.pools if pool.task is request.task)
+    named_anywhere = request.any_task and request.names_a_model
+    same_task = tuple(pool for pool in fleet.pools if named_anywhere or pool.task is request.task)
     candidates = _candidates(request, same_task)
     policy = _policy(request, candidates, fleet)
     saw = _saw(request, candidates)
@@ -120,7 +121,7 @@ def _fitting(request: RequestFacts, candidates: tuple[PoolView, ...]) -> tuple[t
     takes_input = tuple(pool for pool in candidates if request.inputs <= pool.inputs)
     if not takes_input:
         return (), Reason.MODALITY_GAP
-    needed = request.prompt_tokens + (request.max_tokens or 1)
+    needed = request.needed_tokens
     long_enough = tuple(p for p in takes_input if p.context_tokens is None or needed <= p.context_tokens)
     if not long_enough or request.context_refused:
         return (), Reason.CONTEXT_LENGTH_GAP

@@ -21,6 +21,7 @@ class Request:
     path: str
     headers: dict[bytes, bytes] = field(default_factory=dict)
     body: bytes = b""
+    query: str = ""
 
 
 class Connection(asyncio.Protocol):
@@ -67,9 +68,9 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """httptools."""
-        path = self._url.decode("latin-1").partition("?")[0]
+        path, _, query = self._url.decode("latin-1").partition("?")
         method = self._parser.get_method().decode()
-        self._pending.append(Request(method, path, self._headers, b"".join(self._body)))
+        self._pending.append(Request(method, path, self._headers, b"".join(self._body), query))
         self._new()
         if self._task is None:
             self._next()

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import httpx
 import msgspec
 
+from forebay.router.answers import MAX_ID
 from forebay.router.cloud.events import Event, EventReader, Kind, MalformedError
 from forebay.router.cloud.ledger import tokens_of
 from forebay.router.cloud.outcome import FailedError
@@ -31,7 +32,7 @@ from forebay.rules.portability import asks_for_usage, client_asked_for_usage, ou
 from forebay.rules.retry import patience
 from forebay.rules.spending import Usage, read_usage
 
-PASSED_BACK: Final = ("x-request-id", "openai-processing-ms")
+PASSED_BACK: Final = ("openai-processing-ms",)
 ERROR_BYTES: Final = 64 * 1024
 WHOLE_BYTES: Final = 1024 * 1024
 """A whole answer that is longer is passed on before it has been read to its end."""
@@ -61,6 +62,7 @@ class Answer:
         self.first = 0.0  # loop time of the first content byte
         self.usage: Usage | None = None
         self.output = 0  # tokens, estimated
+        self.request_id = ""  # the provider's own
         self.outcome: Outcome | None = None
         self.problem = ""
         self._loop = asyncio.get_running_loop()
@@ -115,6 +117,7 @@ class Answer:
             pause = pause_seconds(response.headers, time.time()) if asks else 0.0
             raise FailedError(f"Status{status}", verdict.outcome, pause)
         self.status, self.outcome = status, verdict.outcome
+        self.request_id = response.headers.get("x-request-id", "")[:MAX_ID]
         if status >= 400:
             await self._refusal(response)
             return

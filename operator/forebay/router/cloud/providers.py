@@ -143,6 +143,7 @@ class Cloud:
     def _settle(self, answer: "Answer", line: Line, word: str, seconds: float) -> int | None:
         """Count a try; returns its tokens, None where nobody knows them."""
         target, ask = answer.target, answer.ask
+        line.provider_request_id = answer.request_id
         operation = OPERATIONS.get(ask.path, "chat")
         metrics.OPERATION.observe((operation, target.provider, target.model.name, word), seconds)
         if word:

@@ -51,6 +51,11 @@ class Request(msgspec.Struct, gc=False):
         if not self.fields:
             self.fields = dict(self.headers)
 
+    @property
+    def whole_target(self) -> str:
+        """The path with its query, as it came."""
+        return f"{self.target}?{self.query}" if self.query else self.target
+
     def header(self, name: bytes) -> str | None:
         """A header's value."""
         value = self.fields.get(name)
