@@ -231,10 +231,25 @@ def _policy(providers: dict[str, Engine], changes: dict[str, Any], timeouts: Tim
 async def _engine(stack: AsyncExitStack, settings: SimulatorSettings) -> tuple[Engine, int]:
     engine = Engine(settings)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(engine.handle), "127.0.0.1", 0)
+    connections: list[Connection] = []
+
+    def accept() -> Connection:
+        connections.append(Connection(engine.handle))
+        return connections[-1]
+
+    async def end() -> None:
+        """A connection that outlives its loop makes another test fail."""
+        server.close()
+        running.cancel()
+        for connection in connections:
+            connection.break_off()
+        async with asyncio.timeout(5):
+            while not all(connection.gone for connection in connections if connection.transport is not None):
+                await asyncio.sleep(0)
+
+    server = await loop.create_server(accept, "127.0.0.1", 0)
     running = loop.create_task(engine.run())
-    stack.callback(server.close)
-    stack.callback(running.cancel)
+    stack.push_async_callback(end)
     return engine, server.sockets[0].getsockname()[1]
 
 

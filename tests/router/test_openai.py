@@ -11,9 +11,9 @@ import pytest
 import uvloop
 
 from forebay.resources.pool import Modality, Task
-from forebay.simulator.http import Connection, Request
-from tests.router.fleet import Fleet, Pool, fleet
+from tests.router.fleet import Pool, fleet
 from tests.router.sdk import Sdk, everywhere, sdk
+from tests.router.taps import tap
 from tests.router.test_fleet import stop
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
@@ -40,21 +40,6 @@ def at_every_door(tmp: Path, work: Callable[[Sdk], Coroutine[Any, Any, None]], *
                 await work(client)
 
     run(everything)
-
-
-def tap(f: Fleet, replica: str) -> list[Request]:
-    """Every request that reaches an engine, its sidecar's probes aside."""
-    seen: list[Request] = []
-    engine = f.engines[replica]
-    routed = engine._route
-
-    async def noting(request: Request, connection: Connection) -> None:
-        if request.method != "GET":
-            seen.append(request)
-        await routed(request, connection)
-
-    engine._route = noting  # type: ignore[method-assign]
-    return seen
 
 
 # What is served.
@@ -340,7 +325,7 @@ def test_everything_else_is_404_and_reaches_no_engine(tmp_path: Path, door: str)
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool()}, cloud=False) as f:
             router = f.gateway if door == "gateway" else f.sidecars["chat-0"]
-            port, seen = router.request.port, tap(f, "chat-0")
+            port, seen = router.request.port, tap(f.engines["chat-0"])
             for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
                 for path in control:
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -369,7 +354,7 @@ def test_the_engine_gets_byte_for_byte_what_came(tmp_path: Path) -> None:
 
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool(slots=8)}, cloud=False) as f:
-            seen = tap(f, "chat-0")
+            seen = tap(f.engines["chat-0"])
             for base in (f.url(f.gateway), f.url(f.sidecars["chat-0"])):
                 for body in bodies:
                     headers = {"content-type": "application/json; charset=utf-8", "x-mine": "1", "openai-beta": "a=b"}

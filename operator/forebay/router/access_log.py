@@ -17,6 +17,7 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What is known of one request when it is over."""
 
     request_id: str
+    trace_id: str = ""
     client: str = "anonymous"
     method: str = ""
     path: str = ""

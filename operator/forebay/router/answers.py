@@ -5,6 +5,7 @@ import uuid
 
 from forebay.resources import headers as names
 from forebay.resources.reasons import Reason
+from forebay.router import trace
 from forebay.router.access_log import Line
 from forebay.router.http.message import Headers, Reply, Request, error_body, json_reply
 from forebay.rules.facts import RequestFacts
@@ -21,6 +22,7 @@ CODES = {
 }
 """`code` and `param` of an error where OpenAI's clients look for a word of their own; else the code is the reason."""
 MAX_ID = 128
+MAX_PATH = 200
 _PROCESS = uuid.uuid4().hex[:22]
 _COUNT = itertools.count(1)
 
@@ -32,6 +34,17 @@ def request_id(request: Request) -> str:
     if given and len(given) <= MAX_ID and given.isascii() and given.isprintable():
         return given
     return f"req-{_PROCESS}{next(_COUNT):010x}"
+
+
+def line_of(request: Request, client: str) -> Line:
+    """The beginning of a request's line in the log."""
+    return Line(
+        request_id=request_id(request),
+        trace_id=trace.adopt(request),
+        client=client,
+        method=request.method,
+        path=request.target[:MAX_PATH],
+    )
 
 
 def decision_headers(line: Line, waited: float = 0.0) -> Headers:

@@ -14,7 +14,7 @@ from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics, models
 from forebay.router.access_log import Line
 from forebay.router.accounting import Accounting
-from forebay.router.answers import REQUEST_ID, refusal, request_id
+from forebay.router.answers import REQUEST_ID, line_of, refusal
 from forebay.router.clients import Client
 from forebay.router.cloud import Cloud
 from forebay.router.context import VERSION, Context
@@ -77,9 +77,9 @@ class Gateway:
             exchange.reply(error(404, "unknown control path", "not_found"))
 
     def _serve(self, request: Request, exchange: Exchange, client: Client, *, handed_on: bool = False) -> None:
-        line = Line(request_id=request_id(request), client=client.name, method=request.method, path=request.target)
+        line = line_of(request, client.name)
         if models.answers(request.method, request.target):
-            exchange.reply(models.reply(self.context, line))
+            exchange.reply(models.reply(self.context, line, request.target))
             return
         if request.target not in TASKS or request.method != "POST":
             self._refuse(exchange, line, 404, Reason.INVALID_REQUEST, f"no {request.method} {request.target[:80]} here")

@@ -13,7 +13,7 @@ import msgspec
 from forebay.resources.policy import Tier
 from forebay.resources.pool import CloudUse
 from forebay.resources.reasons import Priority, Reason
-from forebay.router import metrics
+from forebay.router import metrics, trace
 from forebay.router.access_log import Line
 from forebay.router.accounting import LACK_OF_A_SLOT, REPEATED
 from forebay.router.answers import decision_headers, refusal, sentence
@@ -370,6 +370,7 @@ class Journey:
         self.pool = cloud.pool or self.pool
         accounting, line = self.gate.accounting, self.line
         most = MAX_FAILED if self.ask.facts.given_up is None else MAX_SENT  # a replica may still come after these
+        sent = trace.context(self.request)
         for target in cloud.targets:
             if self.failed >= most:
                 break
@@ -381,7 +382,7 @@ class Journey:
             try:
                 final = cloud.pool is None and target is cloud.targets[-1]
                 served = await self.gate.cloud.send(
-                    target, self.ask, self.exchange, headers, line, self.deadline, final=final
+                    target, self.ask, self.exchange, headers, line, self.deadline, final=final, trace=sent
                 )
             except CloudError as problem:
                 line.problem = str(problem)

@@ -21,12 +21,12 @@ def answers(method: str, target: str) -> bool:
     return target.startswith(PATH) and method in ("GET", "HEAD") and (target == PATH or target[len(PATH)] == "/")
 
 
-def reply(context: Context, line: Line) -> Reply:
+def reply(context: Context, line: Line, target: str) -> Reply:
     """The list, or the one that the path names; 404 when nobody here serves it."""
     entries = _entries(context.table.table, int(context.started))
-    if line.path == PATH:
+    if target == PATH:
         return json_reply(msgspec.json.encode({"object": "list", "data": [*entries.values()]}), headers=identity(line))
-    name = unquote(line.path[len(PATH) + 1 :])
+    name = unquote(target[len(PATH) + 1 :])
     if name in entries:
         return json_reply(msgspec.json.encode(entries[name]), headers=identity(line))
     return refusal(line, 404, Reason.MODEL_NOT_FOUND, no_model(name))

@@ -17,7 +17,7 @@ from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics, models
 from forebay.router.access_log import Line
 from forebay.router.admission import Admission
-from forebay.router.answers import decision_headers, refusal, request_id
+from forebay.router.answers import decision_headers, line_of, refusal, request_id
 from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine
@@ -76,9 +76,9 @@ class Sidecar:
     def request_port(self, request: Request, exchange: Exchange) -> None:
         """A client, through the pool's own Service."""
         client = self.context.clients.of(request.fields.get(b"authorization"))
-        line = Line(request_id=request_id(request), client=client.name, method=request.method, path=request.target)
+        line = line_of(request, client.name)
         if models.answers(request.method, request.target):
-            exchange.reply(models.reply(self.context, line))
+            exchange.reply(models.reply(self.context, line, request.target))
             return
         if request.target not in TASKS or request.method != "POST":
             self._refuse(exchange, line, 404, f"no {request.method} {request.target[:80]} here")

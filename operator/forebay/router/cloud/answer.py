@@ -50,7 +50,15 @@ class Answer:
     """Carries one answer. `final`: there is no other way, so that the provider's own refusal is the best answer."""
 
     def __init__(
-        self, provider: Provider, target: CloudTarget, ask: Ask, exchange: Exchange, headers: Headers, *, final: bool
+        self,
+        provider: Provider,
+        target: CloudTarget,
+        ask: Ask,
+        exchange: Exchange,
+        headers: Headers,
+        *,
+        final: bool,
+        trace: Headers,
     ) -> None:
         self.provider = provider
         self.target = target
@@ -58,6 +66,7 @@ class Answer:
         self.exchange = exchange
         self.headers = headers
         self.final = final
+        self.trace = trace
         self.status = 0
         self.first = 0.0  # loop time of the first content byte
         self.usage: Usage | None = None
@@ -104,6 +113,7 @@ class Answer:
     def _sent(self) -> dict[str, str]:
         accept = "text/event-stream" if self.ask.stream else "application/json"
         headers = {"content-type": "application/json", "accept": accept}
+        headers.update((name.decode(), value.decode("latin-1")) for name, value in self.trace)
         if (key := self.provider.key.value(self._loop.time())) is not None:
             headers["authorization"] = f"Bearer {key}"
         return headers

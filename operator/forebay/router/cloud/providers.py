@@ -106,11 +106,13 @@ class Cloud:
         deadline: float,
         *,
         final: bool,
+        trace: Headers,
     ) -> Served:
         """Serve a request by a provider, until `deadline` (loop time) at most.
 
         Raises CloudError while the client has heard nothing. A stream that breaks later has ended with an error event.
-        `final`: there is no other way, so that even a refusal of this very model is passed on.
+        `final`: there is no other way, so that even a refusal of this very model is passed on. `trace`: the headers of
+        the request's trace.
         """
         provider, loop = self._providers.get((target.policy, target.provider)), asyncio.get_running_loop()
         begun = loop.time()
@@ -118,7 +120,7 @@ class Cloud:
             raise CloudError(f"{target}: {'unknown' if provider is None else 'Deadline'}")
         from forebay.router.cloud.answer import Answer  # noqa: PLC0415
 
-        answer = Answer(provider, target, ask, exchange, headers, final=final)
+        answer = Answer(provider, target, ask, exchange, headers, final=final, trace=trace)
         try:
             place = provider.begin(_tokens(ask), begun)
         except FailedError as failed:
