@@ -135,4 +135,4 @@ class Context:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.upstream.close()
-        self.log.flush()
+        self.log.close()

@@ -80,6 +80,8 @@ class Gateway:
         line = line_of(request, client.name)
         if models.answers(request.method, request.target):
             exchange.reply(models.reply(self.context, line, request.target))
+            line.status = exchange.status
+            self.context.log.write(line)
             return
         if request.target not in TASKS or request.method != "POST":
             self._refuse(exchange, line, 404, Reason.INVALID_REQUEST, f"no {request.method} {request.target[:80]} here")

@@ -79,14 +79,15 @@ class Sidecar:
         line = line_of(request, client.name)
         if models.answers(request.method, request.target):
             exchange.reply(models.reply(self.context, line, request.target))
+            self.finish(request, exchange, line)
             return
         if request.target not in TASKS or request.method != "POST":
-            self._refuse(exchange, line, 404, f"no {request.method} {request.target[:80]} here")
+            self._refuse(request, exchange, line, 404, f"no {request.method} {request.target[:80]} here")
             return
         try:
             ask = allowed(parse(request, client.name), client)
         except BadRequestError as problem:
-            self._refuse(exchange, line, 400, str(problem))
+            self._refuse(request, exchange, line, 400, str(problem))
             return
         line.describe(ask.facts, ask.stream)
         size = self.weight(ask.facts.live_tokens)
@@ -101,9 +102,15 @@ class Sidecar:
         """Seconds that a client's request may take."""
         return time_allowed(ask, self.context.settings.timeouts.total)
 
-    def _refuse(self, exchange: Exchange, line: Line, status: int, text: str) -> None:
+    def _refuse(self, request: Request, exchange: Exchange, line: Line, status: int, text: str) -> None:
         """Refuse what never set out."""
         exchange.reply(refusal(line, status, Reason.INVALID_REQUEST, text))
+        self.finish(request, exchange, line)
+
+    def finish(self, request: Request, exchange: Exchange, line: Line) -> None:
+        """A client's request was answered here, or it left: write it down."""
+        line.status = exchange.status or 499
+        line.duration_ms = int((asyncio.get_running_loop().time() - request.seen) * 1000) if request.seen else 0
         self.context.log.write(line)
 
     def serves(self, ask: Ask) -> bool:
@@ -119,7 +126,7 @@ class Sidecar:
 
     async def _without_a_slot(self, request: Request, exchange: Exchange, ask: Ask, line: Line, end: float) -> None:
         try:
-            if await self.gateways.hand_on(request, exchange, ask.facts.priority, line, end):
+            if await self._hand_on(request, exchange, ask.facts.priority, line, end):
                 return
             size = self.weight(ask.facts.live_tokens)
             if self.serves(ask) and await self._wait_for_slot(ask.facts.priority, size, end):
@@ -128,20 +135,27 @@ class Sidecar:
             seconds = retry_after(self.admission.requests, self._drain_rate(), self.rng)
             text = "this replica is full and no gateway can be reached; try again"
             exchange.reply(refusal(line, 429, Reason.QUEUE_FULL, text, [(b"retry-after", b"%d" % seconds)]))
+            self.finish(request, exchange, line)
         except asyncio.CancelledError:
             exchange.abort()
 
     async def elsewhere(self, request: Request, exchange: Exchange, line: Line, end: float, attempt: Attempt) -> None:
         """This engine failed before it answered a client: a gateway may know another."""
         try:
-            if not await self.gateways.hand_on(
-                request, exchange, Priority(line.priority or Priority.NORMAL), line, end
-            ):
+            if not await self._hand_on(request, exchange, Priority(line.priority or Priority.NORMAL), line, end):
                 text = f"the engine did not answer: {attempt.problem}; try again"
                 headers = [(b"retry-after", b"%d" % max(1, attempt.retry_after))]
                 exchange.reply(refusal(line, 503, Reason.REPLICA_FAILED, text, headers))
+                self.finish(request, exchange, line)
         except asyncio.CancelledError:
             exchange.abort()
+
+    async def _hand_on(self, request: Request, exchange: Exchange, priority: Priority, line: Line, end: float) -> bool:
+        """Whether a gateway has it, which then writes it down, or its time was over on the way."""
+        handed = await self.gateways.hand_on(request, exchange, priority, line, end)
+        if line.destination == "none":
+            self.finish(request, exchange, line)
+        return handed
 
     async def _wait_for_slot(self, priority: Priority, size: int, end: float) -> bool:
         """With no gateway reachable: a short line of its own. True when a slot was taken."""
@@ -397,24 +411,21 @@ class Visit:
         if outcome is Outcome.PRESSED:
             side.cut()
         line.status, line.problem = attempt.status, attempt.problem
-        if outcome in (Outcome.FAULT, Outcome.PRESSED, Outcome.REFUSED, Outcome.LATE):
+        if outcome in (Outcome.FAULT, Outcome.PRESSED, Outcome.REFUSED, Outcome.LATE) and not self.exchange.ended:
             self._failed(attempt)
-        if not self.control:
-            line.status = self.exchange.status or 499
-            line.duration_ms = int((now - (self.request.seen or self.begun)) * 1000)
+        elif not self.control:
             if attempt.first:
                 line.first_token_ms = int((attempt.first - (self.request.seen or self.begun)) * 1000)
-            side.context.log.write(line)
+            side.finish(self.request, self.exchange, line)
 
     def _failed(self, attempt: Attempt) -> None:
         """No answer: a gateway tries elsewhere; for a client's own request a gateway is asked to."""
-        if self.exchange.ended:
-            return
         if self.control:
             words = {Outcome.PRESSED: "BackPressure", Outcome.LATE: "Late"}
             self.exchange.reply(_full(words.get(attempt.outcome or Outcome.FAULT, "Failed"), attempt.retry_after))
         elif attempt.outcome is Outcome.LATE:
             too_late(self.exchange, self.line)
+            self.side.finish(self.request, self.exchange, self.line)
         else:
             task = self.side.context.spawn(
                 self.side.elsewhere(self.request, self.exchange, self.line, self.end, attempt)
