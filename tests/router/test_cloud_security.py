@@ -281,7 +281,7 @@ LEAKS: dict[str, Script] = {
 
 
 def test_the_key_is_in_no_log_metric_error_or_report(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """All that is said in a run with every fault, whole and streamed, with all libraries at their most talkative."""
     caplog.set_level(logging.DEBUG)
@@ -310,7 +310,7 @@ def test_the_key_is_in_no_log_metric_error_or_report(
             await settle()
 
     run(work)
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     said += [captured.out, captured.err, caplog.text]
     assert "CapabilityGap" in captured.out
     assert not [text for text in said if KEY in text]

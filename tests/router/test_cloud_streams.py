@@ -260,7 +260,7 @@ PRICE = "0.000324"  # 40 fresh input tokens at 4, 60 cached ones at 0.4, 7 of ou
 )
 def test_usage_is_counted_whether_the_client_asks_or_not(
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     more: dict[str, Any],
     script: Script,
     expected: list[bytes] | None,
@@ -280,7 +280,7 @@ def test_usage_is_counted_whether_the_client_asks_or_not(
             assert costs(after, "counted") - costs(before, "counted") == pytest.approx(float(PRICE))
 
     run(work)
-    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    line = json.loads(capfd.readouterr().out.splitlines()[-1])
     shown = {name: line.get(name) for name in ("input_tokens", "output_tokens", "cached_tokens", "usage", "cost_usd")}
     assert shown == {
         "input_tokens": 100,
@@ -291,7 +291,7 @@ def test_usage_is_counted_whether_the_client_asks_or_not(
     }
 
 
-def test_usage_that_is_not_told_is_estimated_and_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_that_is_not_told_is_estimated_and_said_to_be(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     broken = stream(ROLE, chunk("a"), chunk("b"), chunk("c"), then="cut")
 
     async def work() -> None:
@@ -304,13 +304,13 @@ def test_usage_that_is_not_told_is_estimated_and_said_to_be(tmp_path: Path, caps
             assert costs(after, "estimated") - costs(before, "estimated") == pytest.approx((2 * 4 + 3 * 20) / 1e6)
 
     run(work)
-    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    line = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert (line["usage"], line["input_tokens"], line["output_tokens"]) == ("estimated", 2, 3)
     assert line["cost_usd"] == "0.000068"
     assert line["problem"] == "Cut"
 
 
-def test_a_client_that_leaves_has_still_cost_something(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_client_that_leaves_has_still_cost_something(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async def work() -> None:
         async with clouds(tmp_path, stream(*GOOD[:3], then="stall"), gateway={"access_log": True}) as c:
             asking = asyncio.create_task(c.ask(stream=True))
@@ -320,19 +320,17 @@ def test_a_client_that_leaves_has_still_cost_something(tmp_path: Path, capsys: p
             await c.fleet.until(lambda: c.acme.gone == 1 and c.idle())
 
     run(work)
-    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    line = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert (line["usage"], line["output_tokens"], line["cost_usd"]) == ("estimated", 2, "0.000048")
 
 
-def test_a_model_without_a_price_costs_nothing_that_is_known(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_model_without_a_price_costs_nothing_that_is_known(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async def work() -> None:
         async with clouds(tmp_path, refusal(500), gateway={"access_log": True}) as c:
             assert decision(await c.ask())[1] == "bravo/small"
 
     run(work)
-    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    line = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert line["input_tokens"] == 100
     assert "cost_usd" not in line
 

@@ -26,6 +26,10 @@ class CounterCells(Collector):
         """Count one."""
         self.values[labels] = self.values.get(labels, 0) + 1
 
+    def set(self, labels: Labels, value: int) -> None:
+        """Take over what was counted elsewhere."""
+        self.values[labels] = value
+
     def collect(self) -> Iterator[CounterMetricFamily]:
         """For the registry."""
         family = CounterMetricFamily(self.name, self.text, labels=self.labels)
@@ -81,4 +85,20 @@ class HistogramCells(Collector):
                 total += count
                 buckets.append(("+Inf" if bound == float("inf") else str(float(bound)), total))
             family.add_metric(labels, buckets, cells[-1])
+        yield family
+
+
+class ReadHistogram(Collector):
+    """A histogram that somebody else keeps: `read` replaces it, as cumulative counts by upper bound and the sum."""
+
+    def __init__(self, name: str, text: str, labels: Labels, registry: CollectorRegistry) -> None:
+        self.name, self.text, self.labels = name, text, labels
+        self.values: dict[Labels, tuple[list[tuple[str, float]], float]] = {}
+        registry.register(self)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """For the registry."""
+        family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
+        for labels, (buckets, total) in self.values.items():
+            family.add_metric(labels, buckets, total)
         yield family

@@ -31,6 +31,7 @@ class Engine:
         self.answered = False
         self.kv_tokens: int | None = None
         self._gauges: dict[str, float] = {}
+        self.text = ""  # its last /metrics
         self._read_at = 0.0
         self._failures = 0
 
@@ -72,6 +73,7 @@ class Engine:
         if status != 200:
             return
         text = body.decode(errors="replace")
+        self.text = text
         sums: dict[str, float] = {}
         for name, _, value in _SAMPLE.findall(text):  # one series per data-parallel rank: summed
             with contextlib.suppress(ValueError):

@@ -189,13 +189,8 @@ class Gateway:
             del clients[journey.client.name]
         seconds = asyncio.get_running_loop().time() - journey.arrived
         line.duration_ms = int(seconds * 1000)
-        destination = line.destination
-        kind = "none" if destination in ("", "none") else "cloud" if "/" in destination else "local"
-        pool = destination if kind == "local" else ""
         line.status = exchange.status or 499
-        metrics.REQUESTS.inc((pool, kind, line.reason, line.priority, line.capability, str(line.status)))
-        if kind != "none":
-            metrics.DURATION.observe((pool, kind), seconds)
+        metrics.finished(line, seconds)
         self.context.log.write(line)
 
     # Answers.
@@ -205,7 +200,7 @@ class Gateway:
     ) -> None:
         """Refuse what never set out."""
         exchange.reply(refusal(line, status, reason, text, headers))
-        metrics.REQUESTS.inc(("", "none", reason, line.priority, line.capability, str(status)))
+        metrics.finished(line, None)
         self.context.log.write(line)
 
     # State.
@@ -240,6 +235,8 @@ class Gateway:
     def refresh_metrics(self) -> None:
         """Set the gauges."""
         now = asyncio.get_running_loop().time()
+        for gauge in (metrics.SLOTS, metrics.SLOTS_RUNNING, metrics.REPLICAS, metrics.QUEUE_LENGTH):
+            gauge.clear()  # pools come and go
         for name, pool in self.replicas.pools.items():
             fresh = [replica for replica in pool.all.values() if replica.fresh(now)]
             serving = [replica for replica in fresh if replica.state is ReplicaState.SERVING]
@@ -249,8 +246,6 @@ class Gateway:
                 metrics.REPLICAS.labels(name, state).set(sum(r.state is state for r in fresh))
             for priority in Priority:
                 metrics.QUEUE_LENGTH.labels(name, priority).set(self.waiting.count(name, priority))
-        metrics.TABLE_GENERATION.set(self.context.table.table.generation)
-        metrics.TABLE_REFUSED.set(self.context.table.refused_total)
 
     def _follow(self, table: RoutingTable) -> None:
         self.policies = {entry.name: PolicyView.of(entry) for entry in table.policies}

@@ -44,6 +44,8 @@ MAX_SENT: Final = 4
 LONGEST_PAUSE: Final = 60.0
 PAUSE_SECONDS: Final = 1.0
 """How long a replica whose engine said 429 or 503 without Retry-After is left alone."""
+REFUSALS: Final = frozenset({"Full", "Draining", "Starting", "BackPressure", "Failed", "Late"})
+"""Words of a sidecar that has no slot; they are a metric's label."""
 RECONSIDER_SECONDS: Final = 1.0
 """A request that waits is decided anew so often: what was free elsewhere may be full now."""
 
@@ -243,7 +245,7 @@ class Journey:
             self._learn(context_refused=True)
             return False
         if attempt.outcome is not Outcome.GONE:
-            cause = attempt.problem if attempt.outcome is Outcome.REFUSED else str(attempt.outcome)
+            cause = attempt.problem if attempt.problem in REFUSALS else str(attempt.outcome)
             metrics.WASTED_TRIES.labels(replica.pool, cause).inc()
             if cause in ("Failed", Outcome.FAULT):
                 return self._fault(attempt, now)
@@ -272,7 +274,7 @@ class Journey:
                 pool.answered(replica, first, now)
         self.gate.waiting.served(replica.pool)
         self.asked()
-        self.answered(replica.pool, "local", attempt.first)
+        self.answered(attempt.status, attempt.first)
 
     def _fault(self, attempt: Attempt, now: float) -> bool:
         """This replica failed before the first content byte: not it again, and not for ever."""
@@ -397,7 +399,7 @@ class Journey:
             line.status, line.problem = served.status, served.problem
             tier = "Primary" if cloud.tier is Tier.PRIMARY else "Secondary"
             metrics.OVERFLOW.labels(cloud.pool or "", tier, target.provider, target.model.name, reason).inc()
-            self.answered(cloud.pool or "", "cloud", served.first)
+            self.answered(served.status, served.first)
             return True
         return False
 
@@ -424,11 +426,12 @@ class Journey:
         if self.pool and not self.repeated:
             self.gate.accounting.asked(self.pool, self.gate.context.unix(self._loop.time()))
 
-    def answered(self, pool: str, kind: str, first: float) -> None:
+    def answered(self, status: int, first: float) -> None:
         """Note the time to the first content byte."""
         seconds = max(0.0, first - self.arrived)
         self.line.first_token_ms = int(seconds * 1000)
-        metrics.FIRST_TOKEN.observe((pool, kind), seconds)
+        if status == 200 and self.line.stream:
+            metrics.first_token(self.line, seconds)
 
 
 def time_allowed(ask: Ask, total: float) -> float:

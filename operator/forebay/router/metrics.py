@@ -1,26 +1,49 @@
-"""Every metric of the routers. Labels are bounded: names come from the table, reasons from a closed list."""
+"""Every metric of the routers.
 
-from collections.abc import Callable
+Where OpenTelemetry's conventions for generative AI have a name, it is theirs (`gen_ai_*`, as its Prometheus exporter
+writes them); all others begin with `forebay_`. Every label's values are bounded: pools, providers and models as the
+routing table names them, everything else from a closed list. Nothing that a client writes becomes a label's value,
+but a model's name once a pool that serves it has answered.
+"""
+
+from http import HTTPStatus
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from forebay.router.cells import CounterCells, HistogramCells, MoneyCells
+from forebay.router.access_log import Line
+from forebay.router.cells import CounterCells, HistogramCells, MoneyCells, ReadHistogram
 
 REGISTRY: Final = CollectorRegistry()
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+ProcessCollector(registry=REGISTRY)
+BUILD: Final = Gauge("forebay_build_info", "Always 1; which router this is.", ("version", "role"), registry=REGISTRY)
 
 REQUESTS: Final = CounterCells(
     "forebay_requests", "Finished requests by where they went and why.",
     ("pool", "kind", "reason", "priority", "capability", "code"), REGISTRY,
 )  # fmt: skip
+OPERATIONS: Final = {"/v1/chat/completions": "chat", "/v1/responses": "chat", "/v1/completions": "text_completion",
+                     "/v1/embeddings": "embeddings", "/tokenize": "tokenize", "/detokenize": "detokenize"}  # fmt: skip
+"""`gen_ai_operation_name` by path; the last two are ours."""
+LOCAL_PROVIDER: Final = "vllm"
+_SERVED: Final = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "pool")
 DURATION: Final = HistogramCells(
-    "forebay_request_duration_seconds", "From the first byte in to the last byte out.", ("pool", "kind"),
-    SECONDS, REGISTRY,
+    "gen_ai_server_request_duration_seconds",
+    "From a request's first byte in to its answer's last byte out, waits included; error_type is empty for an answer.",
+    (*_SERVED, "error_type"), (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
+                               163.84, 327.68, 655.36), REGISTRY,
 )  # fmt: skip
 FIRST_TOKEN: Final = HistogramCells(
-    "forebay_time_to_first_token_seconds", "From the first byte in to the first content byte out.", ("pool", "kind"),
-    SECONDS, REGISTRY,
+    "gen_ai_server_time_to_first_token_seconds",
+    "From a streamed request's first byte in to its first content byte out, waits included.", _SERVED,
+    (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80), REGISTRY,
+)  # fmt: skip
+PER_TOKEN: Final = ReadHistogram(
+    "gen_ai_server_time_per_output_token_seconds",
+    "Time of each token after the first, as the replica's engine measured it; sidecars only.",
+    ("gen_ai_provider_name", "gen_ai_request_model", "pool"), REGISTRY,
 )  # fmt: skip
 QUEUE_WAIT: Final = Histogram(
     "forebay_queue_wait_seconds", "How long requests waited for a slot.", ("pool",), registry=REGISTRY, buckets=SECONDS
@@ -77,15 +100,40 @@ ADMITTED: Final = CounterCells("forebay_admitted", "Requests that got a slot of 
 TABLE_GENERATION: Final = Gauge(
     "forebay_table_generation", "Generation of the routing table in use.", registry=REGISTRY
 )
-TABLE_REFUSED: Final = Gauge("forebay_table_refused_total", "Routing tables that were not taken.", registry=REGISTRY)
+TABLE_REFUSED: Final = CounterCells("forebay_table_refused", "Routing tables that were not taken.", (), REGISTRY)
 BODY_BYTES: Final = Gauge("forebay_body_bytes", "Bytes of request bodies that are held.", registry=REGISTRY)
 UPSTREAM_CALLS: Final = Gauge(
     "forebay_upstream_calls", "Requests under way to other routers and the engine, probes included.", registry=REGISTRY
 )
 CONNECTIONS: Final = Gauge("forebay_connections", "Open client connections.", registry=REGISTRY)
+LOG_DROPPED: Final = CounterCells(
+    "forebay_access_log_dropped", "Lines of the access log that nobody took in time.", (), REGISTRY
+)
+
+_CODES: Final = {int(status): str(int(status)) for status in HTTPStatus} | {499: "499"}
 
 
-def render(refresh: Callable[[], None]) -> bytes:
-    """The text for Prometheus; `refresh` sets the gauges first."""
-    refresh()
+def finished(line: Line, seconds: float | None) -> None:
+    """Count a request that is over; `seconds` is None where it never set out."""
+    destination, code = line.destination, _CODES.get(line.status, "other")
+    kind = "none" if destination in ("", "none") else "cloud" if "/" in destination else "local"
+    pool = destination if kind == "local" else ""
+    REQUESTS.inc((pool, kind, line.reason, line.priority, line.capability, code))
+    if seconds is not None and kind != "none":
+        DURATION.observe((*_served(line), code if line.status >= 400 else ""), seconds)
+
+
+def first_token(line: Line, seconds: float) -> None:
+    """Note the time to a stream's first content byte."""
+    FIRST_TOKEN.observe(_served(line), seconds)
+
+
+def _served(line: Line) -> tuple[str, str, str, str]:
+    provider, cloud, model = line.destination.partition("/")
+    operation = OPERATIONS.get(line.path, "chat")
+    return (operation, provider, model, "") if cloud else (operation, LOCAL_PROVIDER, line.model, provider)
+
+
+def render() -> bytes:
+    """The text for Prometheus."""
     return generate_latest(REGISTRY)

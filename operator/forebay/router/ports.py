@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from forebay.resources.names import PATH_DRAIN, PATH_DRAINED, PATH_LIVE, PATH_READY, PATH_STARTED
 from forebay.router import metrics
-from forebay.router.context import Context
+from forebay.router.context import VERSION, Context
+from forebay.router.exposition import of_engine
 from forebay.router.gateway import Gateway
 from forebay.router.http.exchange import Budget, Exchange
 from forebay.router.http.message import Reply, Request, error, text_reply
@@ -28,8 +28,8 @@ class Router:
     role: Gateway | Sidecar
     request: Server
     control: Server
-    metrics: Server
     health: Server
+    metrics: Server = field(init=False)
 
     @classmethod
     def of(cls, context: Context) -> "Router":
@@ -38,14 +38,33 @@ class Router:
         bodies = Budget()
         request = Server(role.request_port, bodies)
         control = Server(role.control_port, bodies, upgrade=role.upgrade if isinstance(role, Sidecar) else None)
+        return cls(context, role, request, control, Server(_health(role)))
 
-        def refresh() -> None:
-            role.refresh_metrics()
-            metrics.CONNECTIONS.set(len(request.connections))
-            metrics.BODY_BYTES.set(bodies.used)
-            metrics.UPSTREAM_CALLS.set(len(context.upstream.active))
+    def __post_init__(self) -> None:
+        self.metrics = Server(self._answer_scrape)
 
-        return cls(context, role, request, control, Server(_metrics(refresh)), Server(_health(role)))
+    def _answer_scrape(self, request: Request, exchange: Exchange) -> None:
+        if request.target != "/metrics":
+            exchange.reply(error(404, "only /metrics is here", "not_found"))
+            return
+        self.refresh_metrics()
+        body = metrics.render()
+        if isinstance(self.role, Sidecar):
+            body += of_engine(self.role.engine.text).encode()
+        kind = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+        exchange.reply(Reply(200, [kind], body))
+
+    def refresh_metrics(self) -> None:
+        """Set what is read when somebody scrapes."""
+        table = self.context.table
+        self.role.refresh_metrics()
+        metrics.BUILD.labels(VERSION, self.context.settings.role).set(1)
+        metrics.TABLE_GENERATION.set(table.table.generation)
+        metrics.TABLE_REFUSED.set((), table.refused_total)
+        metrics.CONNECTIONS.set(len(self.request.connections))
+        metrics.BODY_BYTES.set(self.request.budget.used)
+        metrics.UPSTREAM_CALLS.set(len(self.context.upstream.active))
+        metrics.LOG_DROPPED.set((), self.context.log.dropped)
 
     async def start(self) -> None:
         """Listen, and begin to watch."""
@@ -90,17 +109,6 @@ async def _until_idle(gateway: Gateway) -> None:
     end = time.monotonic() + GATEWAY_FINISH_SECONDS
     while gateway.in_flight and time.monotonic() < end:
         await asyncio.sleep(0.1)
-
-
-def _metrics(refresh: Callable[[], None]) -> Handler:
-    async def answer(request: Request, exchange: Exchange) -> None:
-        if request.target != "/metrics":
-            exchange.reply(error(404, "only /metrics is here", "not_found"))
-            return
-        kind = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
-        exchange.reply(Reply(200, [kind], metrics.render(refresh)))
-
-    return answer
 
 
 def _health(role: Gateway | Sidecar) -> Handler:

@@ -21,6 +21,7 @@ from forebay.router.answers import decision_headers, line_of, refusal, request_i
 from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine
+from forebay.router.exposition import TIME_PER_TOKEN, histogram
 from forebay.router.handing import Gateways, too_late
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import (
@@ -110,7 +111,9 @@ class Sidecar:
     def finish(self, request: Request, exchange: Exchange, line: Line) -> None:
         """A client's request was answered here, or it left: write it down."""
         line.status = exchange.status or 499
-        line.duration_ms = int((asyncio.get_running_loop().time() - request.seen) * 1000) if request.seen else 0
+        seconds = asyncio.get_running_loop().time() - request.seen if request.seen else 0.0
+        line.duration_ms = int(seconds * 1000)
+        metrics.finished(line, seconds)
         self.context.log.write(line)
 
     def serves(self, ask: Ask) -> bool:
@@ -291,8 +294,8 @@ class Sidecar:
         pool = self.entry.name
         metrics.SLOTS.labels(pool).set(self.admission.slots)
         metrics.SLOTS_RUNNING.labels(pool).set(self.admission.running)
-        metrics.TABLE_GENERATION.set(self.context.table.table.generation)
-        metrics.TABLE_REFUSED.set(self.context.table.refused_total)
+        per_token = histogram(self.engine.text, TIME_PER_TOKEN)
+        metrics.PER_TOKEN.values = {(metrics.LOCAL_PROVIDER, name, pool): it for name, it in per_token.items()}
 
     def _slot_report(self, placed: tuple[tuple[int, int], ...]) -> SlotReport:
         a = self.admission
@@ -415,7 +418,10 @@ class Visit:
             self._failed(attempt)
         elif not self.control:
             if attempt.first:
-                line.first_token_ms = int((attempt.first - (self.request.seen or self.begun)) * 1000)
+                seconds = attempt.first - (self.request.seen or self.begun)
+                line.first_token_ms = int(seconds * 1000)
+                if attempt.stream and attempt.status == 200:
+                    metrics.first_token(line, seconds)
             side.finish(self.request, self.exchange, line)
 
     def _failed(self, attempt: Attempt) -> None:

@@ -26,7 +26,7 @@ def adopt(request: Request) -> str:
     if PARENT not in fields and STATE not in fields:
         return ""
     found = _PARENT.fullmatch(fields.get(PARENT, b""))
-    twice = sum(name == PARENT for name, _ in request.headers) > 1
+    twice = len(fields) < len(request.headers) and [name for name, _ in request.headers].count(PARENT) > 1
     if found is None or twice or (found[1] == b"00" and found[3] is not None):
         request.headers = [item for item in request.headers if item[0] not in (PARENT, STATE)]
         request.fields = {name: value for name, value in fields.items() if name not in (PARENT, STATE)}

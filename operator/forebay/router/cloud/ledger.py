@@ -1,22 +1,11 @@
 """What a request at a provider used and cost: into the metrics and its line of the access log."""
 
-from collections.abc import Mapping
-from typing import Final
-
 from forebay.router import metrics
 from forebay.router.access_log import Line
 from forebay.router.request import CHARACTERS_PER_TOKEN, Ask
 from forebay.rules.facts import CloudTarget
-from forebay.rules.portability import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
+from forebay.rules.portability import EMBEDDINGS
 from forebay.rules.spending import Usage, price
-
-OPERATIONS: Final[Mapping[str, str]] = {
-    CHAT: "chat",
-    RESPONSES: "chat",
-    COMPLETIONS: "text_completion",
-    EMBEDDINGS: "embeddings",
-}
-"""OpenTelemetry's names of these calls (gen_ai.operation.name)."""
 
 
 def account(target: CloudTarget, ask: Ask, line: Line, usage: Usage | None, *, output: int) -> Usage:
@@ -28,7 +17,7 @@ def account(target: CloudTarget, ask: Ask, line: Line, usage: Usage | None, *, o
     counted = usage or Usage(ask.facts.prompt_tokens, output)
     provider, model = target.provider, target.model.name
     if usage is not None:
-        operation = OPERATIONS.get(ask.path, "chat")
+        operation = metrics.OPERATIONS.get(ask.path, "chat")
         metrics.TOKENS.observe((operation, provider, model, "input"), usage.input)
         if ask.path != EMBEDDINGS:
             metrics.TOKENS.observe((operation, provider, model, "output"), usage.output)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from forebay.resources.table import PolicyEntry
 from forebay.router import metrics
 from forebay.router.access_log import Line
-from forebay.router.cloud.ledger import OPERATIONS, account
+from forebay.router.cloud.ledger import account
 from forebay.router.cloud.outcome import CloudError, FailedError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import Headers
@@ -146,7 +146,7 @@ class Cloud:
         """Count a try; returns its tokens, None where nobody knows them."""
         target, ask = answer.target, answer.ask
         line.provider_request_id = answer.request_id
-        operation = OPERATIONS.get(ask.path, "chat")
+        operation = metrics.OPERATIONS.get(ask.path, "chat")
         metrics.OPERATION.observe((operation, target.provider, target.model.name, word), seconds)
         if word:
             metrics.CLOUD_ERRORS.labels(target.provider, word).inc()

@@ -1,0 +1,39 @@
+"""The engine's own metrics, which nobody but its sidecar can reach: passed on as they are, and read where somebody else
+has a name for them. Only looked at when the sidecar is scraped."""
+
+import re
+from typing import Final
+
+TIME_PER_TOKEN: Final = "vllm:request_time_per_output_token_seconds"  # noqa: S105 - a name
+Buckets = tuple[list[tuple[str, float]], float]
+"""Cumulative counts by upper bound, in ascending order, and the sum of all values."""
+
+_OWN = re.compile(r"(?:# (?:HELP|TYPE) )?vllm:(?!\w*_created\b)")
+_SAMPLE = re.compile(r"^(vllm:\w+?)_(bucket|sum)\{([^}]*)\} (\S+)$", re.M)
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def of_engine(text: str) -> str:
+    """The lines of the engine's own families; not those of its process and its HTTP server."""
+    return "".join(line for line in text.splitlines(keepends=True) if _OWN.match(line))
+
+
+def histogram(text: str, name: str) -> dict[str, Buckets]:
+    """One histogram by `model_name`; the series of several data-parallel engines are summed. Empty where it is not."""
+    counts: dict[str, dict[str, float]] = {}
+    sums: dict[str, float] = {}
+    for family, kind, labels, value in _SAMPLE.findall(text):
+        if family != name:
+            continue
+        found = dict(_LABEL.findall(labels))
+        model = found.get("model_name", "")
+        if kind == "sum":
+            sums[model] = sums.get(model, 0.0) + float(value)
+        elif "le" in found:
+            buckets = counts.setdefault(model, {})
+            buckets[found["le"]] = buckets.get(found["le"], 0.0) + float(value)
+    return {
+        model: (sorted(buckets.items(), key=lambda item: float(item[0])), sums.get(model, 0.0))
+        for model, buckets in counts.items()
+        if "+Inf" in buckets
+    }
