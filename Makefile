@@ -26,6 +26,7 @@ crds: $(STAMP) ## Generate crds/ and the chart's copy from the types
 
 docs: $(STAMP) ## Generate the pages that are made from code
 	$(PY) -m tests.router.faults > docs/faults.md
+	$(PY) -m forebay.reference
 
 fmt: $(STAMP) ## Format the code
 	.venv/bin/ruff format .

@@ -1,23 +1,53 @@
 """HTTP headers of forebay: what answers carry, what requests may carry, and what exists between routers only."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 # On every answer.
-DESTINATION: Final = "x-forebay-destination"  # pool name, or provider/model, or "none"
-REASON: Final = "x-forebay-reason"  # one word of reasons.Reason
+DESTINATION: Final = "x-forebay-destination"
+REASON: Final = "x-forebay-reason"
 CAPABILITY: Final = "x-forebay-capability"
 QUEUE_MS: Final = "x-forebay-queue-ms"
 REQUEST_ID: Final = "x-forebay-request-id"
-ANSWER_HEADERS: Final = (DESTINATION, REASON, CAPABILITY, QUEUE_MS, REQUEST_ID)
+COMMON_REQUEST_ID: Final = "x-request-id"
+ANSWER_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
+    DESTINATION: "where it was served: the pool, or provider/model; `none` for a refusal",
+    REASON: "why; one word of the list below",
+    CAPABILITY: "what the request was classified as",
+    QUEUE_MS: "how long it waited for a slot, in milliseconds",
+    REQUEST_ID: "the request's id, also in the access log",
+    COMMON_REQUEST_ID: "the same id, under the name that OpenAI's clients show",
+    "retry-after": "on 429 and 503: seconds after which there may be room, between 1 and 60",
+})  # fmt: skip
+"""With their meaning; on every answer of the API but the last."""
 
 # What a client may send (documented). Every other x-forebay-* is dropped on the request port.
-PRIORITY: Final = "x-forebay-priority"  # High | Normal | Low
+PRIORITY: Final = "x-forebay-priority"
 TASK_TYPE: Final = "x-forebay-task-type"
 COMPLEXITY: Final = "x-forebay-complexity-score"
 SESSION: Final = "x-forebay-session"
-CLOUD: Final = "x-forebay-cloud"  # Never: this request stays local
+CLOUD: Final = "x-forebay-cloud"
 TIMEOUT_SECONDS: Final = "x-forebay-timeout-seconds"
-REQUEST_HEADERS: Final = (PRIORITY, TASK_TYPE, COMPLEXITY, SESSION, CLOUD, TIMEOUT_SECONDS, REQUEST_ID)
+REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
+    PRIORITY: "`High`, `Normal` or `Low`; at most what the client's key allows. Else the body's `service_tier`: "
+              "`priority` and `flex` count as High and Low",
+    TASK_TYPE: "for example `extract`; also `metadata.task_type`",
+    COMPLEXITY: "0 to 1; also `metadata.complexity_score`",
+    SESSION: "keeps a session on one replica. Else the body's `prompt_cache_key`, else client and opening words "
+             "([more](affinity.md))",
+    CLOUD: "`Never`: this request stays in the cluster",
+    TIMEOUT_SECONDS: "how long the client waits at most",
+    REQUEST_ID: "a printable word of at most 128 characters that becomes the request's id. Else `x-request-id`, else a "
+                "new one",
+})  # fmt: skip
+"""With their meaning."""
+PASSED_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
+    "authorization": "the client's key, as in the Secret `forebay-clients`; it goes no further",
+    "traceparent": "with `tracestate`, unchanged to engine and provider; dropped when it is malformed, never made up",
+    "baggage": "to the engine only",
+})  # fmt: skip
+"""What happens to headers that are not forebay's own. All others go to the engine and to no provider."""
 
 # Between routers, on the control port only.
 HOP: Final = "x-forebay-hop"  # 1: handed on once already, do not hand on again

@@ -1,5 +1,7 @@
 """Every name that two parts of forebay must agree on: API group, labels, object names, ports, paths."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 GROUP: Final = "forebay.dev"
@@ -68,6 +70,15 @@ PORT_HEALTH: Final = 8082  # kubelet: probes, /drained
 PORT_ENGINE: Final = 8000  # the engine, on loopback only
 PORT_DOOR: Final = 80  # the Services that clients use
 
+PORTS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType({
+    "request": (PORT_REQUEST, "clients: the OpenAI API. The Services `forebay` and those of the pools listen on port "
+                              f"{PORT_DOOR}"),
+    "control": (PORT_CONTROL, "routers and the operator, with the fleet's token"),
+    "metrics": (PORT_METRICS, "Prometheus: `/metrics`"),
+    "health": (PORT_HEALTH, "the kubelet: probes and the two halves of a drain"),
+})  # fmt: skip
+"""Ports of a router by name, with who uses them."""
+
 # Where things are mounted in router containers.
 TABLE_DIR: Final = "/etc/forebay/table"
 TABLE_FILE: Final = f"{TABLE_DIR}/table.json"
@@ -93,3 +104,10 @@ PATH_DRAINED: Final = "/drained"  # health port: answers once nothing runs, or a
 PATH_LIVE: Final = "/livez"
 PATH_READY: Final = "/readyz"
 PATH_STARTED: Final = "/startupz"  # the engine answers /v1/models
+HEALTH_PATHS: Final[Mapping[str, str]] = MappingProxyType({
+    f"GET {PATH_LIVE}": "the process answers",
+    f"GET {PATH_READY}": "clients may be sent here",
+    f"GET {PATH_STARTED}": "the engine answered for the first time",
+    f"POST {PATH_DRAIN}": "from inside the pod only: takes nothing new",
+    f"GET {PATH_DRAINED}": "answers once nothing runs, or at the end of `engine.drainSeconds`",
+})  # fmt: skip

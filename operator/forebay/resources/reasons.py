@@ -3,141 +3,163 @@
 A decision's reason is the same word in the answer's header, the metric's label, the log, the Event and the CLI.
 """
 
-from enum import StrEnum
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from forebay.resources.words import Word
 
 
-class Priority(StrEnum):
+class Priority(Word):
     """How urgent a request is. What a client may ask for at most stands in the Secret `forebay-clients`."""
 
-    HIGH = "High"
-    NORMAL = "Normal"
-    LOW = "Low"
+    HIGH = "High", "goes to the primary cloud as soon as its pools are full, and may use the reserved slots"
+    NORMAL = "Normal", "waits while another pool has room, then goes to the secondary cloud"
+    LOW = "Low", "waits; leaves only where the policy's `overflow.low` says so"
 
 
-class Capability(StrEnum):
+class Capability(Word):
     """What a request needs and a pool declares."""
 
-    CLASSIFICATION = "classification"
-    EXTRACTION = "extraction"
-    REASONING = "reasoning"
-    GENERAL = "general"
+    CLASSIFICATION = "classification", "a short answer (`max_tokens` below 200) without context"
+    EXTRACTION = "extraction", "`task_type` holds `extract`"
+    REASONING = "reasoning", "`complexity_score` above 0.7"
+    GENERAL = "general", "everything else"
 
 
-class Reason(StrEnum):
+class Reason(Word):
     """Why a request went where it went."""
 
-    LOCAL_CAPACITY = "LocalCapacity"  # a capable pool has a free slot
-    HIGH_PRIORITY_OVERFLOW = "HighPriorityOverflow"  # High, its pools are full -> primary
-    ALL_POOLS_FULL = "AllPoolsFull"  # every local pool is full -> secondary
-    CAPABLE_POOLS_FULL = "CapablePoolsFull"  # the same where the policy looks at capable pools only
-    QUEUED = "Queued"  # waits locally
-    QUEUE_EXPIRED = "QueueExpired"  # waited as long as it may -> what the policy's overflow allows
-    CAPABILITY_GAP = "CapabilityGap"  # no local pool has the capability
-    MODALITY_GAP = "ModalityGap"  # no local pool takes this input
-    CONTEXT_LENGTH_GAP = "ContextLengthGap"  # no local pool takes this length
-    NO_REPLICAS = "NoReplicas"  # the pools exist, nobody runs
+    LOCAL_CAPACITY = "LocalCapacity", "served locally: a capable pool had a free slot"
+    QUEUED = "Queued", "served locally after it waited for a slot"
+    HIGH_PRIORITY_OVERFLOW = "HighPriorityOverflow", "High, and its pools are full: primary cloud"
+    ALL_POOLS_FULL = "AllPoolsFull", "every local pool of the same task is full: the cloud that `overflow` names"
+    CAPABLE_POOLS_FULL = "CapablePoolsFull", "the same, where the policy says `fullWhen: CapablePoolsFull`"
+    QUEUE_EXPIRED = "QueueExpired", "waited as long as it may: what `overflow` allows, else 429"
+    CAPABILITY_GAP = "CapabilityGap", "no pool has the capability: what `gap` says, else 404"
+    MODALITY_GAP = "ModalityGap", "no pool takes this kind of input: what `gap` says, else 400"
+    CONTEXT_LENGTH_GAP = "ContextLengthGap", "longer than every pool's context: what `gap` says, else 400"
+    NO_REPLICAS = "NoReplicas", "no replica runs: what `overflow` allows, else 503"
     # Refusals.
-    QUEUE_FULL = "QueueFull"
-    LOCAL_ONLY = "LocalOnly"  # may not leave, and local cannot take it in time
-    NO_POLICY = "NoPolicy"  # no CloudFallbackPolicy applies
-    NOT_PORTABLE = "NotPortable"  # no provider model takes these fields, inputs or this length
-    SUBSTITUTION_DENIED = "SubstitutionDenied"  # the client named a model, and the pool forbids another
-    BUDGET_SPENT = "BudgetSpent"
-    CLOUD_UNAVAILABLE = "CloudUnavailable"  # every provider of the tier failed or is limited
-    MODEL_NOT_FOUND = "ModelNotFound"
-    INVALID_REQUEST = "InvalidRequest"
-    UNAUTHORIZED = "Unauthorized"
-    CLIENT_LIMIT = "ClientLimit"  # the client's own requests in flight
-    STATE_NOT_FOUND = "StateNotFound"  # stored state lives in a replica that is gone
-    REPLICA_FAILED = "ReplicaFailed"  # failed before the first byte, and no other way was left
-    DEADLINE_EXCEEDED = "DeadlineExceeded"
-    SHUTTING_DOWN = "ShuttingDown"
+    QUEUE_FULL = "QueueFull", "429: as many wait as may"
+    LOCAL_ONLY = "LocalOnly", "may not leave the cluster, and no slot came free in time"
+    NO_POLICY = "NoPolicy", "no CloudFallbackPolicy applies, and no slot came free in time"
+    NOT_PORTABLE = "NotPortable", "no provider's model takes its fields, its inputs or its length"
+    SUBSTITUTION_DENIED = "SubstitutionDenied", "it names a model whose pool has `overflow.substitute: Denied`"
+    BUDGET_SPENT = "BudgetSpent", "the cloud budget is spent"
+    CLOUD_UNAVAILABLE = "CloudUnavailable", "every provider of the tier failed or is limited"
+    MODEL_NOT_FOUND = "ModelNotFound", "404: nobody here serves the model that it names"
+    INVALID_REQUEST = "InvalidRequest", "400 or 404: a body that does not parse, or a path that is not served"
+    UNAUTHORIZED = "Unauthorized", "401: the control port asks for the fleet's token"
+    CLIENT_LIMIT = "ClientLimit", "429: the client has as many requests in flight as its key allows"
+    STATE_NOT_FOUND = "StateNotFound", "404: no running replica has the response that `previous_response_id` names"
+    REPLICA_FAILED = "ReplicaFailed", "503: replicas failed before the first byte, and no other way was left"
+    DEADLINE_EXCEEDED = "DeadlineExceeded", "503: the client's time was over"
 
 
-class ScaleReason(StrEnum):
+class ScaleReason(Word):
     """Why the size of a pool changed, or did not."""
 
-    INITIAL = "Initial"
-    DEMAND_ABOVE_CAPACITY = "DemandAboveCapacity"
-    DEMAND_BELOW_CAPACITY = "DemandBelowCapacity"
-    WITHIN_CAPACITY = "WithinCapacity"
-    QUIET_WINDOW = "QuietWindow"  # would shrink, the window has seen more
-    MINIMUM = "AtMinimum"
-    MAXIMUM = "AtMaximum"
-    METRICS_STALE = "MetricsStale"  # hold
-    REPLICAS_STARTING = "ReplicasStarting"  # never down while a start is pending
-    MANUAL = "Manual"
-    ADVISORY = "Advisory"
-    CAPACITY_UNKNOWN = "CapacityUnknown"
-    IDLE = "Idle"
+    INITIAL = "Initial", "the first size: `spec.replicas` within the bounds"
+    DEMAND_ABOVE_CAPACITY = "DemandAboveCapacity", "more requests at a time than its slots: grows"
+    DEMAND_BELOW_CAPACITY = "DemandBelowCapacity", "fewer for the whole window: shrinks by one"
+    WITHIN_CAPACITY = "WithinCapacity", "stays"
+    QUIET_WINDOW = "QuietWindow", "would shrink, but the window has seen more demand"
+    MINIMUM = "AtMinimum", "`scaling.minReplicas` holds"
+    MAXIMUM = "AtMaximum", "`scaling.maxReplicas` holds"
+    METRICS_STALE = "MetricsStale", "stays: a router's report is too old to shrink by"
+    REPLICAS_STARTING = "ReplicasStarting", "stays: never down while a replica starts"
+    MANUAL = "Manual", "mode Manual: `spec.replicas`"
+    ADVISORY = "Advisory", "mode Advisory: only says what it would do"
+    CAPACITY_UNKNOWN = "CapacityUnknown", "stays: no replica has said how many slots it has"
+    IDLE = "Idle", "no request for `scaling.idleSecondsToZero`: no replica"
 
 
-class EventReason(StrEnum):
+class EventReason(Word):
     """`reason` of the Events that the operator writes."""
 
-    SCALED_UP = "ScaledUp"
-    SCALED_DOWN = "ScaledDown"
-    SCALE_LIMITED = "ScaleLimited"  # demand asks for more than maxReplicas
-    SCALE_ADVISED = "ScaleAdvised"  # mode Advisory
-    SCALE_RESTORED = "ScaleRestored"  # somebody changed the StatefulSet's size by hand
-    OVERFLOW_STARTED = "OverflowStarted"
-    OVERFLOW_STOPPED = "OverflowStopped"
-    TEMPLATE_CHANGED = "TemplateChanged"
-    ROUTERS_PROGRAMMED = "RoutersProgrammed"
-    DRIFT_CORRECTED = "DriftCorrected"
-    CREATED = "Created"
-    REPLICA_CREATE_FAILED = "ReplicaCreateFailed"
-    APPLY_FAILED = "ApplyFailed"
-    INVALID_SPEC = "InvalidSpec"
-    POLICY_NOT_FOUND = "PolicyNotFound"
+    SCALED_UP = "ScaledUp", "the pool grew; with demand, capacity and window"
+    SCALED_DOWN = "ScaledDown", "the pool shrank; with demand, capacity and window"
+    SCALE_LIMITED = "ScaleLimited", "demand asks for more than `scaling.maxReplicas`"
+    SCALE_ADVISED = "ScaleAdvised", "what mode Advisory would do"
+    SCALE_RESTORED = "ScaleRestored", "somebody changed the StatefulSet's size by hand; it was put back"
+    OVERFLOW_STARTED = "OverflowStarted", "requests leave for the cloud, by reason"
+    OVERFLOW_STOPPED = "OverflowStopped", "none has left for a while; how many did"
+    TEMPLATE_CHANGED = "TemplateChanged", "the pod template changes, and why; replicas follow in turn"
+    ROUTERS_PROGRAMMED = "RoutersProgrammed", "every ready router has the new routing table"
+    DRIFT_CORRECTED = "DriftCorrected", "somebody changed an object of the operator's; it was put back"
+    CREATED = "Created", "new objects"
+    REPLICA_CREATE_FAILED = "ReplicaCreateFailed", "the API server refuses pods (quota, Pod Security, a webhook)"
+    APPLY_FAILED = "ApplyFailed", "the API server refuses an object"
+    INVALID_SPEC = "InvalidSpec", "the spec or its `podTemplate` cannot be used; nothing changes until it can"
+    POLICY_NOT_FOUND = "PolicyNotFound", "`cloudFallbackPolicyRef` names a policy that does not exist"
 
 
-class ConditionType(StrEnum):
+class ConditionType(Word):
     """`type` of a LocalModelPool's conditions. A CloudFallbackPolicy has Ready and RoutingProgrammed."""
 
-    READY = "Ready"
-    ROUTING_PROGRAMMED = "RoutingProgrammed"
-    REPLICAS_CREATED = "ReplicasCreated"
-    GPUS_AVAILABLE = "GPUsAvailable"
-    METRICS_FRESH = "MetricsFresh"
-    ROUTER_OUTDATED = "RouterOutdated"
-    POD_TEMPLATE_ACCEPTED = "PodTemplateAccepted"
+    READY = "Ready", "a replica serves, or none is wanted; a policy: gateways can use it"
+    ROUTING_PROGRAMMED = "RoutingProgrammed", "every ready router has acknowledged the routing table"
+    REPLICAS_CREATED = "ReplicasCreated", "the API server takes the pool's pods; else its own words"
+    GPUS_AVAILABLE = "GPUsAvailable", "every replica has a node; else the scheduler's own words"
+    METRICS_FRESH = "MetricsFresh", "every router's report is recent"
+    ROUTER_OUTDATED = "RouterOutdated", "True: replicas run an older router than the operator would give them"
+    POD_TEMPLATE_ACCEPTED = "PodTemplateAccepted", "the spec's `podTemplate` could be merged"
 
 
-class ConditionReason(StrEnum):
+class ConditionReason(Word):
     """`reason` of a condition."""
 
-    PENDING = "Pending"  # not looked at yet
+    PENDING = "Pending", "not looked at yet"
     # Ready
-    REPLICAS_READY = "ReplicasReady"
-    REPLICAS_STARTING = "ReplicasStarting"
-    NO_REPLICAS_READY = "NoReplicasReady"
-    SCALED_TO_ZERO = "ScaledToZero"
-    INVALID_SPEC = "InvalidSpec"
-    ACCEPTED = "Accepted"
-    GATEWAY_UNAVAILABLE = "GatewayUnavailable"
-    KEY_MISSING = "KeyMissing"
-    PROVIDER_UNREACHABLE = "ProviderUnreachable"  # its name has no address, or one that nothing is sent to
-    UNUSED = "Unused"
+    REPLICAS_READY = "ReplicasReady", "as many replicas serve as are wanted"
+    REPLICAS_STARTING = "ReplicasStarting", "fewer serve than are wanted; others start"
+    NO_REPLICAS_READY = "NoReplicasReady", "none serves, and something is in the way"
+    SCALED_TO_ZERO = "ScaledToZero", "none is wanted; demand will start one"
+    INVALID_SPEC = "InvalidSpec", "the spec is not understood"
+    ACCEPTED = "Accepted", "the policy decides for pools"
+    GATEWAY_UNAVAILABLE = "GatewayUnavailable", "no gateway is ready"
+    KEY_MISSING = "KeyMissing", "a provider's API key is not mounted in the gateways"
+    PROVIDER_UNREACHABLE = "ProviderUnreachable", "a provider's name has no address, or one that nothing is sent to"
+    UNUSED = "Unused", "no pool refers to the policy"
     # RoutingProgrammed
-    ROUTERS_ACKNOWLEDGED = "RoutersAcknowledged"
-    ROUTERS_BEHIND = "RoutersBehind"
-    NO_ROUTERS = "NoRouters"
-    TABLE_REFUSED = "TableRefused"
+    ROUTERS_ACKNOWLEDGED = "RoutersAcknowledged", "every ready router has this generation"
+    ROUTERS_BEHIND = "RoutersBehind", "some still have an older one"
+    NO_ROUTERS = "NoRouters", "no router is ready"
+    TABLE_REFUSED = "TableRefused", "a router refused the table and keeps its last good one"
     # ReplicasCreated
-    CREATED = "Created"
-    CREATE_REFUSED = "CreateRefused"
+    CREATED = "Created", "all pods exist"
+    CREATE_REFUSED = "CreateRefused", "the API server refuses pods or objects"
     # GPUsAvailable
-    SCHEDULED = "Scheduled"
-    UNSCHEDULABLE = "Unschedulable"
+    SCHEDULED = "Scheduled", "every replica has a node"
+    UNSCHEDULABLE = "Unschedulable", "no node has what a replica asks for"
     # MetricsFresh
-    REPORTED = "Reported"
-    STALE = "Stale"
-    NO_REPLICAS = "NoReplicas"
+    REPORTED = "Reported", "routers report"
+    STALE = "Stale", "a router has not reported for too long"
+    NO_REPLICAS = "NoReplicas", "there is no router to hear of"
     # RouterOutdated
-    UP_TO_DATE = "UpToDate"
-    OLDER_ROUTER = "OlderRouter"
+    UP_TO_DATE = "UpToDate", "replicas run this release's router"
+    OLDER_ROUTER = "OlderRouter", "they change with the pool's next change of spec, or as `rollout.adoptRouter` says"
     # PodTemplateAccepted
-    MERGED = "Merged"
-    REFUSED = "Refused"
-    POLICY_NOT_FOUND = "PolicyNotFound"
+    MERGED = "Merged", "the pod template is as the spec asks"
+    REFUSED = "Refused", "it contradicts what forebay needs; the message says where"
+    POLICY_NOT_FOUND = "PolicyNotFound", "`cloudFallbackPolicyRef` names a policy that does not exist"
+
+
+_C: Final = ConditionReason
+CONDITION_REASONS: Final[Mapping[ConditionType, tuple[ConditionReason, ...]]] = MappingProxyType({
+    ConditionType.READY: (
+        _C.REPLICAS_READY, _C.REPLICAS_STARTING, _C.NO_REPLICAS_READY, _C.SCALED_TO_ZERO, _C.INVALID_SPEC, _C.ACCEPTED,
+        _C.GATEWAY_UNAVAILABLE, _C.KEY_MISSING, _C.PROVIDER_UNREACHABLE,
+        _C.UNUSED,
+    ),
+    ConditionType.ROUTING_PROGRAMMED: (
+        _C.ROUTERS_ACKNOWLEDGED, _C.ROUTERS_BEHIND, _C.NO_ROUTERS, _C.TABLE_REFUSED, _C.POLICY_NOT_FOUND, _C.PENDING,
+    ),
+    ConditionType.REPLICAS_CREATED: (_C.CREATED, _C.CREATE_REFUSED, _C.PENDING),
+    ConditionType.GPUS_AVAILABLE: (_C.SCHEDULED, _C.UNSCHEDULABLE, _C.PENDING),
+    ConditionType.METRICS_FRESH: (_C.REPORTED, _C.STALE, _C.NO_REPLICAS),
+    ConditionType.ROUTER_OUTDATED: (_C.UP_TO_DATE, _C.OLDER_ROUTER),
+    ConditionType.POD_TEMPLATE_ACCEPTED: (_C.MERGED, _C.REFUSED),
+})  # fmt: skip
+"""The reasons that each condition may have."""

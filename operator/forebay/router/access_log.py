@@ -31,7 +31,7 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     request_id: Annotated[str, Meta(description="as in `x-forebay-request-id`")]
     trace_id: Annotated[str, Meta(description="of the W3C `traceparent`, where the request had a valid one")] = ""
     client: Annotated[str, Meta(description="name of the client's key, or `anonymous`")] = "anonymous"
-    method: str = ""
+    method: Annotated[str, Meta(description="HTTP method")] = ""
     path: Annotated[str, Meta(description="without its query; at most 200 characters")] = ""
     model: Annotated[str, Meta(description="the client's word, at most 64 characters")] = ""
     priority: Annotated[str, Meta(description="what counted: at most what the client may ask for")] = ""

@@ -14,7 +14,7 @@ from forebay.rules.portability import foreign_fields
 REQUEST_ID = names.REQUEST_ID.encode()
 _DESTINATION, _REASON = names.DESTINATION.encode(), names.REASON.encode()
 _CAPABILITY, _QUEUE_MS = names.CAPABILITY.encode(), names.QUEUE_MS.encode()
-COMMON_ID = b"x-request-id"
+COMMON_ID = names.COMMON_REQUEST_ID.encode()
 """The same id under the name that OpenAI's clients and most proxies know."""
 CODES = {
     Reason.MODEL_NOT_FOUND: ("model_not_found", "model"),

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +26,19 @@ TASKS: Final = {
     "/detokenize": Task.GENERATE,
 }
 """Paths that go to an engine. /v1/models is answered here; everything else is 404."""
+PATHS: Final[Mapping[str, str]] = MappingProxyType({
+    "POST /v1/chat/completions": "chat, whole or as a stream; tools, JSON schemas, images, log probabilities as the "
+                                 "engine has them",
+    "POST /v1/completions": "text, whole or as a stream",
+    "POST /v1/responses": "the Responses API, whole or as a stream; what follows a `previous_response_id` goes to the "
+                          "replica that has it, never to the cloud",
+    "POST /v1/embeddings": "vectors, by pools with `task: Embed`",
+    "POST /tokenize": "tokens of a text, by the engine of the model that is named; never leaves",
+    "POST /detokenize": "the other way round",
+    "GET /v1/models": "every name that a client may use, LoRA adapters and `auto` included",
+    "GET /v1/models/{name}": "one of them",
+})  # fmt: skip
+"""All of the request port. Anything else is 404 and reaches no engine."""
 ANY_TASK: Final = frozenset({"/tokenize", "/detokenize"})
 
 CHARACTERS_PER_TOKEN: Final = 4

@@ -1,0 +1,59 @@
+"""The reference says what the code says, and the code says it of everything."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from forebay import reference
+from forebay.controller.conditions import PolicyFacts, PoolFacts, policy_verdicts, pool_verdicts
+from forebay.controller.programming import Acknowledgement
+from forebay.resources import reasons
+from forebay.resources.words import Word
+from forebay.router import models
+from forebay.router.request import PATHS, TASKS
+
+REPO = Path(__file__).resolve().parents[1]
+LISTS = [
+    reasons.Priority, reasons.Capability, reasons.Reason, reasons.ScaleReason, reasons.EventReason,
+    reasons.ConditionType, reasons.ConditionReason,
+]  # fmt: skip
+
+
+def test_the_reference_is_up_to_date() -> None:
+    assert (REPO / reference.FILE).read_text() == reference.text(), "run: make docs"
+
+
+@pytest.mark.parametrize("words", LISTS)
+def test_every_word_has_a_meaning(words: type[Word]) -> None:
+    assert [word for word in words if not word.meaning] == []
+    assert len({str(word) for word in words}) == len(words)
+
+
+def test_no_cell_of_the_reference_is_empty_but_labels() -> None:
+    for line in reference.text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and cells[1:2] not in (["gauge"], ["counter"], ["histogram"]):
+            assert all(cells), line
+
+
+def test_every_path_is_described() -> None:
+    described = {path.split()[1] for path in PATHS}
+    assert described == {*TASKS, models.PATH, models.PATH + "/{name}"}
+
+
+def test_conditions_have_only_the_reasons_that_are_listed() -> None:
+    words = ("", "x")
+    programmed = (None, Acknowledgement(2, 0, 0, ()), Acknowledgement(2, 2, 2, ()), Acknowledgement(2, 2, 1, ("a",)))
+    seen = set()
+    for desired, ready, pods, flag, known in product((0, 2), (0, 1, 2), (0, 2), words, programmed):
+        for field in ("invalid", "create_failure", "apply_failure", "unschedulable", "outdated", "refused",
+                      "policy_missing"):  # fmt: skip
+            facts = PoolFacts(desired, ready, pods=pods, programmed=known, heard=ready, **{field: flag})
+            seen |= {(verdict.type, verdict.reason) for verdict in pool_verdicts(facts)}
+        for gateways, keys, odd in product((0, 1), ((), ("acme",)), ((), ("acme: no address",))):
+            policy = PolicyFacts("p", flag, gateways, keys, odd, pods, known)
+            seen |= {(verdict.type, verdict.reason) for verdict in policy_verdicts(policy)}
+    for kind, reason in seen:
+        assert reason in reasons.CONDITION_REASONS[kind], (kind, reason)
+    assert {reason for of in reasons.CONDITION_REASONS.values() for reason in of} == set(reasons.ConditionReason)
