@@ -174,8 +174,8 @@ class Engine:
         prompt = api.prompt_tokens(document)
         api.check_length(prompt, document, self.settings.max_model_len)
         room = self.settings.max_model_len - prompt
-        script = write(document, room, self.settings.seed, api.prompts(document))
         blocks = api.prompt_blocks(document, prompt) if self.settings.prefix_caching else ()
+        script = write(document, room, self.settings.seed, api.prompts(document))
         loop = asyncio.get_running_loop()
         sequence = Sequence(prompt, script.length, loop.time(), blocks)
         running = Running(sequence, asyncio.Queue())
