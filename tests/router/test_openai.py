@@ -224,6 +224,8 @@ def test_a_bad_request_says_what_is_wrong(tmp_path: Path) -> None:
         refusal = await ask.refused("chat.completions.create", **CHAT, max_tokens=0)  # the engine's own word
         assert isinstance(refusal, openai.BadRequestError)
         assert (refusal.type, refusal.param) == ("BadRequestError", "max_tokens")
+        behind = await ask.refused("responses.create", model="chat-model", input="x", background=True)
+        assert (behind.status_code, "background" in behind.message) == (400, True)
         missing = await ask.refused("responses.create", model="chat-model", input="x", previous_response_id="resp_gone")
         assert isinstance(missing, openai.NotFoundError)
         assert missing.code == "StateNotFound"

@@ -30,7 +30,8 @@ PATHS: Final[Mapping[str, str]] = MappingProxyType({
     "POST /v1/chat/completions": "chat, whole or as a stream; tools, JSON schemas, images, log probabilities as the "
                                  "engine has them",
     "POST /v1/completions": "text, whole or as a stream",
-    "POST /v1/responses": "the Responses API, whole or as a stream; what follows a `previous_response_id` goes to the "
+    "POST /v1/responses": "the Responses API, whole or as a stream, not in the background; what follows a "
+                          "`previous_response_id` goes to the "
                           "replica that has it, never to the cloud",
     "POST /v1/embeddings": "vectors, by pools with `task: Embed`",
     "POST /tokenize": "tokens of a text, by the engine of the model that is named; never leaves",
@@ -86,6 +87,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 def parse(request: Request, client: str = "anonymous") -> Ask:
     """Read a request. Raises BadRequestError; its priority is what was asked for, not yet what is allowed."""
     document, fields = _document(request.body), request.fields
+    if document.get("background") is True:  # it would run on in the engine after its slot has been given back
+        raise BadRequestError("background responses are not served here: leave out `background`, or stream")
     limit = _limit(document)
     texts, parts = _content(document)
     said = spoken(request.target, document)
