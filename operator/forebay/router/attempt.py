@@ -21,7 +21,7 @@ from forebay.router.http.message import HOP_BY_HOP, Headers, end_to_end, error_b
 if TYPE_CHECKING:
     from forebay.router.waiting import Bound
 
-OWN_HEADERS: Final = HOP_BY_HOP | {b"content-length", b"date", b"server"}
+OWN_HEADERS: Final = HOP_BY_HOP | {b"content-length", b"server"}
 REPLACED: Final = OWN_HEADERS | {b"x-request-id"}
 BACK_PRESSURE: Final = frozenset({429, 503})
 NOT_THE_CLIENTS: Final = frozenset({401, 403, 407, 408})
