@@ -7,7 +7,7 @@ import pytest
 
 from forebay.resources.pool import CloudUse, Modality
 from forebay.resources.reasons import Capability, Priority
-from forebay.router.http.message import Request
+from forebay.router.http.values import Request
 from forebay.router.request import BadRequestError, parse, with_model
 
 HELLO = [{"role": "user", "content": "hello"}]

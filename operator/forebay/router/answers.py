@@ -6,7 +6,7 @@ import uuid
 from forebay.resources import headers as names
 from forebay.resources.reasons import Reason
 from forebay.router.access_log import Line
-from forebay.router.http.message import Headers, Request
+from forebay.router.http.values import Headers, Request
 from forebay.rules.facts import RequestFacts
 from forebay.rules.portability import foreign_fields
 

@@ -17,18 +17,20 @@ from forebay.router import metrics
 from forebay.router.access_log import Line
 from forebay.router.accounting import LACK_OF_A_SLOT, REPEATED
 from forebay.router.answers import decision_headers, sentence
+from forebay.router.ask import Ask
 from forebay.router.attempt import Attempt, Outcome
 from forebay.router.clients import Client
-from forebay.router.cloud import CloudError
+from forebay.router.cloud import CloudError, Served
 from forebay.router.http.client import Address
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import Headers, Request, error
+from forebay.router.http.message import error
+from forebay.router.http.values import Headers, Request
 from forebay.router.replicas import PoolReplicas
-from forebay.router.request import Ask
 from forebay.router.waiting import Bound, choose
 from forebay.rules import route as rule
 from forebay.rules.affinity import digest
 from forebay.rules.breaker import Outcome as Tried
+from forebay.rules.facts import CloudTarget
 from forebay.rules.queue import Waiter
 from forebay.rules.retry import patience
 
@@ -377,22 +379,17 @@ class Journey:
         for target in cloud.targets:
             line.tries += 1
             line.destination, line.reason = str(target), reason
-            headers = decision_headers(line, self.waited)
             if counted:
                 accounting.overflowed(counted, reason, self.repeated)
             try:
-                final = cloud.pool is None and target is cloud.targets[-1]
-                served = await self.gate.cloud.send(
-                    target, self.ask, self.exchange, headers, line, self.deadline, final=final
-                )
-            except CloudError as problem:
-                line.problem = str(problem)
-                if counted:
-                    accounting.not_overflowed(counted, reason, self.repeated)
-                continue
+                served = await self._leave(target, final=cloud.pool is None and target is cloud.targets[-1])
             finally:
                 if counted:
                     accounting.came_back(counted)
+            if served is None:
+                if counted:
+                    accounting.not_overflowed(counted, reason, self.repeated)
+                continue
             self.asked()
             line.status, line.problem = served.status, served.problem
             tier = "Primary" if cloud.tier is Tier.PRIMARY else "Secondary"
@@ -400,6 +397,18 @@ class Journey:
             self.answered(cloud.pool or "", "cloud", served.first)
             return True
         return False
+
+    async def _leave(self, target: CloudTarget, *, final: bool) -> Served | None:
+        """Send it to one provider. None when that one did not take it, and another may."""
+        line = self.line
+        headers = decision_headers(line, self.waited)
+        try:
+            return await self.gate.cloud.send(
+                target, self.ask, self.exchange, headers, line, self.deadline, final=final
+            )
+        except CloudError as problem:
+            line.problem = str(problem)
+            return None
 
     # Answers.
 

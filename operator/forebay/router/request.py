@@ -9,7 +9,8 @@ import msgspec
 from forebay.resources import headers as names
 from forebay.resources.pool import CloudUse, Modality, Task
 from forebay.resources.reasons import Priority
-from forebay.router.http.message import Request
+from forebay.router.ask import Ask
+from forebay.router.http.values import Request
 from forebay.rules.affinity import KEY_BYTES, session_key
 from forebay.rules.classify import Hints, classify
 from forebay.rules.facts import RequestFacts
@@ -42,20 +43,6 @@ _FOREIGN: Final = frozenset({"audio_url", "video_url", "image_embeds", "audio_em
 
 class BadRequestError(Exception):
     """The client's mistake; the message says what, where and what to do."""
-
-
-class Ask(msgspec.Struct, frozen=True, gc=False):
-    """A parsed request: its facts, and what relaying needs. `document` is the decoded body, for the cloud path;
-    `session_key` is what identifies its session."""
-
-    path: str
-    facts: RequestFacts
-    asked: Priority
-    session_key: bytes = b""
-    stream: bool = False
-    timeout_seconds: float | None = None
-    document: dict[str, Any] = {}
-    previous: str = ""  # the stored response that this one goes on from
 
 
 def parse(request: Request, client: str = "anonymous") -> Ask:

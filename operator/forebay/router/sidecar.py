@@ -18,24 +18,17 @@ from forebay.router import metrics
 from forebay.router.access_log import Line
 from forebay.router.admission import Admission
 from forebay.router.answers import REQUEST_ID, decision_headers, request_id
+from forebay.router.ask import Ask
 from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine
 from forebay.router.handing import Gateways, too_late
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import (
-    HOP_BY_HOP,
-    Headers,
-    Reply,
-    Request,
-    end_to_end,
-    error,
-    json_reply,
-    request_head,
-)
+from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, json_reply, request_head
+from forebay.router.http.values import Headers, Reply, Request
 from forebay.router.journey import allowed, time_allowed
 from forebay.router.offering import Offering
-from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
+from forebay.router.request import TASKS, BadRequestError, parse, with_model
 from forebay.rules.capacity import Bound, Capacity, CapacityInputs, capacity, weight
 from forebay.rules.facts import AUTO_MODELS
 from forebay.rules.queue import retry_after

@@ -11,7 +11,8 @@ from typing import Final, Protocol, cast
 
 import httptools
 
-from forebay.router.http.message import MAX_HEAD_BYTES, Headers
+from forebay.router.http.message import MAX_HEAD_BYTES
+from forebay.router.http.values import Headers
 
 CONNECT_SECONDS: Final = 2.0
 BETWEEN_SECONDS: Final = 30.0
@@ -97,8 +98,9 @@ class Call:
             self.answer.on_fail(problem)
 
 
-class ClientConnection(asyncio.Protocol):
-    """One connection to one address; carries one exchange at a time."""
+class ClientConnection:
+    """One connection to one address; carries one exchange at a time. An asyncio.Protocol without the base, which cannot
+    be compiled."""
 
     def __init__(self, pool: "Pool", address: Address) -> None:
         self.pool = pool
@@ -151,6 +153,15 @@ class ClientConnection(asyncio.Protocol):
                 call.fail(UpstreamError(f"malformed HTTP answer: {problem}"))
         if self._complete:
             self._finish(call)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        """Bodies are bounded: nothing waits for them to be sent."""
+
+    def resume_writing(self) -> None:
+        """Nothing waited."""
 
     def begin(self, call: Call) -> None:
         """Send a request."""
@@ -300,14 +311,15 @@ class Pool:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.connect_seconds):
-                _, protocol = await loop.create_connection(lambda: ClientConnection(self, call.address), *call.address)
+                made = cast(Callable[[], asyncio.Protocol], lambda: ClientConnection(self, call.address))
+                connection = cast(ClientConnection, (await loop.create_connection(made, *call.address))[1])
         except (OSError, TimeoutError):
             call.fail(UpstreamError(f"cannot connect to {call.address[0]}:{call.address[1]}", connected=False))
             return
         if call in self.active:
-            protocol.begin(call)
+            connection.begin(call)
         else:
-            self.keep(protocol)  # nobody waits for it any more
+            self.keep(connection)  # nobody waits for it any more
 
     def keep(self, connection: ClientConnection) -> None:
         """Put a clean connection aside for the next request."""
