@@ -20,7 +20,7 @@ def extensions() -> list[object]:
     from mypyc.build import mypycify  # noqa: PLC0415 - only a compiling build needs it
 
     paths = [f"operator/forebay/{folder}/{name}.py" for folder, names in COMPILED.items() for name in names.split()]
-    return list(mypycify(paths, opt_level="3", group_name="forebay"))
+    return list(mypycify(paths, opt_level="3", group_name="forebay", target_dir="build/mypyc"))
 
 
 setup(ext_modules=extensions())
