@@ -4,6 +4,7 @@ PY    := .venv/bin/python
 STAMP := .venv/.installed
 LOAD  ?=
 TRACE ?=
+COMPILED := build/compiled/.built
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -46,6 +47,19 @@ tools: $(STAMP) ## Build Kubernetes' binary and fetch helm, cached (no root)
 test: lint types tools ## Lint, types, unit, property, API-server contract, chart; no root
 	timeout 1200 .venv/bin/pytest tests -n 2
 
+$(COMPILED): setup.py pyproject.toml $(shell find operator/forebay -name '*.py') $(STAMP)
+	@echo "compiling the request path (about a minute)"
+	@rm -rf build/compiled && mkdir -p build/compiled
+	@FOREBAY_COMPILE=1 $(PY) setup.py -q build --build-lib build/compiled --build-temp build/temp \
+		> build/compile.log 2>&1 || { cat build/compile.log; exit 1; }
+	@touch $@
+
+compiled: $(COMPILED) ## A copy with the request path compiled, as in the image: PYTHONPATH=build/compiled takes it
+
+test-compiled: $(COMPILED) ## The tests of router and rules over the compiled request path
+	PYTHONPATH=build/compiled $(PY) -c "import forebay.router.gateway as it; assert it.__file__.endswith('.so'), it.__file__"
+	PYTHONPATH=build/compiled timeout 600 .venv/bin/pytest tests/router tests/rules -n 2 -o pythonpath="build/compiled ."
+
 unit: $(STAMP) ## The quick tests alone
 	.venv/bin/pytest tests -m "not apiserver"
 
@@ -67,7 +81,7 @@ demo: cluster-install ## The whole story on a real cluster; LOAD=trace.csv repla
 e2e: cluster-install ## Scenarios on the real cluster (root)
 	timeout 2400 .venv/bin/pytest e2e/scenarios -x -s -o faulthandler_timeout=900 --durations=0
 
-bench-router: $(STAMP) ## What a router costs: forebay beside Envoy, vllm-router, sglang-router, LiteLLM
+bench-router: $(COMPILED) ## What a router costs: forebay beside Envoy, vllm-router, sglang-router, LiteLLM
 	$(PY) -m bench.router
 
 soak: $(STAMP) ## A million requests with faults and clients that leave; then nothing may be left behind
@@ -89,6 +103,6 @@ bench-affinity: $(STAMP) ## Time to the first token and cache hits by placement;
 	$(PY) -m bench.affinity $(if $(TRACE),--trace $(TRACE))
 
 clean: ## Remove build products (not the caches outside the repo)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-summary.json bench-affinity.json bench-affinity.svg
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build demo-summary.json bench-affinity.json bench-affinity.svg
 
-.PHONY: help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-affinity bench-queue bench-router soak soak-quick overload overload-quick clean
+.PHONY: compiled test-compiled help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-affinity bench-queue bench-router soak soak-quick overload overload-quick clean

@@ -27,7 +27,6 @@ from forebay import __version__
 
 SLOW: Final = ("litellm",)
 """Hundreds of times dearer: they get less to do, and are left out where they would only fail."""
-OURS: Final = ("forebay", "forebay gateway + sidecar")
 PARTS: Final = ("request", "chunk", "latency", "memory", "many", "knee", "alone")
 
 Results = dict[str, dict[str, Any]]

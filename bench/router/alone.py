@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bench.router.load import Plan, request
 from forebay.resources.reasons import Capability, Priority
-from forebay.router.http.message import Request
+from forebay.router.http.values import Request
 from forebay.router.request import parse
 from forebay.rules.classify import Hints, classify
 from forebay.rules.facts import FleetView, PoolView, RequestFacts

@@ -11,7 +11,8 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 
 OURS, OTHERS = "#0b7285", "#adb5bd"
-LINES = {"direct": "#ced4da", "forebay": "#0b7285", "forebay gateway + sidecar": "#66a5ad", "envoy": "#e8590c",
+LINES = {"direct": "#ced4da", "forebay": "#0b7285", "forebay gateway + sidecar": "#66a5ad",
+         "forebay compiled": "#1864ab", "forebay compiled gateway + sidecar": "#74c0fc", "envoy": "#e8590c",
          "vllm-router": "#5f3dc4", "sglang-router": "#2b8a3e"}  # fmt: skip
 
 

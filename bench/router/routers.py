@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from forebay.resources.table import PoolEntry, RoutingTable, encode
@@ -179,23 +180,29 @@ def litellm(place: Place) -> int:
 SLOTS = 32_768
 
 
-def forebay_sidecar(place: Place) -> int:
+COMPILED = Path(__file__).parents[2] / "build/compiled"
+
+
+def forebay_sidecar(place: Place, compiled: bool = False) -> int:
     """One router with everything on: keys, rule, slots, breaker, metrics, access log."""
     entry = PoolEntry(name="chat", served_names=("m",), slots_per_replica=SLOTS)
-    return _forebay(place, "sidecar", RoutingTable(generation=1, pools=(entry,)), "chat-0")[0]
+    return _forebay(place, "sidecar", RoutingTable(generation=1, pools=(entry,)), "chat-0", compiled)[0]
 
 
-def forebay_deployed(place: Place) -> int:
+def forebay_deployed(place: Place, compiled: bool = False) -> int:
     """Gateway and sidecar, as the operator deploys them."""
     entry = PoolEntry(name="chat", served_names=("m",), slots_per_replica=SLOTS)
-    _, control = _forebay(place, "sidecar", RoutingTable(generation=1, pools=(entry,)), "chat-0")
+    _, control = _forebay(place, "sidecar", RoutingTable(generation=1, pools=(entry,)), "chat-0", compiled)
     entry = PoolEntry(
         name="chat", served_names=("m",), slots_per_replica=SLOTS, addresses=(f"127.0.0.1:{control}",)
     )  # fmt: skip
-    return _forebay(place, "gateway", RoutingTable(generation=1, pools=(entry,)), "gateway-0")[0]
+    return _forebay(place, "gateway", RoutingTable(generation=1, pools=(entry,)), "gateway-0", compiled)[0]
 
 
-def _forebay(place: Place, role: str, table: RoutingTable, name: str) -> tuple[int, int]:
+def _forebay(place: Place, role: str, table: RoutingTable, name: str, compiled: bool) -> tuple[int, int]:
+    environment = {"PYTHONPATH": str(COMPILED)} if compiled else {}
+    if compiled and not COMPILED.exists():
+        raise FileNotFoundError("build/compiled (make compiled)")
     clients = place.folder / "clients"
     clients.mkdir(exist_ok=True)
     (clients / "clients.json").write_text(json.dumps({"clients": [{"name": "bench", "key": "sk-bench"}]}))
@@ -205,7 +212,7 @@ def _forebay(place: Place, role: str, table: RoutingTable, name: str) -> tuple[i
     place.start(name, sys.executable, "-m", "forebay.router", f"--role={role}", f"--table={path}", "--pool=chat",
                 f"--replica={name}", "--host=127.0.0.1", f"--engine-url=http://127.0.0.1:{place.engine}",
                 f"--clients-dir={clients}", *(f"--{port}-port={number}" for port, number in ports.items()),
-                )  # fmt: skip
+                **environment)  # fmt: skip
     return ports["request"], ports["control"]
 
 
@@ -225,6 +232,8 @@ ROUTERS: dict[str, Callable[[Place], int]] = {
     "direct": direct,
     "forebay": forebay_sidecar,
     "forebay gateway + sidecar": forebay_deployed,
+    "forebay compiled": partial(forebay_sidecar, compiled=True),
+    "forebay compiled gateway + sidecar": partial(forebay_deployed, compiled=True),
     "envoy": envoy,
     "vllm-router": vllm_router,
     "sglang-router": sglang_router,

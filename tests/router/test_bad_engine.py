@@ -13,8 +13,9 @@ import uvloop
 from forebay.router.attempt import Attempt, Outcome
 from forebay.router.http.client import Pool, UpstreamError
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import Headers, Request, error, request_head
+from forebay.router.http.message import error, request_head
 from forebay.router.http.server import Server
+from forebay.router.http.values import Headers, Request
 from tests.router.wire import OK, OK_BODY, SECONDS, Answer, Stub, read_answer
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"

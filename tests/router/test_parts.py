@@ -12,7 +12,7 @@ from forebay.resources.table import PoolEntry, RoutingTable, encode
 from forebay.router.admission import Admission
 from forebay.router.clients import Clients
 from forebay.router.context import Token
-from forebay.router.http.message import Request
+from forebay.router.http.values import Request
 from forebay.router.table import TableFile
 
 

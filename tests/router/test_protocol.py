@@ -9,8 +9,9 @@ import pytest
 import uvloop
 
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import Request, text_reply
+from forebay.router.http.message import text_reply
 from forebay.router.http.server import Handler, Server
+from forebay.router.http.values import Request
 
 Check = Callable[[bytes], bool]
 

@@ -7,8 +7,8 @@ import pytest
 
 from forebay.resources.pool import CloudUse, Modality
 from forebay.resources.reasons import Capability, Priority
-from forebay.router.http.message import Request
-from forebay.router.request import BadRequestError, parse, with_model
+from forebay.router.http.values import Request
+from forebay.router.request import BadRequestError, parse, session_of, with_model
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -176,18 +176,18 @@ MORE = {"role": "user", "content": "go on"}
     ],
 )
 def test_a_conversation_is_the_same_session_at_every_turn(first: dict[str, Any], later: dict[str, Any]) -> None:
-    assert parse(request(first)).session_key == parse(request(later)).session_key
+    assert session_of(parse(request(first))) == session_of(parse(request(later)))
 
 
 @pytest.mark.parametrize(
     "other", [{"messages": [SYSTEM, MORE]}, {"messages": [{"role": "system", "content": "be long"}, *HELLO]}]
 )
 def test_another_opening_is_another_session(other: dict[str, Any]) -> None:
-    assert parse(request(other)).session_key != parse(request({"messages": [SYSTEM, *HELLO]})).session_key
+    assert session_of(parse(request(other))) != session_of(parse(request({"messages": [SYSTEM, *HELLO]})))
 
 
 @pytest.mark.parametrize(
     "odd", [{}, {"messages": []}, {"messages": ["x", 3]}, {"prompt": [1, 2, 3]}, {"input": [["x"]]}]
 )
 def test_an_odd_conversation_has_a_session_too(odd: dict[str, Any]) -> None:
-    assert parse(request(odd)).session_key
+    assert session_of(parse(request(odd)))

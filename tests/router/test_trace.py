@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from forebay.router import trace
-from forebay.router.http.message import Request
+from forebay.router.http.values import Request
 from tests.router.fleet import Pool, fleet
 from tests.router.taps import lines, tap
 

@@ -7,7 +7,8 @@ from forebay.resources import headers as names
 from forebay.resources.reasons import Reason
 from forebay.router import trace
 from forebay.router.access_log import Line
-from forebay.router.http.message import Headers, Reply, Request, error_body, json_reply
+from forebay.router.http.message import error_body, json_reply
+from forebay.router.http.values import Headers, Reply, Request
 from forebay.rules.facts import RequestFacts
 from forebay.rules.portability import foreign_fields
 

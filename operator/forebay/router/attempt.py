@@ -16,7 +16,8 @@ from forebay.resources import headers as names
 from forebay.router.content import HELD_BYTES, error_end, has_content, is_error
 from forebay.router.http.client import Address, Call, Pool, UpstreamError
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import HOP_BY_HOP, Headers, end_to_end, error_body
+from forebay.router.http.message import HOP_BY_HOP, end_to_end, error_body
+from forebay.router.http.values import Headers
 
 if TYPE_CHECKING:
     from forebay.router.waiting import Bound

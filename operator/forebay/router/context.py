@@ -13,7 +13,7 @@ from forebay.resources import names
 from forebay.router.access_log import AccessLog
 from forebay.router.clients import Clients
 from forebay.router.http.client import Address, Pool
-from forebay.router.http.message import Request
+from forebay.router.http.values import Request
 from forebay.router.table import TableFile
 
 LOOK_SECONDS: Final = 0.2

@@ -15,23 +15,17 @@ from forebay.router import metrics, models
 from forebay.router.access_log import Line
 from forebay.router.accounting import Accounting
 from forebay.router.answers import REQUEST_ID, line_of, refusal
+from forebay.router.ask import Ask
 from forebay.router.clients import Client
 from forebay.router.cloud import Cloud
 from forebay.router.context import VERSION, Context
 from forebay.router.http.client import UpstreamError
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import (
-    HOP_BY_HOP,
-    Headers,
-    Request,
-    end_to_end,
-    error,
-    json_reply,
-    request_head,
-)
+from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, json_reply, request_head
+from forebay.router.http.values import Headers, Request
 from forebay.router.journey import LONGEST_PAUSE, Journey, allowed
 from forebay.router.replicas import Replica, Replicas
-from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
+from forebay.router.request import TASKS, BadRequestError, parse, with_model
 from forebay.router.waiting import Bound, Waiting
 from forebay.rules.addresses import networks
 from forebay.rules.facts import FleetView, PolicyView

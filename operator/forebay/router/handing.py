@@ -14,7 +14,8 @@ from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import Context
 from forebay.router.http.client import Address
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import HOP_BY_HOP, Request, end_to_end, request_head
+from forebay.router.http.message import HOP_BY_HOP, end_to_end, request_head
+from forebay.router.http.values import Request
 from forebay.router.resolve import resolve
 from forebay.rules.breaker import Breaker, Limits, after, lets_through
 from forebay.rules.breaker import Outcome as Tried

@@ -17,18 +17,21 @@ from forebay.router import metrics, trace
 from forebay.router.access_log import Line
 from forebay.router.accounting import LACK_OF_A_SLOT, REPEATED
 from forebay.router.answers import decision_headers, refusal, sentence
+from forebay.router.ask import Ask
 from forebay.router.attempt import Attempt, Outcome
 from forebay.router.clients import Client
-from forebay.router.cloud import CloudError
+from forebay.router.cloud import CloudError, Served
 from forebay.router.http.client import Address
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import Headers, Request, error
+from forebay.router.http.message import error
+from forebay.router.http.values import Headers, Request
 from forebay.router.replicas import PoolReplicas
-from forebay.router.request import Ask
+from forebay.router.request import session_of
 from forebay.router.waiting import Bound, choose
 from forebay.rules import route as rule
 from forebay.rules.affinity import Choice, digest, put_off
 from forebay.rules.breaker import Outcome as Tried
+from forebay.rules.facts import CloudTarget
 from forebay.rules.queue import Waiter
 from forebay.rules.retry import patience
 
@@ -85,7 +88,7 @@ class Journey:
         self.request = request
         self.exchange = exchange
         self.ask = ask
-        self.session = digest(ask.session_key)
+        self.session = digest(session_of(ask))
         self.line = line
         self.client = client
         self.arrived = request.seen or self._loop.time()
@@ -378,23 +381,17 @@ class Journey:
                 break
             line.tries += 1
             line.destination, line.reason = str(target), reason
-            headers = decision_headers(line, self.waited)
             if counted:
                 accounting.overflowed(counted, reason, self.repeated)
             try:
-                final = cloud.pool is None and target is cloud.targets[-1]
-                served = await self.gate.cloud.send(
-                    target, self.ask, self.exchange, headers, line, self.deadline, final=final, trace=sent
-                )
-            except CloudError as problem:
-                line.problem = str(problem)
-                self.failed += problem.sent
-                if counted:
-                    accounting.not_overflowed(counted, reason, self.repeated)
-                continue
+                served = await self._leave(target, sent, final=cloud.pool is None and target is cloud.targets[-1])
             finally:
                 if counted:
                     accounting.came_back(counted)
+            if served is None:
+                if counted:
+                    accounting.not_overflowed(counted, reason, self.repeated)
+                continue
             self.asked()
             line.status, line.problem = served.status, served.problem
             tier = "Primary" if cloud.tier is Tier.PRIMARY else "Secondary"
@@ -402,6 +399,19 @@ class Journey:
             self.answered(served.status, served.first)
             return True
         return False
+
+    async def _leave(self, target: CloudTarget, trace: Headers, *, final: bool) -> Served | None:
+        """Send it to one provider. None when that one did not take it, and another may."""
+        line = self.line
+        headers = decision_headers(line, self.waited)
+        try:
+            return await self.gate.cloud.send(
+                target, self.ask, self.exchange, headers, line, self.deadline, final=final, trace=trace
+            )
+        except CloudError as problem:
+            line.problem = str(problem)
+            self.failed += problem.sent
+            return None
 
     # Answers.
 

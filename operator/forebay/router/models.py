@@ -10,7 +10,8 @@ from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router.access_log import Line
 from forebay.router.answers import identity, no_model, refusal
 from forebay.router.context import Context
-from forebay.router.http.message import Reply, json_reply
+from forebay.router.http.message import json_reply
+from forebay.router.http.values import Reply
 
 PATH: Final = "/v1/models"
 AUTO: Final = "auto"

@@ -11,8 +11,9 @@ from forebay.router.context import VERSION, Context
 from forebay.router.exposition import of_engine
 from forebay.router.gateway import Gateway
 from forebay.router.http.exchange import Budget, Exchange
-from forebay.router.http.message import Reply, Request, error, text_reply
+from forebay.router.http.message import error, text_reply
 from forebay.router.http.server import Handler, Server
+from forebay.router.http.values import Reply, Request
 from forebay.router.sidecar import Sidecar
 
 NOTICED_SECONDS: Final = 4.0

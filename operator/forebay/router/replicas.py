@@ -37,7 +37,8 @@ from forebay.rules.retry import RetryBudget
 
 RESOLVE_SECONDS: Final = 1.0
 SWEEP_SECONDS: Final = 0.25
-RECONNECT_SECONDS: Final = (0.2, 3.0)
+RECONNECT_SECONDS: Final = 0.2
+LONGEST_RECONNECT_SECONDS: Final = 3.0
 SILENT_SECONDS: Final = 2 * REPORT_TTL_SECONDS
 """A line that says nothing for so long is hung up and dialled anew."""
 FIRST_TOKENS: Final = 500
@@ -290,16 +291,16 @@ class Replicas:
 
     async def _listen(self, pool: PoolReplicas, replica: Replica) -> None:
         """Keep one line open for ever; back off while nobody answers."""
-        pause = RECONNECT_SECONDS[0]
+        pause = RECONNECT_SECONDS
         while True:
             heard = replica.heard
             with contextlib.suppress(OSError, TimeoutError):
                 await self._converse(pool, replica)
             if replica.heard > heard:
-                pause = RECONNECT_SECONDS[0]
+                pause = RECONNECT_SECONDS
             replica.tried += 1
             await asyncio.sleep(pause)
-            pause = min(pause * 2, RECONNECT_SECONDS[1])
+            pause = min(pause * 2, LONGEST_RECONNECT_SECONDS)
 
     async def _converse(self, pool: PoolReplicas, replica: Replica) -> None:
         """One line, until it is lost or falls silent."""

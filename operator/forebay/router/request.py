@@ -11,7 +11,8 @@ import msgspec
 from forebay.resources import headers as names
 from forebay.resources.pool import CloudUse, Modality, Task
 from forebay.resources.reasons import Priority
-from forebay.router.http.message import Request
+from forebay.router.ask import Ask
+from forebay.router.http.values import Request
 from forebay.rules.affinity import KEY_BYTES, session_key
 from forebay.rules.classify import Hints, classify
 from forebay.rules.facts import RequestFacts
@@ -62,28 +63,6 @@ class BadRequestError(Exception):
     """The client's mistake; the message says what, where and what to do."""
 
 
-class Ask(msgspec.Struct, frozen=True, gc=False):
-    """A parsed request: its facts, and what relaying needs. `document` is the decoded body, for the cloud path."""
-
-    path: str
-    facts: RequestFacts
-    asked: Priority
-    client: str = "anonymous"
-    session: bytes = b""  # as its header names it
-    stream: bool = False
-    timeout_seconds: float | None = None
-    document: dict[str, Any] = {}
-    previous: str = ""  # the stored response that this one goes on from
-
-    @property
-    def session_key(self) -> bytes:
-        """What identifies its session. Made when asked for: only who chooses among replicas needs it."""
-        if self.session:
-            return self.session[:KEY_BYTES]
-        key = self.document.get("prompt_cache_key")
-        return session_key(None, key if isinstance(key, str) else None, self.client, *_opening(self.document))
-
-
 def parse(request: Request, client: str = "anonymous") -> Ask:
     """Read a request. Raises BadRequestError; its priority is what was asked for, not yet what is allowed."""
     document, fields = _document(request.body), request.fields
@@ -114,6 +93,14 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
     session, stream = fields.get(_SESSION, b""), document.get("stream") is True
     seconds = _seconds(fields.get(_TIMEOUT))
     return Ask(request.target, facts, asked, client, session, stream, seconds, document, previous)
+
+
+def session_of(ask: Ask) -> bytes:
+    """What identifies a request's session. Made when asked for: only who chooses among replicas needs it."""
+    if ask.session:
+        return ask.session[:KEY_BYTES]
+    key = ask.document.get("prompt_cache_key")
+    return session_key(None, key if isinstance(key, str) else None, ask.client, *_opening(ask.document))
 
 
 def with_model(body: bytes, ask: Ask, model: str) -> bytes:

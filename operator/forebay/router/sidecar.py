@@ -18,26 +18,19 @@ from forebay.router import metrics, models
 from forebay.router.access_log import Line
 from forebay.router.admission import Admission
 from forebay.router.answers import decision_headers, line_of, refusal, request_id
+from forebay.router.ask import Ask
 from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine
 from forebay.router.exposition import TIME_PER_TOKEN, histogram
 from forebay.router.handing import Gateways, too_late
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import (
-    HOP_BY_HOP,
-    Headers,
-    Reply,
-    Request,
-    end_to_end,
-    error,
-    json_reply,
-    request_head,
-)
+from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, json_reply, request_head
+from forebay.router.http.values import Headers, Reply, Request
 from forebay.router.journey import allowed, time_allowed
 from forebay.router.offering import Offering
 from forebay.router.prefill import Prompt, read
-from forebay.router.request import TASKS, Ask, BadRequestError, parse, with_model
+from forebay.router.request import TASKS, BadRequestError, parse, session_of, with_model
 from forebay.rules.affinity import digest
 from forebay.rules.capacity import Bound, Capacity, CapacityInputs, capacity, weight
 from forebay.rules.queue import retry_after
@@ -366,7 +359,7 @@ class Visit:
         self.line.destination, self.line.reason = entry.name, reason
         offering = self.side.offering
         if offering.heard:
-            session = digest(ask.session_key)
+            session = digest(session_of(ask))
             self.prompt = offering.prefill.begin(session, ask.facts.prompt_tokens, streams=ask.stream)
         body = self.request.body
         self.pass_on(with_model(body, ask, entry.served_names[0]) if entry.served_names else body)

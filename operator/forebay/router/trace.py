@@ -11,7 +11,7 @@ https://www.w3.org/TR/trace-context-2/#processing-model
 import re
 from typing import Final
 
-from forebay.router.http.message import Headers, Request
+from forebay.router.http.values import Headers, Request
 
 PARENT: Final = b"traceparent"
 STATE: Final = b"tracestate"

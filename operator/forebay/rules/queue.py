@@ -15,7 +15,8 @@ from typing import Final
 from forebay.resources.reasons import Priority
 
 AGEING_SECONDS: Final = 30.0
-RETRY_AFTER: Final = (1.0, 60.0)
+RETRY_AFTER_SECONDS: Final = 1.0
+LONGEST_RETRY_AFTER_SECONDS: Final = 60.0
 LINE_BYTES: Final = 64 * 1024 * 1024
 """Request bodies of one priority that wait in one line."""
 WORD_DEADLINES: Final = 4
@@ -180,7 +181,7 @@ class Line:
 
 
 def retry_after(ahead: int, drained_per_second: float, rng: random.Random) -> int:
-    """Seconds to tell a refused client: drawn from [t, 2t], t = queue ahead / drain rate, within RETRY_AFTER."""
-    low, high = RETRY_AFTER
+    """Seconds to tell a refused client: drawn from [t, 2t], t = queue ahead / drain rate, within bounds."""
+    low, high = RETRY_AFTER_SECONDS, LONGEST_RETRY_AFTER_SECONDS
     t = min(high, max(low, (ahead + 1) / drained_per_second)) if drained_per_second > 0 else low
     return round(min(high, rng.uniform(t, 2 * t)))

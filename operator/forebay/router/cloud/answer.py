@@ -16,6 +16,7 @@ import httpx
 import msgspec
 
 from forebay.router.answers import MAX_ID
+from forebay.router.ask import Ask
 from forebay.router.cloud.events import Event, EventReader, Kind, MalformedError
 from forebay.router.cloud.ledger import tokens_of
 from forebay.router.cloud.outcome import FailedError
@@ -24,8 +25,8 @@ from forebay.router.cloud.transport import AddressRefusedError
 from forebay.router.cloud.verdict import judge, pause_seconds
 from forebay.router.content import HELD_BYTES
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import Headers, error_body
-from forebay.router.request import Ask
+from forebay.router.http.message import error_body
+from forebay.router.http.values import Headers
 from forebay.rules.breaker import Outcome
 from forebay.rules.facts import CloudTarget
 from forebay.rules.portability import asks_for_usage, client_asked_for_usage, outgoing

@@ -2,7 +2,8 @@
 
 from forebay.router import metrics
 from forebay.router.access_log import Line
-from forebay.router.request import CHARACTERS_PER_TOKEN, Ask
+from forebay.router.ask import Ask
+from forebay.router.request import CHARACTERS_PER_TOKEN
 from forebay.rules.facts import CloudTarget
 from forebay.rules.portability import EMBEDDINGS
 from forebay.rules.spending import Usage, price

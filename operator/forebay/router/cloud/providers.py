@@ -11,11 +11,11 @@ from msgspec import Struct
 from forebay.resources.table import PolicyEntry
 from forebay.router import metrics
 from forebay.router.access_log import Line
+from forebay.router.ask import Ask
 from forebay.router.cloud.ledger import account
 from forebay.router.cloud.outcome import CloudError, FailedError
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import Headers
-from forebay.router.request import Ask
+from forebay.router.http.values import Headers
 from forebay.rules.addresses import Network
 from forebay.rules.breaker import Outcome
 from forebay.rules.facts import USUAL_ANSWER_TOKENS, CloudTarget

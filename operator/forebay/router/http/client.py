@@ -12,7 +12,8 @@ from typing import Final, Protocol, cast
 
 import httptools
 
-from forebay.router.http.message import MAX_HEAD_BYTES, Headers, head_bytes
+from forebay.router.http.message import MAX_HEAD_BYTES, head_bytes
+from forebay.router.http.values import Headers
 
 CONNECT_SECONDS: Final = 2.0
 BETWEEN_SECONDS: Final = 30.0
@@ -99,8 +100,11 @@ class Call:
             self.answer.on_fail(problem)
 
 
-class ClientConnection(asyncio.Protocol):
-    """One connection to one address; carries one exchange at a time."""
+class ClientConnection:
+    """One connection to one address; carries one exchange at a time. An asyncio.Protocol without the base, which cannot
+    be compiled."""
+
+    __deletable__ = ["_parser"]  # for the compiled build
 
     def __init__(self, pool: "Pool", address: Address) -> None:
         self.pool = pool
@@ -157,6 +161,15 @@ class ClientConnection(asyncio.Protocol):
             self._finish(call)
         elif self._bare > MAX_BARE_BYTES:
             call.fail(UpstreamError("the answer's headers, chunk extensions or trailers are too large"))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        """Bodies are bounded: nothing waits for them to be sent."""
+
+    def resume_writing(self) -> None:
+        """Nothing waited."""
 
     def begin(self, call: Call) -> None:
         """Send a request."""
@@ -315,14 +328,15 @@ class Pool:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.connect_seconds):
-                _, protocol = await loop.create_connection(lambda: ClientConnection(self, call.address), *call.address)
+                made = cast(Callable[[], asyncio.Protocol], lambda: ClientConnection(self, call.address))
+                connection = cast(ClientConnection, (await loop.create_connection(made, *call.address))[1])
         except (OSError, TimeoutError):
             call.fail(UpstreamError(f"cannot connect to {call.address[0]}:{call.address[1]}", connected=False))
             return
         if call in self.active:
-            protocol.begin(call)
+            connection.begin(call)
         else:
-            self.keep(protocol)  # nobody waits for it any more
+            self.keep(connection)  # nobody waits for it any more
 
     def keep(self, connection: ClientConnection) -> None:
         """Put a clean connection aside for the next request."""

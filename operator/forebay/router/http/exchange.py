@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from forebay.router.http.message import Headers, Reply, response_head
+from forebay.router.http.message import response_head
+from forebay.router.http.values import Headers, Reply
 
 if TYPE_CHECKING:
     from forebay.router.http.server import ServerConnection

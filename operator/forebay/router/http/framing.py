@@ -3,7 +3,8 @@
 import re
 from typing import Final
 
-from forebay.router.http.message import MAX_BODY_BYTES, Headers
+from forebay.router.http.message import MAX_BODY_BYTES
+from forebay.router.http.values import Headers
 
 ONCE: Final = (
     b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type", b"expect",

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
-from forebay.router.http.message import Headers, request_head
+from forebay.router.http.message import request_head
+from forebay.router.http.values import Headers
 
 UPGRADE: Final = b"forebay-lines"
 SWITCHING: Final = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: " + UPGRADE + b"\r\n\r\n"

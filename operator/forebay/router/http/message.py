@@ -1,15 +1,13 @@
 """Heads, headers and errors of HTTP/1.1 as forebay reads and writes them."""
 
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
 
-Headers = list[tuple[bytes, bytes]]
-"""Lower-case names, values as they came, in order."""
+from forebay.router.http.values import Headers, Reply
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_TARGET_BYTES: Final = 8 * 1024
@@ -32,42 +30,6 @@ _TYPES = {
     413: "invalid_request_error",
     429: "rate_limit_error",
 }
-
-
-class Request(msgspec.Struct, gc=False):
-    """One request with its whole body. `target` is the path without the query."""
-
-    method: str
-    target: str
-    query: str
-    headers: Headers
-    body: bytes = b""
-    peer: str = ""
-    seen: float = 0.0  # loop time of its first byte
-    fields: dict[bytes, bytes] = {}  # the headers by name
-
-    def __post_init__(self) -> None:
-        if not self.fields:
-            self.fields = dict(self.headers)
-
-    @property
-    def whole_target(self) -> str:
-        """The path with its query, as it came."""
-        return f"{self.target}?{self.query}" if self.query else self.target
-
-    def header(self, name: bytes) -> str | None:
-        """A header's value."""
-        value = self.fields.get(name)
-        return None if value is None else value.decode("latin-1")
-
-
-@dataclass(slots=True)
-class Reply:
-    """A small answer made here."""
-
-    status: int
-    headers: Headers = field(default_factory=list)
-    body: bytes = b""
 
 
 def get(headers: Headers, name: bytes) -> bytes | None:

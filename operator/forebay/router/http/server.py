@@ -22,13 +22,11 @@ from forebay.router.http.message import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     MAX_TARGET_BYTES,
-    Headers,
-    Reply,
-    Request,
     error,
     head_bytes,
     origin_form,
 )
+from forebay.router.http.values import Headers, Reply, Request
 
 READ_SECONDS: Final = 60.0
 """Longest time from a request's first byte to its last."""
@@ -49,8 +47,10 @@ Upgrade = Callable[[Request], asyncio.Protocol | None]
 """Takes over a connection that asks for `forebay-lines`, or refuses it with None."""
 
 
-class ServerConnection(asyncio.Protocol):
-    """Parses requests and answers one after the other."""
+class ServerConnection:
+    """Parses requests and answers one after the other. A Protocol of asyncio by its methods alone, to be compiled."""
+
+    __deletable__ = ["_parser"]  # for the compiled build
 
     def __init__(self, server: "Server") -> None:
         self.server = server
@@ -402,8 +402,10 @@ class Server:
     async def listen(self, host: str, port: int) -> None:
         """Open the port; 0 takes a free one, found in `port` afterwards."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: ServerConnection(self), host, port, backlog=2048)
-        self.port = self._server.sockets[0].getsockname()[1]
+        made = cast(Callable[[], asyncio.Protocol], lambda: ServerConnection(self))
+        server: Any = await loop.create_server(made, host, port, backlog=2048)
+        self.port = server.sockets[0].getsockname()[1]  # uvloop's is a list
+        self._server = server
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def stop_listening(self) -> None:

@@ -1,0 +1,26 @@
+"""The build. FOREBAY_COMPILE=1: mypyc compiles the request path, from the same source; otherwise all is pure Python."""
+
+import os
+
+from setuptools import setup
+
+COMPILED = {
+    "router/http": "client exchange framing message server",
+    "router": "accounting admission answers attempt cells content gateway journey offering replicas request sidecar "
+    "waiting",
+    "rules": "affinity breaker capacity offers queue retry",
+}
+"""The modules of the request path, by folder. Those that define a msgspec.Struct cannot be among them."""
+
+
+def extensions() -> list[object]:
+    """Nothing, or one library with all the compiled modules."""
+    if os.environ.get("FOREBAY_COMPILE") != "1":
+        return []
+    from mypyc.build import mypycify  # noqa: PLC0415 - only a compiling build needs it
+
+    paths = [f"operator/forebay/{folder}/{name}.py" for folder, names in COMPILED.items() for name in names.split()]
+    return list(mypycify(paths, opt_level="3", group_name="forebay", target_dir="build/mypyc"))
+
+
+setup(ext_modules=extensions())
