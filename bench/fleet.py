@@ -61,9 +61,10 @@ class Process:
         return sum(float(v) for n, labels, v in _GAUGE.findall(text) if n == name and having in labels)
 
     def memory(self) -> int:
-        """Bytes of resident memory that are this process's own (Pss)."""
+        """Bytes that this process allocated itself. Pages of libraries do not count: their share changes with whoever
+        else on this machine has them mapped."""
         text = Path(f"/proc/{self.popen.pid}/smaps_rollup").read_text()
-        return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
+        return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Anonymous:"))
 
     def sockets(self) -> int:
         """Open sockets."""
