@@ -96,6 +96,12 @@ overload: $(STAMP) ## Ten times the capacity for five minutes: High as fast as e
 overload-quick: $(STAMP) ## The same for twenty seconds
 	timeout 240 $(PY) -m bench.overload --seconds 20
 
+fuzz: $(STAMP) ## Half an hour of coverage-guided fuzzing of all that reads bytes from strangers
+	$(PY) -m bench.fuzz --seconds 1800
+
+fuzz-quick: $(STAMP) ## The same for a minute
+	timeout 600 $(PY) -m bench.fuzz --seconds 60
+
 bench-queue: $(STAMP) ## How long a slot stands idle while somebody waits, and in which order waiters are served
 	$(PY) -m bench.queue
 
@@ -105,4 +111,4 @@ bench-affinity: $(STAMP) ## Time to the first token and cache hits by placement;
 clean: ## Remove build products (not the caches outside the repo)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build demo-summary.json bench-affinity.json bench-affinity.svg
 
-.PHONY: compiled test-compiled help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e bench-affinity bench-queue bench-router soak soak-quick overload overload-quick clean
+.PHONY: compiled test-compiled help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e fuzz fuzz-quick bench-affinity bench-queue bench-router soak soak-quick overload overload-quick clean

@@ -1,0 +1,98 @@
+"""Targets: bodies, events and lines."""
+
+import json
+from typing import Any
+
+from bench.fuzz.stage import Transport, pieces, playing
+from forebay.router.content import error_end, has_content, is_error
+from forebay.router.http.lines import DialledLines, Lines
+from forebay.router.http.server import Headers, Request
+from forebay.router.request import GUARDED, GUARDED_METADATA, TASKS, BadRequestError, parse, with_model
+
+PATHS = tuple(TASKS)
+NAME = 'a "name" \u00e9\\'
+HINTS = (b"x-forebay-priority", b"x-forebay-complexity-score", b"x-forebay-timeout-seconds", b"x-forebay-task-type",
+         b"x-forebay-cloud", b"x-forebay-session")  # fmt: skip
+
+
+def request(data: bytes) -> None:
+    """Bodies: refused with a sentence, or read in one way only; a model's name changes nothing else."""
+    if not data:
+        return
+    path, headers, body = PATHS[data[0] % len(PATHS)], _hints(data[0]), data[1:]
+    if headers:
+        value, _, body = body.partition(b"\n")
+        headers = [(headers[0][0], value)]
+    try:
+        ask = parse(Request("POST", path, "", headers, body))
+    except BadRequestError as problem:
+        assert str(problem)
+        return
+    assert isinstance(ask.session_key, bytes)
+    pairs = json.loads(body, object_pairs_hook=tuple)
+    _once(pairs, GUARDED)
+    for key, value in pairs:
+        if key == "metadata" and isinstance(value, tuple):
+            _once(value, GUARDED_METADATA)
+    before, changed = json.loads(body), with_model(body, ask, NAME)
+    if ask.facts.names_a_model:
+        assert changed == body
+    else:
+        assert json.loads(changed) == {**before, "model": NAME}, f"{body!r} became {changed!r}"
+
+
+def _hints(choice: int) -> Headers:
+    index = choice // len(PATHS)
+    return [(HINTS[index], b"")] if index < len(HINTS) else []
+
+
+def _once(pairs: Any, guarded: tuple[str, ...]) -> None:
+    keys = [key for key, _ in pairs]
+    for key in guarded:
+        assert keys.count(key) < 2, f"{key!r} twice"
+
+
+def events(data: bytes) -> None:
+    """Streams: what was seen in a beginning is seen in the whole."""
+    if len(data) < 2:
+        return
+    cut, data = int.from_bytes(data[:2], "big"), data[2:]
+    start = data[: cut % (len(data) + 1)]
+    assert not has_content(start) or has_content(data)
+    assert not is_error(start) or is_error(data)
+    end = error_end(data)
+    assert end == 0 or b'"error"' in data[:end]
+    assert end <= len(data) + 2
+    if 0 < (early := error_end(start)) <= len(start):
+        assert early == end, f"the event's end moved from {early} to {end}"
+
+
+def lines(data: bytes) -> None:
+    """Lines: the same in one piece and in many, after an upgrade too."""
+    if not data:
+        return
+    split, data = data[0], data[1:]
+    assert _lines(data, 0, dialled=False) == _lines(data, split, dialled=False)
+    whole, parts = _lines(data, 0, dialled=True), _lines(data, split, dialled=True)
+    assert whole == parts, f"{whole} became {parts}"
+
+
+def _lines(data: bytes, split: int, *, dialled: bool) -> tuple[list[bytes], int]:
+    got: list[bytes] = []
+    lost: list[None] = []
+    with playing() as loop:
+        end: Lines
+        if dialled:
+            end = DialledLines("/x", [], got.append, lambda: lost.append(None))
+        else:
+            end = Lines(got.append, lambda: lost.append(None))
+        transport = Transport()
+        end.connection_made(transport)  # type: ignore[arg-type]
+        for piece in pieces(data, split):
+            if transport.open:
+                end.data_received(piece)
+        end.connection_lost(None)
+        end.connection_lost(None)
+        loop.run()
+    assert all(got) and not any(b"\n" in line for line in got)
+    return got, len(lost)
