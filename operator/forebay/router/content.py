@@ -28,4 +28,4 @@ def error_end(events: bytes) -> int:
     """Where an event of a stream that says that it failed ends; 0 when there is none."""
     if b'"error"' not in events or (found := _ERROR_EVENT.search(events)) is None:
         return 0
-    return (events + b"\n\n").index(b"\n\n", found.start()) + 2
+    return (events + b"\n\n").index(b"\n\n", found.end()) + 2
