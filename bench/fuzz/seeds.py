@@ -48,11 +48,13 @@ _REQUESTS = [case.data for case in CASES if len(case.data) < MOST_BYTES] + [_UPG
 def seeds(target: str) -> list[bytes]:
     """The first inputs of a target."""
     if target == "server":
-        return [bytes((index % 8, index * 7 % 256)) + data for index, data in enumerate(_REQUESTS)]
+        return [bytes((index % 32, index * 7 % 256)) + data for index, data in enumerate(_REQUESTS)]
     if target == "smuggling":
         return _REQUESTS
     if target in ("client", "relay"):
-        return [bytes((mode, mode * 29)) + data for data in ANSWERS for mode in range(9)]
+        return [
+            bytes((mode, mode * 29 % 256)) + data for data in ANSWERS for mode in (*range(9), 128, 130, 133, 192, 193, 199)
+        ]
     if target == "request":
         plain = [bytes((60 + index % 6,)) + body for index, body in enumerate(BODIES)]
         return plain + [bytes((6 * index,)) + b"0.5\n" + BODY for index in range(6)]
