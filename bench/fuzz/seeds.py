@@ -53,7 +53,9 @@ def seeds(target: str) -> list[bytes]:
         return _REQUESTS
     if target in ("client", "relay"):
         return [
-            bytes((mode, mode * 29 % 256)) + data for data in ANSWERS for mode in (*range(9), 128, 130, 133, 192, 193, 199)
+            bytes((mode, mode * 29 % 256)) + data
+            for data in ANSWERS
+            for mode in (*range(9), 128, 130, 133, 192, 193, 199)
         ]
     if target == "request":
         plain = [bytes((60 + index % 6,)) + body for index, body in enumerate(BODIES)]
