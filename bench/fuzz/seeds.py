@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.router.smuggling import BODY, CASES, GOOD, chunked, post
+from tests.router.smuggling import BODY, CASES, GOOD, JSON, chunked, post
 
 MOST_BYTES: Final = 4096
 
@@ -42,6 +42,7 @@ BODIES: Final = (
 )  # fmt: skip
 SWITCHED: Final = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: forebay-lines\r\n\r\n"
 _UPGRADE = post(b"Connection: upgrade", b"Upgrade: forebay-lines", body=b"") + b"a line\n"
+_ODD = [body for case in JSON if len(body := case.data.partition(b"\r\n\r\n")[2]) < MOST_BYTES]
 _REQUESTS = [case.data for case in CASES if len(case.data) < MOST_BYTES] + [_UPGRADE, GOOD + chunked()]
 
 
@@ -58,7 +59,7 @@ def seeds(target: str) -> list[bytes]:
             for mode in (*range(9), 128, 130, 133, 192, 193, 199)
         ]
     if target == "request":
-        plain = [bytes((60 + index % 6,)) + body for index, body in enumerate(BODIES)]
+        plain = [bytes((60 + index % 6,)) + body for index, body in enumerate([*BODIES, *_ODD])]
         return plain + [bytes((6 * index,)) + b"0.5\n" + BODY for index in range(6)]
     if target == "events":
         return [cut + data for data in (_EVENTS, _BROKEN, _JSON) for cut in (b"\0\0", b"\0\x40")]
