@@ -1,5 +1,7 @@
 """Targets: what an engine answers, to the client side and on to forebay's client."""
 
+from collections.abc import Callable
+
 from bench.fuzz import reader
 from bench.fuzz.stage import Loop, Transport, pieces, playing
 from forebay.router.attempt import Attempt, Look, Outcome
@@ -11,6 +13,7 @@ from forebay.router.http.server import Headers, Request, Server, ServerConnectio
 ADDRESS = ("127.0.0.1", 9)
 GOOD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 SILENT, CLOSED, RESET = 0, 1, 2
+LEAVES = 3
 LOOKS = (Look.CONTENT, Look.PRESSURE, Look.NOTHING)
 
 
@@ -25,12 +28,13 @@ class Engine:
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]
         self.pool.keep(self.connection)
 
-    def answer(self, data: bytes, split: int, end: int) -> bool:
-        """Whether the connection was kept, before it ended."""
+    def answer(self, data: bytes, split: int, end: int, between: Callable[[], object] = bool) -> bool:
+        """Whether the connection was kept, before it ended. `between` is called after each piece."""
         for piece in pieces(data, split):
             if self.transport.open:
                 self.connection.data_received(piece)
                 self.loop.run()
+                between()
         kept = self.connection in self.pool._idle[ADDRESS] and self.transport.open
         if end != SILENT or not self.transport.open:
             own = not self.transport.open  # broken off here: asyncio tells None
@@ -108,6 +112,16 @@ class Relay:
         connection.data_received(GOOD)
         self.connection = connection
 
+    def hurry(self) -> None:
+        """The client falls behind, and catches up."""
+        (self.connection.resume_writing if self.connection.paused else self.connection.pause_writing)()
+
+    def leave(self) -> None:
+        """The client goes away."""
+        if self.transport.open:
+            self.transport.close()
+            self.connection.connection_lost(None)
+
     def _handle(self, request: Request, exchange: Exchange) -> None:
         self.attempt = Attempt(exchange, list, self._outcome, look=self.look)
         self.attempt.start(self.engine.pool, ADDRESS, GOOD, b"", 30.0, 1e9)
@@ -123,13 +137,16 @@ def relay(data: bytes) -> None:
     """Answers: the client gets the engine's whole answer, or sees that it does not."""
     if len(data) < 2:
         return
-    end, look, split, data = data[0] % 3, LOOKS[data[0] // 3 % 3], data[1], data[2:]
+    end, look, way, split, data = data[0] % 3, LOOKS[data[0] // 3 % 3], data[0] >> 6, data[1], data[2:]
     with playing() as loop:
         play = Relay(loop, look)
-        play.engine.answer(data, split, end)
+        play.engine.answer(data, split, end, (bool, bool, play.hurry, play.leave)[way])
         loop.run()
     attempt = play.attempt
     assert attempt is not None and play.over == 1 and attempt.exchange.ended
+    if attempt.outcome is Outcome.GONE:
+        assert way == LEAVES and not play.engine.transport.open, "the engine was not told"
+        return
     got = reader.answer(play.transport.sent, ended=not play.transport.open)
     truth = reader.answer(data, ended=end == CLOSED)
     if attempt.outcome is Outcome.ANSWERED:

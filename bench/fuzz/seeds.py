@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.router.smuggling import BODY, CASES, GOOD, chunked, post
+from tests.router.smuggling import BODY, CASES, GOOD, JSON, chunked, post
 
 MOST_BYTES: Final = 4096
 
@@ -42,19 +42,24 @@ BODIES: Final = (
 )  # fmt: skip
 SWITCHED: Final = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: forebay-lines\r\n\r\n"
 _UPGRADE = post(b"Connection: upgrade", b"Upgrade: forebay-lines", body=b"") + b"a line\n"
+_ODD = [body for case in JSON if len(body := case.data.partition(b"\r\n\r\n")[2]) < MOST_BYTES]
 _REQUESTS = [case.data for case in CASES if len(case.data) < MOST_BYTES] + [_UPGRADE, GOOD + chunked()]
 
 
 def seeds(target: str) -> list[bytes]:
     """The first inputs of a target."""
     if target == "server":
-        return [bytes((index % 8, index * 7 % 256)) + data for index, data in enumerate(_REQUESTS)]
+        return [bytes((index % 32, index * 7 % 256)) + data for index, data in enumerate(_REQUESTS)]
     if target == "smuggling":
         return _REQUESTS
     if target in ("client", "relay"):
-        return [bytes((mode, mode * 29)) + data for data in ANSWERS for mode in range(9)]
+        return [
+            bytes((mode, mode * 29 % 256)) + data
+            for data in ANSWERS
+            for mode in (*range(9), 128, 130, 133, 192, 193, 199)
+        ]
     if target == "request":
-        plain = [bytes((60 + index % 6,)) + body for index, body in enumerate(BODIES)]
+        plain = [bytes((60 + index % 6,)) + body for index, body in enumerate([*BODIES, *_ODD])]
         return plain + [bytes((6 * index,)) + b"0.5\n" + BODY for index in range(6)]
     if target == "events":
         return [cut + data for data in (_EVENTS, _BROKEN, _JSON) for cut in (b"\0\0", b"\0\x40")]

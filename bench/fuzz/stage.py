@@ -64,6 +64,7 @@ class Transport:
         self.sent = b""
         self.open = True
         self.ended = False  # nothing may be written any more
+        self.reading = True
         self.protocol: Any = None
 
     def write(self, data: bytes) -> None:
@@ -96,10 +97,10 @@ class Transport:
         pass
 
     def pause_reading(self) -> None:
-        pass
+        self.reading = False
 
     def resume_reading(self) -> None:
-        pass
+        self.reading = True
 
 
 QUIET: Final = socket.socketpair()

@@ -7,7 +7,7 @@ from bench.fuzz.stage import Transport, pieces, playing
 from forebay.router.content import error_end, has_content, is_error
 from forebay.router.http.lines import DialledLines, Lines
 from forebay.router.http.server import Headers, Request
-from forebay.router.request import GUARDED, GUARDED_METADATA, TASKS, BadRequestError, parse, with_model
+from forebay.router.request import GUARDED, GUARDED_METADATA, TASKS, BadRequestError, parse, session_of, with_model
 
 PATHS = tuple(TASKS)
 NAME = 'a "name" \u00e9\\'
@@ -28,7 +28,7 @@ def request(data: bytes) -> None:
     except BadRequestError as problem:
         assert str(problem)
         return
-    assert isinstance(ask.session_key, bytes)
+    assert isinstance(session_of(ask), bytes)
     pairs = json.loads(body, object_pairs_hook=tuple)
     _once(pairs, GUARDED)
     for key, value in pairs:
