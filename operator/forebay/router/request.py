@@ -13,9 +13,10 @@ from forebay.resources.pool import CloudUse, Modality, Task
 from forebay.resources.reasons import Priority
 from forebay.router.ask import Ask
 from forebay.router.http.values import Request
+from forebay.router.words import user_words
 from forebay.rules.affinity import KEY_BYTES, session_key
 from forebay.rules.classify import Hints, classify
-from forebay.rules.facts import RequestFacts
+from forebay.rules.facts import AUTO_MODELS, RequestFacts
 from forebay.rules.portability import LIMITS, spoken
 
 TASKS: Final = {
@@ -75,13 +76,14 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
     cloud = CloudUse.NEVER if fields.get(_CLOUD, b"").lower() == b"never" else CloudUse.ALLOWED
     previous = document.get("previous_response_id")
     previous = previous if isinstance(previous, str) else ""
-    model = document.get("model")
+    model = str(document.get("model") or "auto")
+    words = user_words(request.target, document) if model in AUTO_MODELS else ""  # a named model needs no map
     facts = RequestFacts(
-        model=model if model and isinstance(model, str) else str(model or "auto"),
+        model=model,
         task=TASKS[request.target],
         any_task=request.target in ANY_TASK,
         priority=asked,
-        capability=classify(_hints(fields, document, limit)),
+        capability=classify(_hints(fields, document, limit), words),
         inputs=_inputs(parts) if parts else _TEXT_ALONE,
         prompt_tokens=sum(map(len, texts)) // CHARACTERS_PER_TOKEN,
         max_tokens=limit,
