@@ -26,7 +26,7 @@ def request(body: Any, **headers: str) -> Request:
 
 @pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens", "max_output_tokens"])
 def test_every_spelling_of_the_token_limit_counts(key: str) -> None:
-    facts = parse(request({"messages": HELLO, key: 50})).facts
+    facts = parse(request({"messages": [], key: 50})).facts
     assert (facts.max_tokens, facts.capability) == (50, Capability.CLASSIFICATION)
 
 

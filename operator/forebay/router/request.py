@@ -13,6 +13,7 @@ from forebay.resources.pool import CloudUse, Modality, Task
 from forebay.resources.reasons import Priority
 from forebay.router.ask import Ask
 from forebay.router.http.values import Request
+from forebay.router.words import user_words
 from forebay.rules.affinity import KEY_BYTES, session_key
 from forebay.rules.classify import Hints, classify
 from forebay.rules.facts import RequestFacts
@@ -81,7 +82,7 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
         task=TASKS[request.target],
         any_task=request.target in ANY_TASK,
         priority=asked,
-        capability=classify(_hints(fields, document, limit)),
+        capability=classify(_hints(fields, document, limit), user_words(request.target, document)),
         inputs=_inputs(parts) if parts else _TEXT_ALONE,
         prompt_tokens=sum(map(len, texts)) // CHARACTERS_PER_TOKEN,
         max_tokens=limit,

@@ -1,8 +1,9 @@
-"""Which capability a request needs. A heuristic on four facts; a learned model may come behind the same function."""
+"""Which capability a request needs: by what the client says of it, else by its words, else by a heuristic."""
 
 from msgspec import Struct
 
 from forebay.resources.reasons import Capability
+from forebay.rules.learned import guess, load
 
 SHORT_ANSWER_TOKENS = 200
 COMPLEX = 0.7
@@ -17,8 +18,17 @@ class Hints(Struct, frozen=True, gc=False):
     complexity_score: float | None = None
 
 
-def classify(hints: Hints) -> Capability:
-    """Short answer without context: classification; told to extract: extraction; complex: reasoning; else general."""
+def classify(hints: Hints, words: str = "") -> Capability:
+    """What the user's own words ask for, where the client gave no hint and the model is sure; else the heuristic.
+
+    The heuristic: short answer without context: classification; told to extract: extraction; complex: reasoning;
+    else general.
+    """
+    if words and not hints.task_type and hints.complexity_score is None:
+        model = load()
+        found = guess(words, model)
+        if found.confidence >= model.threshold:
+            return found.capability
     if hints.max_tokens is not None and hints.max_tokens < SHORT_ANSWER_TOKENS and not hints.has_context:
         return Capability.CLASSIFICATION
     if "extract" in hints.task_type.lower():

@@ -1,0 +1,77 @@
+"""Whose words the classifier reads."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.router.http.message import Request
+from forebay.router.request import parse
+from forebay.router.words import user_words
+
+CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "words"),
+    [
+        (CHAT, {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]}, "u"),
+        (
+            CHAT,
+            {
+                "messages": [
+                    {"role": "user", "content": "u"},
+                    {"role": "assistant", "content": "a"},
+                    {"role": "tool", "content": "t"},
+                ]
+            },
+            "u",
+        ),
+        (CHAT, {"messages": [{"role": "user", "content": "u"}, {"role": "user", "content": "v"}]}, "v"),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "u"}, {"type": "image_url"}]}]},
+            "u",
+        ),
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": t} for t in "uvw"]}]}, "u\nw"),
+        (CHAT, {"messages": [{"role": "system", "content": "s"}]}, ""),
+        (CHAT, {"messages": "nonsense"}, "nonsense"),
+        (COMPLETIONS, {"prompt": "p"}, "p"),
+        (COMPLETIONS, {"prompt": ["p", "q"]}, "q"),
+        (COMPLETIONS, {"prompt": [1, 2, 3]}, ""),
+        (RESPONSES, {"input": "i", "instructions": "s"}, "i"),
+        (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_text", "text": "u"}]}]}, "u"),
+        ("/v1/embeddings", {"input": "i"}, ""),
+        (CHAT, {}, ""),
+    ],
+)
+def test_the_last_thing_that_the_user_wrote(path: str, document: dict[str, Any], words: str) -> None:
+    assert user_words(path, document) == words
+
+
+@given(st.text(), st.text(), st.text())
+def test_the_system_prompt_and_the_tools_change_nothing(words: str, one: str, two: str) -> None:
+    def capability(system: str) -> str:
+        body = {
+            "messages": [{"role": "system", "content": system}, {"role": "user", "content": words}],
+            "tools": [{"name": system}],
+        }
+        return parse(Request("POST", CHAT, "", [], msgspec.json.encode(body))).facts.capability
+
+    assert capability(one) == capability(two)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(("role", "content", "text", "type", "user")), inner, max_size=4)
+    ),
+)
+
+
+@given(st.sampled_from(("messages", "input", "prompt")), JSON)
+def test_no_body_makes_it_fail(key: str, value: Any) -> None:
+    assert isinstance(user_words(CHAT, {key: value}), str)
