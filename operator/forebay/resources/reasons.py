@@ -21,9 +21,9 @@ class Priority(Word):
 class Capability(Word):
     """What a request needs and a pool declares."""
 
-    CLASSIFICATION = "classification", "a short answer (`max_tokens` below 200) without context"
-    EXTRACTION = "extraction", "`task_type` holds `extract`"
-    REASONING = "reasoning", "`complexity_score` above 0.7"
+    CLASSIFICATION = "classification", "one of a closed set; by the heuristic, a short answer (`max_tokens` below 200)"
+    EXTRACTION = "extraction", "values or spans of a given text; `task_type` holds `extract`"
+    REASONING = "reasoning", "several steps of inference; `complexity_score` above 0.7"
     GENERAL = "general", "everything else"
 
 

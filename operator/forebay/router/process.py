@@ -11,6 +11,7 @@ import uvloop
 from forebay.router.context import Context, Settings
 from forebay.router.ports import Router
 from forebay.router.table import TableFile
+from forebay.rules import learned
 
 GARBAGE: Final = (20_000, 20, 1_000)
 """When the collector looks for cycles, by generation. The usual (700, 10, 10) has it walk over every open stream again
@@ -32,6 +33,7 @@ async def serve(settings: Settings) -> None:
         flush=True,
     )
     # What was imported and built lives as long as the process.
+    learned.load()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)

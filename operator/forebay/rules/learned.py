@@ -99,7 +99,7 @@ def read(text: str) -> tuple[tuple[Passage, Passage, Passage, Passage], list[str
 
 @cache
 def load() -> Model:
-    """The package's weights: read once, when the first request asks for them."""
+    """The package's weights: read once; a router does so when it starts."""
     return parse(files(__package__).joinpath(WEIGHTS).read_text("utf-8"))
 
 
