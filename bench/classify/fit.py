@@ -14,6 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from forebay.rules.learned import CLASSES, read
 
 LEXICON: Final = Path(__file__).parent / "lexicon.txt"
+GREETINGS: Final = Path(__file__).parent / "greetings.txt"
+"""Small talk, which the data lack: general. Always trained on, never judged."""
 INVERSE_PENALTY, TASK_WORD, SHAPE, KEPT, SOURCES = 0.5, 0.7, 0.3, 7000, 2
 """Inverse strength of the ridge; value of a task word beside a word's 1; value of a fact of the shape; features kept;
 in how many sources a feature must occur."""
@@ -100,8 +102,10 @@ class Fitted:
 def model(texts: Iterable[str], labels: Iterable[int], sources: Iterable[str], threshold: float = 0.0) -> str:
     """Trains on these rows; returns the weights as the run time reads them, so that they are judged quantised."""
     concepts = lexicon()
-    rows = [features(text, concepts) for text in texts]
-    return Fitted(rows, np.array(list(labels)), list(sources)).written(concepts, threshold)
+    greetings = GREETINGS.read_text("utf-8").splitlines()
+    rows = [features(text, concepts) for text in (*texts, *greetings)]
+    answers = np.array([*labels, *(len(CLASSES) - 1 for _ in greetings)])
+    return Fitted(rows, answers, [*sources, *(GREETINGS.stem for _ in greetings)]).written(concepts, threshold)
 
 
 def _counts(matrix: Any) -> Any:

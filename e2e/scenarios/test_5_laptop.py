@@ -26,15 +26,17 @@ def laptop() -> Iterator[None]:
 
 def test_it_serves_by_capability(laptop: None) -> None:
     end = time.monotonic() + 30
-    body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
+    task, talk = (
+        {"model": "auto", "messages": [{"role": "user", "content": words}]} for words in ("spam or not?", "hi")
+    )
     while True:
         try:
-            short = httpx.post(f"{DOOR}/v1/chat/completions", json={**body, "max_tokens": 5}, trust_env=False)
+            short = httpx.post(f"{DOOR}/v1/chat/completions", json={**task, "max_tokens": 5}, trust_env=False)
             if short.headers.get("x-forebay-reason") == "LocalCapacity":
                 break
         except httpx.HTTPError:
             pass
         assert time.monotonic() < end, "the gateway does not serve"
         time.sleep(0.3)
-    long = httpx.post(f"{DOOR}/v1/chat/completions", json={**body, "max_tokens": 201}, trust_env=False, timeout=30)
+    long = httpx.post(f"{DOOR}/v1/chat/completions", json={**talk, "max_tokens": 201}, trust_env=False, timeout=30)
     assert (short.headers["x-forebay-destination"], long.headers["x-forebay-destination"]) == ("sorter", "chat")

@@ -78,8 +78,10 @@ def test_a_stream_comes_through_whole(tmp_path: Path) -> None:
 def test_capability_decides_where_the_model_is_left_open(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool(), "sort": SORTER}) as f:
-            assert decision(await f.ask(10))[1] == "sort"
+            spam = [{"role": "user", "content": "Is this spam or not? Answer yes or no.\n\nYou have won!"}]
+            assert decision(await f.ask(300, messages=spam))[1] == "sort"
             assert decision(await f.ask(300))[1] == "chat"
+            assert decision(await f.ask(10, x_forebay_task_type="short"))[1] == "sort"
             assert decision(await f.ask(300, x_forebay_task_type="extract"))[1] == "sort"
 
     run(work)

@@ -378,7 +378,7 @@ def test_raw_answers_carry_the_decision_and_the_requests_id(tmp_path: Path) -> N
         raw = await ask("chat.completions.with_raw_response.create", **CHAT, max_tokens=3)
         assert raw.headers["x-forebay-destination"] == "chat"
         assert raw.headers["x-forebay-reason"] == "LocalCapacity"
-        assert raw.headers["x-forebay-capability"] == "classification"
+        assert raw.headers["x-forebay-capability"] == "general"
         assert raw.headers["x-forebay-queue-ms"] == "0"
         assert raw.parse()._request_id == raw.headers["x-forebay-request-id"] == raw.request_id
         assert raw.headers["x-forebay-request-id"].startswith("req-")
