@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.router.http.message import Request
+from forebay.router.http.values import Request
 from forebay.router.request import parse
 from forebay.router.words import user_words
 
