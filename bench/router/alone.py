@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from bench.router.load import Plan, request
+from bench.router.load import PROMPT, Plan, request
 from forebay.resources.reasons import Capability, Priority
 from forebay.router.http.values import Request
 from forebay.router.request import parse
@@ -35,6 +35,6 @@ def alone() -> dict[str, float]:
     view, facts = FleetView(pools, {}), RequestFacts(model="auto", priority=Priority.NORMAL)
     return {
         "decision": microseconds(lambda: route(facts, view)),
-        "classification": microseconds(lambda: classify(Hints(64, False, "", None))),
+        "classification": microseconds(lambda: classify(Hints(512), PROMPT * 8)),
         "reading and classifying 2 kB": microseconds(lambda: parse(asked, "bench")),
     }

@@ -439,3 +439,10 @@ def test_who_has_waited_never_waits_again(request: RequestFacts, view: FleetView
 @given(requests, fleets)
 def test_same_inputs_same_decision(request: RequestFacts, view: FleetView) -> None:
     assert route(request, view) == route(request, view)
+
+
+def test_a_guess_from_words_makes_no_gap_where_a_pool_serves_general() -> None:
+    asked = replace(ASK, capability=Capability.EXTRACTION)
+    assert route(asked, fleet(CHAT, SORT)).reason is Reason.CAPABILITY_GAP
+    assert route(replace(asked, guessed=True), fleet(CHAT, SORT)).destination == Local("chat")
+    assert route(replace(asked, guessed=True), fleet(SORT)).reason is Reason.CAPABILITY_GAP

@@ -15,7 +15,7 @@ from forebay.router.ask import Ask
 from forebay.router.http.values import Request
 from forebay.router.words import user_words
 from forebay.rules.affinity import KEY_BYTES, session_key
-from forebay.rules.classify import Hints, classify
+from forebay.rules.classify import Hints, by_hints, by_words
 from forebay.rules.facts import AUTO_MODELS, RequestFacts
 from forebay.rules.portability import LIMITS, spoken
 
@@ -78,12 +78,15 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
     previous = previous if isinstance(previous, str) else ""
     model = str(document.get("model") or "auto")
     words = user_words(request.target, document) if model in AUTO_MODELS else ""  # a named model needs no map
+    hints = _hints(fields, document, limit)
+    guessed = by_words(hints, words)
     facts = RequestFacts(
         model=model,
         task=TASKS[request.target],
         any_task=request.target in ANY_TASK,
         priority=asked,
-        capability=classify(_hints(fields, document, limit), words),
+        capability=guessed or by_hints(hints),
+        guessed=guessed is not None,
         inputs=_inputs(parts) if parts else _TEXT_ALONE,
         prompt_tokens=sum(map(len, texts)) // CHARACTERS_PER_TOKEN,
         max_tokens=limit,

@@ -24,11 +24,20 @@ def classify(hints: Hints, words: str = "") -> Capability:
     The heuristic: short answer without context: classification; told to extract: extraction; complex: reasoning;
     else general.
     """
-    if words and not hints.task_type and hints.complexity_score is None:
-        model = load()
-        found = guess(words, model)
-        if found.confidence >= model.threshold:
-            return found.capability
+    return by_words(hints, words) or by_hints(hints)
+
+
+def by_words(hints: Hints, words: str) -> Capability | None:
+    """The learned model's guess; None where the client gave a hint, or the model is not sure."""
+    if not words or hints.task_type or hints.complexity_score is not None:
+        return None
+    model = load()
+    found = guess(words, model)
+    return found.capability if found.confidence >= model.threshold else None
+
+
+def by_hints(hints: Hints) -> Capability:
+    """The heuristic."""
     if hints.max_tokens is not None and hints.max_tokens < SHORT_ANSWER_TOKENS and not hints.has_context:
         return Capability.CLASSIFICATION
     if "extract" in hints.task_type.lower():

@@ -32,6 +32,7 @@ class RequestFacts(Struct, frozen=True, gc=False):
     any_task: bool = False  # tokens are counted by every engine
     priority: Priority = Priority.NORMAL
     capability: Capability = Capability.GENERAL
+    guessed: bool = False  # from its words alone
     inputs: frozenset[Modality] = frozenset({Modality.TEXT})
     prompt_tokens: int = 0
     max_tokens: int | None = None

@@ -97,7 +97,10 @@ Decide = Callable[[Destination, Reason], Decision]
 def _candidates(request: RequestFacts, pools: tuple[PoolView, ...]) -> tuple[PoolView, ...]:
     if request.names_a_model:
         return tuple(pool for pool in pools if request.model in pool.names)
-    return tuple(pool for pool in pools if request.capability in pool.capabilities)
+    capable = tuple(pool for pool in pools if request.capability in pool.capabilities)
+    if not capable and request.guessed:  # a guess makes no gap
+        return tuple(pool for pool in pools if Capability.GENERAL in pool.capabilities)
+    return capable
 
 
 def _policy(request: RequestFacts, candidates: tuple[PoolView, ...], fleet: FleetView) -> PolicyView | None:
