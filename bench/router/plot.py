@@ -67,7 +67,8 @@ def draw(results: dict[str, Any], picture: Path) -> None:
     axes.set_title("p99 of a chunk on its way (ms) by thousand chunks a second", loc="left", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7, frameon=False)
     figure.savefig(picture, metadata={"Date": None})
 
 
