@@ -69,6 +69,10 @@ def draw(results: dict[str, Any], picture: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7, frameon=False)
+    else:  # this part was not asked for
+        axes.set_axis_off()
+        axes.set_title("", loc="left")
+        axes.lines[0].remove()
     figure.savefig(picture, metadata={"Date": None})
 
 
