@@ -1,0 +1,1 @@
+"""What would have happened: a trace through the very rules of router and operator, over simulated engines."""
