@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from forebay.controller.capacity import Learning
 from forebay.controller.demand import Count, Counters
 from forebay.resources.report import Report
 from forebay.rules.scale import History
@@ -70,6 +71,7 @@ class PoolMemory:
     limited: Latch = Latch()
     advised: int | None = None
     written: float = 0.0  # when the status was last written
+    learning: Learning = field(default_factory=Learning)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from forebay.controller import wording
-from forebay.controller.actions import Action, Apply, Batch, Note, Say, WriteStatus
+from forebay.controller.actions import Action, Apply, Batch, Note, Regarding, Say, WriteStatus
+from forebay.controller.capacity import Learning, engine_of, known_for, learn
+from forebay.controller.capacity_status import capacity_status
 from forebay.controller.cluster import POOL, Object
 from forebay.controller.conditions import PoolFacts, Verdict, conditions, pool_verdicts
 from forebay.controller.manifests.networkpolicy import replica_network_policy
@@ -27,7 +29,7 @@ from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.programming import Acknowledgement
 from forebay.controller.reconcile import reconcile, with_created_note
 from forebay.controller.settings import Settings
-from forebay.controller.sizing import OVERFLOW_STOP_SECONDS, Sizing, remembered, size
+from forebay.controller.sizing import OVERFLOW_STOP_SECONDS, Sizing, fresh_reports, remembered, size
 from forebay.controller.status import pool_status, worth_writing
 from forebay.resources import names
 from forebay.resources.pool import PoolSpec, ScalingMode
@@ -63,6 +65,7 @@ def plan_pool(
     if pool.spec is None:
         return _invalid(fleet, pool, mine, programmed)
     sizing = size(fleet, pool, pool.spec, mine, settings.stale_seconds)
+    learning = _learnt(fleet, pool, pool.spec, mine, settings.stale_seconds)
     choice = choose_template(pool.name, pool.spec, settings.images, recorded(pool.statefulset))
     about = wording.owner_ref(pool.owner, fleet.namespace)
     objects = _objects(fleet, pool, pool.spec, settings)
@@ -80,15 +83,20 @@ def plan_pool(
         table_generation=programmed.generation if programmed else pool.status.table_generation,
         resized=resized,
         now=fleet.now,
+        capacity=capacity_status(learning, pool.spec),
     )
     why = worth_writing(status, pool.live_status, fleet.now - mine.written)
-    actions: list[Action] = [*done, *(Say(note) for note in (*_edges(fleet, pool, mine, sizing), *told))]
+    actions: list[Action] = [
+        *done,
+        *(Say(note) for note in (*_edges(fleet, pool, mine, sizing), *_moved(about, pool.spec, mine, learning), *told)),
+    ]
     if why:
         actions.append(WriteStatus(POOL, pool.name, status, why))
     kept = replace(
         sizing.memory,
         advised=sizing.decision.advised,
         written=fleet.now if why else mine.written,
+        learning=learning,
     )
     return PoolPlan(Batch(pool.name, tuple(actions)), kept, sizing)
 
@@ -207,6 +215,21 @@ def _told(pool: ObservedPool, verdicts: Sequence[Verdict], namespace: str) -> li
             continue
         notes.append(wording.refused(about, reason, verdict.message))
     return notes
+
+
+def _learnt(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, memory: PoolMemory, stale: float) -> Learning:
+    """What the latest reports of the replicas add to what is known of their engines."""
+    _, sidecars, _ = fresh_reports(fleet, pool.pods, stale)
+    table = known_for(spec, memory.learning.live_tokens)
+    return learn(memory.learning, spec, engine_of(pool.statefulset), sidecars, table, fleet.now)
+
+
+def _moved(about: Regarding, spec: PoolSpec, before: PoolMemory, after: Learning) -> list[Note]:
+    """An Event for each step that a replica's capacity takes; its first value is none."""
+    was, found = before.learning.capacity(spec), after.capacity(spec)
+    if not before.learning.slots or was.slots == found.slots:
+        return []
+    return [wording.capacity_changed(about, was.slots, found, after)]
 
 
 def _edges(fleet: ObservedFleet, pool: ObservedPool, before: PoolMemory, sizing: Sizing) -> list[Note]:

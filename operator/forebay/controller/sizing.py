@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from forebay.controller.capacity_status import restored
 from forebay.controller.demand import Count, Counters
 from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.memory import Latch, PoolMemory, Spill
@@ -56,7 +57,8 @@ def remembered(pool: ObservedPool, memory: PoolMemory | None, now: float) -> Poo
     spilling = Latch(pool.status.overflow.state == "Active", now, now)
     limited = Latch(kept.reason == ScaleReason.MAXIMUM.value, now, now)
     advised = kept.desired_replicas if kept.reason == ScaleReason.ADVISORY.value else None
-    return PoolMemory(Counters(now), history, Spill(spilling), limited, advised)
+    learning = restored(pool.status.capacity)
+    return PoolMemory(Counters(now), history, Spill(spilling), limited, advised, learning=learning)
 
 
 def size(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, memory: PoolMemory, stale: float) -> Sizing:
@@ -140,10 +142,10 @@ def _numbers(
 
 
 def _capacity(pool: ObservedPool, spec: PoolSpec, serving: Sequence[SidecarReport]) -> int | None:
-    """As reported; while nobody serves, as the spec says or as it was last."""
+    """As reported, back-pressure left out; while nobody serves, as the spec says or as it was last."""
     percent = spec.capacity.high_reserved_percent
     if serving:
-        return rule.normal_slots(sum(report.slots for report in serving) // len(serving), percent)
+        return rule.normal_slots(sum(report.capacity or report.slots for report in serving) // len(serving), percent)
     if spec.capacity.slots_per_replica is not None:
         return rule.normal_slots(spec.capacity.slots_per_replica, percent)
     return pool.status.scaling.capacity or None

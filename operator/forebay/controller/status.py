@@ -7,7 +7,7 @@ from forebay.controller.conditions import rfc3339
 from forebay.controller.manifests.common import pool_selector
 from forebay.controller.observe import ObservedPool
 from forebay.controller.sizing import Sizing
-from forebay.resources.pool import OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
+from forebay.resources.pool import CapacityStatus, OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
 from forebay.resources.reasons import ScaleReason
 from forebay.rules.scale import ScaleDecision
 
@@ -26,6 +26,7 @@ def pool_status(
     table_generation: int,
     resized: bool,
     now: float,
+    capacity: CapacityStatus,
 ) -> dict[str, Any]:
     """The whole status of a pool. `resized` says that this pass changes its size."""
     numbers, decision = sizing.numbers, sizing.decision
@@ -48,6 +49,7 @@ def pool_status(
             peaks_until=decision.history.until,
             decisions=_decisions(pool, decision, resized, now),
         ),
+        capacity=capacity,
         overflow=OverflowStatus(
             state="Active" if spill.latch.on else "None",
             running=numbers.overflowing,
@@ -79,6 +81,7 @@ def _edges(status: Mapping[str, Any]) -> tuple[Any, ...]:
         scaling.get("reason") == ScaleReason.MAXIMUM.value,  # an Event told it, and must not after a restart
         scaling.get("decisions") or [],
         overflow.get("state"),
+        (status.get("capacity") or {}).get("learnt"),  # routers are told of it from here
         sorted(
             (item.get("type"), item.get("status"), item.get("reason"), item.get("observedGeneration"))
             for item in status.get("conditions") or ()

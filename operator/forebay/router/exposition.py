@@ -4,7 +4,11 @@ has a name for them. Only looked at when the sidecar is scraped."""
 import re
 from typing import Final
 
+from forebay.resources.report import LengthReport
+
 TIME_PER_TOKEN: Final = "vllm:request_time_per_output_token_seconds"  # noqa: S105 - a name
+PROMPTS: Final = "vllm:request_prompt_tokens"
+ANSWERS: Final = "vllm:request_generation_tokens"
 Buckets = tuple[list[tuple[str, float]], float]
 """Cumulative counts by upper bound, in ascending order, and the sum of all values."""
 
@@ -16,6 +20,18 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 def of_engine(text: str) -> str:
     """The lines of the engine's own families; not those of its process and its HTTP server."""
     return "".join(line for line in text.splitlines(keepends=True) if _OWN.match(line))
+
+
+def lengths(text: str, name: str) -> LengthReport:
+    """A histogram of whole numbers over all models, without its last bucket, which has no bound."""
+    totals: dict[int, int] = {}
+    tokens = 0.0
+    for buckets, tokens_of_one in histogram(text, name).values():
+        tokens += tokens_of_one
+        for bound, total in buckets:
+            if bound != "+Inf":
+                totals[int(float(bound))] = totals.get(int(float(bound)), 0) + int(total)
+    return LengthReport(totals=tuple(sorted(totals.items())), tokens=int(tokens))
 
 
 def histogram(text: str, name: str) -> dict[str, Buckets]:
