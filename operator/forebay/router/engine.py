@@ -81,9 +81,11 @@ class Engine:
 
     async def _metrics(self) -> None:
         status, body = await self._get("/metrics")
-        if status != 200:
-            return
-        text = body.decode(errors="replace")
+        if status == 200:
+            self.take(body.decode(errors="replace"))
+
+    def take(self, text: str) -> None:
+        """Read the engine's metrics."""
         self.text = text
         sums: dict[str, float] = {}
         for name, _, value in _SAMPLE.findall(text):  # one series per data-parallel rank: summed

@@ -23,14 +23,15 @@ def of_engine(text: str) -> str:
 
 
 def lengths(text: str, name: str) -> LengthReport:
-    """A histogram of whole numbers over all models, without its last bucket, which has no bound."""
+    """A histogram of lengths over all models. Its last bucket has no bound: the next of vLLM's row 1, 2, 5, 10, ..."""
     totals: dict[int, int] = {}
     tokens = 0.0
     for buckets, tokens_of_one in histogram(text, name).values():
         tokens += tokens_of_one
+        before = 0
         for bound, total in buckets:
-            if bound != "+Inf":
-                totals[int(float(bound))] = totals.get(int(float(bound)), 0) + int(total)
+            before = before * 5 // 2 if bound == "+Inf" else int(float(bound))
+            totals[before] = totals.get(before, 0) + int(total)
     return LengthReport(totals=tuple(sorted(totals.items())), tokens=int(tokens))
 
 
