@@ -79,7 +79,7 @@ def test_what_was_learnt_comes_with_the_table_and_a_smaller_cache_runs_fewer(tmp
     async def story() -> None:
         async with fleet(tmp_path, {"chat": Pool()}) as f:
             side = f.side("chat-0")
-            await f.until(lambda: side.engine.kv_tokens == 60_000)
+            await f.until(lambda: side.engine.kv_tokens == 41_408)
             mine = msgspec.structs.replace(side.entry, slots_per_replica=None)
 
             def told(learnt: LearntEntry | None) -> int:
@@ -92,11 +92,11 @@ def test_what_was_learnt_comes_with_the_table_and_a_smaller_cache_runs_fewer(tmp
                 side.context.table.take(decode(encode(table)))
                 return side.admission.slots
 
-            assert told(None) == 60_000 // 2048
-            assert told(LearntEntry(slots=20, bound=CapacityBound.LATENCY, kv_tokens=60_000)) == 20
+            assert told(None) == 41_408 // 2048
+            assert told(LearntEntry(slots=20, bound=CapacityBound.LATENCY, kv_tokens=41_408)) == 20
             assert side.capacity.bound is CapacityBound.LATENCY
-            assert told(LearntEntry(slots=20, kv_tokens=120_000)) == 10
-            assert side.weight(12_000) == 2  # a slot of ten has room for 6,000
+            assert told(LearntEntry(slots=20, kv_tokens=82_816)) == 10
+            assert side.weight(9_000) == 2  # a slot of ten has room for 4,140
 
     uvloop.run(story())
 

@@ -90,8 +90,8 @@ def _of_engine(inputs: CapacityInputs) -> list[tuple[int, Bound]]:
 def moved(exact: float, target: float, hours: float) -> float:
     """C after `hours` on its way to `target`: at most 2 % an hour up, 5 % an hour down."""
     if target >= exact:
-        return min(target, exact * (1 + UP_PER_HOUR) ** hours)
-    return max(target, exact * (1 - DOWN_PER_HOUR) ** hours)
+        return min(target, exact * pow(1.0 + UP_PER_HOUR, hours))
+    return max(target, exact * pow(1.0 - DOWN_PER_HOUR, hours))
 
 
 def told(slots: int, exact: float) -> int:

@@ -4,8 +4,8 @@ A step reads all weights and everything in the KV cache once, so it takes bytes 
 little for each request, and for each layer where several GPUs agree. KV bytes of a token = 2 x layers x kv heads
 x head dim x bytes: grouped attention makes a ninth of them, between two models of 7B.
 
-The five numbers below are fitted to 490 measurements of vLLM on A100 and H100 (LLM-Inference-Bench of Argonne National
-Laboratory, seven models of 7B to 72B on 1, 2 and 4 GPUs); half of these they meet within 5 %, nine in ten within 12 %.
+`MEASURED` is fitted to 488 measurements of vLLM on A100 and H100 (LLM-Inference-Bench of Argonne National
+Laboratory, seven models of 7B to 72B on 1, 2 and 4 GPUs); half of these they meet within 5 %, nine in ten within 11 %.
 `make bench-calibrate` fits them anew and says how far off they are elsewhere.
 """
 
@@ -18,11 +18,20 @@ from forebay.rules.curve import Curve
 BYTES: Final = 2  # of a weight, and of a number in the cache: bfloat16
 MEMORY_SHARE: Final = 0.9  # vLLM's default for --gpu-memory-utilization
 OVERHEAD_BYTES: Final = 1.24e9  # of each GPU, for activations and CUDA graphs: what vLLM 0.19 kept on an RTX 4090
-BANDWIDTH_SHARE: Final = 0.81
-COMPUTE_SHARE: Final = 0.44
-STEP_SECONDS: Final = 0.0018
-REQUEST_SECONDS: Final = 0.000078
-LAYER_SECONDS: Final = 0.000065  # with several GPUs, for each layer
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What an engine gets out of its hardware, and seconds that no data sheet has."""
+
+    bandwidth: float  # of the data sheet's
+    compute: float
+    step: float  # seconds of any step
+    request: float  # seconds that each running request adds to it
+    layer: float  # seconds that each layer adds where several GPUs have to agree
+
+
+MEASURED: Final = Shares(bandwidth=0.81, compute=0.44, step=1.8e-3, request=78e-6, layer=65e-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +57,6 @@ class Model:
     def kv_bytes(self) -> int:
         """Bytes of one token in the cache."""
         return 2 * self.layers * self.kv_heads * self.head_dim * BYTES
-
-    @property
-    def bytes_a_step(self) -> float:
-        """Weights read for a batch. Of a mixture, nearly all experts are asked by some request of it."""
-        return BYTES * self.parameters
 
 
 # Bandwidth and operations from the vendors' data sheets, memory as the driver reports it, read 2026-11. Names as in the
@@ -108,6 +112,7 @@ class Engine:
     gpu: Gpu
     model: Model
     count: int = 1
+    shares: Shares = MEASURED
 
     @property
     def kv_tokens(self) -> int:
@@ -117,26 +122,30 @@ class Engine:
 
     @property
     def base_seconds(self) -> float:
-        """A step without requests, so to speak."""
-        read = self.model.bytes_a_step / (self.count * BANDWIDTH_SHARE * self.gpu.bandwidth)
-        return STEP_SECONDS + read + (LAYER_SECONDS * self.model.layers if self.count > 1 else 0.0)
+        """A step without requests, so to speak: all weights are read. Of a mixture of experts, nearly all are asked."""
+        agreeing = self.shares.layer * self.model.layers if self.count > 1 else 0.0
+        return self.shares.step + agreeing + BYTES * self.model.parameters / self._bandwidth
 
     @property
     def kv_token_seconds(self) -> float:
         """What each token in the cache adds to a step."""
-        return self.model.kv_bytes / (self.count * BANDWIDTH_SHARE * self.gpu.bandwidth)
+        return self.model.kv_bytes / self._bandwidth
 
     @property
     def prompt_tokens_per_second(self) -> float:
         """How fast prompts are computed."""
         active = self.model.active or self.model.parameters
-        return self.count * COMPUTE_SHARE * self.gpu.operations / (2 * active)
+        return self.count * self.shares.compute * self.gpu.operations / (2 * active)
+
+    @property
+    def _bandwidth(self) -> float:
+        return self.count * self.shares.bandwidth * self.gpu.bandwidth
 
     def curve(self, held_tokens: float) -> Curve:
         """Time per token where a request holds so many tokens on average, prompts of others left out."""
         return Curve(
             base=self.base_seconds,
-            per_request=REQUEST_SECONDS,
+            per_request=self.shares.request,
             per_fill=self.kv_token_seconds * self.kv_tokens,
             fill_per_request=held_tokens / max(1, self.kv_tokens),
             most=inf,
