@@ -116,6 +116,6 @@ bench-classify: $(STAMP) ## Judge the learned classifier; DATA=requests.jsonl, T
 	nice -n 19 $(PY) -m bench.classify "$(DATA)" $(if $(TRAIN),--train)
 
 clean: ## Remove build products (not the caches outside the repo)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build demo-summary.json bench-affinity.json bench-affinity.svg
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build demo-summary.json bench-affinity.json bench-affinity.svg bench-calibrate.json bench-calibrate.svg
 
 .PHONY: compiled test-compiled help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e fuzz fuzz-quick bench-affinity bench-calibrate bench-classify bench-queue bench-router soak soak-quick overload overload-quick clean
