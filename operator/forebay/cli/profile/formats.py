@@ -152,6 +152,7 @@ _batch_answer = msgspec.json.Decoder(BatchAnswer).decode
 _request = msgspec.json.Decoder(RequestLine).decode
 _tags = msgspec.json.Decoder(_Tags).decode
 _NULL: Final = (b"null", b"{}", b"[]", b'""', b'"{}"', b'"[]"')
+"""JSON that says nothing."""
 _CAPABILITIES: Final = {str(word): word for word in Capability}
 _PRIORITIES: Final = {str(word).lower(): word for word in Priority} | {"flex": Priority.LOW}
 
@@ -206,10 +207,10 @@ def read_spend(line: bytes) -> Entry:
     tags = _tags_of(found)
     usage = tags.usage_object or Usage()
     body: bytes | None = None
-    if found.messages not in _NULL and bytes(found.messages[:1]) == b"[":
-        body = b'{"messages":' + bytes(found.messages) + b"}"
-    elif found.proxy_server_request not in _NULL and bytes(found.proxy_server_request[:1]) == b"{":
-        body = _within(bytes(found.proxy_server_request))
+    if (messages := _said(found.messages)) is not None and messages[:1] == b"[":
+        body = b'{"messages":' + messages + b"}"
+    elif (request := _said(found.proxy_server_request)) is not None and request[:1] == b"{":
+        body = _within(request)
     return Entry(
         at=seconds(found.startTime),
         prompt=found.prompt_tokens,
@@ -251,12 +252,8 @@ def read_batch_answer(line: bytes) -> Entry:
 def read_request(line: bytes) -> Entry:
     """A request, with or without what became of it."""
     found = _request(line)
-    body: bytes | None = None
-    if found.request not in _NULL:
-        body = bytes(found.request)
-    elif found.body not in _NULL:
-        body = bytes(found.body)
-    elif found.messages not in _NULL or found.prompt not in _NULL or found.input not in _NULL:
+    body = _said(found.request) or _said(found.body)
+    if body is None and (_said(found.messages) or _said(found.prompt) or _said(found.input)):
         body = line
     answer = found.response or Answer()
     answer = answer.body or answer
@@ -305,6 +302,12 @@ def understood(read: Reader, line: bytes) -> Entry | None:
         return None
 
 
+def _said(raw: Raw) -> bytes | None:
+    """JSON that says something."""
+    view = memoryview(raw)
+    return None if len(view) < 5 and bytes(view) in _NULL else bytes(view)
+
+
 def _used(usage: Usage | None) -> tuple[int | None, int | None, int]:
     if usage is None:
         return None, None, 0
@@ -327,13 +330,13 @@ def _failed(status: int | str | None) -> bool:
 def _tags_of(line: SpendLine) -> _Tags:
     """Labels in the metadata, or as tags: `capability:extraction`, `task_type:extract`."""
     found = _Tags()
-    if line.metadata not in _NULL:
+    if (metadata := _said(line.metadata)) is not None:
         try:
-            found = _tags(_unquoted(bytes(line.metadata)))
+            found = _tags(_unquoted(metadata))
         except (msgspec.DecodeError, ValueError):
             found = _Tags()
-    if line.request_tags not in _NULL and found.capability is None:
-        tags: Any = msgspec.json.decode(_unquoted(bytes(line.request_tags)))
+    if found.capability is None and (written := _said(line.request_tags)) is not None:
+        tags: Any = msgspec.json.decode(_unquoted(written))
         for tag in tags if isinstance(tags, list) else ():
             name, _, value = str(tag).partition(":")
             if name == "capability":
@@ -350,5 +353,4 @@ def _unquoted(raw: bytes) -> bytes:
 
 def _within(request: bytes) -> bytes:
     """The body of a request that a proxy wraps."""
-    inner = msgspec.json.decode(request, type=RequestLine).body
-    return request if inner in _NULL else bytes(inner)
+    return _said(msgspec.json.decode(request, type=RequestLine).body) or request

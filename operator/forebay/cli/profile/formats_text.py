@@ -34,7 +34,7 @@ def read_text(line: bytes) -> Entry:
     if prompt is None:
         raise MalformedError("no count of prompt tokens")
     output, cached, request = _OUTPUT.search(line), _CACHED.search(line), _REQUEST.search(line)
-    words = {name.lower(): value.decode() for name, value in _WORD.findall(line)}
+    words = {name.lower().decode(): value.decode() for name, value in _WORD.findall(line)}
     at = _time(line)
     if at is not None and request and (took := _TOOK.search(line)):
         at -= float(took[1]) / (1000 if took[2] else 1)
@@ -58,11 +58,14 @@ FORMATS: Final = (*JSON_FORMATS, TEXT)
 
 
 def detect(lines: Sequence[bytes], name: str) -> Format:
-    """The format that most of a log's first lines are in. Raises Problem where it is none of them."""
+    """The first format that half of a log's first requests are in: the last ones take almost anything.
+
+    Raises Problem where none is.
+    """
     counts = [(fits(form, lines), form) for form in FORMATS]
-    most, best = max(counts, key=lambda item: item[0])
+    most = max(count for count, _ in counts)
     if most:
-        return best
+        return next(form for count, form in counts if count * 2 >= most)
     if lines and lines[0].lstrip()[:1] == b"[":
         raise Problem(
             f"{name} is one JSON array, not an object a line: say jq -c '.[]' LOG | kubectl forebay profile -", 2
