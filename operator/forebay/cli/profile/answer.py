@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import log10
+from math import ceil, floor, log10
 from typing import Final
 
 from forebay.cli.prices import asked
@@ -21,7 +21,7 @@ from forebay.rules.cost import (
     bill,
     break_even,
     cheapest,
-    most_replicas,
+    for_the_peak,
 )
 
 POINTS: Final = 49
@@ -94,7 +94,7 @@ def answer(log: Log, question: Question, tick: Callable[[str], None] = lambda _:
     bases = {name: basis(name, question.hardware, pool.gpus) for name in BasisName}
     chosen = bases[question.basis]
     best = cheapest(chosen, demand, pool.slots)
-    most = most_replicas(demand, pool.slots)
+    peak = for_the_peak(chosen, demand, pool.slots)
     # What could be served is shown for the recommended size, or for one replica where none pays for itself.
     shown = max(1, best.replicas)
     tick("asking how sure that is")
@@ -112,10 +112,10 @@ def answer(log: Log, question: Question, tick: Callable[[str], None] = lambda _:
         default_price=default,
         bases=bases,
         all_cloud=everything,
-        all_local=bill(chosen, demand, pool.slots, max(1, most)),
+        all_local=peak,
         local_first=best,
         total=total,
-        sizes=_sizes(chosen, demand, pool.slots, best.replicas, most),
+        sizes=_sizes(chosen, demand, pool.slots, best.replicas, peak.replicas),
         bests={name: cheapest(each, demand, pool.slots) for name, each in bases.items()},
         break_evens={name: break_even(each, demand, pool.slots) for name, each in bases.items()},
         yardsticks=_yardsticks(played, bases, pool.slots, table),
@@ -144,15 +144,16 @@ def _yardsticks(
 
 
 def _curve(bases: Mapping[BasisName, Basis], chosen: Basis, demand: Demand, slots: int) -> tuple[Point, ...]:
-    """From a million tokens a month to ten billion, or a decade beyond the log's own volume."""
+    """From a million tokens a month to ten billion, and further if the log's own volume lies there."""
     if not demand.tokens:
         return ()
-    low, high = 6.0, max(10.0, float(round(log10(demand.tokens) + 1)))
+    own = log10(demand.tokens)
+    low, high = min(6.0, floor(own)), max(10.0, ceil(own + 0.5))
     points = []
     for place in range(POINTS):
         tokens = 10 ** (low + (high - low) * place / (POINTS - 1))
         volume = tokens / demand.tokens
-        full = bill(chosen, demand, slots, max(1, most_replicas(demand, slots, volume)), volume)
+        full = for_the_peak(chosen, demand, slots, volume)
         points.append(
             Point(
                 tokens,

@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from math import isnan, nan
 from typing import Any, Final
 
 import msgspec
@@ -89,7 +90,7 @@ def read(source: Source, form: Format | None, tick: Callable[[int], None]) -> Lo
     if not len(log):
         named = "; ".join(f"line {line}: {why}" for line, why in log.first_malformed)
         raise Problem(f"no request in {source.name}, read as {log.format.title}{': ' + named if named else ''}", 2)
-    _fill_outputs(log)
+    _finish(log)
     return log
 
 
@@ -148,7 +149,7 @@ class _Reading:
         at = entry.at
         if at is None:
             log.timeless += 1
-            at = log.at[-1] if log.at else 0.0
+            at = log.at[-1] if log.at else nan
         log.at.append(at)
         log.prompt.append(prompt or 0)
         log.output.append(output)
@@ -220,8 +221,14 @@ def _classify(entry: Entry, document: dict[str, Any], limit: int | None) -> int:
     return _PLACE[guessed] | GUESSED if guessed else _PLACE[by_hints(hints)]
 
 
-def _fill_outputs(log: Log) -> None:
-    """Where the log does not say how long an answer was, the mean of its class is taken, if enough are known."""
+def _finish(log: Log) -> None:
+    """What could not be known while the lines went by.
+
+    Requests before the first one with a time come with it. Where the log does not say how long an answer was, the mean
+    of its class is taken, if enough are known.
+    """
+    first = next((place for place, at in enumerate(log.at) if not isnan(at)), 0)
+    log.at[:first] = array("d", [log.at[first]] * first) if first else array("d")
     sums, counts = [0] * len(CLASSES), [0] * len(CLASSES)
     for kind, output in zip(log.kind, log.output, strict=True):
         if not kind & ASSUMED:
@@ -241,4 +248,5 @@ def of(entries: Iterable[Entry], form: Format, source: str = "") -> Log:
     reading = _Reading(log)
     for entry in entries:
         reading.add(entry)
+    _finish(log)
     return log

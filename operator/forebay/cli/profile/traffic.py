@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
+from statistics import fmean
 from typing import Final
 
 from forebay.cli.prices import find
@@ -21,6 +22,8 @@ from forebay.rules.route import Local, route
 FEWEST_BLOCKS: Final = 24
 MOST_BLOCKS: Final = 168
 LEAST_SECONDS: Final = 60.0
+REQUESTS: Final = 30
+STEPS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +70,31 @@ class Traffic:
     peak: list[int] = field(default_factory=list)
 
     @property
+    def loads(self) -> tuple[float, ...]:
+        """Slots in use in equally long pieces of time, from the fullest, at most `STEPS` of them.
+
+        Pieces hold `REQUESTS` requests on average, so that chance does not look like a peak.
+        """
+        pieces = max(1, min(len(self.busy), self.servable.requests // REQUESTS))
+        wide = -(-len(self.busy) // pieces)
+        means = sorted(_means(self.busy, wide), reverse=True)
+        return tuple(_means(means, -(-len(means) // STEPS)))
+
+    @property
     def months(self) -> float:
         """Months that the log covers."""
         return self.hours / MONTH_HOURS
 
     def demand(self) -> Demand:
         """A month of it."""
-        return Demand(
-            self.all.total / self.months, sum(self.usd) / self.months, self.servable_usd / self.months, self.carried
-        )
+        months = self.months
+        return Demand(self.all.total / months, sum(self.usd) / months, self.servable_usd / months,
+                      self.loads, self.carried)  # fmt: skip
 
     def demand_at(self, price: Price) -> Demand:
         """The same had all of it gone to one model."""
         return Demand(self.all.total / self.months, self.all.usd(price) / self.months,
-                      self.servable.usd(price) / self.months, self.carried)  # fmt: skip
+                      self.servable.usd(price) / self.months, self.loads, self.carried)  # fmt: skip
 
 
 def declared(pool: Pool) -> tuple[bool, ...]:
@@ -176,6 +190,11 @@ def _times(log: Log, days: float | None, seed: int) -> tuple[Sequence[float], Se
     at = log.at
     sorted_already = all(before <= after for before, after in zip(at, islice(at, 1, None), strict=False))
     return at, range(len(log)) if sorted_already else array("I", sorted(range(len(log)), key=at.__getitem__)), True
+
+
+def _means(values: Sequence[float], count: int) -> list[float]:
+    """Of each so many values."""
+    return [fmean(values[at : at + count]) for at in range(0, len(values), count)]
 
 
 def _carried(by_slot: Sequence[float], whole: float) -> tuple[float, ...]:

@@ -196,7 +196,7 @@ def assumptions(found: Answer) -> Sequence[tuple[str, str, str]]:
          "--watts, --kwh-price"),
         ("rented", f"${hardware.gpu_hour_price:g} a GPU and hour, every hour of the month", "--gpu-hour-price"),
         ("full", "what finds no free slot leaves at once, at any priority; waiting would keep a little more", ""),
-        ("a larger or smaller month", "has the same shape: its peaks grow and shrink with it", ""),
+        ("another volume", "keeps the shape of the day; within a piece of time arrivals are those of many clients", ""),
         ("bounds", f"{percent(SURE)}: blocks of time drawn anew, and the classifier's errors on unseen sources",
          "docs/classifier.md has its table"),
     ]  # fmt: skip
