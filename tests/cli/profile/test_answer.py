@@ -64,7 +64,7 @@ def test_money_is_that_of_the_models_in_the_log() -> None:
     found = asked_of(log)
     assert found.all_cloud.value == pytest.approx(4 + 0.75)
     assert asked_of(log, displaced="gpt-5-nano").all_cloud.value == pytest.approx(2 * 0.05)
-    assert set(found.traffic.priced) == {"gpt-5.6", "gpt-5.4-mini"}
+    assert [price.model for price in found.priced] == ["gpt-5.6", "gpt-5.4-mini"]
 
 
 def test_a_model_without_a_price_counts_as_the_first_of_the_table() -> None:
@@ -129,7 +129,7 @@ def test_embeddings_are_not_for_a_chat_pool() -> None:
 def test_a_log_without_times_is_spread_over_its_days() -> None:
     log = of([Entry(prompt=1000, output=95, capability=Capability.GENERAL) for _ in range(1000)], FORMATS[0])
     found = asked_of(log, days=10.0)
-    assert not found.traffic.timed
+    assert not found.traffic.period.timed
     assert found.demand.tokens == pytest.approx(1000 * 1095 * 730 / 240)
     assert asked_of(log, days=10.0).shares == found.shares
 

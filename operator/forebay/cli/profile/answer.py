@@ -1,11 +1,11 @@
 """What local is worth for one log and one pool: shares, bills, the best size, and where local begins to win."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Final
 
-from forebay.cli.prices import asked
+from forebay.cli.prices import asked, find
 from forebay.cli.profile.pool import Pool
 from forebay.cli.profile.reading import Log
 from forebay.cli.profile.sureness import Shares, Span, shares
@@ -63,6 +63,7 @@ class Answer:
     shares: Shares
     demand: Demand
     default_price: Price
+    priced: Sequence[Price]  # by model of the log
     bases: Mapping[BasisName, Basis]
     all_cloud: Span
     all_local: Bill
@@ -85,11 +86,12 @@ class Answer:
         return self.demand.cloud_usd / self.demand.tokens * 1e6 if self.demand.tokens else 0.0
 
 
-def answer(log: Log, question: Question, tick: Callable[[str], None] = lambda _: None) -> Answer:
-    """Play the log, and count. Raises Problem for a model without a price."""
+def answer(log: Log, question: Question, say: Callable[[str], None] = lambda _: None) -> Answer:
+    """Play the log, and count; `say` is told what is being done. Raises Problem for a model without a price."""
     pool, table = question.pool, question.table
     default = asked(question.displaced, table) if question.displaced else table[0]
-    played = traffic(log, pool, table, default, question.displaced is not None, question.days, question.seed, tick)
+    priced = [default if question.displaced else find(name, table) or default for name in log.models]
+    played = traffic(log, pool, priced, question.days, question.seed, say)
     demand = played.demand()
     bases = {name: basis(name, question.hardware, pool.gpus) for name in BasisName}
     chosen = bases[question.basis]
@@ -97,7 +99,7 @@ def answer(log: Log, question: Question, tick: Callable[[str], None] = lambda _:
     peak = for_the_peak(chosen, demand, pool.slots)
     # What could be served is shown for the recommended size, or for one replica where none pays for itself.
     shown = max(1, best.replicas)
-    tick("asking how sure that is")
+    say("asking how sure that is")
     fits = declared(pool)
     sure = shares(blocks(played, log, fits, shown * pool.slots), fits[:-2], fits[-1], question.seed)
     months = played.months
@@ -110,6 +112,7 @@ def answer(log: Log, question: Question, tick: Callable[[str], None] = lambda _:
         shares=sure,
         demand=demand,
         default_price=default,
+        priced=priced,
         bases=bases,
         all_cloud=everything,
         all_local=peak,

@@ -67,7 +67,7 @@ def _classes(found: Answer) -> list[Block]:
     local = found.shares.local
     bars.append(Bar("served by the pool", local.value, local.low, local.high, tone="third"))
     played = found.traffic
-    hours = [place * played.hours / len(played.busy) for place in range(len(played.busy))]
+    hours = [place * played.period.hours / len(played.busy) for place in range(len(played.busy))]
     slots = found.question.pool.slots * max(1, found.local_first.replicas)
     size = f"{max(1, found.local_first.replicas)} × {found.question.pool.slots} slots"
     load = Curves(
@@ -79,7 +79,7 @@ def _classes(found: Answer) -> list[Block]:
             Curve("mean", list(zip(hours, played.busy, strict=True)), "local"),
             Curve(size, [(hours[0], slots), (hours[-1], slots)], "other", "dashed"),
         ],
-        note="What rises above the line goes to the cloud. " + ("" if played.timed else "The log has no times."),
+        note="What rises above the line goes to the cloud. " + ("" if played.period.timed else "The log has no times."),
     )
     shares = Bars(
         "Share of requests",

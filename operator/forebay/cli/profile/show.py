@@ -47,7 +47,8 @@ def data(found: Answer) -> dict[str, Any]:
     return {
         "log": {
             "source": log.source, "format": log.format.name, "packing": log.packing, "requests": len(log),
-            "malformed": log.malformed, "failed": log.failed, "hours": round(played.hours, 4), "timed": played.timed,
+            "malformed": log.malformed, "failed": log.failed,
+            "hours": round(played.period.hours, 4), "timed": played.period.timed,
             "promptTokens": played.all.prompt, "outputTokens": played.all.output, "cachedTokens": played.all.cached,
             "outputsAssumed": log.assumed, "textsClassified": log.looked_at, "texts": log.texts, "spentUsd": log.spent,
             "firstMalformed": [{"line": number, "why": why} for number, why in log.first_malformed],

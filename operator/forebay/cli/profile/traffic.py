@@ -1,14 +1,16 @@
-"""A log's requests against one pool: which it could serve, which slot each would take, what each costs in the cloud."""
+"""A log's requests against one pool: which it could serve, which slot each would take, what each costs in the cloud.
+
+Columns are by the number of the request in the log, as in `reading.Log`.
+"""
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from random import Random
 from statistics import fmean
 from typing import Final
 
-from forebay.cli.prices import find
 from forebay.cli.profile.hunt import NOWHERE, hunt
 from forebay.cli.profile.pool import Pool
 from forebay.cli.profile.reading import CLASSES, EMBEDDINGS, GUESSED, UNKNOWN, Log
@@ -45,29 +47,51 @@ class Tokens:
         return price.of(self.prompt, self.output, self.cached)
 
 
-@dataclass(slots=True)
-class Traffic:
-    """`hours` is the time that the log covers; `slot` is by request in order of time, as are `usd` and `kind`.
+@dataclass(frozen=True, slots=True)
+class Period:
+    """When the requests came: `at` by request (seconds), `order` of arrival, in `blocks` equal pieces.
 
-    `busy` is by block the mean number of slots in use, `peak` the highest, had the pool enough of them.
+    `hours` is the time that the log stands for; `timed` whether the times are the log's own.
     """
 
+    at: Sequence[float]
+    order: Sequence[int]
     hours: float
     timed: bool
-    order: Sequence[int]
-    slot: "array[int]"
-    usd: "array[float]"
-    block: "array[int]"
+    begin: float
+    width: float  # of a block, in seconds
     blocks: int
-    carried: tuple[float, ...]
+
+    def block(self, number: int) -> int:
+        """In which piece a request came."""
+        return int((self.at[number] - self.begin) / self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What playing the log came to.
+
+    `slot` is by request, NOWHERE where the pool cannot serve it. `busy` is by block the mean number of slots in use and
+    `peak` the highest, had the pool enough of them. `carried[m]` is the share of `servable_usd` that m slots take.
+    """
+
+    period: Period
+    usd: "array[float]"
+    slot: "array[int]"
+    by_class: tuple[Tokens, ...]
+    by_model: tuple[Tokens, ...]
+    all: Tokens
+    servable: Tokens
+    too_long: int
     servable_usd: float
-    all: Tokens = Tokens()
-    servable: Tokens = Tokens()
-    too_long: int = 0
-    priced: dict[str, Tokens] = field(default_factory=dict)  # by model whose price was taken
-    by_class: list[Tokens] = field(default_factory=list)
-    busy: list[float] = field(default_factory=list)
-    peak: list[int] = field(default_factory=list)
+    carried: tuple[float, ...]
+    busy: tuple[float, ...]
+    peak: tuple[int, ...]
+
+    @property
+    def months(self) -> float:
+        """Months that the log covers."""
+        return self.period.hours / MONTH_HOURS
 
     @property
     def loads(self) -> tuple[float, ...]:
@@ -76,25 +100,20 @@ class Traffic:
         Pieces hold `REQUESTS` requests on average, so that chance does not look like a peak.
         """
         pieces = max(1, min(len(self.busy), self.servable.requests // REQUESTS))
-        wide = -(-len(self.busy) // pieces)
-        means = sorted(_means(self.busy, wide), reverse=True)
+        means = sorted(_means(self.busy, -(-len(self.busy) // pieces)), reverse=True)
         return tuple(_means(means, -(-len(means) // STEPS)))
-
-    @property
-    def months(self) -> float:
-        """Months that the log covers."""
-        return self.hours / MONTH_HOURS
 
     def demand(self) -> Demand:
         """A month of it."""
-        months = self.months
-        return Demand(self.all.total / months, sum(self.usd) / months, self.servable_usd / months,
-                      self.loads, self.carried)  # fmt: skip
+        return self._month(sum(self.usd), self.servable_usd)
 
     def demand_at(self, price: Price) -> Demand:
         """The same had all of it gone to one model."""
-        return Demand(self.all.total / self.months, self.all.usd(price) / self.months,
-                      self.servable.usd(price) / self.months, self.loads, self.carried)  # fmt: skip
+        return self._month(self.all.usd(price), self.servable.usd(price))
+
+    def _month(self, usd: float, servable: float) -> Demand:
+        months = self.months
+        return Demand(self.all.total / months, usd / months, servable / months, self.loads, self.carried)
 
 
 def declared(pool: Pool) -> tuple[bool, ...]:
@@ -110,63 +129,28 @@ def declared(pool: Pool) -> tuple[bool, ...]:
 
 
 def traffic(
-    log: Log,
-    pool: Pool,
-    table: tuple[Price, ...],
-    displaced: Price,
-    every: bool,
-    days: float | None,
-    seed: int = 0,
-    tick: Callable[[str], None] = lambda _: None,
+    log: Log, pool: Pool, priced: Sequence[Price], days: float | None, seed: int, say: Callable[[str], None]
 ) -> Traffic:
-    """Play the log against the pool. `displaced` is the price of models that the table lacks, or of `every` one."""
-    tick("sorting")
-    at, order, timed = _times(log, days, seed)
-    begin = at[order[0]]
-    spanned = max(LEAST_SECONDS, at[order[-1]] - begin)
-    hours = days * 24 if days else spanned / 3600
-    count = min(MOST_BLOCKS, max(FEWEST_BLOCKS, round(hours)))
-    width = spanned / count * (1 + 1e-9)
-    tick("playing it against the pool")
-    priced = [displaced if every else find(name, table) or displaced for name in log.models]
-    rates = [
-        (price.input / 1e6, price.output / 1e6, (price.input if price.cached is None else price.cached) / 1e6)
-        for price in priced
-    ]
-    fits = declared(pool)
-    usd, block = array("d"), array("H")
-    holding: list[int] = []  # places of the requests that the pool could serve
-
-    def arrivals() -> Iterator[tuple[float, float]]:
-        for place, number in enumerate(order):
-            prompt, output, cached = log.prompt[number], log.output[number], log.cached[number]
-            read, written, known = rates[log.model[number]]
-            usd.append((prompt - cached) * read + cached * known + output * written)
-            block.append(int((at[number] - begin) / width))
-            if fits[log.kind[number] & 7] and prompt + output <= pool.context_tokens:
-                holding.append(place)
-                yield at[number], pool.seconds(prompt, output)
-
-    taken = hunt(arrivals())
-    slot = array("I", [NOWHERE]) * len(order)
-    by_slot = [0.0] * (max(taken, default=-1) + 1)
-    for place, number in zip(holding, taken, strict=True):
-        slot[place] = number
-        by_slot[number] += usd[place]
-    servable_usd = sum(by_slot)
-    carried = _carried(by_slot, servable_usd)
-    found = Traffic(hours, timed, order, slot, usd, block, count, carried, servable_usd)
-    tick("adding up")
-    _sums(found, log, pool, fits, priced, width)
-    return found
+    """Play the log against the pool. `priced` is the price of each model of the log, `days` what it covers if known."""
+    say("sorting")
+    period = _period(log, days, seed)
+    say("playing it against the pool")
+    usd = _usd(log, priced)
+    slot, too_long = _slots(log, pool, period)
+    say("adding up")
+    carried, servable_usd = _carried(usd, slot)
+    busy, peak = _in_use(log, pool, period, slot)
+    by_class, by_model, servable = _sums(log, slot)
+    everything = _total(by_class)
+    return Traffic(period, usd, slot, by_class, by_model, everything, servable, too_long, servable_usd, carried, busy,
+                   peak)  # fmt: skip
 
 
 def blocks(found: Traffic, log: Log, fits: Sequence[bool], slots: int) -> list[Block]:
     """The pieces of time, with a pool of so many slots."""
-    made = [Block([0] * EMBEDDINGS, [0] * EMBEDDINGS) for _ in range(found.blocks)]
-    for place, number in enumerate(found.order):
-        kind, block, usd = log.kind[number], made[found.block[place]], found.usd[place]
-        name = kind & 7
+    made = [Block([0] * EMBEDDINGS, [0] * EMBEDDINGS) for _ in range(found.period.blocks)]
+    for number, kind in enumerate(log.kind):
+        block, name, usd = made[found.period.block(number)], kind & 7, found.usd[number]
         if name < EMBEDDINGS:
             (block.guessed if kind & GUESSED else block.told)[name] += 1
         elif name == UNKNOWN:
@@ -175,71 +159,119 @@ def blocks(found: Traffic, log: Log, fits: Sequence[bool], slots: int) -> list[B
         block.usd += usd
         if fits[name]:
             block.capable += 1
-            if found.slot[place] < slots:
+            if found.slot[number] < slots:
                 block.served += 1
                 block.kept += usd
     return [block for block in made if block.total]
 
 
-def _times(log: Log, days: float | None, seed: int) -> tuple[Sequence[float], Sequence[int], bool]:
-    """Arrivals and their order. A log without times is spread over its days (a month if none are given), at random."""
-    if log.timeless == len(log):
+def _period(log: Log, days: float | None, seed: int) -> Period:
+    """A log without times is spread over its days (a month if none are given), at random."""
+    count, timed = len(log), log.timeless < len(log)
+    at: Sequence[float] = log.at
+    order: Sequence[int] = range(count)
+    if not timed:
         random = Random(seed)  # noqa: S311 - a simulation
         span = (days or MONTH_HOURS / 24) * 86_400
-        return array("d", sorted(random.random() * span for _ in range(len(log)))), range(len(log)), False
-    at = log.at
-    sorted_already = all(before <= after for before, after in zip(at, islice(at, 1, None), strict=False))
-    return at, range(len(log)) if sorted_already else array("I", sorted(range(len(log)), key=at.__getitem__)), True
+        at = array("d", sorted(random.random() * span for _ in range(count)))
+    elif any(before > after for before, after in zip(at, islice(at, 1, None), strict=False)):
+        order = array("I", sorted(range(count), key=at.__getitem__))
+    begin = at[order[0]]
+    spanned = max(LEAST_SECONDS, at[order[-1]] - begin) if timed else span
+    hours = days * 24 if days else spanned / 3600
+    pieces = min(MOST_BLOCKS, max(FEWEST_BLOCKS, round(spanned / 3600)))
+    return Period(at, order, hours, timed, begin, spanned / pieces * (1 + 1e-9), pieces)
+
+
+def _usd(log: Log, priced: Sequence[Price]) -> "array[float]":
+    """What each request costs in the cloud, in US dollars."""
+    rates = [(price.of(1, 0), price.of(0, 1), price.of(1, 0, 1)) for price in priced]
+    usd = array("d")
+    for model, prompt, output, cached in zip(log.model, log.prompt, log.output, log.cached, strict=True):
+        read, written, known = rates[model]
+        usd.append((prompt - cached) * read + cached * known + output * written)
+    return usd
+
+
+def _slots(log: Log, pool: Pool, period: Period) -> tuple["array[int]", int]:
+    """The slot that each request takes; and how many have the right capability, but are too long."""
+    fits = declared(pool)
+    held, too_long = array("I"), 0
+
+    def arrivals() -> Iterator[tuple[float, float]]:
+        nonlocal too_long
+        for number in period.order:
+            if fits[log.kind[number] & 7]:
+                prompt, output = log.prompt[number], log.output[number]
+                if prompt + output > pool.context_tokens:
+                    too_long += 1
+                    continue
+                held.append(number)
+                yield period.at[number], pool.seconds(prompt, output)
+
+    slot = array("I", [NOWHERE]) * len(log)
+    for number, taken in zip(held, hunt(arrivals()), strict=True):
+        slot[number] = taken
+    return slot, too_long
+
+
+def _carried(usd: "array[float]", slot: "array[int]") -> tuple[tuple[float, ...], float]:
+    """The share of the servable money that the first 0, 1, 2, ... slots take; and that money."""
+    by_slot: list[float] = []
+    for money, taken in zip(usd, slot, strict=True):
+        if taken != NOWHERE:
+            if taken >= len(by_slot):
+                by_slot.extend([0.0] * (taken + 1 - len(by_slot)))
+            by_slot[taken] += money
+    whole = sum(by_slot)
+    if not whole:
+        return (), 0.0
+    carried, total = [0.0], 0.0
+    for money in by_slot:
+        total += money
+        carried.append(min(1.0, total / whole))
+    carried[-1] = 1.0
+    return tuple(carried), whole
+
+
+def _in_use(log: Log, pool: Pool, period: Period, slot: "array[int]") -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Slots in use by block, had the pool enough of them: mean, and the highest."""
+    seconds, peak = [0.0] * period.blocks, [0] * period.blocks
+    for number, taken in enumerate(slot):
+        if taken != NOWHERE:
+            block = period.block(number)
+            seconds[block] += pool.seconds(log.prompt[number], log.output[number])
+            if taken >= peak[block]:
+                peak[block] = taken + 1
+    return tuple(total / period.width for total in seconds), tuple(peak)
+
+
+def _sums(log: Log, slot: "array[int]") -> tuple[tuple[Tokens, ...], tuple[Tokens, ...], Tokens]:
+    """Tokens by class, by model, and of what the pool can serve."""
+    classes = [[0, 0, 0, 0] for _ in CLASSES]
+    models = [[0, 0, 0, 0] for _ in log.models]
+    servable = [0, 0, 0, 0]
+    columns = zip(log.kind, log.model, slot, log.prompt, log.output, log.cached, strict=True)
+    for kind, model, taken, prompt, output, cached in columns:
+        for row in (
+            (classes[kind & 7], models[model]) if taken == NOWHERE else (classes[kind & 7], models[model], servable)
+        ):
+            row[0] += 1
+            row[1] += prompt
+            row[2] += output
+            row[3] += cached
+    return tuple(Tokens(*row) for row in classes), tuple(Tokens(*row) for row in models), Tokens(*servable)
+
+
+def _total(parts: Sequence[Tokens]) -> Tokens:
+    return Tokens(
+        sum(part.requests for part in parts),
+        sum(part.prompt for part in parts),
+        sum(part.output for part in parts),
+        sum(part.cached for part in parts),
+    )
 
 
 def _means(values: Sequence[float], count: int) -> list[float]:
     """Of each so many values."""
     return [fmean(values[at : at + count]) for at in range(0, len(values), count)]
-
-
-def _carried(by_slot: Sequence[float], whole: float) -> tuple[float, ...]:
-    if not whole:
-        return (0.0, 1.0)
-    carried, total = [0.0], 0.0
-    for usd in by_slot:
-        total += usd
-        carried.append(min(1.0, total / whole))
-    carried[-1] = 1.0
-    return tuple(carried)
-
-
-def _sums(found: Traffic, log: Log, pool: Pool, fits: Sequence[bool], priced: Sequence[Price], width: float) -> None:
-    """Tokens by class, by price, of what can be served; how busy the slots are."""
-    classes = [[0, 0, 0, 0] for _ in CLASSES]
-    models: dict[int, list[int]] = {}
-    servable = [0, 0, 0, 0]
-    seconds, peak = [0.0] * found.blocks, [0] * found.blocks
-    for place, number in enumerate(found.order):
-        kind = log.kind[number] & 7
-        prompt, output, cached = log.prompt[number], log.output[number], log.cached[number]
-        sums = [classes[kind], models.setdefault(log.model[number], [0, 0, 0, 0])]
-        slot = found.slot[place]
-        if slot != NOWHERE:
-            sums.append(servable)
-            block = found.block[place]
-            seconds[block] += pool.seconds(prompt, output)
-            if slot >= peak[block]:
-                peak[block] = slot + 1
-        elif fits[kind]:
-            found.too_long += 1
-        for row in sums:
-            row[0] += 1
-            row[1] += prompt
-            row[2] += output
-            row[3] += cached
-    found.by_class = [Tokens(*row) for row in classes]
-    found.all = Tokens(*(sum(column) for column in zip(*classes, strict=True)))
-    found.servable = Tokens(*servable)
-    found.busy = [total / width for total in seconds]
-    found.peak = peak
-    by_price: dict[str, list[int]] = {}
-    for model, row in models.items():
-        into = by_price.setdefault(priced[model].model, [0, 0, 0, 0])
-        for column, value in enumerate(row):
-            into[column] += value
-    found.priced = {name: Tokens(*row) for name, row in by_price.items()}

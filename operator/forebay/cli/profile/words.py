@@ -1,5 +1,6 @@
 """The answer in words, for terminal and page alike: one sentence or table each, so that both say the same."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -28,8 +29,8 @@ def read(found: Answer) -> str:
 
 
 def _period(found: Answer) -> str:
-    hours = found.traffic.hours
-    if not found.traffic.timed:
+    hours = found.traffic.period.hours
+    if not found.traffic.period.timed:
         return f"no times in it, taken for {hours / 24:g} days"
     return (
         f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
@@ -142,11 +143,11 @@ def notices(found: Answer) -> list[str]:
         said.append(f"{log.malformed:,} malformed lines were left out. {named}{'; …' if log.malformed > 5 else '.'}")
     if log.failed:
         said.append(f"{log.failed:,} failed requests were left out.")
-    if not played.timed:
+    if not played.period.timed:
         said.append("The log has no times: arrivals are spread evenly at random, so real peaks are not seen.")
     elif log.timeless:
         said.append(f"{log.timeless:,} requests have no time and count as simultaneous with the one before.")
-    if played.timed and played.hours < LITTLE_HOURS and found.question.days is None:
+    if played.period.timed and played.period.hours < LITTLE_HOURS and found.question.days is None:
         said.append(f"The log covers {_period(found)}: a month is guessed from that, without nights and weekends.")
     if log.assumed:
         said.append(
@@ -177,8 +178,10 @@ def assumptions(found: Answer) -> Sequence[tuple[str, str, str]]:
     question, pool, hardware = found.question, found.question.pool, found.question.hardware
     price = found.default_price
     requests = max(1, found.traffic.all.requests)
-    often = sorted(found.traffic.priced.items(), key=lambda item: -item[1].requests)[:5]
-    priced = ", ".join(f"{name} ({percent(tokens.requests / requests)})" for name, tokens in often)
+    counted = Counter[str]()
+    for each, tokens in zip(found.priced, found.traffic.by_model, strict=True):
+        counted[each.model] += tokens.requests
+    priced = ", ".join(f"{name} ({percent(count / requests)})" for name, count in counted.most_common(5))
     other = "" if question.displaced else f"; models without a price count as {price.model}"
     return [
         ("displaced", f"{priced}; this mix costs {dollars(found.blended)} a million tokens",
