@@ -34,7 +34,7 @@ class Entry(Struct, gc=False):
     task_type: str = ""
     failed: bool = False
     spent: float | None = None
-    body: bytes | memoryview | None = None
+    body: bytes | None = None
 
 
 def path_of(written: str | None) -> str:

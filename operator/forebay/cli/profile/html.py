@@ -47,7 +47,7 @@ def _figures(found: Answer) -> Figures:
     return Figures(
         [
             Figure(percent(found.shares.local.value), "of the requests stay local", words.span(found.shares.local)),
-            Figure(str(best.replicas), "replicas are the best size", words.BASES[found.question.basis]),
+            Figure(words.replicas(best.replicas), "the best size", words.BASES[found.question.basis]),
             Figure(dollars(best.total), "a month, local-first", price),
             Figure(dollars(cloud.value), "a month, all cloud", words.money_span(cloud)),
         ]
@@ -63,7 +63,8 @@ def _classes(found: Answer) -> list[Block]:
             continue
         span = found.shares.classes[place] if place < EMBEDDINGS else None
         tone = "local" if words.serves(found, place) else "cloud"
-        bars.append(Bar(str(name), requests / total, span and span.low, span and span.high, tone=tone))
+        low, high = (span.low, span.high) if span else (None, None)
+        bars.append(Bar(str(name), requests / total, low, high, tone=tone))
     local = found.shares.local
     bars.append(Bar("served by the pool", local.value, local.low, local.high, tone="third"))
     played = found.traffic

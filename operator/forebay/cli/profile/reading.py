@@ -131,7 +131,7 @@ class _Reading:
         log, limit, prompt = self.log, None, entry.prompt
         model = self._model(entry)
         if entry.body is not None and (prompt is None or entry.capability is None):
-            kind, prompt, limit = self._from_body(entry, model)
+            kind, prompt, limit = self._from_body(entry, entry.body, model)
         elif entry.path == EMBEDDING:
             kind = EMBEDDINGS
         elif entry.capability is not None:
@@ -159,7 +159,7 @@ class _Reading:
         if entry.spent is not None:
             log.spent = (log.spent or 0.0) + entry.spent
 
-    def _from_body(self, entry: Entry, model: int) -> tuple[int, int, int | None]:
+    def _from_body(self, entry: Entry, body: bytes, model: int) -> tuple[int, int, int | None]:
         """Class, prompt tokens and limit by what the request says; its words are looked at if it is their turn."""
         log, label = self.log, entry.capability
         words = label is None and entry.path != EMBEDDING
@@ -169,7 +169,7 @@ class _Reading:
             known = self.looked.get((model, entry.prompt.bit_length(), 0))
             if known is not None:
                 return known, entry.prompt, None
-        document = msgspec.json.decode(entry.body)
+        document = msgspec.json.decode(body)
         if not isinstance(document, dict):
             raise MalformedError("its request is no JSON object")
         limit = token_limit(document)
@@ -209,7 +209,7 @@ class _Named(msgspec.Struct, gc=False):
 _named = msgspec.json.Decoder(_Named).decode
 
 
-def _model_of(body: bytes | memoryview) -> str:
+def _model_of(body: bytes) -> str:
     return _named(body).model
 
 

@@ -9,7 +9,7 @@ from forebay.cli.console import table
 from forebay.cli.profile import words
 from forebay.cli.profile.answer import Answer
 from forebay.cli.profile.reading import CLASSES, EMBEDDINGS
-from forebay.cli.report import short
+from forebay.cli.report import percent, short
 from forebay.rules.cost import Bill
 
 
@@ -23,7 +23,7 @@ def show(found: Answer, console: Console) -> None:
     console.print()
     _table(console, ("capability", "requests", "from, to", "tokens", "served"), words.classes(found))
     local = found.shares.local
-    console.print(f"\nlocal share {words.percent(local.value)} ({words.span(local)})\n", markup=False)
+    console.print(f"\nlocal share {percent(local.value)} ({words.span(local)})\n", markup=False)
     money = ("replicas", "hardware", "cloud", "total a month")
     _table(console, (f"way ({words.BASES[found.question.basis]})", *money), words.ways(found))
     console.print()

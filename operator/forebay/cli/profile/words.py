@@ -58,13 +58,14 @@ def headline(found: Answer) -> str:
         )
     saved = cloud - best.total
     return (
-        f"{_replicas(best.replicas)} of {found.question.pool.name} would serve {percent(found.shares.local.value)} of "
+        f"{replicas(best.replicas)} of {found.question.pool.name} would serve {percent(found.shares.local.value)} of "
         f"the requests and save {dollars(saved)} of {dollars(cloud)} a month ({percent(saved / cloud)}; {basis})."
     )
 
 
-def _replicas(count: int) -> str:
-    return "1 replica" if count == 1 else f"{count} replicas"
+def replicas(count: int) -> str:
+    """So many, in words."""
+    return "no replica" if not count else "1 replica" if count == 1 else f"{count} replicas"
 
 
 def classes(found: Answer) -> list[tuple[str, str, str, str, str]]:
@@ -140,9 +141,10 @@ def notices(found: Answer) -> list[str]:
     log, played, said = found.log, found.traffic, []
     if log.malformed:
         named = "; ".join(f"line {number}: {why}" for number, why in log.first_malformed)
-        said.append(f"{log.malformed:,} malformed lines were left out. {named}{'; …' if log.malformed > 5 else '.'}")
+        more = "; …" if log.malformed > len(log.first_malformed) else ""
+        said.append(f"Malformed lines that were left out: {log.malformed:,} ({named}{more})")
     if log.failed:
-        said.append(f"{log.failed:,} failed requests were left out.")
+        said.append(f"Failed requests that were left out: {log.failed:,}")
     if not played.period.timed:
         said.append("The log has no times: arrivals are spread evenly at random, so real peaks are not seen.")
     elif log.timeless:
