@@ -111,7 +111,10 @@ bench-affinity: $(STAMP) ## Time to the first token and cache hits by placement;
 bench-classify: $(STAMP) ## Judge the learned classifier; DATA=requests.jsonl, TRAIN=1 writes new weights
 	nice -n 19 $(PY) -m bench.classify "$(DATA)" $(if $(TRAIN),--train)
 
-clean: ## Remove build products (not the caches outside the repo)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build demo-summary.json bench-affinity.json bench-affinity.svg
+bench-profile: $(STAMP) ## kubectl forebay profile on a million lines whose truth is known: time, memory, how far off
+	nice -n 19 $(PY) -m bench.profile
 
-.PHONY: compiled test-compiled help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e fuzz fuzz-quick bench-affinity bench-classify bench-queue bench-router soak soak-quick overload overload-quick clean
+clean: ## Remove build products (not the caches outside the repo)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build demo-summary.json bench-affinity.json bench-affinity.svg bench-profile.json
+
+.PHONY: compiled test-compiled help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e fuzz fuzz-quick bench-affinity bench-classify bench-profile bench-queue bench-router soak soak-quick overload overload-quick clean

@@ -7,6 +7,7 @@ import typer
 
 from forebay import __version__
 from forebay.cli.problem import Problem
+from forebay.cli.profile.command import profile
 
 app = typer.Typer(
     name="kubectl forebay",
@@ -20,6 +21,9 @@ def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"forebay {__version__}")
         raise typer.Exit
+
+
+app.command()(profile)
 
 
 @app.callback()
