@@ -105,7 +105,7 @@ def _access_log() -> Iterator[str]:
     yield "\n## Access log\n"
     yield LINES
     fields = msgspec.json.schema_components([Line])[1]["Line"]["properties"]
-    rows = ((f"`{name}`", field["type"], field.get("description", "")) for name, field in fields.items())
+    rows = ((f"`{name}`", field.get("type", "object"), field.get("description", "")) for name, field in fields.items())
     yield from _table(("field", "type", "meaning"), rows)
 
 

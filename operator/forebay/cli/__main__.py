@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from forebay import __version__
+from forebay.cli import explain, status
 from forebay.cli.problem import Problem
 
 app = typer.Typer(
@@ -27,6 +28,10 @@ def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
 ) -> None:
     """Options that stand before the command."""
+
+
+app.command()(status.status)
+app.command()(explain.explain)
 
 
 def main() -> None:
