@@ -1,0 +1,107 @@
+"""The summary for people who look: what the operator knows of its fleets, kept ready for whoever asks.
+
+All that is added up is gone when the operator restarts; the summary says since when it counts. Prometheus keeps more.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from forebay import __version__
+from forebay.controller.ledger import OVERFLOW, Ledger, PoolLedger
+from forebay.controller.observe import ObservedFleet, ObservedPool
+from forebay.controller.sizing import Sizing
+from forebay.resources.policy import PolicySpec, Target
+from forebay.resources.summary import FleetSummary, PoolSummary, PriceRow, Summary, encode
+
+
+@dataclass(slots=True)
+class Summaries:
+    """The ledgers of all fleets, and the latest sizes."""
+
+    _ledgers: dict[str, Ledger] = field(default_factory=dict)
+    _fleets: dict[str, FleetSummary] = field(default_factory=dict)
+
+    def take(self, fleet: ObservedFleet, sizings: Mapping[str, Sizing]) -> None:
+        """Take in one pass over a fleet; one without pools and policies is forgotten."""
+        if not fleet.owners:
+            self._ledgers.pop(fleet.namespace, None)
+            self._fleets.pop(fleet.namespace, None)
+            return
+        ledger = self._ledgers.get(fleet.namespace) or Ledger.begun(fleet.now)
+        ledger = ledger.advance(fleet).with_sizes(sizings, fleet.now)
+        self._ledgers[fleet.namespace] = ledger
+        self._fleets[fleet.namespace] = fleet_summary(fleet, sizings, ledger)
+
+    def page(self) -> bytes:
+        """All fleets as JSON."""
+        return encode(Summary(version=__version__, time=time.time(), fleets=tuple(self._fleets.values())))
+
+
+def fleet_summary(fleet: ObservedFleet, sizings: Mapping[str, Sizing], ledger: Ledger) -> FleetSummary:
+    """What people see of one fleet."""
+    return FleetSummary(
+        namespace=fleet.namespace,
+        time=fleet.now,
+        since=ledger.since,
+        gateways=sum(pod.counts for pod in fleet.gateways),
+        pools=tuple(_pool_summary(pool, sizings.get(pool.name), ledger.pools[pool.name]) for pool in fleet.pools),
+        prices=tuple(
+            row for policy in fleet.policies if policy.spec is not None for row in _prices(policy.name, policy.spec)
+        ),
+        usage=tuple(ledger.usage.total.listed()),
+    )
+
+
+def _pool_summary(pool: ObservedPool, sizing: Sizing | None, ledger: PoolLedger) -> PoolSummary:
+    tokens, demand = ledger.engine.total.values, ledger.demand.total.values
+    spec = pool.spec
+    summary = PoolSummary(
+        name=pool.name,
+        gpus=spec.engine.gpus if spec is not None else 0,
+        gpu_hour_price=spec.gpu_hour_price if spec is not None else None,
+        gpu_seconds=round(ledger.gpu_seconds, 1),
+        prompt_tokens=tokens.get("prompt", 0),
+        generation_tokens=tokens.get("generation", 0),
+        requests=demand.get("requests", 0),
+        rejected=demand.get("rejected", 0),
+        expired=demand.get("expired", 0),
+        overflow_by_reason={
+            name.removeprefix(OVERFLOW): n for name, n in demand.items() if name.startswith(OVERFLOW) and n > 0
+        },
+        minutes=(*ledger.minutes, ledger.running.minute()) if ledger.running.looks else ledger.minutes,
+    )
+    return summary if sizing is None else _with_size(summary, sizing)
+
+
+def _with_size(summary: PoolSummary, sizing: Sizing) -> PoolSummary:
+    numbers, decision = sizing.numbers, sizing.decision
+    return msgspec.structs.replace(
+        summary,
+        ready=numbers.ready,
+        desired=decision.replicas,
+        starting=numbers.starting,
+        ending=numbers.ending,
+        slots=numbers.slots,
+        running=numbers.running,
+        queued=numbers.queued,
+        overflowing=numbers.overflowing,
+        demand=round(decision.demand, 2),
+        capacity=decision.capacity or 0,
+        size_reason=decision.reason.value,
+    )
+
+
+def _prices(policy: str, spec: PolicySpec) -> Iterator[PriceRow]:
+    models = {(provider.name, model.name): model for provider in spec.providers for model in provider.models}
+    tiers: Sequence[tuple[str, Sequence[Target]]] = (("Primary", spec.primary), ("Secondary", spec.secondary))
+    for tier, targets in tiers:
+        for target in targets:
+            model = models.get((target.provider, target.model))
+            if model is not None:
+                yield PriceRow(
+                    policy=policy, tier=tier, provider=target.provider, model=target.model,
+                    input_price=model.input_price, output_price=model.output_price,
+                )  # fmt: skip
