@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from forebay import __version__
-from forebay.cli import explain, status
+from forebay.cli import explain, status, top
 from forebay.cli.problem import Problem
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ def options(
 
 
 app.command()(status.status)
+app.command()(top.top)
 app.command()(explain.explain)
 
 
