@@ -7,6 +7,7 @@ import typer
 
 from forebay import __version__
 from forebay.cli import explain, status, top
+from forebay.cli.cost.command import cost
 from forebay.cli.problem import Problem
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ def options(
 app.command()(status.status)
 app.command()(top.top)
 app.command()(explain.explain)
+app.command()(cost)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ All that is added up is gone when the operator restarts; the summary says since 
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -13,8 +13,9 @@ from forebay import __version__
 from forebay.controller.ledger import OVERFLOW, Ledger, PoolLedger
 from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.sizing import Sizing
-from forebay.resources.policy import PolicySpec, Target
-from forebay.resources.summary import FleetSummary, PoolSummary, PriceRow, Summary, encode
+from forebay.resources import names
+from forebay.resources.pool import PoolSpec
+from forebay.resources.summary import FleetSummary, PoolSummary, Summary, encode, price_rows
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ def fleet_summary(fleet: ObservedFleet, sizings: Mapping[str, Sizing], ledger: L
         gateways=sum(pod.counts for pod in fleet.gateways),
         pools=tuple(_pool_summary(pool, sizings.get(pool.name), ledger.pools[pool.name]) for pool in fleet.pools),
         prices=tuple(
-            row for policy in fleet.policies if policy.spec is not None for row in _prices(policy.name, policy.spec)
+            row for policy in fleet.policies if policy.spec is not None for row in price_rows(policy.name, policy.spec)
         ),
         usage=tuple(ledger.usage.total.listed()),
     )
@@ -60,6 +61,7 @@ def _pool_summary(pool: ObservedPool, sizing: Sizing | None, ledger: PoolLedger)
     spec = pool.spec
     summary = PoolSummary(
         name=pool.name,
+        policy=_policy(spec),
         gpus=spec.engine.gpus if spec is not None else 0,
         gpu_hour_price=spec.gpu_hour_price if spec is not None else None,
         gpu_seconds=round(ledger.gpu_seconds, 1),
@@ -74,6 +76,11 @@ def _pool_summary(pool: ObservedPool, sizing: Sizing | None, ledger: PoolLedger)
         minutes=(*ledger.minutes, ledger.running.minute()) if ledger.running.looks else ledger.minutes,
     )
     return summary if sizing is None else _with_size(summary, sizing)
+
+
+def _policy(spec: PoolSpec | None) -> str:
+    reference = spec.cloud_fallback_policy_ref if spec is not None else None
+    return reference.name if reference is not None else names.DEFAULT_POLICY
 
 
 def _with_size(summary: PoolSummary, sizing: Sizing) -> PoolSummary:
@@ -92,16 +99,3 @@ def _with_size(summary: PoolSummary, sizing: Sizing) -> PoolSummary:
         capacity=decision.capacity or 0,
         size_reason=decision.reason.value,
     )
-
-
-def _prices(policy: str, spec: PolicySpec) -> Iterator[PriceRow]:
-    models = {(provider.name, model.name): model for provider in spec.providers for model in provider.models}
-    tiers: Sequence[tuple[str, Sequence[Target]]] = (("Primary", spec.primary), ("Secondary", spec.secondary))
-    for tier, targets in tiers:
-        for target in targets:
-            model = models.get((target.provider, target.model))
-            if model is not None:
-                yield PriceRow(
-                    policy=policy, tier=tier, provider=target.provider, model=target.model,
-                    input_price=model.input_price, output_price=model.output_price,
-                )  # fmt: skip

@@ -3,10 +3,12 @@
 `kubectl forebay top` and `cost` read it. It holds figures and names, as /metrics does; nothing of requests, no secrets.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
+from forebay.resources.policy import PolicySpec, Tier
 from forebay.resources.table import Frozen
 from forebay.resources.usage import UsageRow
 
@@ -42,6 +44,7 @@ class PoolSummary(Frozen, frozen=True):
     demand: float = 0.0
     capacity: int = 0  # slots of one replica that Normal may use
     size_reason: str = ""
+    policy: str = ""  # that decides for it
     gpus: int = 0  # of one replica
     gpu_hour_price: str | None = None  # decimal US dollars
     gpu_seconds: float = 0.0  # of all pods that were there
@@ -83,6 +86,19 @@ class Summary(Frozen, frozen=True):
     version: str
     time: float
     fleets: tuple[FleetSummary, ...] = ()
+
+
+def price_rows(policy: str, spec: PolicySpec) -> Iterator[PriceRow]:
+    """The models that a policy's tiers name, in their order."""
+    models = {(provider.name, model.name): model for provider in spec.providers for model in provider.models}
+    for tier, targets in ((Tier.PRIMARY, spec.primary), (Tier.SECONDARY, spec.secondary)):
+        for target in targets:
+            model = models.get((target.provider, target.model))
+            if model is not None:
+                yield PriceRow(
+                    policy=policy, tier=tier, provider=target.provider, model=target.model,
+                    input_price=model.input_price, output_price=model.output_price,
+                )  # fmt: skip
 
 
 encode = msgspec.json.Encoder().encode
