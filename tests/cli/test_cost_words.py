@@ -19,7 +19,7 @@ from tests.cli.test_top import CHAT, FLEET, ROW
 
 HOME = UsageRow(
     pool="chat", destination=LOCAL, client="batch", priority="Normal", capability="general", requests=500,
-    seconds=3000.0, input_tokens=400_000,
+    seconds=57_600.0, input_tokens=400_000,
 )  # fmt: skip
 BUSY = msgspec.structs.replace(
     CHAT, gpu_seconds=7200.0, prompt_tokens=420_000, generation_tokens=150_000,
@@ -29,7 +29,8 @@ PRICES = (
     PriceRow(policy="default", tier="Primary", provider="acme", model="large", input_price="4", output_price="20"),
     PriceRow(policy="default", tier="Secondary", provider="bravo", model="small", input_price="1", output_price="4"),
 )
-WHOLE = msgspec.structs.replace(FLEET, pools=(BUSY,), usage=(ROW, HOME), prices=PRICES, since=FLEET.time - 3600)
+SPILLED = msgspec.structs.replace(ROW, seconds=14_400.0)  # four at a time for an hour
+WHOLE = msgspec.structs.replace(FLEET, pools=(BUSY,), usage=(SPILLED, HOME), prices=PRICES, since=FLEET.time - 3600)
 
 
 def period() -> counted.Period:

@@ -149,9 +149,10 @@ def one_more(period: Period, pool: PoolUse) -> WhatIf:
     overflowed = sum(moment.overflowing * moment.seconds for moment in pool.moments)
     home = sum(min(moment.overflowing, slots) * moment.seconds for moment in pool.moments)
     left = [use for use in period.uses if use.pool == pool.name and not use.local]
-    a_second = _ratio(sum(use.dollars for use in left), sum(use.seconds for use in left))
+    spent = sum(use.dollars for use in left)
+    saved = min(home * _ratio(spent, sum(use.seconds for use in left)), spent)
     hardware = _hardware(pool, pool.moments)
-    return WhatIf(pool.name, 1, pool.gpus, _seen(pool), hardware, -a_second * home, _ratio(home, overflowed))
+    return WhatIf(pool.name, 1, pool.gpus, _seen(pool), hardware, -saved, _ratio(home, overflowed))
 
 
 def one_less(period: Period, pool: PoolUse) -> WhatIf:

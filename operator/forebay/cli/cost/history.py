@@ -64,7 +64,7 @@ class Prometheus:
         def work() -> None:
             try:
                 answers.append(ask())
-            except Exception as error:  # noqa: BLE001 - it is told as a sentence below
+            except Exception as error:  # told as a sentence below
                 errors.append(error)
 
         thread = threading.Thread(target=work, name="prometheus", daemon=True)
@@ -113,9 +113,13 @@ def _uses(source: Prometheus, namespace: str, begin: float, end: float) -> list[
         for series in source.at(query, end):
             key = tuple(series.labels.get(label, "") for label in _BY)
             rows.setdefault(key, {})[kind] = next(iter(series.values.values()))
-    return [
-        Use(*key, *(values.get(kind, 0.0) for kind in _USAGE)) for key, values in rows.items() if any(values.values())
-    ]
+    return [_use(key, values) for key, values in rows.items() if any(values.values())]
+
+
+def _use(key: tuple[str, ...], values: Mapping[str, float]) -> Use:
+    pool, destination, client, priority, capability = key
+    requests, seconds, tokens_in, tokens_out, dollars = (values.get(kind, 0.0) for kind in _USAGE)
+    return Use(pool, destination, client, priority, capability, requests, seconds, tokens_in, tokens_out, dollars)
 
 
 def _usage(kind: str, namespace: str) -> str:

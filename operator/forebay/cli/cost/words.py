@@ -104,9 +104,10 @@ def _data(line: Line) -> dict[str, Any]:
 def report(period: Period) -> str:
     """One self-contained HTML page."""
     whole = total(lines(period, By.POOL))
+    paid = f"GPUs {dollars(whole.hardware)}, cloud {dollars(whole.cloud)}"
     blocks: list[Block] = [
         Figures([
-            Figure(dollars(whole.total), "what it cost", f"GPUs {dollars(whole.hardware)}, cloud {dollars(whole.cloud)}"),
+            Figure(dollars(whole.total), "what it cost", paid),
             Figure(dollars(whole.all_cloud), "all in the cloud", "the same requests without a GPU"),
             Figure(signed(whole.saved), "saved", "negative: the cloud alone would have been cheaper"),
             Figure(_share(whole), "of the requests served locally"),
