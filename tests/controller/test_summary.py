@@ -7,8 +7,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.controller.ledger import Counted, Ledger, Meter, Used
+from forebay.controller.tally import Counted, Tally, Meter, Used
 from forebay.controller.memory import Heard
+from forebay.controller.metrics import Metrics
 from forebay.controller.observe import ObservedFleet
 from forebay.controller.plan import plan
 from forebay.controller.summary import Summaries, fleet_summary
@@ -38,7 +39,7 @@ def heard(dollars: str = "0.0008", requests: int = 2, tokens: int = 1000, **more
 
 def looked(*looks: dict[str, Heard], seconds: float = 5) -> FleetSummary:
     observed, memory = running_fleet(spec(engine={"type": "Simulated", "gpus": 2}, gpuHourPrice="1.20"))
-    ledger = Ledger.begun(observed.now)
+    tally = Tally.begun(observed.now)
     made: FleetSummary | None = None
     for look in looks:
         now = observed.now + seconds
@@ -46,8 +47,8 @@ def looked(*looks: dict[str, Heard], seconds: float = 5) -> FleetSummary:
         observed = replace(observed, heard=fresh, now=now)
         planned = plan(observed, memory, SETTINGS)
         memory = planned.memory
-        ledger = ledger.advance(observed).with_sizes(planned.sizings, observed.now)
-        made = fleet_summary(observed, planned.sizings, ledger)
+        tally = tally.advance(observed).with_sizes(planned.sizings, observed.now)
+        made = fleet_summary(observed, planned.sizings, tally)
     assert made is not None
     return made
 
@@ -74,8 +75,8 @@ def test_what_routers_add_is_counted_exactly() -> None:
 def test_a_router_that_began_after_the_operator_counts_whole() -> None:
     observed, _ = running_fleet()
     again = {"gateway-0": Heard(msgspec.structs.replace(heard()["gateway-0"].report, started=NOW + 60), NOW)}
-    ledger = Ledger.begun(observed.now).advance(replace(observed, heard=again))
-    assert [row.requests for row in ledger.usage.total.listed()] == [2]
+    tally = Tally.begun(observed.now).advance(replace(observed, heard=again))
+    assert [row.requests for row in tally.usage.total.listed()] == [2]
 
 
 def test_gpu_time_is_that_of_every_pod() -> None:
@@ -121,3 +122,16 @@ def test_a_meter_adds_up_what_processes_did_whatever_restarts(steps: list[tuple[
 def test_usage_of_two_routers_is_one_row() -> None:
     both = Used.of([ROW]) + Used.of([ROW])
     assert [(row.requests, row.dollars) for row in both.listed()] == [(4, "0.0016")]
+
+
+def test_metrics_have_the_prices_and_drop_those_that_are_gone() -> None:
+    observed, _ = running_fleet(spec(engine={"type": "Simulated", "gpus": 2}, gpuHourPrice="1.20"))
+    metrics = Metrics()
+    metrics.prices(observed)
+    text = metrics.text().decode()
+    assert 'forebay_pool_gpu_hour_dollars{namespace="team",pool="chat"} 1.2' in text
+    assert 'forebay_pool_gpus{namespace="team",pool="chat"} 2.0' in text
+    model = 'namespace="team",policy="default",provider="acme",tier="Primary"'
+    assert f'forebay_cloud_price_dollars{{model="large",{model},tokens="out"}} 20.0' in text
+    metrics.prices(ObservedFleet(observed.namespace, observed.now))
+    assert "dollars{" not in metrics.text().decode()

@@ -57,6 +57,7 @@ class Passes:
         planned = plan(fleet, memory, self.settings)
         outcome = await self.executor.run(namespace, planned.batches)
         self.metrics.pools(namespace, planned.sizings)
+        self.metrics.prices(fleet)
         self.summaries.take(fleet, planned.sizings)
         self.metrics.passes.labels("refused" if outcome.refused else "ok").inc()
         if not fleet.owners:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from forebay import __version__
-from forebay.controller.ledger import OVERFLOW, Ledger, PoolLedger
+from forebay.controller.tally import OVERFLOW, Tally, PoolTally
 from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.sizing import Sizing
 from forebay.resources import names
@@ -20,51 +20,51 @@ from forebay.resources.summary import FleetSummary, PoolSummary, Summary, encode
 
 @dataclass(slots=True)
 class Summaries:
-    """The ledgers of all fleets, and the latest sizes."""
+    """The tallies of all fleets, and the latest sizes."""
 
-    _ledgers: dict[str, Ledger] = field(default_factory=dict)
+    _tallies: dict[str, Tally] = field(default_factory=dict)
     _fleets: dict[str, FleetSummary] = field(default_factory=dict)
 
     def take(self, fleet: ObservedFleet, sizings: Mapping[str, Sizing]) -> None:
         """Take in one pass over a fleet; one without pools and policies is forgotten."""
         if not fleet.owners:
-            self._ledgers.pop(fleet.namespace, None)
+            self._tallies.pop(fleet.namespace, None)
             self._fleets.pop(fleet.namespace, None)
             return
-        ledger = self._ledgers.get(fleet.namespace) or Ledger.begun(fleet.now)
-        ledger = ledger.advance(fleet).with_sizes(sizings, fleet.now)
-        self._ledgers[fleet.namespace] = ledger
-        self._fleets[fleet.namespace] = fleet_summary(fleet, sizings, ledger)
+        tally = self._tallies.get(fleet.namespace) or Tally.begun(fleet.now)
+        tally = tally.advance(fleet).with_sizes(sizings, fleet.now)
+        self._tallies[fleet.namespace] = tally
+        self._fleets[fleet.namespace] = fleet_summary(fleet, sizings, tally)
 
     def page(self) -> bytes:
         """All fleets as JSON."""
         return encode(Summary(version=__version__, time=time.time(), fleets=tuple(self._fleets.values())))
 
 
-def fleet_summary(fleet: ObservedFleet, sizings: Mapping[str, Sizing], ledger: Ledger) -> FleetSummary:
+def fleet_summary(fleet: ObservedFleet, sizings: Mapping[str, Sizing], tally: Tally) -> FleetSummary:
     """What people see of one fleet."""
     return FleetSummary(
         namespace=fleet.namespace,
         time=fleet.now,
-        since=ledger.since,
+        since=tally.since,
         gateways=sum(pod.counts for pod in fleet.gateways),
-        pools=tuple(_pool_summary(pool, sizings.get(pool.name), ledger.pools[pool.name]) for pool in fleet.pools),
+        pools=tuple(_pool_summary(pool, sizings.get(pool.name), tally.pools[pool.name]) for pool in fleet.pools),
         prices=tuple(
             row for policy in fleet.policies if policy.spec is not None for row in price_rows(policy.name, policy.spec)
         ),
-        usage=tuple(ledger.usage.total.listed()),
+        usage=tuple(tally.usage.total.listed()),
     )
 
 
-def _pool_summary(pool: ObservedPool, sizing: Sizing | None, ledger: PoolLedger) -> PoolSummary:
-    tokens, demand = ledger.engine.total.values, ledger.demand.total.values
+def _pool_summary(pool: ObservedPool, sizing: Sizing | None, tally: PoolTally) -> PoolSummary:
+    tokens, demand = tally.engine.total.values, tally.demand.total.values
     spec = pool.spec
     summary = PoolSummary(
         name=pool.name,
         policy=_policy(spec),
         gpus=spec.engine.gpus if spec is not None else 0,
         gpu_hour_price=spec.gpu_hour_price if spec is not None else None,
-        gpu_seconds=round(ledger.gpu_seconds, 1),
+        gpu_seconds=round(tally.gpu_seconds, 1),
         prompt_tokens=tokens.get("prompt", 0),
         generation_tokens=tokens.get("generation", 0),
         requests=demand.get("requests", 0),
@@ -73,7 +73,7 @@ def _pool_summary(pool: ObservedPool, sizing: Sizing | None, ledger: PoolLedger)
         overflow_by_reason={
             name.removeprefix(OVERFLOW): n for name, n in demand.items() if name.startswith(OVERFLOW) and n > 0
         },
-        minutes=(*ledger.minutes, ledger.running.minute()) if ledger.running.looks else ledger.minutes,
+        minutes=(*tally.minutes, tally.running.minute()) if tally.running.looks else tally.minutes,
     )
     return summary if sizing is None else _with_size(summary, sizing)
 

@@ -1,4 +1,4 @@
-"""What a fleet reports, added up over time: pure transitions, one Ledger a fleet. All of it may be lost.
+"""What a fleet reports, added up over time: pure transitions, one Tally a fleet. All of it may be lost.
 
 A total of a router process counts from the first look at it; a process that began after the operator counts whole.
 """
@@ -145,7 +145,7 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolLedger:
+class PoolTally:
     """One pool over time."""
 
     engine: Meter[Counted]
@@ -156,30 +156,30 @@ class PoolLedger:
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class Tally:
     """One fleet over time. `looked`: when it was last looked at."""
 
     since: float
     looked: float
     usage: Meter[Used]
-    pools: Mapping[str, PoolLedger] = field(default_factory=dict)
+    pools: Mapping[str, PoolTally] = field(default_factory=dict)
 
     @classmethod
-    def begun(cls, now: float) -> "Ledger":
+    def begun(cls, now: float) -> "Tally":
         """Empty."""
         return cls(now, now, Meter(now, Used()))
 
-    def advance(self, fleet: ObservedFleet) -> "Ledger":
-        """The ledger after one more look. Reports that are not of now count once: their totals have not grown."""
+    def advance(self, fleet: ObservedFleet) -> "Tally":
+        """The tally after one more look. Reports that are not of now count once: their totals have not grown."""
         reports = [item.report for item in fleet.heard.values()]
         usage = {report.replica: (report.started, Used.of(report.usage)) for report in reports}
         pools = {pool.name: self._pool(fleet, pool) for pool in fleet.pools}
         return replace(self, looked=fleet.now, usage=self.usage.advance(usage), pools=pools)
 
-    def _pool(self, fleet: ObservedFleet, pool: ObservedPool) -> PoolLedger:
+    def _pool(self, fleet: ObservedFleet, pool: ObservedPool) -> PoolTally:
         known = self.pools.get(pool.name)
         if known is None:
-            known = PoolLedger(Meter(self.since, Counted()), Meter(self.since, Counted()))
+            known = PoolTally(Meter(self.since, Counted()), Meter(self.since, Counted()))
         reports = [item.report for item in fleet.heard.values()]
         sidecars = [item for item in reports if isinstance(item, SidecarReport) and item.pool == pool.name]
         gateways = [item for item in reports if isinstance(item, GatewayReport)]
@@ -191,7 +191,7 @@ class Ledger:
             gpu_seconds=known.gpu_seconds + gpus * len(pool.pods) * max(fleet.now - self.looked, 0.0),
         )
 
-    def with_sizes(self, sizings: Mapping[str, Sizing], now: float) -> "Ledger":
+    def with_sizes(self, sizings: Mapping[str, Sizing], now: float) -> "Tally":
         """With what each pool carries now, in the minute under way."""
         pools = dict(self.pools)
         for name, sizing in sizings.items():
@@ -200,7 +200,7 @@ class Ledger:
         return replace(self, pools=pools)
 
 
-def _in_minute(known: PoolLedger, sizing: Sizing, at: int) -> PoolLedger:
+def _in_minute(known: PoolTally, sizing: Sizing, at: int) -> PoolTally:
     seen = sizing.numbers
     values = tuple(map(float, (seen.ready, seen.slots, seen.running, seen.queued, seen.overflowing)))
     done = known.running
