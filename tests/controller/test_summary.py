@@ -7,12 +7,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.controller.tally import Counted, Tally, Meter, Used
 from forebay.controller.memory import Heard
 from forebay.controller.metrics import Metrics
 from forebay.controller.observe import ObservedFleet
 from forebay.controller.plan import plan
 from forebay.controller.summary import Summaries, fleet_summary
+from forebay.controller.tally import Counted, Meter, Tally, Used
 from forebay.resources.report import EngineReport, PoolDemand
 from forebay.resources.summary import MINUTES, FleetSummary, decode
 from forebay.resources.usage import UsageRow

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from forebay import __version__
-from forebay.controller.tally import OVERFLOW, Tally, PoolTally
 from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.sizing import Sizing
+from forebay.controller.tally import OVERFLOW, PoolTally, Tally
 from forebay.resources import names
 from forebay.resources.pool import PoolSpec
 from forebay.resources.summary import FleetSummary, PoolSummary, Summary, encode, price_rows
