@@ -125,7 +125,7 @@ class _Asked:
         if code == 403:
             where = "" if self.namespace else ", or name a namespace with -n"
             return Refused(f"you may not {self.verb} {what} {scope}: ask for that right{where}", code)
-        if code == 404 and self.resource in _OURS and "the server could not find the requested resource" in _text(body):
+        if code == 404 and self.resource in _OURS and _no_status(body):
             return Refused(f"{_NO_CRDS}: install forebay's chart first (helm install forebay)", code)
         if code == 404:
             return Refused(f"there is no {what} {scope}", code)
@@ -171,6 +171,14 @@ def _cause(error: Exception) -> str:
 
 def _text(body: str | bytes | None) -> str:
     return body.decode(errors="replace") if isinstance(body, bytes) else body or ""
+
+
+def _no_status(body: str | bytes | None) -> bool:
+    """Whether a 404 is about a path that is not served, rather than about an object that does not exist."""
+    try:
+        return bool(json.loads(_text(body)).get("kind") != "Status")
+    except (ValueError, AttributeError):
+        return True
 
 
 def _message(body: str | bytes | None, code: int) -> str:
