@@ -40,7 +40,7 @@ class Prometheus:
         try:
             from prometheus_api_client import PrometheusConnect  # noqa: PLC0415 - an optional dependency
         except ImportError:
-            needs = "--prometheus needs prometheus-api-client: pip install 'forebay[prometheus]'"
+            needs = "--prometheus needs prometheus-api-client: pip install prometheus-api-client"
             raise Problem(needs, 2) from None
         self.url = url.rstrip("/")
         self._connection = PrometheusConnect(url=self.url)
