@@ -109,7 +109,7 @@ def period(
 def _uses(source: Prometheus, namespace: str, begin: float, end: float) -> list[Use]:
     rows: dict[tuple[str, ...], dict[str, float]] = {}
     for kind in _USAGE:
-        query = f"sum by ({', '.join(_BY)}) (increase({_usage(kind, namespace)}[{round(end - begin)}s]))"
+        query = f"sum by ({', '.join(_BY)}) ({_grown(f'forebay_usage_{kind}_total', namespace, begin, end)})"
         for series in source.at(query, end):
             key = tuple(series.labels.get(label, "") for label in _BY)
             rows.setdefault(key, {})[kind] = next(iter(series.values.values()))
@@ -122,8 +122,15 @@ def _use(key: tuple[str, ...], values: Mapping[str, float]) -> Use:
     return Use(pool, destination, client, priority, capability, requests, seconds, tokens_in, tokens_out, dollars)
 
 
-def _usage(kind: str, namespace: str) -> str:
-    return f'forebay_usage_{kind}_total{{namespace="{namespace}"}}'
+def _grown(counter: str, namespace: str, begin: float, end: float) -> str:
+    """What a counter grew by. `increase` leaves out what a series had when it was first seen; that counts where its
+    process began within the period, as that of every new pod did."""
+    of = f'{{namespace="{namespace}"}}'
+    series, span = f"{counter}{of}", f"[{round(end - begin)}s]"
+    nothing = f"min_over_time({series}{span}) * 0"
+    began = f"process_start_time_seconds{of} > {begin:.0f}"
+    first = f"(min_over_time({series}{span}) unless {series} offset {span[1:-1]}) and on (instance) ({began})"
+    return f"(increase({series}{span}) or {nothing}) + (({first}) or {nothing})"
 
 
 def _mean(gauge: str, namespace: str, step: int) -> str:
@@ -135,8 +142,8 @@ def _by_pool(source: Prometheus, query: str, begin: float, end: float, step: int
 
 
 def _tokens(source: Prometheus, kind: str, namespace: str, begin: float, end: float) -> dict[str, float]:
-    counter = f'vllm:{kind}_tokens_total{{namespace="{namespace}"}}'
-    found = source.at(f"sum by (pool) (increase({counter}[{round(end - begin)}s]))", end)
+    grown = _grown(f"vllm:{kind}_tokens_total", namespace, begin, end)
+    found = source.at(f"sum by (pool) ({grown})", end)
     return {series.labels.get("pool", ""): next(iter(series.values.values())) for series in found}
 
 
