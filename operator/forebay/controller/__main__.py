@@ -21,7 +21,7 @@ from forebay.controller.passes import Passes
 from forebay.controller.queue import Pace, WorkQueue
 from forebay.controller.reports import Reports, Tokens
 from forebay.controller.settings import Settings, SettingsError, load
-from forebay.resources import names
+from forebay.resources import names, summary
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Operator:
             names.PATH_LIVE: lambda: probes.verdict(self.sickness()),
             names.PATH_READY: lambda: probes.verdict("" if self.listed.is_set() else "the first lists are incomplete"),
         }
-        metrics: probes.Pages = {"/metrics": self._metrics_page}
+        metrics: probes.Pages = {"/metrics": self._metrics_page, summary.PATH: self._summary_page}
         return [
             await probes.serve(settings.host, settings.health_port, health),
             await probes.serve(settings.host, settings.metrics_port, metrics),
@@ -110,6 +110,9 @@ class Operator:
         self.metrics.queue_depth.set(len(self.queue))
         self.metrics.watch_age.set(asyncio.get_running_loop().time() - self.watch.last_event)
         return probes.Page(200, self.metrics.text(), CONTENT_TYPE)
+
+    def _summary_page(self) -> probes.Page:
+        return probes.Page(200, self.passes.summaries.page(), "application/json")
 
     def sickness(self) -> str:
         """What only a restart would cure; empty when nothing is. A silent API server is not our sickness."""

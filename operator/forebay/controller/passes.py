@@ -13,6 +13,7 @@ from forebay.controller.observe import observe
 from forebay.controller.plan import plan
 from forebay.controller.reports import Reports, Tokens
 from forebay.controller.settings import Settings
+from forebay.controller.summary import Summaries
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class Passes:
     reports: Reports
     executor: Executor
     metrics: Metrics
+    summaries: Summaries = field(default_factory=Summaries)
     _memories: dict[str, FleetMemory] = field(default_factory=dict)
 
     async def run(self, namespace: str) -> float | None:
@@ -55,6 +57,8 @@ class Passes:
         planned = plan(fleet, memory, self.settings)
         outcome = await self.executor.run(namespace, planned.batches)
         self.metrics.pools(namespace, planned.sizings)
+        self.metrics.prices(fleet)
+        self.summaries.take(fleet, planned.sizings)
         self.metrics.passes.labels("refused" if outcome.refused else "ok").inc()
         if not fleet.owners:
             self._memories.pop(namespace, None)

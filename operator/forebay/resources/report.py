@@ -6,6 +6,7 @@ import msgspec
 
 from forebay.resources.reasons import Reason
 from forebay.resources.table import Frozen
+from forebay.resources.usage import UsageRow
 
 
 class ReplicaState(StrEnum):
@@ -70,6 +71,8 @@ class EngineReport(Frozen, frozen=True):
     kv_usage: float = 0.0  # 0..1
     kv_tokens: int | None = None
     preemptions_total: int = 0
+    prompt_tokens_total: int = 0  # since the engine began
+    generation_tokens_total: int = 0
 
 
 class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
@@ -91,6 +94,7 @@ class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
     last_request: float = 0.0  # Unix seconds of the last inference request
     table_error: str = ""
     engine: EngineReport | None = None
+    usage: tuple[UsageRow, ...] = ()  # of requests that came through the pool's own Service
 
 
 class PoolDemand(Frozen, frozen=True):
@@ -120,6 +124,7 @@ class GatewayReport(Frozen, frozen=True, tag="gateway", tag_field="role"):
     missing_keys: tuple[str, ...] = ()  # policy/provider whose key file is absent or empty
     provider_problems: tuple[str, ...] = ()  # policy/provider and why nothing can be sent to its address
     table_error: str = ""
+    usage: tuple[UsageRow, ...] = ()
 
 
 Report = SidecarReport | GatewayReport

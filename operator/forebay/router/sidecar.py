@@ -107,6 +107,7 @@ class Sidecar:
         seconds = asyncio.get_running_loop().time() - request.seen if request.seen else 0.0
         line.duration_ms = int(seconds * 1000)
         metrics.finished(line, seconds)
+        self.context.usage.count(line, line.destination, seconds)
         self.context.log.write(line)
 
     def serves(self, ask: Ask) -> bool:
@@ -280,6 +281,7 @@ class Sidecar:
             last_request=self.last_request,
             table_error=table.problem,
             engine=self.engine.report(),
+            usage=self.context.usage.report(),
         )
 
     def refresh_metrics(self) -> None:
