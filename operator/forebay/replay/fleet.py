@@ -214,7 +214,7 @@ class Fleet:
         now, at = self.clock.now, journey.request.at
         self.accounting.asked(pool, now)
         if whole:
-            first = min(job.first, now) - at
+            first = job.first - at
             self._end(journey, journey.reason, 200, pool, destination=pool, first_token=first, seconds=now - at)
         else:
             self._end(journey, Reason.REPLICA_FAILED, 503, pool)

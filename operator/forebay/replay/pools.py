@@ -1,13 +1,13 @@
 """Pools and their replicas in simulated time: slots, engines, cold starts, drains."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from forebay.controller.demand import Counters
 from forebay.replay.clock import Clock
-from forebay.replay.engines import Engine, OfRequests, OfSteps
+from forebay.replay.engines import Engine
+from forebay.replay.quick import QuickBatch
 from forebay.replay.scaler import Seen
 from forebay.replay.setup import PoolSetup
 from forebay.resources.reasons import Priority
@@ -25,7 +25,7 @@ Ended = Callable[["Job", bool], None]
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request at a replica. Times are of the clock; `first` may lie ahead."""
+    """One request at a replica. `first`: the clock when it had its first token."""
 
     sequence: Sequence
     size: int  # slots
@@ -38,8 +38,7 @@ class Job:
 class Replica:
     """A sidecar's slots and its engine."""
 
-    __slots__ = ("_coming", "_jobs", "admission", "ahead_tokens", "born", "clock", "engine", "name", "ordinal", "pool",
-                 "seen")  # fmt: skip
+    __slots__ = ("_jobs", "admission", "ahead", "born", "clock", "engine", "name", "ordinal", "pool", "seen")
 
     def __init__(self, pool: "Pool", ordinal: int) -> None:
         setup, clock = pool.setup, pool.clock
@@ -49,13 +48,9 @@ class Replica:
         self.seen = (0, 0)  # free and free_high as the pool's sums have them
         self.admission = Admission(pool.found.slots, setup.entry.high_reserved_percent)
         self.admission.on_change = self._changed
-        self.engine: Engine = (
-            OfSteps(clock, Batch(setup.limits, setup.times, setup.slow), self._first, self._end)
-            if pool.exact
-            else OfRequests(clock, setup.limits, setup.times, self._first, self._end, setup.slow)
-        )
-        self.ahead_tokens = 0  # of prompts that wait for their first token
-        self._coming: deque[tuple[float, int]] = deque()  # first tokens that lie ahead
+        batch = Batch if pool.exact else QuickBatch
+        self.engine = Engine(clock, batch(setup.limits, setup.times, setup.slow), self._first, self._end)
+        self.ahead = 0  # prompt tokens that wait for their first token
         self._jobs: dict[Sequence, Job] = {}
 
     def take(self, job: Job, priority: Priority) -> None:
@@ -64,15 +59,8 @@ class Replica:
         assert admitted, f"{self.name} had no slot"
         job.replica = self.name
         self._jobs[job.sequence] = job
-        self.ahead_tokens += job.sequence.prompt
+        self.ahead += job.sequence.prompt
         self.engine.add(job.sequence)
-
-    def ahead(self) -> int:
-        """Prompt tokens that wait here for their first token."""
-        coming, now = self._coming, self.clock.now
-        while coming and coming[0][0] <= now:
-            self.ahead_tokens -= coming.popleft()[1]
-        return self.ahead_tokens
 
     @property
     def state(self) -> ReplicaState:
@@ -88,17 +76,16 @@ class Replica:
         """The drain has lasted too long: what still runs is given up."""
         for job in list(self._jobs.values()):
             self.engine.remove(job.sequence)
+            if not job.first:
+                self.ahead -= job.sequence.prompt
             self._over(job, served=False)
 
-    def _first(self, sequence: Sequence, when: float) -> None:
+    def _first(self, sequence: Sequence) -> None:
         job = self._jobs[sequence]
-        job.first = when
-        if when <= self.clock.now:
-            self.ahead_tokens -= sequence.prompt
-        else:
-            self._coming.append((when, sequence.prompt))
+        job.first = self.clock.now
+        self.ahead -= sequence.prompt
         if job.session is not None:
-            self.pool.sessions.serve(job.session, self.name, sequence.prompt, self.clock.now)
+            self.pool.sessions.serve(job.session, self.name, sequence.prompt, job.first)
 
     def _end(self, sequence: Sequence) -> None:
         self._over(self._jobs[sequence], served=True)
@@ -188,7 +175,7 @@ class Pool:
 
     def ahead_of(self, replica: str) -> int:
         """Prompt tokens that wait there."""
-        return self.by_name[replica].ahead()
+        return self.by_name[replica].ahead
 
     @property
     def running(self) -> int:
