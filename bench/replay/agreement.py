@@ -20,13 +20,13 @@ from forebay.resources.table import RoutingTable
 from forebay.simulator.batch import ServiceTime
 from tests.router.fleet import Fleet, Pool, fleet
 
-STEP = ServiceTime(base=0.05, per_running=0.0, per_kv_token=0.0, prefill_tokens_per_second=1e6)
+STEP = ServiceTime(base=0.05, per_running=0.0, per_kv_token=0.0, prefill_tokens_per_second=1e12)
 WAIT_SECONDS = 2
 POOLS = {
     "chat": Pool(slots=4, replicas=2, max_wait_seconds=WAIT_SECONDS, max_requests=5, substitute=Permission.ALLOWED),
     "sort": Pool(
         slots=3, replicas=1, max_wait_seconds=WAIT_SECONDS, max_requests=5,
-        capabilities=(Capability.CLASSIFICATION, Capability.EXTRACTION),
+        capabilities=(Capability.EXTRACTION,),
     ),
 }  # fmt: skip
 GATEWAYS = 2
@@ -34,6 +34,7 @@ SAID = {
     Capability.GENERAL: {"x_forebay_complexity_score": "0.1"},
     Capability.REASONING: {"x_forebay_complexity_score": "0.9"},
     Capability.EXTRACTION: {"x_forebay_task_type": "extract"},
+    Capability.CLASSIFICATION: {"x_forebay_task_type": "which"},
 }
 """What a client says so that the router takes its request for this."""
 
@@ -57,21 +58,32 @@ class Agreement:
 
 
 def trace(count: int, seed: int) -> list[Request]:
-    """Requests of all priorities and kinds, at a rate that swings between idle and twice what the pools serve."""
+    """Requests of all priorities and kinds, at a rate that swings between idle and twice what the pools serve.
+
+    Two of five belong to conversations whose prompts are worth a wait for the replica that has them; some name a model.
+    """
     rng = random.Random(seed)
     found, at = [], 0.0
     for number in range(count):
         at += rng.expovariate((1.0, 4.0, 9.0)[int(at // 20) % 3])
-        capability = rng.choices(tuple(SAID), (5, 2, 4))[0]
+        capability = rng.choices(tuple(SAID), (5, 2, 4, 0.2))[0]
         model = ""
         if rng.random() < 0.15:
             model = "sort-model" if capability is Capability.EXTRACTION else "chat-model"
-        priority = rng.choices(tuple(Priority), (2, 6, 2))[0]
         output = min(80, 5 + int(rng.expovariate(1 / 25)))
+        talks = rng.random() < 0.4
         found.append(
-            Request(at, 3, output, priority, model=model, capability=capability, session=f"s{number}",
-                    max_tokens=output)
-        )  # fmt: skip
+            Request(
+                at,
+                prompt=rng.randrange(500, 4000) if talks else rng.randrange(10, 300),
+                output=output,
+                priority=rng.choices(tuple(Priority), (2, 6, 2))[0],
+                model=model,
+                capability=capability,
+                session=f"talk{rng.randrange(12)}" if talks else f"s{number}",
+                max_tokens=output,
+            )
+        )
     return found
 
 
@@ -88,21 +100,24 @@ async def through_router(requests: Sequence[Request], progress: Callable[[float]
 
             async def one(number: int, request: Request) -> None:
                 await asyncio.sleep(begin + request.at - loop.time())
-                found[number] = await _ask(f, request, bases[number % GATEWAYS])
+                found[number] = await _ask(f, request, number, bases[number % GATEWAYS])
                 progress(number / len(requests))
 
             await asyncio.gather(*(one(number, request) for number, request in enumerate(requests)))
             return f.gate.context.table.table, found
 
 
-async def _ask(f: Fleet, request: Request, base: str) -> Decision:
+async def _ask(f: Fleet, request: Request, number: int, base: str) -> Decision:
     assert request.capability is not None
     answer = await f.ask(
         request.output,
         base=base,
         key="sk-vip",
         model=request.model or "auto",
-        metadata={"context": "some"},
+        metadata={} if request.capability is Capability.CLASSIFICATION else {"context": "some"},
+        messages=[{"role": "user", "content": "word" * request.prompt}],
+        stream=True,
+        user=str(number),  # no two bodies alike: who comes back after a refusal keeps the age of its first coming
         x_forebay_priority=request.priority,
         x_forebay_session=request.session,
         **SAID[request.capability],

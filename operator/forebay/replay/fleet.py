@@ -183,13 +183,15 @@ class Fleet:
         return True
 
     def _choose(self, journey: Journey, pool: Pool) -> Choice:
+        now = self.clock.now
+        pool.hear(now)
         return pool.sessions.choose(
             journey.session,
             journey.request.prompt,
             pool.among,
             pool.free_of(journey.request.priority),
             pool.ahead_of,
-            self.clock.now,
+            now,
             not journey.home_waited,
         )
 
