@@ -196,14 +196,18 @@ class Sidecar:
         fields = request.fields
         tokens = fields.get(_TOKENS, b"0")
         size = self.weight(int(tokens)) if tokens.isdigit() else 1
+        prompt = None
+        if words := fields.get(_PREFIX):  # before its slot is taken, so that the report of that tells of it
+            session, count, streams = read(words)
+            prompt = self.offering.prefill.begin(session, count, streams=streams)
         if self._admit(fields.get(_OFFER), Priority(fields.get(_PRIORITY, b"Normal").decode("latin-1")), size):
             line = Line(request_id=request_id(request), path=request.target, destination=self.entry.name)
             visit = Visit(self, request, exchange, line, size, control=True)
-            if words := fields.get(_PREFIX):
-                session, count, streams = read(words)
-                visit.prompt = self.offering.prefill.begin(session, count, streams=streams)
+            visit.prompt = prompt
             visit.pass_on(request.body)
         else:
+            if prompt is not None:
+                prompt.given_up()
             exchange.reply(_full("Full" if self.admission.state is ReplicaState.SERVING else self.admission.state))
 
     def _admit(self, offer_id: bytes | None, priority: Priority, size: int) -> bool:
