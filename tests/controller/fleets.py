@@ -42,7 +42,7 @@ def spec(**changes: Any) -> PoolSpec:
         "model": {"name": "Qwen/Qwen2.5-7B-Instruct", "servedNames": ["qwen-7b"]},
         "engine": {"type": "Simulated", "gpus": 0},
         "capacity": {"slotsPerReplica": 10, "highReservedPercent": 0},
-        "scaling": {"minReplicas": 1, "maxReplicas": 3},
+        "scaling": {"minReplicas": 1, "maxReplicas": 3, "behavior": {"scaleUp": {"stabilizationWindowSeconds": 0}}},
     }
     return PoolSpec.model_validate({**usual, **changes})
 

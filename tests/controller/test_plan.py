@@ -27,6 +27,8 @@ from tests.controller.fleets import (
     spec,
 )
 
+AT_ONCE = {"stabilizationWindowSeconds": 0}
+
 
 def actions(done: Plan) -> list[Action]:
     return [action for batch in done.batches for action in batch.actions]
@@ -191,7 +193,9 @@ def test_demand_above_capacity_scales_up_with_its_figures() -> None:
 
 
 def test_demand_above_the_maximum_is_told_once() -> None:
-    observed, memory = running_fleet(spec(scaling={"minReplicas": 1, "maxReplicas": 1}))
+    observed, memory = running_fleet(
+        spec(scaling={"minReplicas": 1, "maxReplicas": 1, "behavior": {"scaleUp": AT_ONCE}})
+    )
     full = loaded(observed, queued=14)
     first = plan(full, memory, SETTINGS)
     assert said(first) == ["ScaleLimited"]
@@ -201,7 +205,7 @@ def test_demand_above_the_maximum_is_told_once() -> None:
 
 
 def test_a_quiet_window_scales_down_by_one() -> None:
-    behavior = {"scaleDown": {"stabilizationWindowSeconds": 20}}
+    behavior = {"scaleUp": AT_ONCE, "scaleDown": {"stabilizationWindowSeconds": 20}}
     observed, memory = running_fleet(spec(scaling={"minReplicas": 1, "maxReplicas": 3, "behavior": behavior}))
     done = plan(loaded(observed, queued=14), memory, SETTINGS)
     observed, memory = carried_out(loaded(observed, queued=14), done), done.memory
@@ -239,7 +243,7 @@ def test_manual_follows_spec_replicas() -> None:
 
 
 def test_advisory_changes_nothing_and_says_what_it_would_do_once() -> None:
-    advisory = {"mode": "Advisory", "minReplicas": 1, "maxReplicas": 3}
+    advisory = {"mode": "Advisory", "minReplicas": 1, "maxReplicas": 3, "behavior": {"scaleUp": AT_ONCE}}
     observed, memory = running_fleet(spec(scaling=advisory))
     full = loaded(observed, queued=14)
     done = plan(full, memory, SETTINGS)

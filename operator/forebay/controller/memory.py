@@ -6,7 +6,7 @@ from typing import Final
 
 from forebay.controller.demand import Count, Counters
 from forebay.resources.report import Report
-from forebay.rules.scale import History
+from forebay.rules.history import History
 
 ObjectKey = tuple[str, str]
 """Kind and name; the namespace is the fleet's."""

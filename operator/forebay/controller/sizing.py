@@ -13,7 +13,8 @@ from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import ScaleReason
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
 from forebay.rules import scale as rule
-from forebay.rules.scale import Demand, History, ScaleDecision, ScaleInputs
+from forebay.rules.history import History
+from forebay.rules.scale import Demand, ScaleDecision, ScaleInputs
 
 OVERFLOW_SIGN_SECONDS: Final = 10.0  # overflow within so long means that it goes on
 OVERFLOW_STOP_SECONDS: Final = 20.0  # none for so long means that it has stopped

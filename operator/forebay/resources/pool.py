@@ -205,11 +205,12 @@ class ScalingRules(Resource):
     """One direction of `behavior`, named and meant as in a HorizontalPodAutoscaler."""
 
     stabilization_window_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
-    """How long demand must hold before the size follows."""
+    """Up: demand is averaged over so long. Down: how long demand must have been lower. 0: at once."""
 
 
 class Behavior(Resource):
-    """Windows of scaling. Empty ones follow the defaults: up at once, down after 20 minutes."""
+    """Windows of scaling. Empty: up by the mean of 3 minutes (30 seconds where nothing may overflow), down after 20
+    minutes or three cold starts, whichever is longer."""
 
     scale_up: ScalingRules = ScalingRules()
     """Towards more replicas."""

@@ -73,6 +73,9 @@ class ScaleReason(Word):
     ADVISORY = "Advisory", "mode Advisory: only says what it would do"
     CAPACITY_UNKNOWN = "CapacityUnknown", "stays: no replica has said how many slots it has"
     IDLE = "Idle", "no request for `scaling.idleSecondsToZero`: no replica"
+    ROLLOUT = "Rollout", "stays: never down while the template changes"
+    REPLICA_UNPLACED = "ReplicaUnplaced", "stays: a replica has no node yet, and only one at a time is asked for"
+    CLOUD_CHEAPER = "CloudCheaper", "what would leave costs less than a replica: not started, or given up"
 
 
 class EventReason(Word):
