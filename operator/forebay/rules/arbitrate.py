@@ -6,8 +6,8 @@ is; so a pool asks for one replica, sees whether it is placed, and asks for the 
 
 - at most one replica of a pool is unplaced, and pools that want the same GPUs ask one after the other: those below
   their minimum first, then by priority class, then by the money that their overflow costs for each GPU-hour;
-- an unplaced replica stays while demand lasts, `pending_seconds` at most, so that a cluster autoscaler can deliver. Then
-  it is withdrawn, and asked for again after 5, 10, 20, 40, 60 minutes, or at once when there are more GPUs;
+- an unplaced replica stays while demand lasts, `pending_seconds` at most, so that a cluster autoscaler can deliver.
+  Then it is withdrawn, and asked for again after 5, 10, 20, 40, 60 minutes, or at once when there are more GPUs;
 - of pools that serve the same requests, one waits for the room that another one's start is bringing.
 
 Only the last ordinals of a StatefulSet can be withdrawn, and never during a rollout: what ends must never have served.
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from forebay.resources.reasons import ScaleReason
-from forebay.rules.scale import UP_LOAD
+from forebay.rules.scale import SPILLING
 
 PENDING_SECONDS: Final = 900
 RETRY_SECONDS: Final = 300.0
@@ -70,6 +70,7 @@ class Bid:
     serves: frozenset[str] = field(default_factory=frozenset)  # kinds of requests that others may serve as well
     demand: float = 0.0  # concurrent requests
     capacity: int = 0  # slots of a replica
+    load: float = SPILLING.up_load  # share of them that is to be used
     starting: int = 0  # replicas that do not serve yet
 
     @property
@@ -89,7 +90,7 @@ class Bid:
 
     def room(self, size: int) -> float:
         """Requests that so many replicas could take beyond today's; negative when they could not take those."""
-        return UP_LOAD * self.capacity * size - self.demand
+        return self.load * self.capacity * size - self.demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def arbitrate(bids: Iterable[Bid], now: float) -> Mapping[str, Grant]:
         elif other := _relieved_by(bid, ranked, coming):
             grants[bid.pool] = Grant(bid.size, bid.attempt, ScaleReason.SHARED_DEMAND, other)
         else:
-            grants[bid.pool] = Grant(bid.size + 1, replace(bid.attempt, since=now, wanted=now))
+            grants[bid.pool] = Grant(bid.size + 1, replace(bid.attempt, since=bid.attempt.since or now, wanted=now))
             asking[bid.gpus] = bid.pool
             coming[bid.pool] = bid.room(bid.size + 1)
     return grants
@@ -129,8 +130,9 @@ def _seen(bid: Bid, now: float) -> Bid:
     """The bid with its attempt brought up to date."""
     attempt = bid.attempt
     if not bid.unplaced:
-        placed = attempt.since > 0 and bid.size > 0
-        return replace(bid, attempt=Attempt() if placed else replace(attempt, since=0.0, wanted=0.0))
+        if bid.size == 0 and bid.wanted > 0:  # asked for, perhaps, and nothing has come of it yet
+            return bid
+        return replace(bid, attempt=Attempt() if attempt.since else attempt)
     since = attempt.since or now
     wanted = now if bid.needed > bid.placed or not attempt.wanted else attempt.wanted
     return replace(bid, attempt=replace(attempt, since=since, wanted=wanted))
@@ -146,7 +148,7 @@ def _alone(bid: Bid, now: float) -> Grant | None:
         if over and bid.tail and not bid.rollout:
             return Grant(bid.size - bid.tail, attempt.failed(now), ScaleReason.WITHDRAWN)
         told = now - attempt.since >= PLACING_SECONDS
-        return Grant(bid.size, attempt, ScaleReason.UNPLACED if told else None)
+        return Grant(bid.size, attempt, ScaleReason.REPLICA_UNPLACED if told else None)
     if bid.wanted == bid.size:
         return Grant(bid.size, attempt)
     if attempt.waits(now, bid.roomier):
@@ -155,12 +157,9 @@ def _alone(bid: Bid, now: float) -> Grant | None:
 
 
 def _asks(bid: Bid, grant: Grant, now: float) -> bool:
-    """Whether a replica of it is on its way to a node. One that cannot be withdrawn does not stand in the way for ever."""
-    return bid.gpus != "" and bid.unplaced > 0 and grant.replicas > bid.placed and not _stuck(bid, now)
-
-
-def _stuck(bid: Bid, now: float) -> bool:
-    return now - bid.attempt.since >= bid.pending_seconds
+    """Whether a replica of it is on its way to a node. One that cannot be withdrawn stands in the way no longer."""
+    late = now - bid.attempt.since >= bid.pending_seconds
+    return bid.gpus != "" and bid.unplaced > 0 and grant.replicas > bid.placed and not late
 
 
 def _comes(bid: Bid, now: float) -> bool:
