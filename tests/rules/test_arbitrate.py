@@ -144,7 +144,8 @@ def test_it_waits_while_the_other_ones_replica_starts_and_not_longer() -> None:
     b = bid("b", 1, 2, demand=10.0, gpus="y", **SHARED)
     starts = bid("a", 2, 2, demand=12.0, gpus="x", starting=1, **SHARED)
     assert granted(starts, b)["b"] == 1
-    assert granted(replace(starts, starting=0), b)["b"] == 2
+    assert granted(replace(starts, starting=0, grown=NOW - 179), b)["b"] == 1
+    assert granted(replace(starts, starting=0, grown=NOW - 180), b)["b"] == 2
     assert granted(replace(starts, placed=1, tail=1, attempt=Attempt(NOW - 20, NOW)), b)["b"] == 2
 
 

@@ -89,6 +89,7 @@ def _bid(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, sizing: Sizin
         capacity=numbers.capacity or 0,
         load=sizing.load,
         starting=numbers.starting,
+        grown=max((pod.ready_since for pod in pool.pods if pod.counts), default=0.0),
     )
 
 

@@ -69,6 +69,8 @@ class Counters:
     since: float
     last: Mapping[str, tuple[float, Count]] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    recent: Count = field(default_factory=Count)  # all steps together
+    ever: Count = field(default_factory=Count)  # all totals as last read
 
     def advance(
         self, pool: str, gateways: Iterable[GatewayReport], sidecars: Iterable[SidecarReport], now: float
@@ -84,7 +86,9 @@ class Counters:
         steps = (*kept, step) if step.count != Count() else tuple(kept)
         # A router that did not answer this time keeps its last totals, or its next answer would count twice.
         known = {router: seen for router, seen in self.last.items() if router not in read}
-        return replace(self, last={**_newest(known), **read}, steps=steps)
+        last = {**_newest(known), **read}
+        recent, ever = _sum(item.count for item in steps), _sum(count for _, count in last.values())
+        return replace(self, last=last, steps=steps, recent=recent, ever=ever)
 
     def lost_per_second(self, now: float) -> float:
         """Requests per second that found no slot, over LOST_WINDOW_SECONDS."""
@@ -93,9 +97,7 @@ class Counters:
 
     def service_seconds(self) -> float:
         """Mean duration of a request lately, else since the routers began, else a guess."""
-        recent = _sum(step.count for step in self.steps)
-        ever = _sum(count for _, count in self.last.values())
-        for count in (recent, ever):
+        for count in (self.recent, self.ever):
             if count.finished > 0:
                 return count.service_seconds / count.finished
         return SERVICE_SECONDS_UNKNOWN
@@ -103,12 +105,11 @@ class Counters:
     def cost_per_hour(self, now: float) -> float:
         """US dollars an hour that overflow costs, over SERVICE_WINDOW_SECONDS."""
         window = min(SERVICE_WINDOW_SECONDS, max(now - self.since, 60.0))
-        return float(sum((item.count.cost for item in self.steps), Decimal(0))) * 3600 / window
+        return float(self.recent.cost) * 3600 / window
 
     def cost_per_request_hour(self) -> float | None:
         """US dollars that one request at a time, leaving for an hour, costs; None while no price is known."""
-        recent, ever = _sum(step.count for step in self.steps), _sum(count for _, count in self.last.values())
-        for count in (recent, ever):
+        for count in (self.recent, self.ever):
             if count.overflowed > 0 and count.cost > 0:
                 return float(count.cost / count.overflowed) * 3600 / max(self.service_seconds(), 0.001)
         return None

@@ -21,6 +21,7 @@ class Pod:
     node: str = ""
     created: float = 0.0  # Unix seconds
     priority: int = 0  # of its priority class
+    ready_since: float = 0.0  # Unix seconds
 
     @property
     def counts(self) -> bool:
@@ -45,16 +46,21 @@ class Pod:
         conditions = {item["type"]: item for item in status.get("conditions") or ()}
         scheduled = conditions.get("PodScheduled", {})
         waits = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
-        created = metadata.get("creationTimestamp")
+        ready = conditions.get("Ready", {})
         return cls(
             name=metadata["name"],
             uid=metadata["uid"],
             address=status.get("podIP", "") if status.get("phase") == "Running" else "",
-            ready=conditions.get("Ready", {}).get("status") == "True",
+            ready=ready.get("status") == "True",
             terminating=bool(metadata.get("deletionTimestamp")),
             unschedulable=scheduled.get("message", "") if waits else "",
             touched=(metadata.get("annotations") or {}).get(names.ANNOTATION_GENERATION, ""),
             node=spec.get("nodeName") or "",
-            created=datetime.fromisoformat(created).timestamp() if created else 0.0,
+            created=_seconds(metadata.get("creationTimestamp")),
             priority=spec.get("priority") or 0,
+            ready_since=_seconds(ready.get("lastTransitionTime")) if ready.get("status") == "True" else 0.0,
         )
+
+
+def _seconds(time: str | None) -> float:
+    return datetime.fromisoformat(time).timestamp() if time else 0.0

@@ -25,6 +25,8 @@ RETRY_SECONDS: Final = 300.0
 RETRY_MOST_SECONDS: Final = 3600.0
 GONE_SECONDS: Final = 60.0
 """How long nothing asks for an unplaced replica before it is withdrawn."""
+SETTLING_SECONDS: Final = 180.0
+"""How long after a start requests may take to spread over pools that serve the same."""
 PLACING_SECONDS: Final = 10.0
 """How long a scheduler may take before a replica is called unplaced."""
 
@@ -72,6 +74,7 @@ class Bid:
     capacity: int = 0  # slots of a replica
     load: float = SPILLING.up_load  # share of them that is to be used
     starting: int = 0  # replicas that do not serve yet
+    grown: float = 0.0  # when its latest replica began to serve, Unix seconds
 
     @property
     def unplaced(self) -> int:
@@ -163,8 +166,9 @@ def _asks(bid: Bid, grant: Grant, now: float) -> bool:
 
 
 def _comes(bid: Bid, now: float) -> bool:
-    """Whether replicas of it are about to serve. One that finds no node soon is not counted on."""
-    return bid.starting > 0 and (not bid.unplaced or now - bid.attempt.since < PLACING_SECONDS)
+    """Whether replicas of it are about to serve, or just began to. One that finds no node soon is not counted on."""
+    starts = bid.starting > 0 and (not bid.unplaced or now - bid.attempt.since < PLACING_SECONDS)
+    return starts or now - bid.grown < SETTLING_SECONDS
 
 
 def _relieved_by(bid: Bid, bids: Iterable[Bid], coming: Mapping[str, float]) -> str:
