@@ -109,10 +109,11 @@ class Operator:
             names.PATH_READY: lambda: probes.verdict("" if self.listed.is_set() else "the first lists are incomplete"),
         }
         metrics: probes.Pages = {"/metrics": self._metrics_page}
+        self.wake_server = await wake.serve(settings.host, settings.wake_port, self.tokens.admits, self._wanted)
         return [
             await probes.serve(settings.host, settings.health_port, health),
             await probes.serve(settings.host, settings.metrics_port, metrics),
-            await wake.serve(settings.host, settings.wake_port, self.tokens.admits, self._wanted),
+            self.wake_server,
         ]
 
     def _wanted(self, fleet: str, _: str) -> None:

@@ -44,7 +44,7 @@ def arbitrated(
             after[name] = _held(sizing, fleet.now)
             continue
         grant = grants[mine[name].pool]
-        if not fleet.rivals_known and grant.replicas > mine[name].size:
+        if mine[name].gpus and not fleet.rivals_known and grant.replicas > mine[name].size:
             grant = replace(grant, replicas=mine[name].size, attempt=mine[name].attempt)
         after[name] = _held(_granted(sizing, grant), fleet.now)
         told.append(replace(mine[name], size=grant.replicas, attempt=grant.attempt))
