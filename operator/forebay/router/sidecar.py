@@ -372,7 +372,7 @@ class Visit:
         if left.isdigit():
             self.end = min(self.end, now + int(left) / 1000)
         headers = end_to_end(request.headers, _NOT_TO_ENGINE)
-        headers.append(_ENGINE)
+        headers += _ENGINE
         if b"x-request-id" not in request.fields:
             headers.append((b"x-request-id", self.line.request_id.encode()))
         headers.append((b"content-length", b"%d" % len(body)))
@@ -435,8 +435,8 @@ class Visit:
 
 _PRIORITY, _OFFER = names.PRIORITY.encode(), names.OFFER.encode()
 _DEADLINE, _TOKENS, _PREFIX = names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode(), names.PREFIX.encode()
-_NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie"}
-_ENGINE = (b"host", b"engine")
+_NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie", b"accept-encoding"}
+_ENGINE = ((b"host", b"engine"), (b"accept-encoding", b"identity"))  # tokens are looked for in the answer's bytes
 
 
 def _full(word: str, retry_after: float = 0.0) -> Reply:
