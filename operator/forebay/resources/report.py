@@ -1,5 +1,6 @@
 """What routers say of themselves: to the operator (reports) and to gateways (slot reports)."""
 
+from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
@@ -108,6 +109,7 @@ class PoolDemand(Frozen, frozen=True):
     rejected_total: int = 0  # refused for lack of a slot or a place
     expired_total: int = 0  # waited in vain, and then refused
     overflow_by_reason: dict[Reason, int] = {}
+    overflow_cost_total: Decimal = Decimal(0)  # US dollars of those that overflowed, where prices are known
     last_request: float = 0.0
 
 
