@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.resources.pool import CapacityStatus
+from forebay.resources.capacity_status import CapacityStatus
 from forebay.resources.reasons import CapacityBound
 from forebay.rules import capacity, curve, live_tokens
 from forebay.rules.hardware import MODELS, engine
