@@ -5,7 +5,7 @@ slots of one replica for a minute and leaves C as it is.
 """
 
 from dataclasses import dataclass
-from math import floor
+from math import exp, floor, log1p
 from typing import Final
 
 from forebay.resources.reasons import CapacityBound as Bound
@@ -90,8 +90,8 @@ def _of_engine(inputs: CapacityInputs) -> list[tuple[int, Bound]]:
 def moved(exact: float, target: float, hours: float) -> float:
     """C after `hours` on its way to `target`: at most 2 % an hour up, 5 % an hour down."""
     if target >= exact:
-        return min(target, exact * pow(1.0 + UP_PER_HOUR, hours))
-    return max(target, exact * pow(1.0 - DOWN_PER_HOUR, hours))
+        return min(target, exact * exp(hours * log1p(UP_PER_HOUR)))
+    return max(target, exact * exp(hours * log1p(-DOWN_PER_HOUR)))
 
 
 def told(slots: int, exact: float) -> int:
