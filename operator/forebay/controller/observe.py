@@ -8,12 +8,15 @@ from pydantic import BaseModel, ValidationError
 
 from forebay.controller.cache import Cache
 from forebay.controller.cluster import EVENT, OWNED, POD, POLICY, POOL, Cluster, ClusterError, Object
+from forebay.controller.listening import at_rest
 from forebay.controller.manifests.common import Owner
 from forebay.controller.memory import FleetMemory, Heard, ObjectKey
+from forebay.controller.pod_state import is_creating, waiting_containers
 from forebay.controller.reports import Reports, Tokens
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, PolicyStatus
 from forebay.resources.pool import PoolSpec, PoolStatus
+from forebay.resources.report import GatewayReport
 
 T = TypeVar("T", bound=BaseModel)
 RESERVED = frozenset({names.DOOR_SERVICE, names.GATEWAY})
@@ -29,6 +32,8 @@ class Pod:
     ready: bool = False
     terminating: bool = False
     unschedulable: str = ""  # the scheduler's words
+    waiting: str = ""  # why a container cannot run, in the kubelet's words
+    creating: bool = False  # has a node, and its containers are still to be made
     touched: str = ""  # the generation it was last told of
 
     @property
@@ -51,6 +56,7 @@ class ObservedPool:
     statefulset: Object | None = None
     pods: tuple[Pod, ...] = ()
     create_failure: str = ""  # why the StatefulSet controller cannot create pods
+    stuck: str = ""  # the first pod whose volumes cannot be mounted, and the kubelet's words
 
     @property
     def name(self) -> str:
@@ -105,17 +111,14 @@ async def observe(
     now: float,
 ) -> ObservedFleet:
     """Look at one fleet. Raises ClusterError when the token's Secret cannot be read."""
-    pods = [(_labels(obj), _pod(obj)) for obj in cache.of(POD.kind, namespace)]
-    secret, heard = None, dict(memory.heard)
+    pods = _pods(cache, namespace)
+    secret, heard = None, {}
     if next(cache.of(POOL.kind, namespace), None) or next(cache.of(POLICY.kind, namespace), None):
         secret = await tokens.secret(namespace)
-        addresses = {pod.name: pod.address for _, pod in pods if pod.address}
-        new = await reports.fetch(tokens.value(namespace), addresses)
-        heard = {name: known for name, known in heard.items() if name in addresses}
-        heard |= {name: Heard(report, now) for name, report in new.items()}
+        heard = await _listen(pods, tokens.value(namespace), reports, memory, now)
     live = {(kind.kind, obj["metadata"]["name"]): obj for kind in OWNED for obj in cache.of(kind.kind, namespace)}
     pools = [
-        _pool(obj, live, tuple(pod for labels, pod in pods if labels.get(names.LABEL_POOL) == obj["metadata"]["name"]))
+        _pool(obj, live, pods.get(obj["metadata"]["name"], ()))
         for obj in cache.of(POOL.kind, namespace)
         if not obj["metadata"].get("deletionTimestamp")
     ]
@@ -127,26 +130,80 @@ async def observe(
         now,
         tuple([await _with_failure(pool, namespace, cluster) for pool in pools]),
         tuple(policies),
-        tuple(pod for labels, pod in pods if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_GATEWAY),
+        pods.get("", ()),
         heard,
         live,
         secret,
     )
 
 
+def _pods(cache: Cache, namespace: str) -> dict[str, tuple[Pod, ...]]:
+    """Replicas by their pool, and the gateways by the empty name."""
+    found: dict[str, list[Pod]] = {}
+    for obj in cache.of(POD.kind, namespace):
+        labels = obj["metadata"].get("labels") or {}
+        if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_GATEWAY:
+            found.setdefault("", []).append(_pod(obj))
+        elif pool := labels.get(names.LABEL_POOL):
+            found.setdefault(pool, []).append(_pod(obj))
+    return {pool: tuple(pods) for pool, pods in found.items()}
+
+
+async def _listen(
+    pods: Mapping[str, tuple[Pod, ...]], token: str, reports: Reports, memory: FleetMemory, now: float
+) -> dict[str, Heard]:
+    """What every router last said: the gateways are asked, and those sidecars for which they do not speak."""
+    gateways = [pod for pod in pods.get("", ()) if pod.address]
+    new = await reports.fetch(token, {pod.name: pod.address for pod in gateways})
+    said = [report if isinstance(report := new.get(pod.name), GatewayReport) else None for pod in gateways]
+    resting = (
+        set()
+        if memory.pending is not None
+        else {
+            pool
+            for pool, mine in pods.items()
+            if pool
+            and all(pod.counts for pod in mine)
+            and at_rest(pool, (pod.name for pod in mine), said, memory.heard, now)
+        }
+    )
+    replicas = {pool: [pod for pod in mine if pod.address] for pool, mine in pods.items() if pool}
+    new |= await reports.fetch(
+        token, {pod.name: pod.address for pool, mine in replicas.items() if pool not in resting for pod in mine}
+    )
+    there = {pod.name for mine in (gateways, *replicas.values()) for pod in mine}
+    heard = {name: known for name, known in memory.heard.items() if name in there}
+    heard |= {pod.name: replace(heard[pod.name], time=now) for pool in resting for pod in replicas[pool]}
+    return heard | {name: Heard(report, now, now) for name, report in new.items()}
+
+
 async def _with_failure(pool: ObservedPool, namespace: str, cluster: Cluster) -> ObservedPool:
-    """Pods that are missing have a reason, and the StatefulSet controller tells it in Events."""
+    """Pods that are missing, or that wait for a volume, have a reason that only Events tell."""
     wanted = pool.statefulset["spec"].get("replicas", 1) if pool.statefulset else 0
-    if pool.statefulset is None or len(pool.pods) >= wanted:
+    if pool.statefulset is not None and len(pool.pods) < wanted:
+        uid = pool.statefulset["metadata"]["uid"]
+        decided = pool.status.scaling.decisions[0].time if pool.status.scaling.decisions else ""
+        words = await _told(cluster, namespace, "StatefulSet", uid, "FailedCreate", since=decided)
+        return replace(pool, create_failure=words)
+    stuck = next((pod for pod in pool.pods if pod.creating and not pod.terminating), None)
+    if stuck is None:
         return pool
-    fields = f"regarding.kind=StatefulSet,regarding.name={pool.name},reason=FailedCreate"
+    words = await _told(cluster, namespace, "Pod", stuck.uid, "FailedMount")
+    return replace(pool, stuck=f"{stuck.name}: {words}" if words else "")
+
+
+async def _told(cluster: Cluster, namespace: str, kind: str, uid: str, reason: str, since: str = "") -> str:
+    """The note of the latest Event of this reason about an object; empty when there is none, or nobody answers.
+
+    `since`: an RFC 3339 time; what was last seen before it is no news.
+    """
+    fields = f"regarding.kind={kind},regarding.uid={uid},reason={reason}"
     try:
         events, _ = await cluster.list(EVENT, namespace, fields=fields)
     except ClusterError:
-        return pool
-    mine = [event for event in events if event["regarding"].get("uid") == pool.statefulset["metadata"]["uid"]]
-    latest = max(mine, key=_last_seen, default=None)
-    return replace(pool, create_failure=str(latest.get("note", ""))) if latest else pool
+        return ""
+    latest = max((event for event in events if _last_seen(event)[:19] >= since[:19]), key=_last_seen, default=None)
+    return str(latest.get("note", "")) if latest else ""
 
 
 def _last_seen(event: Object) -> str:
@@ -201,6 +258,7 @@ def _pod(obj: Object) -> Pod:
     conditions = {item["type"]: item for item in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled", {})
     waits = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
+    waiting = waiting_containers(status)
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -208,9 +266,7 @@ def _pod(obj: Object) -> Pod:
         ready=conditions.get("Ready", {}).get("status") == "True",
         terminating=bool(metadata.get("deletionTimestamp")),
         unschedulable=scheduled.get("message", "") if waits else "",
+        waiting="; ".join(waiting),
+        creating=scheduled.get("status") == "True" and not waiting and is_creating(status),
         touched=(metadata.get("annotations") or {}).get(names.ANNOTATION_GENERATION, ""),
     )
-
-
-def _labels(obj: Object) -> Mapping[str, str]:
-    return obj["metadata"].get("labels") or {}

@@ -105,6 +105,10 @@ class PoolDemand(Frozen, frozen=True):
     expired_total: int = 0  # waited in vain, and then refused
     overflow_by_reason: dict[Reason, int] = {}
     last_request: float = 0.0
+    # What its replicas have told this gateway: while that is what they told the operator, it need not ask them again.
+    serving: int = 0
+    slots: int = 0
+    running: int = 0
 
 
 class GatewayReport(Frozen, frozen=True, tag="gateway", tag_field="role"):

@@ -26,6 +26,10 @@ class _Pool:
     last_request: float = 0.0
 
 
+Heard = tuple[int, int, int]
+"""What the replicas of a pool have said lately: how many serve, their slots, the requests that they run."""
+
+
 class Accounting:
     """Counters by pool, since the process began."""
 
@@ -70,12 +74,13 @@ class Accounting:
         else:
             self.of(pool).rejected += 1
 
-    def report(self, pools: Iterable[tuple[str, int]]) -> tuple[PoolDemand, ...]:
-        """For the operator; `pools` are names with the number that waits now."""
-        return tuple(self._demand(name, queued) for name, queued in pools)
+    def report(self, pools: Iterable[tuple[str, int, Heard]]) -> tuple[PoolDemand, ...]:
+        """For the operator; `pools` are names with the number that waits now, and what their replicas said."""
+        return tuple(self._demand(name, queued, heard) for name, queued, heard in pools)
 
-    def _demand(self, name: str, queued: int) -> PoolDemand:
+    def _demand(self, name: str, queued: int, heard: Heard) -> PoolDemand:
         c = self.of(name)
+        serving, slots, running = heard
         return PoolDemand(
             pool=name,
             queued=queued,
@@ -86,4 +91,7 @@ class Accounting:
             expired_total=c.expired,
             overflow_by_reason=dict(c.by_reason),
             last_request=c.last_request,
+            serving=serving,
+            slots=slots,
+            running=running,
         )

@@ -1,0 +1,55 @@
+"""Which fleets need no pass: nothing has changed, nothing is under way, and nothing will happen by time alone. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from forebay.controller.listening import REST_SECONDS
+from forebay.controller.memory import FleetMemory
+from forebay.controller.observe import ObservedFleet, ObservedPool
+from forebay.controller.plan import Plan
+from forebay.controller.sizing import Sizing
+from forebay.resources.pool import ScalingMode
+from forebay.resources.report import GatewayReport, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A fleet at rest: as long as this holds, a pass would find what the last one found."""
+
+    changes: int  # of the cache, in this namespace
+    said: Mapping[str, Report]  # the gateways' reports, word for word
+    addresses: Mapping[str, str]  # of the gateways, by pod
+    until: float  # Unix seconds
+
+    def holds(self, changes: int, now: float) -> bool:
+        """Whether only the gateways could still say something new."""
+        return changes == self.changes and now < self.until
+
+
+def rest(fleet: ObservedFleet, planned: Plan, memory: FleetMemory, changes: int) -> Rest | None:
+    """What a fleet's rest depends on; None while there is something to do or to wait for."""
+    busy = any(batch.actions for batch in planned.batches) or planned.again is not None or memory.failures
+    if busy or not all(_still(pool, planned.sizings.get(pool.name)) for pool in fleet.pools):
+        return None
+    said = {pod.name: fleet.heard[pod.name].report for pod in fleet.gateways if pod.counts and pod.name in fleet.heard}
+    if not said or len(said) < len(fleet.gateways) or not all(_idle(report) for report in said.values()):
+        return None
+    return Rest(changes, said, {pod.name: pod.address for pod in fleet.gateways}, fleet.now + REST_SECONDS)
+
+
+def _still(pool: ObservedPool, sizing: Sizing | None) -> bool:
+    """Neither demand nor a clock will move it, and all its routers were heard of."""
+    if pool.spec is None or sizing is None:
+        return pool.spec is None
+    numbers, memory, scaling = sizing.numbers, sizing.memory, pool.spec.scaling
+    moving = numbers.starting or numbers.ending or numbers.silent or pool.stuck or pool.create_failure
+    latched = memory.spill.latch.on or memory.limited.on
+    least = sizing.decision.replicas <= max(scaling.min_replicas, 1) or scaling.mode is not ScalingMode.AUTOMATIC
+    sleepy = sizing.decision.replicas > 0 and scaling.idle_seconds_to_zero is not None
+    return not (moving or latched or numbers.running) and least and not sleepy
+
+
+def _idle(report: Report) -> bool:
+    return isinstance(report, GatewayReport) and not any(
+        item.queued or item.overflow_running or item.running for item in report.pools
+    )
