@@ -174,6 +174,7 @@ def _facts(
     reference = spec.cloud_fallback_policy_ref
     missing = reference is not None and reference.name not in {policy.name for policy in fleet.policies}
     unschedulable = [pod.unschedulable for pod in pool.pods if pod.unschedulable and not pod.terminating]
+    waiting = [f"{pod.name}: {pod.waiting}" for pod in pool.pods if pod.waiting and not pod.terminating]
     return PoolFacts(
         desired=sizing.decision.replicas,
         ready=sizing.numbers.ready,
@@ -183,6 +184,7 @@ def _facts(
         apply_failure=failures[0] if failures else "",
         pods=sum(not pod.terminating for pod in pool.pods),
         unschedulable=unschedulable[0] if unschedulable else "",
+        waiting=waiting[0] if waiting else pool.stuck,
         silent=sizing.numbers.silent,
         heard=sizing.numbers.heard,
         outdated="" if choice.changed else outdated(recorded(pool.statefulset), settings.images),
