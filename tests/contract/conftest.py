@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,34 @@ REPO = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="session")
 def api() -> Iterator[client.ApiClient]:
     """An API server with both CRDs."""
+    with _plane(controllers=False) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def managed_api() -> Iterator[client.ApiClient]:
+    """The same with the controllers that make pods, the scheduler, and admission as usual."""
+    with _plane(controllers=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def namespace(api: client.ApiClient) -> Iterator[str]:
+    """A namespace of its own."""
+    core = client.CoreV1Api(api)
+    name = core.create_namespace({"metadata": {"generateName": "controller-"}}).metadata.name
+    yield name
+    core.delete_namespace(name)
+
+
+@contextmanager
+def _plane(*, controllers: bool) -> Iterator[client.ApiClient]:
     try:
         kubernetes()
     except ClusterError as error:
         pytest.skip(str(error))
-    with ControlPlane() as plane, config.new_client_from_config(str(plane.kubeconfig)) as connection:
+    plane = ControlPlane(controllers=controllers)
+    with plane, config.new_client_from_config(str(plane.kubeconfig)) as connection:
         crds = client.CustomObjectsApi(connection)
         for path in sorted((REPO / "crds").glob("*.yaml")):
             crd = yaml.safe_load(path.read_text())

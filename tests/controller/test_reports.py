@@ -78,9 +78,7 @@ def fetched(other: Handler, *, token: str = "t") -> tuple[dict[str, Report], lis
     ],
     ids=["unauthorized", "broken", "incomplete", "endless", "hangs up", "slow"],
 )
-def test_one_router_that_does_not_report_keeps_nobody_waiting(
-    other: Handler, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_router_that_does_not_report_keeps_nobody_waiting(other: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "TIMEOUT_SECONDS", 0.5)
     found, asked = fetched(other)
     assert found == {"good": REPORT}

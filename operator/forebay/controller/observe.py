@@ -214,7 +214,7 @@ def _last_seen(event: Object) -> str:
 def _pool(obj: Object, live: Mapping[ObjectKey, Object], pods: tuple[Pod, ...]) -> ObservedPool:
     metadata = obj["metadata"]
     spec, invalid = _parsed(PoolSpec, obj.get("spec") or {})
-    status, _ = _parsed(PoolStatus, obj.get("status") or {})
+    status, wrong = _parsed(PoolStatus, obj.get("status") or {})
     if metadata["name"] in RESERVED:
         spec, invalid = None, f"the name {metadata['name']} is taken by an object of the fleet: choose another name"
     return ObservedPool(
@@ -224,7 +224,7 @@ def _pool(obj: Object, live: Mapping[ObjectKey, Object], pods: tuple[Pod, ...]) 
         invalid=invalid,
         created=metadata.get("creationTimestamp", ""),
         status=status or PoolStatus(),
-        live_status=obj.get("status") or {},
+        live_status={} if wrong else obj.get("status") or {},
         statefulset=live.get(("StatefulSet", metadata["name"])),
         pods=pods,
     )
@@ -233,14 +233,14 @@ def _pool(obj: Object, live: Mapping[ObjectKey, Object], pods: tuple[Pod, ...]) 
 def _policy(obj: Object) -> ObservedPolicy:
     metadata = obj["metadata"]
     spec, invalid = _parsed(PolicySpec, obj.get("spec") or {})
-    status, _ = _parsed(PolicyStatus, obj.get("status") or {})
+    status, wrong = _parsed(PolicyStatus, obj.get("status") or {})
     return ObservedPolicy(
         owner=Owner(names.POLICY_KIND, metadata["name"], metadata["uid"]),
         generation=metadata.get("generation", 0),
         spec=spec,
         invalid=invalid,
         status=status or PolicyStatus(),
-        live_status=obj.get("status") or {},
+        live_status={} if wrong else obj.get("status") or {},
     )
 
 

@@ -16,8 +16,12 @@ from forebay.resources.fields import (
     Rule,
     SecretKey,
     list_map,
+    says,
 )
 from forebay.resources.pool import CloudUse, Modality, Task
+
+
+BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 
 
 class Transport(StrEnum):
@@ -123,7 +127,16 @@ class Provider(Resource):
     name: Name
     """Name inside this policy."""
     base_url: Annotated[
-        str, Field(alias="baseURL", min_length=8, max_length=1024, pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
+        str,
+        Field(
+            alias="baseURL",
+            min_length=8,
+            max_length=1024,
+            pattern=BASE_URL,
+            json_schema_extra=says(
+                BASE_URL, "baseURL is a URL such as https://api.example.com/v1, without user, query or fragment"
+            ),
+        ),
     ]
     """Base URL as an OpenAI client takes it, usually ending in /v1."""
     transport: Transport = Transport.HTTPS
