@@ -17,16 +17,23 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def api() -> Iterator[client.ApiClient]:
-    """An API server with both CRDs."""
-    with _plane(controllers=False) as connection:
+def plane() -> Iterator[ControlPlane]:
+    """An API server alone, with both CRDs."""
+    with _plane(controllers=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def api(plane: ControlPlane) -> Iterator[client.ApiClient]:
+    """A connection to it."""
+    with config.new_client_from_config(str(plane.kubeconfig)) as connection:
         yield connection
 
 
 @pytest.fixture(scope="session")
 def managed_api() -> Iterator[client.ApiClient]:
-    """The same with the controllers that make pods, the scheduler, and admission as usual."""
-    with _plane(controllers=True) as connection:
+    """An API server with the controllers that make pods, the scheduler, and admission as usual."""
+    with _plane(controllers=True) as made, config.new_client_from_config(str(made.kubeconfig)) as connection:
         yield connection
 
 
@@ -40,19 +47,19 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
 
 
 @contextmanager
-def _plane(*, controllers: bool) -> Iterator[client.ApiClient]:
+def _plane(*, controllers: bool) -> Iterator[ControlPlane]:
     try:
         kubernetes()
     except ClusterError as error:
         pytest.skip(str(error))
-    plane = ControlPlane(controllers=controllers)
-    with plane, config.new_client_from_config(str(plane.kubeconfig)) as connection:
+    made = ControlPlane(controllers=controllers)
+    with made, config.new_client_from_config(str(made.kubeconfig)) as connection:
         crds = client.CustomObjectsApi(connection)
         for path in sorted((REPO / "crds").glob("*.yaml")):
             crd = yaml.safe_load(path.read_text())
             crds.create_cluster_custom_object("apiextensions.k8s.io", "v1", "customresourcedefinitions", crd)
         _wait_established(crds)
-        yield connection
+        yield made
 
 
 def _wait_established(crds: client.CustomObjectsApi) -> None:

@@ -1,4 +1,4 @@
-"""No spec, however odd, ends a pass: a fleet is planned whatever is in it, and odd pools never harm their neighbours."""
+"""No spec, however odd, ends a pass: a fleet is planned whatever is in it, and odd pools do not harm the others."""
 
 import asyncio
 from typing import Any

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final
 
-from forebay.controller.actions import Action, Apply, Batch, CreateToken, Note, Say, Touch, WriteStatus
+from forebay.controller.actions import Action, Apply, Batch, CreateToken, Note, RotateToken, Say, Touch, WriteStatus
 from forebay.controller.cache import Cache
-from forebay.controller.cluster import POD, Cluster, ClusterError, Object, kind_of
+from forebay.controller.cluster import POD, SECRET, Cluster, ClusterError, Object, kind_of
 from forebay.controller.drift import differences
 from forebay.controller.events import Recorder
 from forebay.controller.memory import Failure, FleetMemory, ObjectKey
@@ -73,6 +73,10 @@ class Executor:
                 # With another field manager, so that applying the Secret's head never owns its data.
                 await self.cluster.create(obj, manager=f"{names.FIELD_MANAGER}-token")
                 self.tokens.forget(namespace)
+            case RotateToken(patch=patch, why=why):
+                await self.cluster.patch(SECRET, namespace, names.CONTROL_TOKEN_SECRET, patch)
+                self.tokens.forget(namespace)
+                log.info("control token of %s: %s", namespace, why)
             case Touch(pod=pod, value=value):
                 patch = {"metadata": {"annotations": {names.ANNOTATION_GENERATION: value}}}
                 self.cache.put(await self.cluster.patch(POD, namespace, pod, patch))

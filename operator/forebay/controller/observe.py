@@ -12,7 +12,7 @@ from forebay.controller.listening import at_rest
 from forebay.controller.manifests.common import Owner
 from forebay.controller.memory import FleetMemory, Heard, ObjectKey
 from forebay.controller.pod_state import is_creating, waiting_containers
-from forebay.controller.reports import Reports, Tokens
+from forebay.controller.reports import Reports, Tokens, rotating
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, PolicyStatus
 from forebay.resources.pool import PoolSpec, PoolStatus
@@ -115,7 +115,8 @@ async def observe(
     secret, heard = None, {}
     if next(cache.of(POOL.kind, namespace), None) or next(cache.of(POLICY.kind, namespace), None):
         secret = await tokens.secret(namespace)
-        heard = await _listen(pods, tokens.value(namespace), reports, memory, now)
+        everybody = memory.pending is not None or rotating(secret)
+        heard = await _listen(pods, tokens.value(namespace), reports, memory.heard, now, everybody=everybody)
     live = {(kind.kind, obj["metadata"]["name"]): obj for kind in OWNED for obj in cache.of(kind.kind, namespace)}
     pools = [
         _pool(obj, live, pods.get(obj["metadata"]["name"], ()))
@@ -150,30 +151,27 @@ def _pods(cache: Cache, namespace: str) -> dict[str, tuple[Pod, ...]]:
 
 
 async def _listen(
-    pods: Mapping[str, tuple[Pod, ...]], token: str, reports: Reports, memory: FleetMemory, now: float
+    pods: Mapping[str, tuple[Pod, ...]],
+    token: str,
+    reports: Reports,
+    before: Mapping[str, Heard],
+    now: float,
+    *,
+    everybody: bool,
 ) -> dict[str, Heard]:
     """What every router last said: the gateways are asked, and those sidecars for which they do not speak."""
     gateways = [pod for pod in pods.get("", ()) if pod.address]
     new = await reports.fetch(token, {pod.name: pod.address for pod in gateways})
     said = [report if isinstance(report := new.get(pod.name), GatewayReport) else None for pod in gateways]
-    resting = (
-        set()
-        if memory.pending is not None
-        else {
-            pool
-            for pool, mine in pods.items()
-            if pool
-            and all(pod.counts for pod in mine)
-            and at_rest(pool, (pod.name for pod in mine), said, memory.heard, now)
-        }
-    )
-    replicas = {pool: [pod for pod in mine if pod.address] for pool, mine in pods.items() if pool}
-    new |= await reports.fetch(
-        token, {pod.name: pod.address for pool, mine in replicas.items() if pool not in resting for pod in mine}
-    )
-    there = {pod.name for mine in (gateways, *replicas.values()) for pod in mine}
-    heard = {name: known for name, known in memory.heard.items() if name in there}
-    heard |= {pod.name: replace(heard[pod.name], time=now) for pool in resting for pod in replicas[pool]}
+    asked, spoken_for = [], []
+    for pool, mine in pods.items():
+        if pool:
+            resting = not everybody and all(pod.counts for pod in mine)
+            resting = resting and at_rest(pool, [pod.name for pod in mine], said, before, now)
+            (spoken_for if resting else asked).extend(pod for pod in mine if pod.address)
+    new |= await reports.fetch(token, {pod.name: pod.address for pod in asked})
+    heard = {pod.name: before[pod.name] for pod in (*gateways, *asked) if pod.name in before}
+    heard |= {pod.name: replace(before[pod.name], time=now) for pod in spoken_for}
     return heard | {name: Heard(report, now, now) for name, report in new.items()}
 
 

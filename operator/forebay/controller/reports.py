@@ -57,6 +57,12 @@ class Tokens:
         self._secrets.pop(namespace, None)
 
 
+def rotating(secret: Object | None) -> bool:
+    """Whether the token is being changed, so that every router must say how far it is."""
+    notes = (secret["metadata"].get("annotations") or {}) if secret else {}
+    return names.ANNOTATION_ROTATION in notes
+
+
 class Reports:
     """Asks routers for their reports."""
 

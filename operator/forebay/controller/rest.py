@@ -7,6 +7,7 @@ from forebay.controller.listening import REST_SECONDS
 from forebay.controller.memory import FleetMemory
 from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.plan import Plan
+from forebay.controller.reports import rotating
 from forebay.controller.sizing import Sizing
 from forebay.resources.pool import ScalingMode
 from forebay.resources.report import GatewayReport, Report
@@ -28,7 +29,12 @@ class Rest:
 
 def rest(fleet: ObservedFleet, planned: Plan, memory: FleetMemory, changes: int) -> Rest | None:
     """What a fleet's rest depends on; None while there is something to do or to wait for."""
-    busy = any(batch.actions for batch in planned.batches) or planned.again is not None or memory.failures
+    busy = (
+        any(batch.actions for batch in planned.batches)
+        or planned.again is not None
+        or memory.failures
+        or rotating(fleet.token)
+    )
     if busy or not all(_still(pool, planned.sizings.get(pool.name)) for pool in fleet.pools):
         return None
     said = {pod.name: fleet.heard[pod.name].report for pod in fleet.gateways if pod.counts and pod.name in fleet.heard}

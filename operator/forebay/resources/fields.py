@@ -28,8 +28,6 @@ class Resource(BaseModel):
     )
 
 
-
-
 def says(pattern: str, message: str) -> dict[str, Any]:
     """Schema extras of a string: what a person reads beside the pattern that it does not match."""
     rule = "self.matches('" + pattern.replace("\\", "\\\\") + "')"

@@ -20,7 +20,6 @@ from forebay.resources.fields import (
 )
 from forebay.resources.pool import CloudUse, Modality, Task
 
-
 BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 
 

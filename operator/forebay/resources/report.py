@@ -1,5 +1,6 @@
 """What routers say of themselves: to the operator (reports) and to gateways (slot reports)."""
 
+import hashlib
 from enum import StrEnum
 
 import msgspec
@@ -91,6 +92,7 @@ class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
     last_request: float = 0.0  # Unix seconds of the last inference request
     table_error: str = ""
     engine: EngineReport | None = None
+    tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
 
 
 class PoolDemand(Frozen, frozen=True):
@@ -124,9 +126,16 @@ class GatewayReport(Frozen, frozen=True, tag="gateway", tag_field="role"):
     missing_keys: tuple[str, ...] = ()  # policy/provider whose key file is absent or empty
     provider_problems: tuple[str, ...] = ()  # policy/provider and why nothing can be sent to its address
     table_error: str = ""
+    tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
 
 
 Report = SidecarReport | GatewayReport
+
+
+def token_digest(token: bytes) -> str:
+    """By which a router says that it has a token: eight digits of a hash of 256 random bits give nothing away."""
+    return hashlib.sha256(token).hexdigest()[:8]
+
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Report).decode

@@ -280,6 +280,7 @@ class Sidecar:
             last_request=self.last_request,
             table_error=table.problem,
             engine=self.engine.report(),
+            tokens=self.context.token.digests,
         )
 
     def refresh_metrics(self) -> None:
