@@ -4,11 +4,13 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from kubernetes import client
+from kubernetes.aio import client as aio
 
 from bench.many.operator import USER, grant
 from bench.many.standins import StandIns
@@ -76,7 +78,7 @@ def test_every_right_is_needed_and_none_is_missing(
         routers = StandIns()
         port = await routers.listen(0)
         settings = replace(LOCAL, namespaces=(), resync_seconds=0.5, own_namespace="forebay-system")
-        async with await Cluster.connect() as own:
+        async with identity(api, kubeconfig) as own:
             made = Operator(settings, own)
             made.passes.reports = made.reports = Reports(port)
             stop = asyncio.Event()
@@ -94,6 +96,14 @@ def test_every_right_is_needed_and_none_is_missing(
     assert granted() - done == set(KEPT), "rights that nothing here uses: remove them, or say in KEPT why they stay"
     secrets = {name for (_, resource, verb), _, name in calls if resource == "secrets" and verb != "create"}
     assert secrets <= {names.CONTROL_TOKEN_SECRET}, "the operator reads a Secret that is none of its business"
+
+
+def identity(api: client.ApiClient, kubeconfig: Path) -> Cluster:
+    """A connection with the operator's own certificate."""
+    settings = aio.Configuration(host=api.configuration.host)
+    settings.ssl_ca_cert = api.configuration.ssl_ca_cert
+    settings.cert_file, settings.key_file = (str(kubeconfig.with_suffix(end)) for end in (".crt", ".key"))
+    return Cluster(aio.ApiClient(settings))
 
 
 async def story(cluster: Cluster, namespace: str, kubelets: Kubelets, made: Operator) -> None:
