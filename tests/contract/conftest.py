@@ -12,6 +12,7 @@ from kubernetes import client, config
 from e2e.cluster.controlplane import ControlPlane
 from e2e.cluster.shell import ClusterError
 from e2e.cluster.tools import kubernetes
+from forebay.resources import names
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -63,11 +64,13 @@ def _plane(*, controllers: bool) -> Iterator[ControlPlane]:
 
 
 def _wait_established(crds: client.CustomObjectsApi) -> None:
+    """Until objects of both kinds can be listed: the storage follows a moment after the condition."""
     end = time.monotonic() + 30
-    while time.monotonic() < end:
-        found = crds.list_cluster_custom_object("apiextensions.k8s.io", "v1", "customresourcedefinitions")["items"]
-        conditions = [{c["type"]: c["status"] for c in crd.get("status", {}).get("conditions") or []} for crd in found]
-        if found and all(c.get("Established") == "True" for c in conditions):
+    while True:
+        try:
+            for plural in (names.POOL_PLURAL, names.POLICY_PLURAL):
+                crds.list_cluster_custom_object(names.GROUP, names.VERSION, plural)
             return
+        except client.ApiException:
+            assert time.monotonic() < end, "the CRDs were not established"
         time.sleep(0.1)
-    raise AssertionError("the CRDs were not established")

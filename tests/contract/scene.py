@@ -54,9 +54,11 @@ async def operator(
         await made._list_all()
         await made.passes.run(namespace)
 
-    yield look
-    await made.passes.reports.close()
-    await made.reports.close()
+    try:
+        yield look
+    finally:
+        await made.passes.reports.close()
+        await made.reports.close()
 
 
 async def versions(cluster: Cluster, namespace: str) -> dict[str, str]:

@@ -84,10 +84,12 @@ async def stage(
     namespace = made["metadata"]["name"]
     routers = StandIns()
     port = await routers.listen(0)
-    async with operator(cluster, replace(settings, namespaces=(namespace,)), port) as look:
-        yield Stage(cluster, namespace, look, Kubelets(cluster, namespace, routers), routers)
-    await routers.stop()
-    await cluster._call("DELETE", NAMESPACE.path("", namespace))
+    try:
+        async with operator(cluster, replace(settings, namespaces=(namespace,)), port) as look:
+            yield Stage(cluster, namespace, look, Kubelets(cluster, namespace, routers), routers)
+    finally:
+        await routers.stop()
+        await cluster._call("DELETE", NAMESPACE.path("", namespace))
 
 
 def play(api: client.ApiClient, scene: Callable[[Stage], Awaitable[None]], **options: Any) -> None:
@@ -117,7 +119,7 @@ SHOWN: set[ConditionType] = set()
 def test_a_quota_that_is_used_up(managed_api: client.ApiClient) -> None:
     async def scene(on: Stage) -> None:
         hard = {"hard": {f"requests.{GPU}": "0"}}
-        await on.cluster.create(custom(QUOTA, on.namespace, "gpus", hard))
+        await on.cluster._call("POST", QUOTA.path(on.namespace), body={"metadata": {"name": "gpus"}, "spec": hard})
         await on.pool(engine={"gpus": 1})
         await on.becomes("ReplicasCreated", "False", "CreateRefused", "exceeded quota: gpus", f"requests.{GPU}=1")
         await on.becomes("Ready", "False", "NoReplicasReady", "exceeded quota")
@@ -276,6 +278,7 @@ def test_a_router_that_falls_silent(managed_api: client.ApiClient) -> None:
 def test_a_newer_router(managed_api: client.ApiClient) -> None:
     async def scene(on: Stage) -> None:
         await on.pool()
+        await on.becomes("Ready", "True", "ReplicasReady")
         await on.becomes("RouterOutdated", "False", "UpToDate")
         uid = (await on.cluster.get(POD, on.namespace, "chat-0"))["metadata"]["uid"]
         newer = replace(LOCAL, images=replace(IMAGES, router="forebay:2"), namespaces=(on.namespace,))

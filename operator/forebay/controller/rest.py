@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.controller.listening import REST_SECONDS
+from forebay.controller.listening import REST_SECONDS, at_rest
 from forebay.controller.memory import FleetMemory
 from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.plan import Plan
@@ -38,7 +38,7 @@ def rest(fleet: ObservedFleet, planned: Plan, memory: FleetMemory, changes: int)
     if busy or not all(_still(pool, planned.sizings.get(pool.name)) for pool in fleet.pools):
         return None
     said = {pod.name: fleet.heard[pod.name].report for pod in fleet.gateways if pod.counts and pod.name in fleet.heard}
-    if not said or len(said) < len(fleet.gateways) or not all(_idle(report) for report in said.values()):
+    if not said or len(said) < len(fleet.gateways) or not all(_spoken_for(fleet, pool, said) for pool in fleet.pools):
         return None
     return Rest(changes, said, {pod.name: pod.address for pod in fleet.gateways}, fleet.now + REST_SECONDS)
 
@@ -55,7 +55,7 @@ def _still(pool: ObservedPool, sizing: Sizing | None) -> bool:
     return not (moving or latched or numbers.running) and least and not sleepy
 
 
-def _idle(report: Report) -> bool:
-    return isinstance(report, GatewayReport) and not any(
-        item.queued or item.overflow_running or item.running for item in report.pools
-    )
+def _spoken_for(fleet: ObservedFleet, pool: ObservedPool, said: Mapping[str, Report]) -> bool:
+    """Whether the gateways would tell if anything happened at this pool's sidecars."""
+    reports = [report for report in said.values() if isinstance(report, GatewayReport)]
+    return not pool.pods or at_rest(pool.name, [pod.name for pod in pool.pods], reports, fleet.heard, fleet.now)
