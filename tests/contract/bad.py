@@ -304,6 +304,10 @@ TOLD: tuple[Bad, ...] = (
     Bad("a GPU resource that is no name",
         _object(names.POOL_KIND, {"model": {"name": "m"}, "engine": {"gpus": 1, "gpuResourceName": "my gpu"}}),
         ("StatefulSet chat", "my gpu"), ("ReplicasCreated", "CreateRefused")),
+    Bad("a port beyond the last one", _object(names.POLICY_KIND, {
+            "providers": [{**PROVIDER, "baseURL": "https://acme.example:99999/v1"}], "secondary": [TARGET],
+            "overflow": {"high": "Queue"}}),
+        ("https://acme.example:99999/v1 is no URL that anybody can be reached at",), ("Ready", "InvalidSpec")),
     Bad("a policy that does not exist",
         _object(names.POOL_KIND, {"model": {"name": "m"}, "cloudFallbackPolicyRef": {"name": "x"}}),
         ("cloudFallbackPolicyRef names x", "create it or remove the reference"),

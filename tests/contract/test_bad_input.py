@@ -7,7 +7,7 @@ import re
 import pytest
 from kubernetes import client
 
-from forebay.controller.cluster import POOL, Cluster
+from forebay.controller.cluster import Cluster, kind_of
 from tests.contract.bad import REFUSED, TOLD, Bad
 from tests.contract.scene import in_cluster, operator
 from tests.contract.test_crds import create
@@ -42,8 +42,8 @@ def test_a_condition_tells(api: client.ApiClient, namespace: str, bad: Bad) -> N
             for _ in range(3):
                 await look(namespace)
                 await asyncio.sleep(0.01)
-        pool = await cluster.get(POOL, namespace, "chat")
-        condition = next(item for item in pool["status"]["conditions"] if item["type"] == kind)
+        made = await cluster.get(kind_of(document), namespace, "chat")
+        condition = next(item for item in made["status"]["conditions"] if item["type"] == kind)
         assert (condition["status"], condition["reason"]) == ("False", reason), condition
         for word in bad.words:
             assert word in condition["message"]

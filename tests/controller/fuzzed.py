@@ -5,6 +5,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from forebay.resources.crd import Schema
+from forebay.resources.fields import DNS_LABEL, MODEL_NAME, MONEY, QUANTITY
+from forebay.resources.policy import BASE_URL
 
 TEXT = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=12)
 JSON = st.recursive(
@@ -27,6 +29,26 @@ PER_KEY: dict[str, st.SearchStrategy[Any]] = {
 LISTS = ("containers", "initContainers", "volumes", "env", "ports", "volumeMounts", "imagePullSecrets", "tolerations")
 MAPS = ("spec", "metadata", "labels", "annotations", "securityContext", "lifecycle", "livenessProbe", "resources",
         "affinity", "startupProbe", "preStop")  # fmt: skip
+
+
+LIKE = {
+    DNS_LABEL: ["a", "0", "a-b", "x" * 63, "default", "chat"],
+    MODEL_NAME: ["m", "0", "Qwen/Qwen2.5-7B", "a" * 253, "/models/x".lstrip("/"), "a:b@c+d_e"],
+    MONEY: ["0", "1.20", "999999999.999999999", "000000000"],
+    QUANTITY: ["0", "100Gi", "1.5T", "1m", "99999999999999999999999999999Pi"],
+    BASE_URL: [
+        "https://a.example/v1",
+        "http://near:8000",
+        "https://[::1]:99999/v1",
+        "https://a:b",
+        "http://.",
+        "https://*",
+    ],
+    r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$": ["keys", "a.b", "0"],
+    r"^[-._a-zA-Z0-9]+$": ["key", "..", "-"],
+    r"^/": ["/", "/x", "/../..", "/\u00e9 "],
+}
+"""Strings that match each pattern of the schemas; the odd ones among them."""
 
 
 def pod_templates() -> st.SearchStrategy[Any]:
@@ -89,8 +111,7 @@ def _lists(schema: Schema) -> st.SearchStrategy[list[Any]]:
 def _strings(schema: Schema) -> st.SearchStrategy[str]:
     least, most = schema.get("minLength", 0), min(schema.get("maxLength", 40), 40)
     if "pattern" in schema:
-        matching = st.from_regex(schema["pattern"], fullmatch=True)
-        return matching.filter(lambda text: least <= len(text) <= schema.get("maxLength", 1024))
+        return st.sampled_from(LIKE[schema["pattern"]])
     return st.text(min_size=least, max_size=most)
 
 

@@ -75,13 +75,13 @@ def check(pool: Any, policy: Any, status: Any = None) -> None:
         assert "False" in {told["Ready"]["status"], told["PodTemplateAccepted"]["status"]}
 
 
-@settings(max_examples=1500)
+@settings(max_examples=1000)
 @given(POOLS, POLICIES)
 def test_what_the_schema_takes_never_ends_a_pass(pool: Any, policy: Any) -> None:
     check(pool, policy)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=1000)
 @given(broken(POOLS), broken(POLICIES))
 def test_what_no_schema_would_take_never_ends_a_pass(pool: Any, policy: Any) -> None:
     check(pool, policy)

@@ -9,6 +9,7 @@ from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.plan import Plan
 from forebay.controller.reports import rotating
 from forebay.controller.sizing import Sizing
+from forebay.controller.status import NUMBERS_SECONDS
 from forebay.resources.pool import ScalingMode
 from forebay.resources.report import GatewayReport, Report
 
@@ -35,7 +36,10 @@ def rest(fleet: ObservedFleet, planned: Plan, memory: FleetMemory, changes: int)
         or memory.failures
         or rotating(fleet.token)
     )
-    if busy or not all(_still(pool, planned.sizings.get(pool.name)) for pool in fleet.pools):
+    written = max((item.written for item in memory.pools.values()), default=0.0)
+    if busy or fleet.now - written < NUMBERS_SECONDS:  # numbers may have changed since, and wait for their turn
+        return None
+    if not all(_still(pool, planned.sizings.get(pool.name)) for pool in fleet.pools):
         return None
     said = {pod.name: fleet.heard[pod.name].report for pod in fleet.gateways if pod.counts and pod.name in fleet.heard}
     if not said or len(said) < len(fleet.gateways) or not all(_spoken_for(fleet, pool, said) for pool in fleet.pools):

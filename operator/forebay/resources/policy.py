@@ -2,8 +2,9 @@
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from forebay.resources.fields import (
     LIST_ATOMIC,
@@ -19,6 +20,18 @@ from forebay.resources.fields import (
     says,
 )
 from forebay.resources.pool import CloudUse, Modality, Task
+
+
+def _reachable(url: str) -> str:
+    """What no pattern sees: a port above 65535, half an IPv6 address."""
+    try:
+        port = urlsplit(url).port
+    except ValueError as error:
+        raise ValueError(f"{url} is no URL that anybody can be reached at: {error}") from error
+    if port == 0:
+        raise ValueError(f"{url} names port 0, which nobody listens on")
+    return url
+
 
 BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 
@@ -136,6 +149,7 @@ class Provider(Resource):
                 BASE_URL, "baseURL is a URL such as https://api.example.com/v1, without user, query or fragment"
             ),
         ),
+        AfterValidator(_reachable),
     ]
     """Base URL as an OpenAI client takes it, usually ending in /v1."""
     transport: Transport = Transport.HTTPS
