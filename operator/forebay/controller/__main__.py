@@ -41,7 +41,7 @@ def main() -> None:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    for chatty in ("httpx", "httpcore", "kopf"):
+    for chatty in ("aiohttp", "kopf"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
     uvloop.run(run(settings))
 
@@ -62,7 +62,7 @@ class Operator:
         self.metrics = Metrics()
         self.queue = WorkQueue(Pace(), settings.concurrency)
         self.watch = Watch(self.cache, self.queue)
-        self.reports = Reports.over_http()
+        self.reports = Reports()
         self.listed = asyncio.Event()
         self.missed = -inf
         """loop.time() when a list last showed what no watch had told."""

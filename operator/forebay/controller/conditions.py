@@ -36,6 +36,7 @@ class PoolFacts:
     unschedulable: str = ""
     withdrawn: str = ""  # when a replica that found no node is asked for again
     first: str = ""  # the pool that asks for the same GPUs before this one
+    waiting: str = ""  # a pod and why its containers do not run, in the kubelet's words
     silent: tuple[str, ...] = ()  # routers whose last report is too old
     heard: int = 0  # routers whose last report is fresh
     outdated: str = ""
@@ -110,11 +111,12 @@ def _ready(facts: PoolFacts) -> Verdict:
         return Verdict(Type.READY, True, Reason.SCALED_TO_ZERO, "no replica runs; demand will start one")
     if facts.ready >= facts.desired:
         return Verdict(Type.READY, True, Reason.REPLICAS_READY, counted)
+    trouble = facts.apply_failure or facts.refused or facts.create_failure or facts.unschedulable or facts.waiting
+    counted = f"{counted}: {trouble}" if trouble else counted
     if facts.ready:
         return Verdict(Type.READY, True, Reason.REPLICAS_STARTING, counted)
-    trouble = facts.apply_failure or facts.refused or facts.create_failure or facts.unschedulable
     if trouble or not facts.pods:
-        return Verdict(Type.READY, False, Reason.NO_REPLICAS_READY, f"{counted}: {trouble}" if trouble else counted)
+        return Verdict(Type.READY, False, Reason.NO_REPLICAS_READY, counted)
     return Verdict(Type.READY, False, Reason.REPLICAS_STARTING, counted)
 
 

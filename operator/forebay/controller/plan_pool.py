@@ -184,6 +184,7 @@ def _facts(
     missing = reference is not None and reference.name not in {policy.name for policy in fleet.policies}
     attempt = sizing.memory.attempt
     withdrawn = attempt.withdrawn > 0 and sizing.waits
+    waiting = [f"{pod.name}: {pod.waiting}" for pod in pool.pods if pod.waiting and not pod.terminating]
     return PoolFacts(
         desired=sizing.decision.replicas,
         ready=sizing.numbers.ready,
@@ -195,6 +196,7 @@ def _facts(
         unschedulable=_unschedulable(pool),
         withdrawn=wording.asked_again(attempt, fleet.now) if withdrawn else "",
         first=sizing.first if sizing.decision.reason is ScaleReason.AWAITS_TURN else "",
+        waiting=waiting[0] if waiting else pool.stuck,
         silent=sizing.numbers.silent,
         heard=sizing.numbers.heard,
         outdated="" if choice.changed else outdated(recorded(pool.statefulset), settings.images),

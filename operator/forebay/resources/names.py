@@ -35,6 +35,10 @@ ANNOTATION_REPLICAS: Final = f"{GROUP}/replicas"  # on the StatefulSet: the size
 ANNOTATION_GENERATION: Final = f"{GROUP}/table-generation"  # on router pods: makes the kubelet sync the table now
 ANNOTATION_ROUTER_IMAGE: Final = f"{GROUP}/router-image"  # on replica pods: the router they run
 
+ANNOTATION_ROTATE: Final = f"{GROUP}/rotate"  # on the control token: a new value asks for another token
+ANNOTATION_ROTATED: Final = f"{GROUP}/rotated"  # the value that was last followed
+ANNOTATION_ROTATION: Final = f"{GROUP}/rotation"  # how far a rotation is, and since when (Unix seconds)
+
 # Objects of a fleet (one namespace).
 DOOR_SERVICE: Final = "forebay"
 GATEWAY: Final = "forebay-gateway"  # Deployment, ServiceAccount, PodDisruptionBudget, headless Service

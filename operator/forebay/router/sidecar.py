@@ -297,6 +297,7 @@ class Sidecar:
             table_error=table.problem,
             engine=self.engine.report(),
             usage=self.context.usage.report(),
+            tokens=self.context.token.digests,
         )
 
     def refresh_metrics(self) -> None:
