@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
+import time
 from math import inf
 from typing import Final
 
@@ -16,6 +17,7 @@ from forebay.controller.cluster import Cluster, ClusterError
 from forebay.controller.events import Recorder
 from forebay.controller.execute import Executor
 from forebay.controller.handlers import WATCHED, Watch, selector, watch_settings
+from forebay.controller.lease import DURATION_SECONDS, LeaseLostError, Leases
 from forebay.controller.metrics import CONTENT_TYPE, Metrics
 from forebay.controller.passes import Passes
 from forebay.controller.queue import Pace, WorkQueue
@@ -40,7 +42,10 @@ def main() -> None:
     )
     for chatty in ("httpx", "httpcore", "kopf"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
-    uvloop.run(run(settings))
+    try:
+        uvloop.run(run(settings))
+    except LeaseLostError as error:
+        sys.exit(f"forebay-operator: {error}")
 
 
 async def run(settings: Settings) -> None:
@@ -63,8 +68,10 @@ class Operator:
         self.listed = asyncio.Event()
         self.missed = -inf
         """loop.time() when a list last showed what no watch had told."""
+        recorder = Recorder(cluster, settings.instance)
+        self.leases = Leases(cluster, recorder, settings.identity, settings.namespaces, settings.lease_namespace)
         tokens = Tokens(cluster)
-        executor = Executor(cluster, self.cache, Recorder(cluster, settings.instance), tokens)
+        executor = Executor(cluster, self.cache, recorder, tokens)
         self.passes = Passes(settings, cluster, self.cache, tokens, self.reports, executor, self.metrics)
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
@@ -74,9 +81,10 @@ class Operator:
         tasks = [
             asyncio.create_task(work, name=name)
             for name, work in {
+                "lease": self.leases.run(),
                 "lists": self._list(),
                 "watches": self._watch(stop),
-                "passes": self.queue.run(self.passes.run),
+                "passes": self.queue.run(self._pass),
                 "stop": _wait(stop),
             }.items()
         ]
@@ -90,6 +98,7 @@ class Operator:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.leases.release()
             for server in servers:
                 server.close()
             await self.reports.close()
@@ -98,7 +107,7 @@ class Operator:
         settings = self.settings
         health: probes.Pages = {
             names.PATH_LIVE: lambda: probes.verdict(self.sickness()),
-            names.PATH_READY: lambda: probes.verdict("" if self.listed.is_set() else "the first lists are incomplete"),
+            names.PATH_READY: lambda: probes.verdict(self.unready()),
         }
         metrics: probes.Pages = {"/metrics": self._metrics_page}
         return [
@@ -109,6 +118,8 @@ class Operator:
     def _metrics_page(self) -> probes.Page:
         self.metrics.queue_depth.set(len(self.queue))
         self.metrics.watch_age.set(asyncio.get_running_loop().time() - self.watch.last_event)
+        self.metrics.lease_age.set(self.leases.age)
+        self.metrics.ages(self.passes.ended, time.monotonic())
         return probes.Page(200, self.metrics.text(), CONTENT_TYPE)
 
     def sickness(self) -> str:
@@ -119,6 +130,22 @@ class Operator:
         if self.missed > self.watch.last_event and now - self.missed > DEAF_SECONDS:
             return "the watches are silent although lists show changes"
         return ""
+
+    def unready(self) -> str:
+        """Why it does not do its work now, though a restart would cure nothing; empty when it does."""
+        if not self.leases.held.is_set():
+            return self.leases.problem
+        if self.leases.age > DURATION_SECONDS:
+            return self.leases.problem or "the API server does not answer"
+        if not self.listed.is_set():
+            return "the first lists are incomplete"
+        return self.sickness()
+
+    async def _pass(self, namespace: str) -> float | None:
+        """A pass, where this operator is the one to make it."""
+        if not self.leases.may_act(namespace):
+            return 1.0
+        return await self.passes.run(namespace)
 
     async def _watch(self, stop: asyncio.Event) -> None:
         await self.listed.wait()
@@ -133,6 +160,7 @@ class Operator:
 
     async def _list(self) -> None:
         """Full lists: once before anything is planned, then now and then in case a watch missed something."""
+        await self.leases.held.wait()
         while True:
             try:
                 await self._list_all()

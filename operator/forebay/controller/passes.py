@@ -28,6 +28,8 @@ class Passes:
     reports: Reports
     executor: Executor
     metrics: Metrics
+    ended: dict[str, float] = field(default_factory=dict)
+    """When the last good pass over each fleet ended, in time.monotonic()."""
     _memories: dict[str, FleetMemory] = field(default_factory=dict)
 
     async def run(self, namespace: str) -> float | None:
@@ -39,6 +41,10 @@ class Passes:
             self.metrics.passes.labels("error").inc()
             raise
         self.metrics.seconds.observe(time.monotonic() - began)
+        if again is None:
+            self.ended.pop(namespace, None)
+        else:
+            self.ended[namespace] = time.monotonic()
         return again
 
     async def _run(self, namespace: str) -> float | None:

@@ -38,7 +38,13 @@ class Settings:
     host: str = "0.0.0.0"  # noqa: S104 - a pod's own address is not known beforehand
     instance: str = "forebay"
     own_namespace: str = ""
+    lease_namespace: str = "kube-system"  # where operators for the whole cluster hold their Lease
     log_level: str = "INFO"
+
+    @property
+    def identity(self) -> str:
+        """What tells this operator from every other, in its Lease."""
+        return f"{self.own_namespace}/{self.instance}" if self.own_namespace else self.instance
 
     @property
     def stale_seconds(self) -> float:
@@ -66,6 +72,7 @@ def load(env: Mapping[str, str] = os.environ) -> Settings:
         metrics_port=int(_number(env, "FOREBAY_METRICS_PORT", 9090, least=0)),
         instance=env.get("POD_NAME") or socket.gethostname(),
         own_namespace=env.get("POD_NAMESPACE", ""),
+        lease_namespace=env.get("FOREBAY_LEASE_NAMESPACE") or "kube-system",
         log_level=env.get("FOREBAY_LOG_LEVEL", "INFO").upper(),
     )
 

@@ -93,6 +93,7 @@ class EventReason(Word):
     APPLY_FAILED = "ApplyFailed", "the API server refuses an object"
     INVALID_SPEC = "InvalidSpec", "the spec or its `podTemplate` cannot be used; nothing changes until it can"
     POLICY_NOT_FOUND = "PolicyNotFound", "`cloudFallbackPolicyRef` names a policy that does not exist"
+    OPERATOR_WAITS = "OperatorWaits", "another operator is at work; about the Lease that both want"
 
 
 class ConditionType(Word):
