@@ -36,6 +36,7 @@ class PoolFacts:
     unschedulable: str = ""
     silent: tuple[str, ...] = ()  # routers whose last report is too old
     heard: int = 0  # routers whose last report is fresh
+    stuck: tuple[str, ...] = ()  # replicas whose engine answers probes and makes no token
     outdated: str = ""
     refused: str = ""
     policy_missing: str = ""
@@ -102,6 +103,9 @@ def _condition(verdict: Verdict, old: Mapping[str, Any] | None, generation: int,
 
 def _ready(facts: PoolFacts) -> Verdict:
     counted = f"{facts.ready} of {facts.desired} replicas serve"
+    if facts.stuck:
+        which = ", ".join(facts.stuck[:5])
+        counted += f"; the engine of {which} answers its probes and makes no token: it gets no requests until it does"
     if facts.invalid:
         return Verdict(Type.READY, False, Reason.INVALID_SPEC, f"the spec is not understood: {facts.invalid}")
     if facts.desired == 0:

@@ -32,6 +32,7 @@ from forebay.controller.status import pool_status, worth_writing
 from forebay.resources import names
 from forebay.resources.pool import PoolSpec, ScalingMode
 from forebay.resources.reasons import ConditionReason, EventReason
+from forebay.resources.report import SidecarReport
 
 # Conditions whose turning bad is an Event as well, by the condition's reason.
 _TOLD = {
@@ -185,11 +186,19 @@ def _facts(
         unschedulable=unschedulable[0] if unschedulable else "",
         silent=sizing.numbers.silent,
         heard=sizing.numbers.heard,
+        stuck=_stuck(fleet, pool),
         outdated="" if choice.changed else outdated(recorded(pool.statefulset), settings.images),
         refused=choice.refused,
         policy_missing=reference.name if reference is not None and missing else "",
         programmed=programmed,
     )
+
+
+def _stuck(fleet: ObservedFleet, pool: ObservedPool) -> tuple[str, ...]:
+    """Replicas that answer and do not work."""
+    reports = [(pod.name, fleet.heard[pod.name].report) for pod in pool.pods if pod.name in fleet.heard]
+    found = ((name, it.engine) for name, it in reports if isinstance(it, SidecarReport))
+    return tuple(name for name, engine in found if engine is not None and engine.stuck_seconds > 0)
 
 
 def _told(pool: ObservedPool, verdicts: Sequence[Verdict], namespace: str) -> list[Note]:

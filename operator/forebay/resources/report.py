@@ -70,6 +70,7 @@ class EngineReport(Frozen, frozen=True):
     kv_usage: float = 0.0  # 0..1
     kv_tokens: int | None = None
     preemptions_total: int = 0
+    stuck_seconds: float = 0.0  # it answers, has work, and makes no token; 0: it does
 
 
 class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
