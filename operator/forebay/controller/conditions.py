@@ -103,21 +103,26 @@ def _condition(verdict: Verdict, old: Mapping[str, Any] | None, generation: int,
 
 def _ready(facts: PoolFacts) -> Verdict:
     counted = f"{facts.ready} of {facts.desired} replicas serve"
-    if facts.stuck:
-        which = ", ".join(facts.stuck[:5])
-        counted += f"; the engine of {which} answers its probes and makes no token: it gets no requests until it does"
     if facts.invalid:
         return Verdict(Type.READY, False, Reason.INVALID_SPEC, f"the spec is not understood: {facts.invalid}")
     if facts.desired == 0:
         return Verdict(Type.READY, True, Reason.SCALED_TO_ZERO, "no replica runs; demand will start one")
-    if facts.ready >= facts.desired:
-        return Verdict(Type.READY, True, Reason.REPLICAS_READY, counted)
+    if facts.stuck:
+        return _stuck(facts, counted)
     if facts.ready:
-        return Verdict(Type.READY, True, Reason.REPLICAS_STARTING, counted)
+        reason = Reason.REPLICAS_READY if facts.ready >= facts.desired else Reason.REPLICAS_STARTING
+        return Verdict(Type.READY, True, reason, counted)
     trouble = facts.apply_failure or facts.refused or facts.create_failure or facts.unschedulable
     if trouble or not facts.pods:
         return Verdict(Type.READY, False, Reason.NO_REPLICAS_READY, f"{counted}: {trouble}" if trouble else counted)
     return Verdict(Type.READY, False, Reason.REPLICAS_STARTING, counted)
+
+
+def _stuck(facts: PoolFacts, counted: str) -> Verdict:
+    which = ", ".join(facts.stuck[:5])
+    words = f"{counted}; the engine of {which} answers its probes and makes no token, so it gets no requests"
+    advice = "delete its pod if it does not come to itself"
+    return Verdict(Type.READY, facts.ready > 0, Reason.REPLICAS_STUCK, f"{words}: {advice}")
 
 
 def _programmed(programmed: Acknowledgement | None, policy_missing: str) -> Verdict:

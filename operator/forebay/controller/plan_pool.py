@@ -40,7 +40,10 @@ _TOLD = {
     ConditionReason.REFUSED: EventReason.INVALID_SPEC,
     ConditionReason.POLICY_NOT_FOUND: EventReason.POLICY_NOT_FOUND,
     ConditionReason.CREATE_REFUSED: EventReason.REPLICA_CREATE_FAILED,
+    ConditionReason.REPLICAS_STUCK: EventReason.REPLICA_STUCK,
 }
+_BY_REASON = (ConditionReason.CREATE_REFUSED, ConditionReason.REPLICAS_STUCK)
+"""Those whose words change from one look to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +213,9 @@ def _told(pool: ObservedPool, verdicts: Sequence[Verdict], namespace: str) -> li
         old = before.get(verdict.type.value) or {}
         reason = _TOLD.get(verdict.reason)
         new = old.get("reason") != verdict.reason.value
-        if verdict.reason is not ConditionReason.CREATE_REFUSED:  # whose words name one pod after the other
+        if verdict.reason not in _BY_REASON:
             new = new or old.get("message") != verdict.message
-        if reason is None or verdict.status is not False or not new:
+        if reason is None or not new:
             continue
         notes.append(wording.refused(about, reason, verdict.message))
     return notes
