@@ -81,6 +81,9 @@ demo: cluster-install ## The whole story on a real cluster; LOAD=trace.csv repla
 e2e: cluster-install ## Scenarios on the real cluster (root)
 	timeout 2400 .venv/bin/pytest e2e/scenarios -x -s -o faulthandler_timeout=900 --durations=0
 
+e2e-long: cluster-install ## Drain, failure and outage at full length on the real cluster, most of an hour (root)
+	FOREBAY_E2E=long timeout 7200 .venv/bin/pytest e2e/scenarios/test_1[0-9]_*.py -s -o faulthandler_timeout=1800 --durations=0
+
 bench-router: $(COMPILED) ## What a router costs: forebay beside Envoy, vllm-router, sglang-router, LiteLLM
 	$(PY) -m bench.router
 
@@ -114,4 +117,4 @@ bench-classify: $(STAMP) ## Judge the learned classifier; DATA=requests.jsonl, T
 clean: ## Remove build products (not the caches outside the repo)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build demo-summary.json bench-affinity.json bench-affinity.svg
 
-.PHONY: compiled test-compiled help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e fuzz fuzz-quick bench-affinity bench-classify bench-queue bench-router soak soak-quick overload overload-quick clean
+.PHONY: compiled test-compiled help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e e2e-long fuzz fuzz-quick bench-affinity bench-classify bench-queue bench-router soak soak-quick overload overload-quick clean
