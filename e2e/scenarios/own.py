@@ -1,5 +1,6 @@
 """A fleet of the scenarios' own: one pool in its own namespace, which they may hurt. And how to look into it."""
 
+import base64
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 from kubernetes import client, config
 
 from e2e.cluster import __main__ as cluster
@@ -17,6 +19,7 @@ from e2e.cluster.embedded import started
 from e2e.cluster.shell import run
 from e2e.demo.setup import EXAMPLES, KEYS, SYSTEM_NAMESPACE, kubectl
 from e2e.scenarios.helpers import get, operator_pod, until
+from forebay.resources.names import CONTROL_TOKEN_SECRET, PATH_REPORT, PORT_CONTROL
 
 NAMESPACE = "holds"
 POOL = "long"
@@ -24,7 +27,6 @@ LONG = os.environ.get("FOREBAY_E2E", "") == "long"
 """make e2e-long: streams and outages at full length."""
 MANIFEST = Path(__file__).with_name("fleet.yaml")
 FILES = ("clients.yaml", "providers.yaml", "policy.yaml")
-ADMITTED = re.compile(r"^forebay_admitted_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.M)
 
 
 def long_or(quick: int, full: int) -> int:
@@ -39,6 +41,7 @@ class Own:
     door: str
     core: client.CoreV1Api
     api: client.ApiClient
+    token: str
     size: int = 3
     interactive: str = field(default=KEYS["interactive"])
 
@@ -55,16 +58,14 @@ class Own:
         """As a person would in mode Manual."""
         kubectl("scale", "localmodelpool", POOL, "-n", NAMESPACE, f"--replicas={size}")
 
-    def admitted(self, pod: str) -> int | None:
-        """Requests that got a slot there so far; None when it does not answer."""
+    def admitted(self, address: str) -> int | None:
+        """Requests that the sidecar at this address gave a slot so far, by its own word; None when it is silent."""
+        url = f"http://{address}:{PORT_CONTROL}{PATH_REPORT}"
         try:
-            text = self.core.connect_get_namespaced_pod_proxy_with_path(
-                f"{pod}:9090", NAMESPACE, "metrics", _preload_content=False, _request_timeout=2
-            ).data.decode()
-        except Exception:  # gone, or going
+            answer = httpx.get(url, headers={"authorization": f"Bearer {self.token}"}, timeout=2, trust_env=False)
+            return int(answer.json()["admitted_total"])
+        except (httpx.HTTPError, ValueError, KeyError):
             return None
-        found = ADMITTED.search(text)
-        return int(float(found[1])) if found else 0
 
     def fault(self, pod: str, **faults: Any) -> None:
         """Set faults of a simulated engine, from inside its pod: nobody else can reach it."""
@@ -90,7 +91,9 @@ def make() -> Own:
     kubectl("apply", "-n", NAMESPACE, "-f", str(MANIFEST))
     api = config.new_client_from_config(str(cluster.kubeconfig()))
     until(lambda: bool(_address()), "the door", 60)
-    own = Own(f"http://{_address()}", client.CoreV1Api(api), api)
+    secret = json.loads(kubectl("get", "secret", CONTROL_TOKEN_SECRET, "-n", NAMESPACE, "-o", "json"))
+    token = base64.b64decode(secret["data"]["current"]).decode()
+    own = Own(f"http://{_address()}", client.CoreV1Api(api), api, token)
     own.settle()
     programmed()
     kubectl("wait", "-n", NAMESPACE, "deployments", "--all", "--for=condition=Available", "--timeout=120s")
@@ -216,8 +219,6 @@ def kill(pod: str, container: str, number: signal.Signals = signal.SIGKILL, name
 
 def operator_page(path: str, port: int = 8082) -> tuple[int, str]:
     """Status and body of one of the operator's own pages, through its node, not through the API server."""
-    import httpx  # noqa: PLC0415
-
     answer = httpx.get(f"http://{OPERATOR.address}:{port}{path}", timeout=5, trust_env=False)
     return answer.status_code, answer.text
 

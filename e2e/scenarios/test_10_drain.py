@@ -57,12 +57,12 @@ def watched(held: Own) -> Iterator[dict[str, Leaving]]:
             now, found = time.monotonic(), {}
             for pod in pods.items:
                 key = f"{pod.metadata.name} {pod.metadata.uid[:8]}"
-                found[key] = pod.metadata.name
+                found[key] = pod.status.pod_ip
                 leaving = seen.setdefault(key, Leaving())
                 if pod.metadata.deletion_timestamp and not leaving.told:
                     leaving.told = now
-            for key, name in found.items():
-                if (count := held.admitted(name)) is not None:
+            for key, address in found.items():
+                if address and (count := held.admitted(address)) is not None:
                     seen[key].admitted.append((time.monotonic(), count))
             for key in set(seen) - set(found):
                 seen[key].gone = seen[key].gone or now

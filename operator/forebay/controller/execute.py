@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from forebay.controller.actions import Apply, Batch, CreateToken, Note, Say, Touch, WriteStatus
 from forebay.controller.cache import Cache
-from forebay.controller.cluster import POD, Cluster, ClusterError, Object, kind_of
+from forebay.controller.cluster import POD, SECRET, Cluster, ClusterError, Object, kind_of
 from forebay.controller.drift import differences
 from forebay.controller.events import Recorder
 from forebay.controller.memory import Failure, FleetMemory, ObjectKey
@@ -58,6 +58,10 @@ class Executor:
         match action:
             case Apply():
                 await self._apply(action, outcome)
+            case CreateToken(obj=obj, exists=True):
+                patch = {"stringData": obj["stringData"]}
+                await self.cluster.patch(SECRET, namespace, obj["metadata"]["name"], patch)
+                self.tokens.forget(namespace)
             case CreateToken(obj=obj):
                 # With another field manager, so that applying the Secret's head never owns its data.
                 await self.cluster.create(obj, manager=f"{names.FIELD_MANAGER}-token")
@@ -115,6 +119,9 @@ class Executor:
             self.tokens.forget(namespace)
             return
         kind, name = action.key
+        if kind == SECRET.kind:
+            self.tokens.forget(namespace)  # what was known of it may be of another Secret
+            return
         outcome.refused[action.key] = f"{kind} {name}: {error}"
         ends = "being terminated" in str(error)
         if action.about is not None and error.status not in (0, 409) and not ends:

@@ -64,6 +64,7 @@ class Passes:
         self.metrics.passes.labels("refused" if outcome.refused else "ok").inc()
         if not fleet.owners:
             self._memories.pop(namespace, None)
+            self.tokens.forget(namespace)
             return None
         self._memories[namespace] = remember(planned.memory, outcome)
         return self.settings.resync_seconds if planned.again is None else planned.again
