@@ -107,8 +107,8 @@ def drain_node(held: Own) -> None:
 
 
 def change_template(held: Own) -> None:
-    own.patch({"model": {"revision": f"r{int(time.time())}"}})
     before = json.loads(kubectl("get", "statefulset", POOL, "-n", NAMESPACE, "-o", "json"))["status"]["updateRevision"]
+    own.patch({"model": {"revision": f"r{int(time.time())}"}})
 
     def rolled() -> bool:
         status = json.loads(kubectl("get", "statefulset", POOL, "-n", NAMESPACE, "-o", "json"))["status"]
