@@ -87,6 +87,7 @@ class EngineReport(Frozen, frozen=True):
     token_seconds_total: float = 0.0  # time that their requests waited for them
     prompts: LengthReport = LengthReport()  # of finished requests
     answers: LengthReport = LengthReport()
+    stuck_seconds: float = 0.0  # it answers, has work, and makes no token; 0: it does
 
 
 class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
