@@ -294,3 +294,19 @@ def test_a_constant_load_on_a_noisy_engine_changes_replicas_once_in_a_week_at_mo
         if decision.replicas != sizes[-1]:
             sizes.append(decision.replicas)
     assert len(sizes) - 1 <= 1, sizes
+
+
+def test_a_move_of_c_alone_never_scales_down_within_the_window() -> None:
+    """What was needed at the C of that minute stays needed until the minute has left the window."""
+    history, now, size, jumped = History(), NOW, 6, NOW + 3600
+    for _ in range(600):
+        now += 10
+        slots = 20 if now < jumped else 40
+        inputs = ScaleInputs(now=now, current=size, maximum=10, demand=Demand(running=100), capacity=slots)
+        decision = scale(replace(inputs, history=history))
+        history = decision.history
+        if decision.replicas < size:
+            break
+        size = decision.replicas
+    assert size in (6, 7)
+    assert now - jumped >= 1200
