@@ -91,7 +91,9 @@ def _sized(learning: Learning, kv_tokens: int) -> Learning:
 
 
 def _look(learning: Learning, before: EngineReport | None, read: EngineReport) -> Learning:
-    """One more reading of one engine."""
+    """One more reading of one engine, unless it is the same one."""
+    if before is not None and before.read_at == read.read_at:
+        return learning
     grown = None if before is None else _lengths(read).since(_lengths(before))
     if before is None or grown is None:  # unknown until now, or begun anew: all it has counted is news
         return replace(learning, lengths=learning.lengths.plus(_lengths(read)))
