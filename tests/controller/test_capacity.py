@@ -247,6 +247,14 @@ def test_an_override_is_effective_at_once_and_leaves_routers_nothing_to_be_told(
     assert told == LearntEntry(slots=48, bound=CapacityBound.MEMORY, kv_tokens=100_000)
 
 
+def test_an_engine_that_says_nothing_of_its_batch_takes_what_vllm_usually_takes() -> None:
+    wide, pool = SimEngine(kv_tokens=4_000_000), pool_spec()
+    found = learn(Learning(), pool, "engine", [report(wide)], None, NOW)
+    assert (found.slots, found.capacity(pool).bound) == (256, CapacityBound.MAX_NUM_SEQS)
+    more = spec(capacity={}, engine={"args": ["--max-num-seqs=1024"]})
+    assert learn(Learning(), more, "engine", [report(wide)], None, NOW).capacity(more).slots == 1024
+
+
 def test_each_step_is_an_event_a_status_and_then_a_table() -> None:
     observed, memory = running_fleet(pool_spec())
     engine = SimEngine(tokens=1000)

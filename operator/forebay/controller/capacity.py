@@ -121,8 +121,10 @@ def _think(learning: Learning, spec: PoolSpec, table: int | None, now: float) ->
     """The target, and C a little nearer to it."""
     curve, aim = fit(learning.bins), wished(spec)
     live = learning.lengths.p90() or learning.live_tokens
+    said = max_num_seqs(spec.engine)  # holds at once, see Learning.capacity
     target = rule.capacity(
         CapacityInputs(
+            max_num_seqs=rule.USUAL_MAX_NUM_SEQS if said is None else None,
             kv_tokens=learning.kv_tokens or None,
             live_tokens=live or rule.TYPICAL_TOKENS,
             latency=latency_bound(learning.bins, curve, aim),
