@@ -16,7 +16,7 @@ from forebay.controller.settings import Settings
 from forebay.resources import names
 from tests.controller.fleets import SETTINGS
 
-LOCAL = replace(SETTINGS, host="127.0.0.1", health_port=0, metrics_port=0)
+LOCAL = replace(SETTINGS, host="127.0.0.1", health_port=0, metrics_port=0, wake_port=0)
 SIMULATED: dict[str, Any] = {"model": {"name": "m"}, "engine": {"type": "Simulated", "gpus": 0}}
 
 
@@ -72,7 +72,8 @@ async def versions(cluster: Cluster, namespace: str) -> dict[str, str]:
 
 async def told(cluster: Cluster, namespace: str) -> list[tuple[str, str]]:
     events, _ = await cluster.list(EVENT, namespace)
-    return sorted((event["reason"], event["note"]) for event in events)
+    mine = (event for event in events if event.get("reportingController") == names.REPORTING_CONTROLLER)
+    return sorted((event["reason"], event["note"]) for event in mine)
 
 
 async def appears(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Object:

@@ -184,11 +184,10 @@ def test_what_is_said_again_becomes_a_series(api: client.ApiClient, namespace: s
     in_cluster(api, scene)
 
 
-def test_the_whole_operator_follows_what_it_watches(
-    api: client.ApiClient, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def kubeconfig_of(api: client.ApiClient, folder: Path) -> Path:
+    """A kubeconfig for those who read one."""
     settings = api.configuration
-    kubeconfig = tmp_path / "config"
+    kubeconfig = folder / "config"
     access = {"certificate-authority": settings.ssl_ca_cert, "server": settings.host}
     user = {"client-certificate": settings.cert_file, "client-key": settings.key_file}
     document = {
@@ -198,7 +197,13 @@ def test_the_whole_operator_follows_what_it_watches(
         "current-context": "x",
     }
     kubeconfig.write_text(yaml.safe_dump(document))
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    return kubeconfig
+
+
+def test_the_whole_operator_follows_what_it_watches(
+    api: client.ApiClient, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig_of(api, tmp_path)))
 
     async def scene(cluster: Cluster) -> None:
         made = Operator(replace(LOCAL, namespaces=(namespace,), resync_seconds=60), cluster)

@@ -88,14 +88,16 @@ def _revision(obj: Object) -> int:
 
 
 def _trimmed(obj: Object) -> Object:
-    """Without managed fields, which are long and which nobody reads; of a pod, only what its status says."""
+    """Without managed fields, which are long and which nobody reads; of a pod, only what is read."""
     metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     if obj["kind"] != POD.kind:
         return {**obj, "metadata": metadata}
     status = obj.get("status") or {}
-    kept = {key: status[key] for key in _OF_A_POD if key in status}
-    return {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": metadata, "status": kept}
+    spec = {key: value for key, value in (obj.get("spec") or {}).items() if key in _OF_A_PODS_SPEC}
+    status = {key: value for key, value in status.items() if key in _OF_A_PODS_STATUS}
+    return {"kind": POD.kind, "apiVersion": POD.api_version, "metadata": metadata, "spec": spec, "status": status}
 
 
-_OF_A_POD: Final = ("phase", "podIP", "conditions", "containerStatuses", "initContainerStatuses")
-"""There are ten times as many pods as anything else, and their specs are long."""
+_OF_A_PODS_SPEC: Final = ("nodeName", "priority")
+_OF_A_PODS_STATUS: Final = ("phase", "podIP", "conditions", "containerStatuses", "initContainerStatuses")
+"""What pods.py reads. There are ten times as many pods as anything else, and they are long."""

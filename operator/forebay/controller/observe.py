@@ -11,35 +11,16 @@ from forebay.controller.cluster import EVENT, OWNED, POD, POLICY, POOL, Cluster,
 from forebay.controller.listening import at_rest
 from forebay.controller.manifests.common import Owner
 from forebay.controller.memory import FleetMemory, Heard, ObjectKey
-from forebay.controller.pod_state import is_creating, waiting_containers
+from forebay.controller.pods import Pod
 from forebay.controller.reports import Reports, Tokens, rotating
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, PolicyStatus
 from forebay.resources.pool import PoolSpec, PoolStatus
 from forebay.resources.report import GatewayReport
+from forebay.rules.arbitrate import Bid
 
 T = TypeVar("T", bound=BaseModel)
 RESERVED = frozenset({names.DOOR_SERVICE, names.GATEWAY})
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """One router pod, of a pool or of the gateways."""
-
-    name: str
-    uid: str
-    address: str = ""
-    ready: bool = False
-    terminating: bool = False
-    unschedulable: str = ""  # the scheduler's words
-    waiting: str = ""  # why a container cannot run, in the kubelet's words
-    creating: bool = False  # has a node, and its containers are still to be made
-    touched: str = ""  # the generation it was last told of
-
-    @property
-    def counts(self) -> bool:
-        """Whether requests may reach it."""
-        return self.ready and not self.terminating
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +74,9 @@ class ObservedFleet:
     heard: Mapping[str, Heard] = field(default_factory=dict)
     live: Mapping[ObjectKey, Object] = field(default_factory=dict)
     token: Object | None = None
+    rivals: tuple[Bid, ...] = ()  # what pools of other fleets ask for
+    roomier: Mapping[str, float] = field(default_factory=dict)  # by GPU resource: when nodes last had more (Unix s)
+    rivals_known: bool = True  # every other fleet has said what it asks for
 
     @property
     def owners(self) -> tuple[Owner, ...]:
@@ -144,9 +128,9 @@ def _pods(cache: Cache, namespace: str) -> dict[str, tuple[Pod, ...]]:
     for obj in cache.of(POD.kind, namespace):
         labels = obj["metadata"].get("labels") or {}
         if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_GATEWAY:
-            found.setdefault("", []).append(_pod(obj))
+            found.setdefault("", []).append(Pod.of(obj))
         elif pool := labels.get(names.LABEL_POOL):
-            found.setdefault(pool, []).append(_pod(obj))
+            found.setdefault(pool, []).append(Pod.of(obj))
     return {pool: tuple(pods) for pool, pods in found.items()}
 
 
@@ -249,22 +233,3 @@ def _parsed(model: type[T], raw: Object) -> tuple[T | None, str]:
     except ValidationError as error:
         wrong = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:3]]
         return None, "; ".join(wrong)
-
-
-def _pod(obj: Object) -> Pod:
-    metadata, status = obj["metadata"], obj.get("status") or {}
-    conditions = {item["type"]: item for item in status.get("conditions") or ()}
-    scheduled = conditions.get("PodScheduled", {})
-    waits = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
-    waiting = waiting_containers(status)
-    return Pod(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        address=status.get("podIP", "") if status.get("phase") == "Running" else "",
-        ready=conditions.get("Ready", {}).get("status") == "True",
-        terminating=bool(metadata.get("deletionTimestamp")),
-        unschedulable=scheduled.get("message", "") if waits else "",
-        waiting="; ".join(waiting),
-        creating=scheduled.get("status") == "True" and not waiting and is_creating(status),
-        touched=(metadata.get("annotations") or {}).get(names.ANNOTATION_GENERATION, ""),
-    )

@@ -11,7 +11,8 @@ import msgspec
 
 from forebay.controller.manifests.template import max_num_seqs
 from forebay.controller.memory import Heard
-from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool, Pod
+from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool
+from forebay.controller.pods import Pod
 from forebay.resources import names, table
 from forebay.resources.policy import PolicySpec, Provider
 from forebay.resources.pool import PoolSpec
@@ -65,11 +66,11 @@ class Acknowledgement:
         )
 
 
-def programme(fleet: ObservedFleet) -> Programme:
-    """What the routing ConfigMap should hold, given what it holds."""
+def programme(fleet: ObservedFleet, operator: str = "") -> Programme:
+    """What the routing ConfigMap should hold, given what it holds. `operator` is its Service, a DNS name."""
     live = (fleet.live.get(("ConfigMap", names.ROUTING_CONFIGMAP)) or {}).get("data") or {}
     old = {key: found for key, text in live.items() if (found := _decoded(text)) is not None}
-    tables = _tables(fleet, old.get(names.GATEWAY_TABLE_KEY))
+    tables = _tables(fleet, old.get(names.GATEWAY_TABLE_KEY), operator)
     fresh = {key for key, new in tables.items() if key not in old or table.content_hash(new) != old[key].hash}
     following = 1 + max([*(item.generation for item in old.values()), *_known(fleet)], default=0)
     data, generations = {}, {}
@@ -93,11 +94,11 @@ def acknowledgement(generation: int, pods: Iterable[Pod], heard: Mapping[str, He
     )
 
 
-def _tables(fleet: ObservedFleet, previous: RoutingTable | None) -> dict[str, RoutingTable]:
+def _tables(fleet: ObservedFleet, previous: RoutingTable | None, operator: str) -> dict[str, RoutingTable]:
     pools = [entry for pool in fleet.pools if (entry := _pool(pool, fleet.namespace, previous)) is not None]
     policies = [kept for policy in fleet.policies if (kept := _policy(policy, previous)) is not None]
     bare = RoutingTable(fleet=fleet.namespace, gateways=f"{names.GATEWAY}.{fleet.namespace}.svc")
-    whole = msgspec.structs.replace(bare, pools=tuple(pools), policies=tuple(policies))
+    whole = msgspec.structs.replace(bare, pools=tuple(pools), policies=tuple(policies), operator=operator)
     parts = {names.pool_table_key(pool.name): msgspec.structs.replace(bare, pools=(pool,)) for pool in pools}
     return {names.GATEWAY_TABLE_KEY: whole, **parts}
 

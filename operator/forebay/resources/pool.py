@@ -205,16 +205,25 @@ class ScalingRules(Resource):
     """One direction of `behavior`, named and meant as in a HorizontalPodAutoscaler."""
 
     stabilization_window_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
-    """How long demand must hold before the size follows."""
+    """Up: demand is averaged over so long. Down: how long demand must have been lower. 0: at once."""
 
 
 class Behavior(Resource):
-    """Windows of scaling. Empty ones follow the defaults: up at once, down after 20 minutes."""
+    """Windows of scaling. Empty: up by the mean of 3 minutes (30 seconds where nothing may overflow), down after 20
+    minutes or three cold starts, whichever is longer."""
 
     scale_up: ScalingRules = ScalingRules()
     """Towards more replicas."""
     scale_down: ScalingRules = ScalingRules()
     """Towards fewer replicas."""
+
+
+class WakeAfter(StrEnum):
+    """What wakes a pool that has scaled to zero."""
+
+    FIRST_REQUEST = "FirstRequest"
+    SUSTAINED = "Sustained"
+    BREAK_EVEN = "BreakEven"
 
 
 class Scaling(Resource):
@@ -228,6 +237,13 @@ class Scaling(Resource):
     """Most replicas."""
     idle_seconds_to_zero: Seconds | None = None
     """Scale to zero after so long without a request; needs minReplicas 0. Empty: never."""
+    wake_after: WakeAfter | None = None
+    """What starts a replica again: FirstRequest, Sustained (a minute of requests), or BreakEven (the cloud has cost as
+    much as a cold start; what the cloud does not take wakes at once). Empty: BreakEven where gpuHourPrice is set and
+    the cloud may be used, else FirstRequest."""
+    pending_seconds: Annotated[int, Field(ge=10, le=86_400)] = 900
+    """How long a replica that no node takes stays, so that a cluster autoscaler can bring a node. Then it is withdrawn,
+    and asked for again after 5, 10, ... 60 minutes, or when a node has more GPUs."""
     behavior: Behavior = Behavior()
     """Windows."""
 
@@ -239,6 +255,10 @@ class Scaling(Resource):
         Rule(
             "!has(self.idleSecondsToZero) || self.minReplicas == 0",
             "idleSecondsToZero needs minReplicas: 0; set it, or remove idleSecondsToZero",
+        ),
+        Rule(
+            "!has(self.wakeAfter) || self.minReplicas == 0",
+            "wakeAfter needs minReplicas: 0; set it, or remove wakeAfter",
         ),
     )
 
@@ -329,7 +349,7 @@ class PoolSpec(Resource):
 
 
 class ReplicaCount(Resource):
-    """What the fleet looked like when a decision was made; numbers rounded for people."""
+    """A change of size, or what was in the way of one (the size before and after are then the same)."""
 
     time: Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
     """When."""
@@ -342,7 +362,11 @@ class ReplicaCount(Resource):
     demand: Annotated[str, Field(max_length=20)] = "0"
     """Concurrent requests that wanted this pool."""
     capacity: int = 0
-    """Slots of one replica."""
+    """Slots of one replica that Normal requests may use."""
+    wanted: int = 0
+    """Size that demand asked for."""
+    window_seconds: int = 0
+    """Window that it was judged by."""
 
 
 class ScalingStatus(Resource):
@@ -360,8 +384,28 @@ class ScalingStatus(Resource):
     """Most replicas needed in each of the last minutes, oldest first; the last entry is the minute `peaksUntil`."""
     peaks_until: Annotated[int, Field(ge=0)] = 0
     """Unix minute of the last entry of `peaks`."""
+    means: Annotated[
+        list[Annotated[str, Field(max_length=20)]], Field(max_length=240, json_schema_extra=LIST_ATOMIC)
+    ] = []
+    """Mean demand of the same minutes."""
+    cold_start_seconds: int = 0
+    """From wanted to serving: 90 % of the last starts took no longer. 0: none was seen yet."""
+    cold_starts: Annotated[list[int], Field(max_length=10, json_schema_extra=LIST_ATOMIC)] = []
+    """Seconds of the last starts, newest last."""
+    unplaced_since: Annotated[int, Field(ge=0)] = 0
+    """Unix second since when a replica has no node; 0: each has one."""
+    withdrawals: Annotated[int, Field(ge=0)] = 0
+    """How often in a row a replica that found no node was withdrawn."""
+    withdrawn_at: Annotated[int, Field(ge=0)] = 0
+    """Unix second of the last time."""
+    retry_at: Annotated[int, Field(ge=0)] = 0
+    """Unix second before which it is not asked for again, unless there are more GPUs."""
+    wanted_since: Annotated[int, Field(ge=0)] = 0
+    """Of a pool at zero: Unix second since when requests want it; 0: none does."""
+    wanted_cost: Annotated[str, Field(max_length=40)] = "0"
+    """US dollars that those requests have cost in the cloud since."""
     decisions: Annotated[list[ReplicaCount], Field(max_length=10, json_schema_extra=LIST_ATOMIC)] = []
-    """The last ten changes of size, newest first."""
+    """The last ten changes of size and what was in the way of one, newest first."""
 
 
 class OverflowStatus(Resource):
@@ -373,6 +417,10 @@ class OverflowStatus(Resource):
     """Requests of this pool at a provider now."""
     total: int = 0
     """Requests that overflowed, as the gateways that run now have counted them."""
+    cost: Annotated[str, Field(max_length=40)] = "0"
+    """US dollars that those cost, where the policy's models have prices."""
+    cost_per_hour: Annotated[str, Field(max_length=40)] = "0"
+    """US dollars an hour at the rate of the last five minutes."""
 
 
 class PoolStatus(Resource):

@@ -1,12 +1,14 @@
 """What routers say of themselves: to the operator (reports) and to gateways (slot reports)."""
 
 import hashlib
+from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
 
 from forebay.resources.reasons import Reason
 from forebay.resources.table import Frozen
+from forebay.resources.usage import UsageRow
 
 
 class ReplicaState(StrEnum):
@@ -71,6 +73,8 @@ class EngineReport(Frozen, frozen=True):
     kv_usage: float = 0.0  # 0..1
     kv_tokens: int | None = None
     preemptions_total: int = 0
+    prompt_tokens_total: int = 0  # since the engine began
+    generation_tokens_total: int = 0
 
 
 class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
@@ -93,6 +97,7 @@ class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
     table_error: str = ""
     engine: EngineReport | None = None
     tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
+    usage: tuple[UsageRow, ...] = ()  # of requests that came through the pool's own Service
 
 
 class PoolDemand(Frozen, frozen=True):
@@ -106,6 +111,7 @@ class PoolDemand(Frozen, frozen=True):
     rejected_total: int = 0  # refused for lack of a slot or a place
     expired_total: int = 0  # waited in vain, and then refused
     overflow_by_reason: dict[Reason, int] = {}
+    overflow_cost_total: Decimal = Decimal(0)  # US dollars of those that overflowed, where prices are known
     last_request: float = 0.0
     # What its replicas have told this gateway: while that is what they told the operator, it need not ask them again.
     serving: int = 0
@@ -127,6 +133,7 @@ class GatewayReport(Frozen, frozen=True, tag="gateway", tag_field="role"):
     provider_problems: tuple[str, ...] = ()  # policy/provider and why nothing can be sent to its address
     table_error: str = ""
     tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
+    usage: tuple[UsageRow, ...] = ()
 
 
 Report = SidecarReport | GatewayReport

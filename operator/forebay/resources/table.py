@@ -117,6 +117,8 @@ class RoutingTable(Frozen, frozen=True):
     fleet: str = ""
     gateways: str = ""  # headless Service of the gateways, for what a sidecar hands on; a DNS name
     gateway_addresses: tuple[str, ...] = ()  # host:port of gateways' control ports, instead of `gateways`
+    operator: str = ""  # the operator's Service, which gateways ask to wake a pool; a DNS name
+    operator_addresses: tuple[str, ...] = ()  # host:port of the operator's own port, instead of `operator`
     pools: tuple[PoolEntry, ...] = ()
     policies: tuple[PolicyEntry, ...] = ()
 

@@ -57,6 +57,8 @@ class Engine:
             kv_usage=self._gauges.get("vllm:kv_cache_usage_perc", 0.0),
             kv_tokens=self.kv_tokens,
             preemptions_total=int(self._gauges.get("vllm:num_preemptions_total", 0)),
+            prompt_tokens_total=int(self._gauges.get("vllm:prompt_tokens_total", 0)),
+            generation_tokens_total=int(self._gauges.get("vllm:generation_tokens_total", 0)),
         )
 
     async def _probe(self) -> None:

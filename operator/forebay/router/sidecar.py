@@ -107,6 +107,7 @@ class Sidecar:
         seconds = asyncio.get_running_loop().time() - request.seen if request.seen else 0.0
         line.duration_ms = int(seconds * 1000)
         metrics.finished(line, seconds)
+        self.context.usage.count(line, line.destination, seconds)
         self.context.log.write(line)
 
     def serves(self, ask: Ask) -> bool:
@@ -195,14 +196,18 @@ class Sidecar:
         fields = request.fields
         tokens = fields.get(_TOKENS, b"0")
         size = self.weight(int(tokens)) if tokens.isdigit() else 1
+        prompt = None
+        if words := fields.get(_PREFIX):  # before its slot is taken, so that the report of that tells of it
+            session, count, streams = read(words)
+            prompt = self.offering.prefill.begin(session, count, streams=streams)
         if self._admit(fields.get(_OFFER), Priority(fields.get(_PRIORITY, b"Normal").decode("latin-1")), size):
             line = Line(request_id=request_id(request), path=request.target, destination=self.entry.name)
             visit = Visit(self, request, exchange, line, size, control=True)
-            if words := fields.get(_PREFIX):
-                session, count, streams = read(words)
-                visit.prompt = self.offering.prefill.begin(session, count, streams=streams)
+            visit.prompt = prompt
             visit.pass_on(request.body)
         else:
+            if prompt is not None:
+                prompt.given_up()
             exchange.reply(_full("Full" if self.admission.state is ReplicaState.SERVING else self.admission.state))
 
     def _admit(self, offer_id: bytes | None, priority: Priority, size: int) -> bool:
@@ -281,6 +286,7 @@ class Sidecar:
             table_error=table.problem,
             engine=self.engine.report(),
             tokens=self.context.token.digests,
+            usage=self.context.usage.report(),
         )
 
     def refresh_metrics(self) -> None:
@@ -373,7 +379,7 @@ class Visit:
         if left.isdigit():
             self.end = min(self.end, now + int(left) / 1000)
         headers = end_to_end(request.headers, _NOT_TO_ENGINE)
-        headers.append(_ENGINE)
+        headers += _ENGINE
         if b"x-request-id" not in request.fields:
             headers.append((b"x-request-id", self.line.request_id.encode()))
         headers.append((b"content-length", b"%d" % len(body)))
@@ -436,8 +442,8 @@ class Visit:
 
 _PRIORITY, _OFFER = names.PRIORITY.encode(), names.OFFER.encode()
 _DEADLINE, _TOKENS, _PREFIX = names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode(), names.PREFIX.encode()
-_NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie"}
-_ENGINE = (b"host", b"engine")
+_NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie", b"accept-encoding"}
+_ENGINE = ((b"host", b"engine"), (b"accept-encoding", b"identity"))  # tokens are looked for in the answer's bytes
 
 
 def _full(word: str, retry_after: float = 0.0) -> Reply:
