@@ -30,6 +30,8 @@ def grant(plane: ControlPlane, *values: str) -> Path:
     chart = run(tools.helm(), "template", "forebay", REPO / "charts" / "forebay", "-n", SYSTEM, *values)
     roles = [d for d in yaml.safe_load_all(chart) if d and d["apiVersion"].startswith("rbac.")]
     kubectl = (tools.kubernetes(), "kubectl", "--kubeconfig", plane.kubeconfig)
+    own = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}
+    run(*kubectl, "apply", "-f", "-", stdin=yaml.safe_dump(own))
     run(*kubectl, "apply", "-f", "-", stdin=yaml.safe_dump_all(roles))
     return plane.authority.kubeconfig("operator", f"/CN={USER}")
 

@@ -122,6 +122,7 @@ async def story(cluster: Cluster, namespace: str, kubelets: Kubelets, made: Oper
         await until(lambda: affine(cluster, namespace), f"drift corrected, turn {turn}")
     await cluster.create(custom(POOL, namespace, "other", SIMULATED))  # the token's owners change
     await appears(cluster, STATEFUL_SET, namespace, "other")
+    await made.nodes.look(made.cluster, ["nvidia.com/gpu"], 0.0)  # as every 15 s while a pool waits for GPUs
     rotate = {"metadata": {"annotations": {names.ANNOTATION_ROTATE: "1"}}}
     await cluster.patch(SECRET, namespace, names.CONTROL_TOKEN_SECRET, rotate)
     made.passes.tokens.forget(namespace)
