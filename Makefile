@@ -4,6 +4,7 @@ PY    := .venv/bin/python
 STAMP := .venv/.installed
 LOAD  ?=
 TRACE ?=
+TRACES ?=
 COMPILED := build/compiled/.built
 .DEFAULT_GOAL := help
 
@@ -110,6 +111,9 @@ bench-queue: $(STAMP) ## How long a slot stands idle while somebody waits, and i
 
 bench-affinity: $(STAMP) ## Time to the first token and cache hits by placement; TRACE=file plays recorded conversations
 	$(PY) -m bench.affinity $(if $(TRACE),--trace $(TRACE))
+
+bench-calibrate: $(STAMP) ## How far the simulated engine is from recorded runs of vLLM; TRACES=folder has them
+	$(PY) -m bench.calibrate "$(TRACES)"
 
 bench-classify: $(STAMP) ## Judge the learned classifier; DATA=requests.jsonl, TRAIN=1 writes new weights
 	nice -n 19 $(PY) -m bench.classify "$(DATA)" $(if $(TRAIN),--train)
