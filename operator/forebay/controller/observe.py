@@ -147,7 +147,8 @@ async def _listen(
     gateways = [pod for pod in pods.get("", ()) if pod.address]
     new = await reports.fetch(token, {pod.name: pod.address for pod in gateways})
     said = [report if isinstance(report := new.get(pod.name), GatewayReport) else None for pod in gateways]
-    asked, spoken_for = [], []
+    asked: list[Pod] = []
+    spoken_for: list[Pod] = []
     for pool, mine in pods.items():
         if pool:
             resting = not everybody and all(pod.counts for pod in mine)
