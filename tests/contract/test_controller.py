@@ -141,6 +141,31 @@ def test_the_token_is_made_once_and_survives_a_change_of_owners(api: client.ApiC
     in_cluster(api, scene)
 
 
+def test_a_token_that_was_deleted_or_emptied_is_made_anew(api: client.ApiClient, namespace: str) -> None:
+    """A namespace made again within a minute has the name of one whose token is still remembered."""
+
+    async def scene(cluster: Cluster) -> None:
+        core = client.CoreV1Api(api)
+        await cluster.create(custom(POOL, namespace, "chat", SIMULATED))
+        async with operator(cluster) as look:
+            await look(namespace)
+            await look(namespace)
+            core.delete_namespaced_secret(names.CONTROL_TOKEN_SECRET, namespace)
+            await cluster.create(custom(POOL, namespace, "other", SIMULATED))
+            for _ in range(3):
+                await look(namespace)
+            made = await cluster.get(SECRET, namespace, names.CONTROL_TOKEN_SECRET)
+            assert len(base64.b64decode(made["data"]["current"])) >= 40
+            core.patch_namespaced_secret(names.CONTROL_TOKEN_SECRET, namespace, {"data": None})
+        async with operator(cluster) as restarted:
+            await restarted(namespace)
+        mended = await cluster.get(SECRET, namespace, names.CONTROL_TOKEN_SECRET)
+        assert len(base64.b64decode(mended["data"]["current"])) >= 40
+        assert mended["data"] != made["data"]
+
+    in_cluster(api, scene)
+
+
 def test_a_table_is_not_written_over_a_newer_one(api: client.ApiClient, namespace: str) -> None:
     async def scene(cluster: Cluster) -> None:
         table: Object = {

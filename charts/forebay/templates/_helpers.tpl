@@ -49,3 +49,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
   resources: [events]
   verbs: [create, patch, list]
 {{- end }}
+{{- /* The Lease that one operator holds as long as it lives. */ -}}
+{{- define "forebay.leaseRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [forebay-operator]
+  verbs: [get, patch]
+{{- end }}

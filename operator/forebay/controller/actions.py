@@ -47,9 +47,10 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class CreateToken:
-    """Make the fleet's control token, which must not exist yet."""
+    """Make the fleet's control token. `exists`: the Secret is there, and has none in it."""
 
     obj: Object
+    exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,10 @@ class Executor:
         match action:
             case Apply():
                 await self._apply(action, outcome)
+            case CreateToken(obj=obj, exists=True):
+                patch = {"stringData": obj["stringData"]}
+                await self.cluster.patch(SECRET, namespace, obj["metadata"]["name"], patch)
+                self.tokens.forget(namespace)
             case CreateToken(obj=obj):
                 # With another field manager, so that applying the Secret's head never owns its data.
                 await self.cluster.create(obj, manager=f"{names.FIELD_MANAGER}-token")
@@ -130,6 +134,9 @@ class Executor:
             self.tokens.forget(namespace)
             return
         kind, name = action.key
+        if kind == SECRET.kind:
+            self.tokens.forget(namespace)  # what was known of it may be of another Secret
+            return
         outcome.refused[action.key] = f"{kind} {name}: {error}"
         ends = "being terminated" in str(error)
         if action.about is not None and error.status not in (0, 409) and not ends:

@@ -35,6 +35,8 @@ class Passes:
     ledger: Ledger
     nodes: Nodes
     summaries: Summaries = field(default_factory=Summaries)
+    ended: dict[str, float] = field(default_factory=dict)
+    """When the last good pass over each fleet ended, in time.monotonic()."""
     _memories: dict[str, FleetMemory] = field(default_factory=dict)
     _resting: dict[str, Rest] = field(default_factory=dict)
 
@@ -47,6 +49,10 @@ class Passes:
             self.metrics.passes.labels("error").inc()
             raise
         self.metrics.seconds.observe(time.monotonic() - began)
+        if again is None:
+            self.ended.pop(namespace, None)
+        else:
+            self.ended[namespace] = time.monotonic()
         return again
 
     async def _run(self, namespace: str) -> float | None:
@@ -74,6 +80,7 @@ class Passes:
         if not fleet.owners:
             self._memories.pop(namespace, None)
             self.ledger.forget(namespace)
+            self.tokens.forget(namespace)
             return None
         self._memories[namespace] = memory = remember(planned.memory, outcome)
         if (still := rest(fleet, planned, memory, changes)) is not None:

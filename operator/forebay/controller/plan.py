@@ -138,8 +138,12 @@ def _token(fleet: ObservedFleet) -> list[Action]:
     head = objects.control_token(fleet.namespace, fleet.owners)
     if fleet.token is None:
         return [CreateToken(objects.with_token(head))]
+    if not (fleet.token.get("data") or {}).get(names.TOKEN_CURRENT_KEY):
+        return [CreateToken(objects.with_token(head), exists=True)]
     if any(differences(head, fleet.token)):
-        return [Apply(head, "its owners changed", exists=True, about=wording.object_ref(fleet.token))]
+        # Of this very Secret only: applied to one that is gone, its head would become a Secret without a token.
+        same = {**head, "metadata": {**head["metadata"], "uid": fleet.token["metadata"]["uid"]}}
+        return [Apply(same, "its owners changed", exists=True, about=wording.object_ref(fleet.token))]
     step = next_step(fleet)
     if step is None:
         return []

@@ -33,6 +33,7 @@ def rest(fleet: ObservedFleet, planned: Plan, memory: FleetMemory, changes: int)
     busy = (
         any(batch.actions for batch in planned.batches)
         or planned.again is not None
+        or planned.bids
         or memory.failures
         or rotating(fleet.token)
     )

@@ -46,6 +46,7 @@ CONTROL_TOKEN_SECRET: Final = "forebay-control-token"  # noqa: S105 - a name
 CLIENTS_SECRET: Final = "forebay-clients"  # noqa: S105 - a name
 ROUTING_CONFIGMAP: Final = "forebay-routing"
 GATEWAY_TABLE_KEY: Final = "gateway.json"
+LEASE: Final = "forebay-operator"  # who acts on a namespace, or on the whole cluster
 DEFAULT_POLICY: Final = "default"
 
 # Keys of the control token's Secret. Two tokens are valid at a time, so that it can rotate.

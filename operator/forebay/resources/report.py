@@ -87,6 +87,7 @@ class EngineReport(Frozen, frozen=True):
     token_seconds_total: float = 0.0  # time that their requests waited for them
     prompts: LengthReport = LengthReport()  # of finished requests
     answers: LengthReport = LengthReport()
+    stuck_seconds: float = 0.0  # it answers, has work, and makes no token; 0: it does
 
 
 class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
@@ -109,8 +110,8 @@ class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
     last_request: float = 0.0  # Unix seconds of the last inference request
     table_error: str = ""
     engine: EngineReport | None = None
-    tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
     usage: tuple[UsageRow, ...] = ()  # of requests that came through the pool's own Service
+    tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
 
 
 class PoolDemand(Frozen, frozen=True):
@@ -145,8 +146,8 @@ class GatewayReport(Frozen, frozen=True, tag="gateway", tag_field="role"):
     missing_keys: tuple[str, ...] = ()  # policy/provider whose key file is absent or empty
     provider_problems: tuple[str, ...] = ()  # policy/provider and why nothing can be sent to its address
     table_error: str = ""
-    tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
     usage: tuple[UsageRow, ...] = ()
+    tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
 
 
 Report = SidecarReport | GatewayReport

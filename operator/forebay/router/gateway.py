@@ -235,8 +235,8 @@ class Gateway:
             missing_keys=self.cloud.missing_keys(),
             provider_problems=self.cloud.problems(),
             table_error=table.problem or self.context.clients.problem,
-            tokens=self.context.token.digests,
             usage=self.context.usage.report(),
+            tokens=self.context.token.digests,
         )
 
     def refresh_metrics(self) -> None:

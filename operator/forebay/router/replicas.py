@@ -66,6 +66,7 @@ class Replica:
     heard: float = float("-inf")
     tried: int = 0  # connections attempted; a gateway is ready once each was tried
     breaker: Breaker = FINE
+    silent: bool = False  # it was heard of, and is not any more
     lines: Lines | None = None
 
     def fresh(self, now: float) -> bool:
@@ -218,12 +219,21 @@ class Replicas:
             now = asyncio.get_running_loop().time()
             for pool in self.pools.values():
                 pool.stale = True
+                self._give_up_silent(pool, now)
             if now >= due:
                 for pool in self.pools.values():
                     pool.learn_patience(self.context.settings.timeouts.first_token)
                 await asyncio.gather(*(self._resolve(pool) for pool in list(self.pools.values())))
                 due = now + RESOLVE_SECONDS
             await asyncio.sleep(SWEEP_SECONDS)
+
+    def _give_up_silent(self, pool: PoolReplicas, now: float) -> None:
+        """What waits for its first token at a replica that is lost must not wait out the patience for one."""
+        for replica in pool.all.values():
+            silent = replica.heard > 0 and now - replica.heard > SILENT_SECONDS
+            if silent and not replica.silent:
+                self.context.upstream.give_up(replica.address)
+            replica.silent = silent
 
     @property
     def ready(self) -> bool:
