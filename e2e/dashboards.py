@@ -1,5 +1,7 @@
-"""Pictures of the chart's dashboards without a Grafana: a Prometheus scrapes the demo's cluster, and the queries of every
-panel are drawn into one HTML page a dashboard. Needs a cluster with the demo's fleet (make demo) and Debian's prometheus.
+"""Pictures of the chart's dashboards without a Grafana.
+
+A Prometheus scrapes the demo's cluster under its load, and the queries of every panel are drawn into one HTML page
+a dashboard. Needs a cluster with the demo's fleet (make demo) and Debian's prometheus.
 
     python -m e2e.dashboards --out FOLDER
 """

@@ -86,13 +86,15 @@ def test_the_bill_of_history_is_what_the_routers_counted(tmp_path: Path) -> None
                 (f.sidecars["chat-0"].metrics.port, {"namespace": "team", "pool": "chat"}),
                 (gauges, {"namespace": "forebay-system"}),
             ]
-            await spend(f)
             folder = tmp_path / "prometheus"
             folder.mkdir()
-            with prometheus(folder, targets) as url:
-                await samples(url, 3)
-                await asyncio.to_thread(look, f, url)
-            server.close()
+            try:
+                await spend(f)
+                with prometheus(folder, targets) as url:
+                    await samples(url, 3)
+                    await asyncio.to_thread(look, f, url)
+            finally:
+                server.close()
 
     uvloop.run(work())
 
@@ -111,7 +113,7 @@ async def spend(f: Fleet) -> None:
         for provider in policy.providers
     )
     policies = (msgspec.structs.replace(policy, providers=priced),)
-    f.gateway.context.table.take(msgspec.structs.replace(table, generation=9, policies=policies))
+    f.gateway.context.table.take(msgspec.structs.replace(table, generation=9, hash="priced", policies=policies))
     for key in ("sk-vip", ""):
         await f.ask(20, key=key)
     await asyncio.gather(*(f.ask(200, key="sk-vip", x_forebay_priority="High") for _ in range(8)))
