@@ -116,7 +116,7 @@ def test_large_numbers_are_said_in_three_digits(value: float, said: str) -> None
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(0, "$0"), (0.001234, "$0.0012"), (2.5, "$2.50"), (66.4, "$66"), (1460, "$1,460"), (25_000, "$25k")],
+    [(0, "$0"), (1, "$1"), (0.001234, "$0.0012"), (2.5, "$2.50"), (66.4, "$66"), (1460, "$1,460"), (25_000, "$25k")],
 )
 def test_money_is_said_as_people_say_it(value: float, said: str) -> None:
     assert dollars(value) == said

@@ -1,7 +1,10 @@
 """What a month costs, and where local begins to win: on which basis, against which price."""
 
+from itertools import islice, pairwise
+from math import factorial
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.cli.prices import shipped
@@ -17,19 +20,19 @@ from forebay.rules.cost import (
     bill,
     break_even,
     cheapest,
-    most_replicas,
+    for_the_peak,
+    taken_by,
 )
 
 SLOTS = 32
-ENDLESS = 10**9  # slots: whether one replica can take it all is another question
 UNIT = 1_000_000
 HARDWARE = Hardware()
 
 
-def chat(price: Price, carried: tuple[float, ...] = (0.0, 1.0)) -> Demand:
-    """A million tokens, three read for one written, all of which the pool could serve."""
+def chat(price: Price) -> Demand:
+    """A million tokens, three read for one written, all of which the pool could serve, and endless capacity."""
     usd = price.of(0.75 * UNIT, 0.25 * UNIT)
-    return Demand(UNIT, usd, usd, carried)
+    return Demand(UNIT, usd, usd)
 
 
 def priced(model: str) -> Price:
@@ -74,14 +77,14 @@ def test_what_a_replica_costs_on_each_basis(name: BasisName, replica: float, fle
     ],
 )
 def test_where_local_begins_to_win(name: BasisName, model: str, millions: float) -> None:
-    found = break_even(basis(name, HARDWARE), chat(priced(model)), ENDLESS)
+    found = break_even(basis(name, HARDWARE), chat(priced(model)), SLOTS)
     assert found is not None
     assert found / UNIT == pytest.approx(millions, rel=0.005)
 
 
 def test_the_claim_of_ten_million_holds_for_electricity_against_a_frontier_price_alone() -> None:
     def times(name: BasisName, model: str) -> float:
-        return (break_even(basis(name, HARDWARE), chat(priced(model)), ENDLESS) or 0.0) / CLAIM_TOKENS
+        return (break_even(basis(name, HARDWARE), chat(priced(model)), SLOTS) or 0.0) / CLAIM_TOKENS
 
     assert 0.5 < times(BasisName.ELECTRICITY, "gpt-5.6") < 2
     assert times(BasisName.OWNED, "gpt-5.6") > 10
@@ -97,17 +100,18 @@ def test_cached_tokens_have_their_own_price() -> None:
 
 
 def test_a_replica_that_cannot_pay_for_itself_even_when_full_never_wins() -> None:
-    dear = Basis(BasisName.RENTED, replica=1000)
-    cheap = Demand(tokens=1e9, cloud_usd=100, servable_usd=100, carried=tuple(m / 320 for m in range(321)))
-    assert break_even(dear, cheap, SLOTS) is None
-    assert cheapest(dear, cheap, SLOTS, volume=50).replicas == 0
+    # 320 slots in use save 100 dollars: 32 of them save 10 at most.
+    demand = Demand(tokens=1e9, cloud_usd=100, servable_usd=100, loads=(320.0,) * 3)
+    assert break_even(Basis(BasisName.RENTED, 10.1), demand, SLOTS) is None
+    assert cheapest(Basis(BasisName.RENTED, 10.1), demand, SLOTS, volume=50).replicas == 0
+    assert break_even(Basis(BasisName.RENTED, 9), demand, SLOTS) is not None
 
 
 def test_the_best_size_leaves_rare_peaks_to_the_cloud() -> None:
     # The first 32 slots take 90 % of the money, the next 32 the rest.
     carried = tuple(0.9 * m / 32 for m in range(33)) + tuple(0.9 + 0.1 * m / 32 for m in range(1, 33))
-    demand = Demand(1e9, 1000, 1000, carried)
-    assert most_replicas(demand, SLOTS) == 2
+    demand = Demand(1e9, 1000, 1000, carried=carried)
+    assert for_the_peak(Basis(BasisName.RENTED, 99), demand, SLOTS).replicas == 2
     assert cheapest(Basis(BasisName.RENTED, 99), demand, SLOTS).replicas == 2
     best = cheapest(Basis(BasisName.RENTED, 101), demand, SLOTS)
     assert (best.replicas, best.cloud, best.local) == (1, pytest.approx(100), pytest.approx(0.9))
@@ -118,29 +122,57 @@ def test_what_the_model_cannot_serve_is_paid_to_the_cloud_at_every_size() -> Non
     assert bill(Basis(BasisName.OWNED, 1), demand, SLOTS, 10).cloud == pytest.approx(40)
 
 
-shapes = st.lists(st.floats(0, 1), min_size=1, max_size=60).map(lambda parts: sorted(parts, reverse=True))
+@pytest.mark.parametrize(
+    ("load", "slots", "taken"),
+    [(1, 1, 0.5), (10, 10, 0.7854), (20, 30, 0.9915), (100, 90, 0.8539)],  # Erlang's table: 1 - B
+)
+def test_another_volume_is_judged_by_erlangs_formula(load: float, slots: int, taken: float) -> None:
+    half = Demand(1e6, 1, 1, loads=(load / 2, load / 2))
+    assert next(islice(taken_by(half, slots, volume=2), 1, None)) == pytest.approx(taken, abs=1e-4)
+    states = [load**busy / factorial(busy) for busy in range(slots + 1)]
+    assert taken == pytest.approx(1 - states[-1] / sum(states), abs=1e-4)
 
 
-@given(shapes, st.floats(0, 1), st.floats(1e-3, 1e3), st.floats(0.1, 1e4), st.floats(0, 1e4))
+def test_peaks_grow_with_the_volume() -> None:
+    even, uneven = Demand(1, 1, 1, loads=(10, 10)), Demand(1, 1, 1, loads=(1, 19))
+    for volume in (0.5, 2, 5):
+        one, other = (list(islice(taken_by(demand, 8, volume), 5)) for demand in (even, uneven))
+        assert all(a > b for a, b in zip(one[1:], other[1:], strict=True))
+
+
+shapes = st.lists(st.floats(0, 200), min_size=1, max_size=12).map(tuple)
+
+
+@given(shapes, st.floats(0, 1), st.floats(1e-2, 20), st.floats(0.1, 1e4), st.floats(0, 1e4))
 def test_local_first_at_its_best_never_costs_more_than_the_cloud_alone(
-    parts: list[float], servable: float, volume: float, replica: float, fleet: float
+    loads: tuple[float, ...], servable: float, volume: float, replica: float, fleet: float
 ) -> None:
-    whole, carried = sum(parts) or 1.0, [0.0]
-    for part in parts:
-        carried.append(min(1.0, carried[-1] + part / whole))
-    demand = Demand(1e6, 500, 500 * servable, tuple(carried))
+    demand = Demand(1e6, 500, 500 * servable, loads)
     found = cheapest(Basis(BasisName.OWNED, replica, fleet), demand, 8, volume)
     assert found.total <= volume * 500 * (1 + 1e-9)
-    assert 0 <= found.local <= servable + 1e-9
+    assert -1e-9 <= found.local <= servable + 1e-9
 
 
-@given(st.floats(1, 1e4), st.floats(0, 1e4), st.floats(0.01, 1e3))
-def test_below_the_break_even_the_cloud_wins_and_above_it_local(replica: float, fleet: float, usd: float) -> None:
-    basis, demand = Basis(BasisName.OWNED, replica, fleet), Demand(UNIT, usd, usd, (0.0, 0.5, 0.8, 1.0))
-    point = break_even(basis, demand, 1)
+@given(shapes, st.floats(0.5, 10))
+def test_more_replicas_take_more_and_each_takes_less_than_the_one_before(
+    loads: tuple[float, ...], volume: float
+) -> None:
+    taken = list(islice(taken_by(Demand(1, 1, 1, loads), 8, volume), 30))
+    gains = [after - before for before, after in pairwise(taken)]
+    assert all(gain >= -1e-9 for gain in gains)
+    assert all(before >= after - 1e-9 for before, after in pairwise(gains))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(1, 1e4), st.floats(0, 1e4), st.floats(0.01, 1e3), shapes)
+def test_below_the_break_even_the_cloud_wins_and_above_it_local(
+    replica: float, fleet: float, usd: float, loads: tuple[float, ...]
+) -> None:
+    basis, demand = Basis(BasisName.OWNED, replica, fleet), Demand(UNIT, usd, usd, loads)
+    point = break_even(basis, demand, 4)
     if point is not None:
-        assert cheapest(basis, demand, 1, point / UNIT * 1.001).replicas > 0
-        assert cheapest(basis, demand, 1, point / UNIT * 0.999).replicas == 0
+        assert cheapest(basis, demand, 4, point / UNIT * 1.001).replicas > 0
+        assert cheapest(basis, demand, 4, point / UNIT * 0.999).replicas == 0
 
 
 def test_a_month_is_a_twelfth_of_a_year() -> None:

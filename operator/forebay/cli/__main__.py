@@ -9,6 +9,7 @@ from forebay import __version__
 from forebay.cli import explain, status, top
 from forebay.cli.cost.command import cost
 from forebay.cli.problem import Problem
+from forebay.cli.profile.command import profile
 
 app = typer.Typer(
     name="kubectl forebay",
@@ -22,6 +23,9 @@ def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"forebay {__version__}")
         raise typer.Exit
+
+
+app.command()(profile)
 
 
 @app.callback()

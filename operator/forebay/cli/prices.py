@@ -68,7 +68,7 @@ def _price(row: Mapping[str, str]) -> Price:
         row.get("as_of", ""),
         row.get("source", ""),
     )
-    if not price.model or not 0 <= price.input < 1e6 or not 0 <= price.output < 1e6:
+    if not price.model or not 0 <= price.input < 1e9 or not 0 <= price.output < 1e9:
         raise ValueError("a model needs a name, and prices of at least 0 dollars a million tokens")
     return price
 

@@ -29,6 +29,11 @@ class Metrics:
         self.watch_age = Gauge(
             "forebay_operator_last_watch_event_age_seconds", "Age of the last watch event.", registry=self.registry
         )
+        self.events_left_out = Gauge(
+            "forebay_operator_events_left_out",
+            "Events beyond the budget of what they are about.",
+            registry=self.registry,
+        )
         gauges = {
             "replicas": "Replicas that serve.",
             "desired_replicas": "Replicas that were decided on.",

@@ -1,5 +1,6 @@
 """What routers say of themselves: to the operator (reports) and to gateways (slot reports)."""
 
+from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
@@ -62,8 +63,15 @@ class OfferAnswer(Frozen, frozen=True, tag="answer", tag_field="is"):
     spent: bool = False
 
 
+class LengthReport(Frozen, frozen=True):
+    """One of the engine's histograms of lengths. `totals`: requests of at most so many tokens, by bound, ascending."""
+
+    totals: tuple[tuple[int, int], ...] = ()
+    tokens: int = 0  # of all requests together
+
+
 class EngineReport(Frozen, frozen=True):
-    """The engine's own gauges as the sidecar last read them."""
+    """The engine's own gauges as the sidecar last read them, and totals since the engine began."""
 
     age_seconds: float
     running: int = 0
@@ -73,6 +81,11 @@ class EngineReport(Frozen, frozen=True):
     preemptions_total: int = 0
     prompt_tokens_total: int = 0  # since the engine began
     generation_tokens_total: int = 0
+    read_at: float = 0.0  # Unix seconds of that reading
+    tokens_total: int = 0  # tokens after the first one of each request
+    token_seconds_total: float = 0.0  # time that their requests waited for them
+    prompts: LengthReport = LengthReport()  # of finished requests
+    answers: LengthReport = LengthReport()
 
 
 class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
@@ -87,6 +100,7 @@ class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
     state: ReplicaState
     slots: int
     running: int
+    capacity: int = 0  # slots without what back-pressure takes away for a minute; 0 from an older router
     admitted_total: int = 0
     finished_total: int = 0
     refused_total: int = 0
@@ -108,6 +122,7 @@ class PoolDemand(Frozen, frozen=True):
     rejected_total: int = 0  # refused for lack of a slot or a place
     expired_total: int = 0  # waited in vain, and then refused
     overflow_by_reason: dict[Reason, int] = {}
+    overflow_cost_total: Decimal = Decimal(0)  # US dollars of those that overflowed, where prices are known
     last_request: float = 0.0
 
 

@@ -89,6 +89,10 @@ WASTED_TRIES: Final = Counter(
     "forebay_wasted_tries_total", "Requests that a replica refused or failed before the first byte.",
     ("pool", "cause"), registry=REGISTRY,
 )  # fmt: skip
+WAKES: Final = Counter(
+    "forebay_wakes_total", "Requests to the operator to look at a pool without replicas, by how they ended.",
+    ("pool", "outcome"), registry=REGISTRY,
+)  # fmt: skip
 OFFERS: Final = Counter(
     "forebay_slot_offers_total", "Offers of freed slots to gateways, by what became of them.", ("outcome",),
     registry=REGISTRY,

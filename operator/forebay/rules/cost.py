@@ -4,13 +4,17 @@ Own hardware is counted on one of three bases, which differ by a factor of ten a
 basis means nothing. Replicas are paid for whether they are full or not; the cloud is paid by the token.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import ceil, floor
+from itertools import islice
+from math import inf
 from typing import Final
 
 MONTH_HOURS: Final = 730
 MOST_REPLICAS: Final = 4096
+MOST_DOUBLINGS: Final = 40
+RARELY: Final = 0.001
 CLAIM_TOKENS: Final = 10_000_000
 """Tokens a month above which "local wins", as the claim goes that this module puts to the test."""
 
@@ -82,19 +86,22 @@ class Price:
 class Demand:
     """A month of traffic at the displaced price.
 
-    `carried[m]` is the share of `servable_usd` that a pool's first m slots would have taken (from 0 at m = 0 up to 1).
+    `loads` is what the pool's model could serve, as slots in use on average, in equally long pieces of time; empty:
+    capacity is not in question. `carried[m]` is the share of it that the first m slots were seen to take (0 to 1);
+    empty: not seen.
     """
 
     tokens: float
     cloud_usd: float  # all of it
     servable_usd: float  # the part that the pool's model could have served
-    carried: tuple[float, ...] = (0.0, 1.0)
+    loads: tuple[float, ...] = ()
+    carried: tuple[float, ...] = ()
 
-    def taken(self, slots: float) -> float:
-        """Share of the servable part that so many slots take; between whole slots a straight line."""
-        below = min(floor(slots), len(self.carried) - 1)
-        above = min(below + 1, len(self.carried) - 1)
-        return self.carried[below] + (self.carried[above] - self.carried[below]) * (slots - below)
+    @property
+    def slot_usd(self) -> float:
+        """What a slot that is never free saves in a month; infinite where capacity is not in question."""
+        mean = sum(self.loads) / len(self.loads) if self.loads else 0.0
+        return self.servable_usd / mean if mean else inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +119,50 @@ class Bill:
         return self.hardware + self.cloud
 
 
-def bill(basis: Basis, demand: Demand, slots: int, replicas: int, volume: float = 1.0) -> Bill:
-    """The month at `volume` times the demand, with so many replicas of `slots` slots each.
+def bills(basis: Basis, demand: Demand, slots: int, volume: float = 1.0) -> Iterator[Bill]:
+    """The month at `volume` times the demand: without a replica, with one of so many slots, with two, and so on."""
+    for replicas, taken in enumerate(taken_by(demand, slots, volume)):
+        kept = demand.servable_usd * taken
+        share = kept / demand.cloud_usd if demand.cloud_usd else 0.0
+        yield Bill(replicas, basis.of(replicas), volume * (demand.cloud_usd - kept), share)
 
-    Demand is scaled without changing its shape: peaks grow with it. A larger fleet of many users is steadier than
-    that, so large volumes are judged with caution.
+
+def taken_by(demand: Demand, slots: int, volume: float = 1.0) -> Iterator[float]:
+    """Share of what is servable that 0, 1, 2, ... replicas take.
+
+    At the log's own volume that is what was seen. At others each piece of time has `volume` times its load, arrivals
+    within it are those of many independent clients, and what finds no slot leaves: Erlang's loss formula.
     """
-    kept = demand.servable_usd * demand.taken(replicas * slots / volume)
-    share = kept / demand.cloud_usd if demand.cloud_usd else 0.0
-    return Bill(replicas, basis.of(replicas), volume * (demand.cloud_usd - kept), share)
+    if volume == 1.0 and demand.carried:
+        for replicas in range(MOST_REPLICAS):
+            yield demand.carried[min(replicas * slots, len(demand.carried) - 1)]
+        return
+    loads = [volume * load for load in demand.loads if load > 0]
+    blocked, whole = [1.0] * len(loads), sum(loads)
+    yield 0.0
+    for replicas in range(1, MOST_REPLICAS):
+        for place, load in enumerate(loads):
+            lost = blocked[place]
+            for slot in range((replicas - 1) * slots + 1, replicas * slots + 1):
+                lost = load * lost / (slot + load * lost)
+            blocked[place] = lost
+        lost_load = sum(load * lost for load, lost in zip(loads, blocked, strict=True))
+        yield 1 - lost_load / whole if whole else 1.0
 
 
-def most_replicas(demand: Demand, slots: int, volume: float = 1.0) -> int:
-    """Enough that nothing which the pool can serve leaves."""
-    return min(MOST_REPLICAS, ceil((len(demand.carried) - 1) * volume / slots - 1e-9))
+def bill(basis: Basis, demand: Demand, slots: int, replicas: int, volume: float = 1.0) -> Bill:
+    """The month with so many replicas."""
+    return next(islice(bills(basis, demand, slots, volume), replicas, None))
+
+
+def for_the_peak(basis: Basis, demand: Demand, slots: int, volume: float = 1.0) -> Bill:
+    """The month with so many replicas that all but `RARELY` of what they could serve finds a slot; one at least."""
+    everything = demand.servable_usd / demand.cloud_usd if demand.cloud_usd else 0.0
+    found = bill(basis, demand, slots, 1, volume)
+    for found in islice(bills(basis, demand, slots, volume), 1, None):
+        if found.local >= everything * (1 - RARELY):
+            break
+    return found
 
 
 def cheapest(basis: Basis, demand: Demand, slots: int, volume: float = 1.0) -> Bill:
@@ -133,34 +170,34 @@ def cheapest(basis: Basis, demand: Demand, slots: int, volume: float = 1.0) -> B
 
     Each further replica takes less than the one before, so past the best size the total only grows.
     """
-    best = bill(basis, demand, slots, 0, volume)
-    least = bill(basis, demand, slots, 1, volume)
-    for replicas in range(2, most_replicas(demand, slots, volume) + 1):
-        following = bill(basis, demand, slots, replicas, volume)
-        if following.total > least.total:
+    several = bills(basis, demand, slots, volume)
+    none, least = next(several), next(several)
+    for following in several:
+        if following.total >= least.total:
             break
         least = following
-    return least if least.total < best.total else best
+    return least if least.total < none.total else none
 
 
 def break_even(basis: Basis, demand: Demand, slots: int) -> float | None:
     """Tokens a month from which local-first is cheaper than the cloud alone; None: at no volume.
 
-    What a replica saves grows with the volume, up to what its slots can take when they are never free.
+    What a replica saves grows with the volume, up to what its slots save when they are never free.
     """
-    high = 1.0
-    while not cheapest(basis, demand, slots, high).replicas:
-        high *= 2
-        if high * len(demand.carried) / slots > MOST_REPLICAS:
-            return None
-    low = high / 2
-    while cheapest(basis, demand, slots, low).replicas:
-        low, high = low / 2, low
-        if low < 1e-12:
-            return 0.0
+    if not demand.tokens or not demand.servable_usd or slots * demand.slot_usd <= basis.replica * (1 + 1e-9):
+        return None
+    shape = replace(demand, carried=())
+    # Were every slot there at once, this volume would pay for one replica; no smaller one can.
+    low = high = max(1e-12, basis.replica / demand.servable_usd)
+    for _ in range(MOST_DOUBLINGS):
+        if cheapest(basis, shape, slots, high).replicas:
+            break
+        low, high = high, high * 2
+    else:
+        return None
     for _ in range(40):
         middle = (low * high) ** 0.5
-        if cheapest(basis, demand, slots, middle).replicas:
+        if cheapest(basis, shape, slots, middle).replicas:
             high = middle
         else:
             low = middle

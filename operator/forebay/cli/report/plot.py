@@ -132,9 +132,8 @@ class Bars:
 
     def _row(self, bar: Bar, x: Scale, top: float, above: bool) -> list[Element]:
         middle = top + 13
-        name = {"x": 4.0, "y": top - 2, "text_anchor": "start"} if above else \
-               {"x": x.begin - 12, "y": middle + 4.5, "text_anchor": "end"}  # fmt: skip
-        drawn = [element("text", bar.name, class_="name", **name)]
+        across, down, anchor = (4.0, top - 2, "start") if above else (x.begin - 12, middle + 4.5, "end")
+        drawn = [element("text", bar.name, class_="name", x=across, y=down, text_anchor=anchor)]
         if self.axis.logarithmic:
             drawn.append(element("circle", cx=x.at(bar.value), cy=middle, r=6, class_=bar.tone))
         else:

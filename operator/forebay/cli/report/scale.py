@@ -80,10 +80,10 @@ def short(value: float) -> str:
 
 
 def dollars(value: float) -> str:
-    """US dollars, short from ten thousand on; cents below ten dollars, more digits below a cent."""
+    """US dollars, short from ten thousand on; cents below ten dollars if there are any, more digits below a cent."""
     if abs(value) >= 10_000:
         return f"${short(value)}"
-    if abs(value) >= 10 or value == 0:
+    if abs(value) >= 10 or value == int(value):
         return f"${value:,.0f}"
     return f"${value:,.2f}" if abs(value) >= 0.01 else f"${value:.2g}"
 
