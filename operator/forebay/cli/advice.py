@@ -30,6 +30,8 @@ NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
     _R.TABLE_REFUSED: "the router keeps its last good table: give routers and operator the same version",
     _R.CREATE_REFUSED: "change what the message names: the quota, the namespace's Pod Security, a webhook or the spec",
     _R.UNSCHEDULABLE: "add nodes with what a replica asks for, or lower engine.gpus or scaling.maxReplicas",
+    _R.WITHDRAWN: "add nodes with free GPUs and it is asked for at once; or lower scaling.maxReplicas",
+    _R.AWAITS_TURN: "add nodes with free GPUs, or lower the other pool's scaling.maxReplicas; it is next in turn",
     _R.STALE: "look at the pods that the message names; the pool grows on what is known and does not shrink meanwhile",
     _R.OLDER_ROUTER: "not urgent: it comes with the next change of spec, or now with rollout.adoptRouter: Always",
     _R.REFUSED: "correct engine.podTemplate as the message says; until then the pods stay as they are",
