@@ -9,11 +9,13 @@ a dashboard. Needs a cluster with the demo's fleet (make demo) and Debian's prom
 import argparse
 import asyncio
 import base64
+import io
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,13 +24,18 @@ from typing import Any
 
 import httpx
 import yaml
+from rich.console import Console
 
 from charts.dashboards import DASHBOARDS, Dashboard, Panel
 from e2e.cluster.shell import ClusterError, say, step
 from e2e.demo.load import Load
 from e2e.demo.phases import RAMP, Phase
 from e2e.demo.setup import KEYS, NAMESPACE, Fleet, fleet
+from forebay.cli.cluster import Cluster
+from forebay.cli.problem import Problem
 from forebay.cli.report import Axis, Block, Curve, Curves, Figure, Figures, Heading, dollars, page, percent, short
+from forebay.cli.summary import read
+from forebay.cli.top import View, screen
 
 LOOK_SECONDS = 5
 VALUES = {"$namespace": NAMESPACE, "$pool": "chat", "$model": "bravo-small", "$__rate_interval": "20s"}
@@ -89,14 +96,49 @@ def prometheus(kubeconfig: Path) -> Iterator[str]:
             process.wait(timeout=20)
 
 
-def load(here: Fleet) -> None:
-    """The demo's ramp with some quiet before and after."""
+class Top:
+    """Looks at the operator's summary beside the load, and keeps the fullest view that `top` would have shown."""
+
+    def __init__(self, here: Fleet) -> None:
+        self.cluster = Cluster.connect(str(here.kubeconfig))
+        self.fullest: View | None = None
+        self.ended = threading.Event()
+
+    def look(self) -> None:
+        """Until the load has ended."""
+        before, most = None, -1
+        while not self.ended.wait(LOOK_SECONDS):
+            try:
+                now = read(self.cluster)
+            except Problem:
+                continue  # the next one tells
+            busy = sum(pool.running + pool.queued for fleet in now.fleets for pool in fleet.pools)
+            if busy > most:
+                self.fullest, most = View(now, before, NAMESPACE), busy
+            before = now
+
+    def picture(self) -> str:
+        """As SVG."""
+        console = Console(record=True, width=132, file=io.StringIO())
+        if self.fullest is not None:
+            console.print(screen(self.fullest))
+        return console.export_svg(title="kubectl forebay top -n demo")
+
+
+def load(here: Fleet) -> Top:
+    """The demo's ramp with some quiet before and after; what `top` showed meanwhile."""
+    top = Top(here)
+    looking = threading.Thread(target=top.look, daemon=True)
+    looking.start()
 
     async def nothing(_: Phase) -> None:
         return
 
     quiet = Phase("quiet", 30, chat=3, sort=2)
     asyncio.run(Load(here.door, KEYS).ramp((quiet, *RAMP, quiet), nothing))
+    top.ended.set()
+    looking.join(30)
+    return top
 
 
 def series(
@@ -156,7 +198,7 @@ def main() -> int:
         with prometheus(here.kubeconfig) as url, httpx.Client(timeout=30, trust_env=False) as http:
             begin = time.time()
             with step("sending the demo's load"):
-                load(here)
+                (out / "top.svg").write_text(load(here).picture())
             time.sleep(2 * LOOK_SECONDS)
             for dashboard in DASHBOARDS:
                 file = out / f"{dashboard.name}.html"
