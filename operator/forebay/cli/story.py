@@ -48,8 +48,10 @@ def happened(decisions: Iterable[ReplicaCount], events: Sequence[Told]) -> tuple
 
 def _tells(event: Told, decision: ReplicaCount) -> bool:
     step, why = STEP.match(event.note), _WHY.search(event.note)
-    sizes = (int(step[1]), int(step[2])) if step else (decision.from_replicas,) * 2
-    same = sizes == (decision.from_replicas, decision.to_replicas) and why is not None and why[1] == decision.reason
+    changed = decision.from_replicas, decision.to_replicas
+    first = decision.reason == ScaleReason.INITIAL  # told with the objects that were created
+    sizes = (int(step[1]), int(step[2])) if step else changed if first else (decision.from_replicas,) * 2
+    same = sizes == changed and why is not None and why[1] == decision.reason
     return same and abs((_time(event.time) - _time(decision.time)).total_seconds()) <= _SAME_SECONDS
 
 
