@@ -78,6 +78,8 @@ def test_rights_name_what_they_allow(values: list[str]) -> None:
         assert "*" not in [*rule["verbs"], *rule["resources"], *rule["apiGroups"]]
         if "secrets" in rule["resources"]:
             assert rule["verbs"] == ["create"] or rule["resourceNames"] == ["forebay-control-token"]
+        if "leases" in rule["resources"]:
+            assert rule["verbs"] in (["create"], ["list"]) or rule["resourceNames"] == ["forebay-operator"]
         assert "statefulsets" not in rule["resources"] or "delete" not in rule["verbs"]
 
 
