@@ -19,6 +19,7 @@ WAIT: Final = "wait a minute; if it stays, look at the operator's log"
 NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
     _R.PENDING: WAIT,
     _R.REPLICAS_STARTING: "wait for the engines to load; `kubectl logs POD -c engine` shows how far they are",
+    _R.REPLICAS_STUCK: "look at that replica's engine log, then delete the pod that the message names",
     _R.NO_REPLICAS_READY: "read the message, then `kubectl describe pod` of a replica and `kubectl logs POD -c engine`",
     _R.INVALID_SPEC: "correct the field that the message names and apply the object again",
     _R.GATEWAY_UNAVAILABLE: f"look at the Deployment {names.GATEWAY}: `kubectl describe deployment {names.GATEWAY}`",
