@@ -1,7 +1,7 @@
 """Pictures of the chart's dashboards without a Grafana.
 
 A Prometheus scrapes the demo's cluster under its load, and the queries of every panel are drawn into one HTML page
-a dashboard. Needs a cluster with the demo's fleet (make demo) and Debian's prometheus.
+a dashboard. Needs a cluster with the demo's fleet (make demo).
 
     python -m e2e.dashboards --out FOLDER
 """
@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import io
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import yaml
 from rich.console import Console
 
 from charts.dashboards import DASHBOARDS, Dashboard, Panel
+from e2e.cluster import tools
 from e2e.cluster.shell import ClusterError, say, step
 from e2e.demo.load import Load
 from e2e.demo.phases import RAMP, Phase
@@ -75,9 +75,9 @@ def scrape_config(folder: Path) -> dict[str, Any]:
 @contextmanager
 def prometheus(cluster: Cluster) -> Iterator[str]:
     """A Prometheus on loopback with a folder of its own. Raises ClusterError where it is not installed."""
-    binary = shutil.which("prometheus")
+    binary = tools.prometheus()
     if binary is None:
-        raise ClusterError("there is no prometheus here; run: apt-get install prometheus")
+        raise ClusterError("there is no Prometheus here; run: make tools")
     with tempfile.TemporaryDirectory(prefix="forebay-prometheus-") as made, socket.socket() as free:
         folder = Path(made)
         free.bind(("127.0.0.1", 0))

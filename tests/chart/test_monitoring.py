@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import yaml
 
 from charts.dashboards import DASHBOARDS, FOLDER, document, text
+from e2e.cluster import tools
 from forebay import reference
 from tests.chart.test_chart import of_kind, render
 
@@ -68,9 +68,9 @@ def test_panels_do_not_overlap_and_fit_on_the_grid() -> None:
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    binary = shutil.which("promtool")
+    binary = tools.prometheus("promtool")
     if binary is None:
-        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+        pytest.skip("no promtool here; run: make tools")
     return subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 

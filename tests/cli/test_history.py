@@ -1,7 +1,6 @@
 """`cost --prometheus` against a real Prometheus that scrapes real routers."""
 
 import asyncio
-import shutil
 import socket
 import subprocess
 import time
@@ -16,6 +15,7 @@ import pytest
 import uvloop
 import yaml
 
+from e2e.cluster import tools
 from forebay.cli.cost.bill import By, lines, one_less
 from forebay.cli.cost.history import Prometheus, period
 from forebay.cli.fleet import pool_of
@@ -25,8 +25,8 @@ from forebay.rules.cost import Price
 from tests.cli.objects import pool as pool_object
 from tests.router.fleet import Fleet, Pool, fleet
 
-BINARY = shutil.which("prometheus")
-needs_prometheus = pytest.mark.skipif(BINARY is None, reason="no Prometheus here (Debian: apt-get install prometheus)")
+BINARY = tools.prometheus()
+needs_prometheus = pytest.mark.skipif(BINARY is None, reason="no Prometheus here; run: make tools")
 PRICE = Price("bravo", "bravo-model", 1.0, 4.0)
 GAUGES = {"replicas": 1, "desired_replicas": 1, "slots": 2, "running": 1, "queued": 0, "overflow_running": 0}
 
