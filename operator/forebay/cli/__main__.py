@@ -25,9 +25,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app.command()(profile)
-
-
 @app.callback()
 def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
@@ -39,6 +36,7 @@ app.command()(status.status)
 app.command()(top.top)
 app.command()(explain.explain)
 app.command()(cost)
+app.command()(profile)
 
 
 def main() -> None:
