@@ -18,8 +18,8 @@ Setting = tuple[float, ...]
 """What a scaler is made with; empty: its own defaults."""
 
 LOADS: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-PACES: Final = tuple(  # six; loads do not matter where prices are known: up_window and down_mean do
-    (0.9, 0.7, up, down, mean) for up, down, mean in product((60.0, 180.0, 300.0), (1200.0,), (60.0, 180.0))
+PACES: Final = tuple(  # six; loads do not matter where prices are known: windows do
+    (0.9, 0.7, up, down, mean) for up, down, mean in product((60.0, 180.0, 300.0), (1200.0, 1800.0), (60.0,))
 )
 
 

@@ -289,7 +289,7 @@ def play(
         now = begin.now + step * look
         history = inputs.history
         if look in restarts:
-            history = History.restored(history.peaks, history.until, now, history.means)
+            history = History.restored(history.peaks, history.until, now, history.means, history.variances)
         starting = int(look - asked <= 2)
         decision = scale(
             replace(

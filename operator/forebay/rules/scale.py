@@ -25,7 +25,7 @@ from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import ScaleReason
 from forebay.rules.capacity import high_reserve
 from forebay.rules.history import History
-from forebay.rules.worth import BreakEven, worthwhile
+from forebay.rules.worth import BreakEven, Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ SPILLING: Final = Pace()
 """Where the cloud takes what does not fit."""
 LOCAL_ONLY: Final = Pace(up_load=0.75, down_load=0.6, up_window=30.0)
 """Where nothing may leave: faster, with more headroom."""
-PRICED: Final = Pace(up_window=180.0, down_window=1200.0, down_mean=60.0)
+PRICED: Final = Pace(up_window=180.0, down_mean=60.0)
 """Where money decides; the loads then serve until a price is known."""
 
 COLD_STARTS: Final = 3  # that the scaleDown window spans at least
@@ -92,6 +92,7 @@ class ScaleInputs:
     rollout: bool = False  # a change of the template is under way
     unplaced: int = 0  # replicas that no node takes or the API server refuses; they count as starting, too
     replica_hour_price: float | None = None
+    overflow_hour_cost: float | None = None  # what leaves now, by the hour: to be told, not to be weighed
     overflow_cost_per_request_hour: float | None = None  # of one unit of demand that leaves, by the hour
     age_seconds: float = 0.0  # of the oldest report that counts
     period_seconds: float = 5.0  # between two reports of a router
@@ -194,8 +195,9 @@ def _look(inputs: ScaleInputs) -> _Look:
     up, down = by_load, _need(lately, capacity, pace.down_load)
     if capacity and (prices := break_even(inputs)) is not None:
         bound, most = inputs.cold_start_seconds + pace.down_window, inputs.maximum + 1  # one more says: limited
-        up = worthwhile(mean, capacity, prices.to_start(bound), most)
-        down = worthwhile(lately, capacity, prices.to_stay(), most)
+        variance = history.variance(inputs.now, pace.down_window)
+        up = Spread(mean, variance).worthwhile(capacity, prices.to_start(bound), most)
+        down = Spread(lately, variance).worthwhile(capacity, prices.to_stay(), most)
     if counts:
         history = history.noted(down)
     return _Look(inputs, pace, history, up, down, by_load)

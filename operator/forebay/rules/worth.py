@@ -1,8 +1,9 @@
 """What one more replica is worth: the requests that it keeps from leaving, beside what it costs.
 
-Concurrent requests vary around their mean m about as a Poisson variable does: normally, with variance m. In a pool of
-so many slots, `E[max(D - slots, 0)]` of them find none, which is the normal loss function of inventory theory:
-(m - slots) * Phi(u) + sqrt(m) * phi(u), with u = (m - slots) / sqrt(m).
+Concurrent requests vary around their mean m: as a Poisson variable does, with variance m, where clients are many and
+alone; by more where they come in bursts, which is measured. In a pool of so many slots, `E[max(D - slots, 0)]` of them
+find none, which for a normal D is the loss function of inventory theory: (m - slots) * Phi(u) + s * phi(u), with
+u = (m - slots) / s and s the standard deviation.
 """
 
 from collections.abc import Callable
@@ -32,23 +33,30 @@ class BreakEven:
         return self.replica_hour / self.request_hour * KEEP
 
 
-def beyond(mean: float, slots: float) -> float:
-    """Mean concurrent requests that find none of these slots."""
-    if mean <= 0.0:
-        return 0.0
-    spread = sqrt(mean)
-    u = (mean - slots) / spread
-    return max((mean - slots) * 0.5 * (1.0 + erf(u / sqrt(2.0))) + spread * exp(-u * u / 2.0) / sqrt(2.0 * pi), 0.0)
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Concurrent requests: their mean, and their variance, which is never less than the mean."""
 
+    mean: float
+    variance: float = 0.0
 
-def kept(mean: float, replicas: int, capacity: int) -> float:
-    """Mean concurrent requests that the last of so many replicas keeps from leaving."""
-    return beyond(mean, (replicas - 1) * capacity) - beyond(mean, replicas * capacity)
+    def beyond(self, slots: float) -> float:
+        """Mean concurrent requests that find none of these slots."""
+        if self.mean <= 0.0:
+            return 0.0
+        deviation = sqrt(max(self.mean, self.variance))
+        over = self.mean - slots
+        u = over / deviation
+        density = exp(-u * u / 2.0) / sqrt(2.0 * pi)
+        return max(over * 0.5 * (1.0 + erf(u / sqrt(2.0))) + deviation * density, 0.0)
 
+    def kept(self, replicas: int, capacity: int) -> float:
+        """Mean concurrent requests that the last of so many replicas keeps from leaving."""
+        return self.beyond((replicas - 1) * capacity) - self.beyond(replicas * capacity)
 
-def worthwhile(mean: float, capacity: int, least: float, most: int) -> int:
-    """The most replicas, up to `most`, of which the last one still keeps `least` requests from leaving."""
-    return _last(lambda replicas: kept(mean, replicas, capacity) >= least, most)
+    def worthwhile(self, capacity: int, least: float, most: int) -> int:
+        """The most replicas, up to `most`, of which the last one still keeps `least` requests from leaving."""
+        return _last(lambda replicas: self.kept(replicas, capacity) >= least, most)
 
 
 def _last(holds: Callable[[int], bool], most: int) -> int:
