@@ -43,6 +43,7 @@ def named(name: str) -> dict[str, Any]:
 
 WRONG = {"provider": "nope", "model": "big"}
 BAD: dict[str, dict[str, Any]] = {
+    "metadata.name becomes the name of a Service": named("7b"),
     "metadata.name is longer": named("a" * 41),
     "metadata.name is taken": named("forebay"),
     "set exactly one of": a_pool(engine={"cache": {"ephemeral": {}, "hostPath": {"path": "/x"}}}),
@@ -50,6 +51,7 @@ BAD: dict[str, dict[str, Any]] = {
     "args must not set the model": a_pool(engine={"args": ["--served-model-name", "x"]}),
     "minReplicas must not be above": a_pool(scaling={"minReplicas": 3, "maxReplicas": 2}),
     "idleSecondsToZero needs": a_pool(scaling={"idleSecondsToZero": 60}),
+    "wakeAfter needs": a_pool(scaling={"wakeAfter": "FirstRequest"}),
     "baseURL must start with https": a_policy(providers=[{**PROVIDER, "baseURL": "http://acme.example/v1"}]),
     "primary names a provider": a_policy(primary=[WRONG]),
     "secondary names a provider": a_policy(secondary=[WRONG]),
@@ -128,6 +130,8 @@ def test_replicas_of_a_manual_pool_can_be_scaled(api: client.ApiClient) -> None:
         (a_pool(engine={"gpus": 65}), "less than or equal to 64"),
         (a_pool(engine={"podTemplate": "x"}), "must be of type object"),
         (a_pool(scaling={"mode": "Sometimes"}), "Unsupported value"),
+        (a_pool(scaling={"pendingSeconds": 9}), "greater than or equal to 10"),
+        (a_pool(scaling={"minReplicas": 0, "wakeAfter": "Lunch"}), "Unsupported value"),
         (obj("LocalModelPool", {}), "spec.model: Required value"),
         (a_policy(providers=[]), "at least 1"),
         (a_policy(providers=[{**PROVIDER, "baseURL": "acme"}]), "baseURL"),

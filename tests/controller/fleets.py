@@ -8,8 +8,9 @@ from forebay.controller.actions import Apply, WriteStatus
 from forebay.controller.cluster import Object
 from forebay.controller.manifests.common import Owner
 from forebay.controller.memory import FleetMemory, Heard, ObjectKey
-from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool, Pod
+from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool
 from forebay.controller.plan import Plan, plan
+from forebay.controller.pods import Pod
 from forebay.controller.settings import Images, Settings
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, PolicyStatus

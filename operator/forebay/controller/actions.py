@@ -53,6 +53,14 @@ class CreateToken:
 
 
 @dataclass(frozen=True, slots=True)
+class RotateToken:
+    """One step of changing the fleet's control token: a patch of its Secret."""
+
+    patch: Object
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Touch:
     """Make the kubelet bring a pod its routing table now."""
 
@@ -77,7 +85,7 @@ class Say:
     note: Note
 
 
-Action = Apply | CreateToken | Touch | WriteStatus | Say
+Action = Apply | CreateToken | RotateToken | Touch | WriteStatus | Say
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ MANAGED_BY: Final = "forebay"
 MANAGED_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 COMPONENT_REPLICA: Final = "replica"
 COMPONENT_GATEWAY: Final = "gateway"
+COMPONENT_OPERATOR: Final = "operator"  # as the chart labels it
 
 # Annotations.
 ANNOTATION_TEMPLATE: Final = (
@@ -33,6 +34,10 @@ ANNOTATION_APPLIED: Final = f"{GROUP}/applied"  # on every object: hash of what 
 ANNOTATION_REPLICAS: Final = f"{GROUP}/replicas"  # on the StatefulSet: the size the operator decided on
 ANNOTATION_GENERATION: Final = f"{GROUP}/table-generation"  # on router pods: makes the kubelet sync the table now
 ANNOTATION_ROUTER_IMAGE: Final = f"{GROUP}/router-image"  # on replica pods: the router they run
+
+ANNOTATION_ROTATE: Final = f"{GROUP}/rotate"  # on the control token: a new value asks for another token
+ANNOTATION_ROTATED: Final = f"{GROUP}/rotated"  # the value that was last followed
+ANNOTATION_ROTATION: Final = f"{GROUP}/rotation"  # how far a rotation is, and since when (Unix seconds)
 
 # Objects of a fleet (one namespace).
 DOOR_SERVICE: Final = "forebay"
@@ -69,6 +74,7 @@ PORT_METRICS: Final = 9090  # Prometheus
 PORT_HEALTH: Final = 8082  # kubelet: probes, /drained
 PORT_ENGINE: Final = 8000  # the engine, on loopback only
 PORT_DOOR: Final = 80  # the Services that clients use
+PORT_OPERATOR: Final = 8081  # the operator's own: gateways, with their fleet's token
 
 PORTS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType({
     "request": (PORT_REQUEST, "clients: the OpenAI API. The Services `forebay` and those of the pools listen on port "
@@ -99,6 +105,7 @@ PATH_SLOTS: Final = (
     "/forebay/v1/slots"  # upgraded to lines: SlotReport and SlotOffer down, WaitingWord and OfferAnswer up
 )
 PATH_STATE: Final = "/forebay/v1/state/"  # GET, with a response's id: 200 from the replica that stores it
+PATH_WAKE: Final = "/forebay/v1/wake/"  # operator's port, POST with fleet/pool: requests want a pool without replicas
 PATH_DRAIN: Final = "/drain"  # health port, loopback only: POST stops admission
 PATH_DRAINED: Final = "/drained"  # health port: answers once nothing runs, or at the drain deadline
 PATH_LIVE: Final = "/livez"

@@ -10,11 +10,13 @@ from typing import Any, Final
 
 from forebay import __version__
 from forebay.resources import names
+from forebay.resources.report import token_digest
 from forebay.router.access_log import AccessLog
 from forebay.router.clients import Clients
 from forebay.router.http.client import Address, Pool
 from forebay.router.http.values import Request
 from forebay.router.table import TableFile
+from forebay.router.usage import Usage
 
 LOOK_SECONDS: Final = 0.2
 VERSION: Final = __version__
@@ -79,6 +81,11 @@ class Token:
         self.valid = found
 
     @property
+    def digests(self) -> tuple[str, ...]:
+        """For the reports, so that the operator knows how far a rotation is."""
+        return tuple(token_digest(token) for token in self.valid)
+
+    @property
     def header(self) -> tuple[bytes, bytes]:
         """Authorization for calls to other routers."""
         return (b"authorization", b"Bearer " + (self.valid[0] if self.valid else b"none"))
@@ -102,6 +109,7 @@ class Context:
         self.clients = Clients(settings.clients_dir)
         self.upstream = Pool(settings.timeouts.connect, settings.timeouts.between_chunks)
         self.log = AccessLog(settings.access_log)
+        self.usage = Usage()
         self.started = time.time()
         self._offset = time.time() - time.monotonic()  # the event loop's clock is the monotonic one
         self._tasks: set[asyncio.Task[Any]] = set()

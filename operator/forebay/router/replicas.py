@@ -26,6 +26,7 @@ from forebay.resources.report import (
     encode,
 )
 from forebay.resources.table import PoolEntry, RoutingTable
+from forebay.router.accounting import Heard
 from forebay.router.context import Context
 from forebay.router.http.client import Address
 from forebay.router.http.lines import DialledLines, Lines
@@ -235,6 +236,11 @@ class Replicas:
         """Replicas of a pool, fresh or not."""
         found = self.pools.get(pool)
         return list(found.all.values()) if found else []
+
+    def heard(self, pool: str, now: float) -> Heard:
+        """What the replicas of a pool that serve have said lately."""
+        serving = [item for item in self.of(pool) if item.fresh(now) and item.state is ReplicaState.SERVING]
+        return len(serving), sum(item.slots for item in serving), sum(item.running for item in serving)
 
     def tell(self, pool: str) -> None:
         """Tell the replicas of a pool who waits."""
