@@ -45,9 +45,8 @@ class Bench:
         key = (load is self.tune, name, setting, point, cloud)
         if key not in self._played:
             setup = self.setup if cloud else without_cloud(self.setup)
-            first = max(1, round(sum(load.demand(3600.0)[:1]) / (0.9 * setup.capacity)))
             scaler = KINDS[name].make(load, setup, point, setting)
-            self._played[key] = play(load, setup, scaler, first)
+            self._played[key] = play(load, setup, scaler, load.first(setup.capacity))
             self.say(name)
         return self._played[key]
 

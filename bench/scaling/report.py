@@ -62,7 +62,7 @@ def _summary(traces: list[dict[str, Any]], cold_start: float) -> Table:
 def _costs(traces: list[dict[str, Any]], cold_start: float) -> Table:
     table = Table(
         title=f"Cost / that of the best tuned baseline, {cold_start:.0f} s cold start: median of the traces (worst)",
-        caption="each tuned with twelve settings on other days than these; under 1: cheaper than the best of them",
+        caption="each tuned with twelve settings (forebay: four) on other days; under 1: cheaper than the best of them",
     )
     table.add_column("")
     for point in POINTS:

@@ -1,4 +1,4 @@
-"""Every scaler with its own defaults, and a grid of twelve settings for each to be tuned with."""
+"""Every scaler with its own defaults, and settings to be tuned with: twelve for each, four for forebay."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ Setting = tuple[float, ...]
 """What a scaler is made with; empty: its own defaults."""
 
 LOADS: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-PACES: Final = tuple(  # six; loads do not matter where prices are known: windows do
-    (0.9, 0.7, up, down, mean) for up, down, mean in product((60.0, 180.0, 300.0), (1200.0, 1800.0), (60.0,))
+PACES: Final = tuple(  # four; loads do not matter where prices are known, windows do
+    (0.9, 0.7, up, down, 60.0) for up, down in product((60.0, 180.0), (1200.0, 1800.0))
 )
 
 

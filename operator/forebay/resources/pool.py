@@ -388,6 +388,10 @@ class ScalingStatus(Resource):
         list[Annotated[str, Field(max_length=20)]], Field(max_length=240, json_schema_extra=LIST_ATOMIC)
     ] = []
     """Mean demand of the same minutes."""
+    variances: Annotated[
+        list[Annotated[str, Field(max_length=20)]], Field(max_length=240, json_schema_extra=LIST_ATOMIC)
+    ] = []
+    """How demand varied around the mean of each of them."""
     cold_start_seconds: int = 0
     """From wanted to serving: 90 % of the last starts took no longer. 0: none was seen yet."""
     cold_starts: Annotated[list[int], Field(max_length=10, json_schema_extra=LIST_ATOMIC)] = []

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 FINE_SECONDS: Final = 300  # how far back samples of a second go; further back there are minutes
-MINUTES: Final = 240  # as many as the status has room for
+MINUTES: Final = 120  # the longest window, with room for three cold starts of 40 minutes
 GAP_SECONDS: Final = 90  # a longer pause in observing ends what counts as seen
 AWAY_SECONDS: Final = 15  # that the first look after a restart speaks for: about as long as one takes
 MINUTE: Final = 60
