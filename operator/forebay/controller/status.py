@@ -51,6 +51,7 @@ def pool_status(
             peaks=list(decision.history.peaks),
             peaks_until=decision.history.until,
             means=[_plain(mean, 3) for mean in decision.history.means],
+            variances=[_plain(variance, 3) for variance in decision.history.variances],
             cold_start_seconds=memory.starts.most or 0,
             cold_starts=list(memory.starts.seconds),
             unplaced_since=round(attempt.since),

@@ -5,7 +5,8 @@ from typing import Protocol
 
 from forebay.resources.pool import Scaling, ScalingMode
 from forebay.rules import scale as rule
-from forebay.rules.scale import Demand, History, ScaleDecision, ScaleInputs
+from forebay.rules.history import History
+from forebay.rules.scale import Demand, ScaleDecision, ScaleInputs
 
 PERIOD_SECONDS = 5.0
 
@@ -89,8 +90,9 @@ class Forebay:
             capacity=seen.capacity,
             starting=seen.starting,
             ending=seen.ending,
-            up_window=rule.UP_WINDOW_SECONDS if up is None else up,
-            down_window=rule.DOWN_WINDOW_SECONDS if down is None else down,
+            up_window=up,
+            down_window=down,
+            cold_start_seconds=seen.cold_start_seconds,
             idle_to_zero=self.scaling.idle_seconds_to_zero,
             last_request=seen.last_request,
             history=self.history or History.restored((), 0, seen.now),

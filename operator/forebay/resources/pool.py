@@ -210,8 +210,8 @@ class ScalingRules(Resource):
 
 
 class Behavior(Resource):
-    """Windows of scaling. Empty: up by the mean of 3 minutes (30 seconds where nothing may overflow), down after 20
-    minutes or three cold starts, whichever is longer."""
+    """Windows of scaling. Empty: up by the mean of a minute (30 seconds where nothing may overflow, 3 minutes where
+    prices decide), down after 30 minutes or three cold starts, whichever is longer."""
 
     scale_up: ScalingRules = ScalingRules()
     """Towards more replicas."""
@@ -389,6 +389,10 @@ class ScalingStatus(Resource):
         list[Annotated[str, Field(max_length=20)]], Field(max_length=240, json_schema_extra=LIST_ATOMIC)
     ] = []
     """Mean demand of the same minutes."""
+    variances: Annotated[
+        list[Annotated[str, Field(max_length=20)]], Field(max_length=240, json_schema_extra=LIST_ATOMIC)
+    ] = []
+    """How demand varied around the mean of each of them."""
     cold_start_seconds: int = 0
     """From wanted to serving: 90 % of the last starts took no longer. 0: none was seen yet."""
     cold_starts: Annotated[list[int], Field(max_length=10, json_schema_extra=LIST_ATOMIC)] = []
