@@ -75,7 +75,7 @@ def trace(count: int, seed: int) -> list[Request]:
         found.append(
             Request(
                 at,
-                prompt=rng.randrange(500, 4000) if talks else rng.randrange(10, 300),
+                prompt=rng.randrange(500, 1900) if talks else rng.randrange(10, 300),
                 output=output,
                 priority=rng.choices(tuple(Priority), (2, 6, 2))[0],
                 model=model,

@@ -16,7 +16,7 @@ from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, Si
 from forebay.router.admission import Admission
 from forebay.router.offering import REPORT_SECONDS, SCARCE
 from forebay.rules.affinity import Sessions
-from forebay.rules.capacity import CapacityInputs, capacity
+from forebay.rules.capacity import CapacityInputs, Learnt, capacity, slot_tokens
 from forebay.rules.facts import PoolView
 from forebay.rules.scale import normal_slots
 from forebay.simulator.batch import Batch, Sequence
@@ -151,14 +151,17 @@ class Pool:
         self.setup, self.clock, self.exact = setup, clock, exact
         self.name = setup.name
         entry = setup.entry
+        told, most = entry.learnt, setup.limits.max_num_seqs
         self.found = capacity(
             CapacityInputs(
                 override=entry.slots_per_replica,
-                max_num_seqs=min(entry.max_num_seqs or setup.limits.max_num_seqs, setup.limits.max_num_seqs),
+                max_num_seqs=min(entry.max_num_seqs or most, most),
                 kv_tokens=setup.limits.kv_tokens,
                 live_tokens=setup.live_tokens,
+                learnt=None if told is None else Learnt(told.slots, told.bound, told.kv_tokens),
             )
         )
+        self.slot_tokens = slot_tokens(self.found, setup.limits.kv_tokens)
         self.capabilities, self.inputs = frozenset(entry.capabilities), frozenset(entry.inputs)
         self.sessions = Sessions()
         self.replicas: dict[int, Replica] = {}
@@ -297,7 +300,7 @@ class Pool:
         self._counters = self._counters.advance(self.name, (gateways,), (sidecars,), now)
         elapsed, arrived = now - self._looked, self.arrivals - self._arrivals
         self._looked, self._arrivals = now, self.arrivals
-        ready = len(self.among)
+        ready, latest = len(self.among), self._counters.latest(now)
         percent = self.setup.entry.high_reserved_percent
         return Seen(
             now=now,
@@ -315,4 +318,9 @@ class Pool:
             arrivals_per_second=arrived / elapsed if elapsed else 0.0,
             cold_start_seconds=self.setup.cold_start,
             last_request=max(demand.last_request, self.last_change),
+            lost=latest.lost,
+            overflowed=latest.overflowed,
+            spent=float(latest.cost),
+            overflow_hour_cost=self._counters.cost_per_hour(now),
+            overflow_cost_per_request_hour=self._counters.cost_per_request_hour(),
         )
