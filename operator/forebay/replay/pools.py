@@ -11,6 +11,7 @@ from forebay.replay.engines import Engine
 from forebay.replay.quick import QuickBatch
 from forebay.replay.scaler import Seen
 from forebay.replay.setup import PoolSetup
+from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import Priority
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
 from forebay.router.admission import Admission
@@ -180,7 +181,10 @@ class Pool:
         self._known = entry.slots_per_replica is not None
         self._counters = Counters(0.0)
         self._looked, self._arrivals = 0.0, 0
-        self.resize(min(max(setup.replicas, setup.scaling.min_replicas), setup.scaling.max_replicas), warm=True)
+        bounds, manual = setup.scaling, setup.scaling.mode is ScalingMode.MANUAL
+        within = min(max(setup.replicas, bounds.min_replicas), bounds.max_replicas)
+        self.first_size = setup.replicas if manual else within
+        self.resize(self.first_size, warm=True)
 
     def view(self, queued: int, ahead: int) -> PoolView:
         """What the rule sees at a gateway where `queued` wait, `ahead` of them before the request that is decided."""
