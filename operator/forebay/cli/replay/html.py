@@ -29,7 +29,8 @@ def html(found: Answer) -> str:
     for pool in found.pools:
         blocks += [Heading(f"Pool {pool.name}"), *_plots(found, pool.name)]
     blocks += [Table(words.POOLS, words.pools(found), note="Busy: the mean share of its slots in use.")]
-    blocks += [Heading("What clients saw"), Table(words.SERVED, words.served(found), note=_SERVED)]
+    blocks += [Heading("What clients saw"), Table(words.SERVED, words.served(found))]
+    blocks += [Table(words.TIMES, words.times(found), note=_TIMES)]
     if found.spent:
         blocks += [Heading("What left"), Table(words.SPENT, words.spent(found), left=3)]
     if found.refused:
@@ -38,7 +39,7 @@ def html(found: Answer) -> str:
     return page(TITLE, blocks, words.source(found))
 
 
-_SERVED = (
+_TIMES = (
     "Waited: of those that a replica answered; their wait. First token: of all answers, the cloud's included, whose "
     "speed is assumed. Per token: of answers by replicas."
 )

@@ -24,6 +24,7 @@ def show(found: Answer, console: Console) -> None:
     for titles, rows, left in (
         (words.POOLS, words.pools(found), 1),
         (words.SERVED, words.served(found), 1),
+        (words.TIMES, words.times(found), 1),
         (words.SPENT, words.spent(found), 3),
         (words.REFUSED, words.refused(found), 3),
     ):

@@ -77,8 +77,8 @@ def notices(found: Answer) -> list[str]:
 
 
 POOLS = ("pool", "slots each", "replicas", "mean", "changes", "turned round", "busy", "GPU-hours", "cost")
-SERVED = ("priority", "requests", "local", "cloud", "refused", "waited", "wait p50 / p95 / p99",
-          "first token p50 / p95 / p99", "per token p50 / p95 / p99")  # fmt: skip
+SERVED = ("priority", "requests", "local", "cloud", "refused")
+TIMES = ("p50 / p95 / p99 of", "waited", "wait", "first token", "per token")
 SPENT = ("left for", "why", "priority", "requests", "of all", "tokens in", "tokens out", "cost")
 REFUSED = ("refused", "status", "priority", "requests", "of all")
 
@@ -110,6 +110,16 @@ def served(found: Answer) -> list[tuple[str, ...]]:
             share(row.local, row.requests),
             share(row.left, row.requests),
             share(row.refused, row.requests),
+        )
+        for row in found.served
+    ]
+
+
+def times(found: Answer) -> list[tuple[str, ...]]:
+    """How long each priority waited, and for what."""
+    return [
+        (
+            str(row.priority),
             share(row.waited, row.local),
             spread(row.wait),
             spread(row.first_token),
