@@ -54,7 +54,7 @@ def test_it_says_size_spill_waits_and_cost(trace: Path, tmp_path: Path) -> None:
     assert "line " in said.stdout
     assert "many" in said.stdout
     assert f"wrote {page}" in said.stderr
-    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert page.read_text().startswith("<!doctype html>")
 
 
 def test_data_adds_up(trace: Path) -> None:
