@@ -12,7 +12,7 @@ from forebay.rules.cost import CLAIM_TOKENS, BasisName, Bill
 
 BASES: Final = {
     BasisName.ELECTRICITY: "electricity only",
-    BasisName.OWNED: "owned, paid off",
+    BasisName.OWNED: "owned, amortised",
     BasisName.RENTED: "rented",
 }
 LITTLE_HOURS: Final = 24
