@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from bench.affinity.engine import Clock, Engine
 from bench.affinity.placement import Placement, View
 from bench.affinity.setup import Setup
 from bench.affinity.trace import Request
+from forebay.replay.clock import Clock
+from forebay.replay.engines import Engine
 from forebay.resources.reasons import Priority
 from forebay.resources.report import ReplicaState
 from forebay.router.admission import Admission

@@ -26,7 +26,7 @@ from e2e.demo.view import Picture, View, svg
 from e2e.demo.watch import Watch, as_seen
 
 SUMMARY = Path("demo-summary.json")
-SETTLE_SECONDS = 90
+SETTLE_SECONDS = 120
 """Longest wait, after the load, for the fleet to be back at its smallest size."""
 
 

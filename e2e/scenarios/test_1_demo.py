@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from e2e.demo.__main__ import main
+from e2e.demo.checks import single
 from e2e.demo.setup import NAMESPACE, Fleet, kubectl
 
 STEP = re.compile(r"replicas (\d+) -> (\d+): demand [\d.]+, capacity \d+.*reason (\w+)")
@@ -24,5 +25,5 @@ def test_kubectl_get_events_tells_each_step_with_its_figures(fleet: Fleet) -> No
     lines = [line for line in listed.splitlines() if "localmodelpool/" in line]
     told = {(line.split("localmodelpool/")[1].split()[0], m[1], m[2]) for line in lines if (m := STEP.search(line))}
     for pool, seen in sizes.items():
-        for before, after in pairwise(seen):
+        for before, after in (step for pair in pairwise(seen) for step in single(*pair)):
             assert (pool, str(before), str(after)) in told, f"no Event for {pool} {before} -> {after} in:\n{listed}"

@@ -31,12 +31,22 @@ def api() -> Iterator[client.ApiClient]:
         yield connection
 
 
+def _served(crds: client.CustomObjectsApi) -> bool:
+    """An established resource is refused for a moment yet: its storage initializes."""
+    try:
+        for plural in ("localmodelpools", "cloudfallbackpolicies"):
+            crds.list_cluster_custom_object("forebay.dev", "v1alpha1", plural)
+    except client.ApiException:
+        return False
+    return True
+
+
 def _wait_established(crds: client.CustomObjectsApi) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end:
         found = crds.list_cluster_custom_object("apiextensions.k8s.io", "v1", "customresourcedefinitions")["items"]
         conditions = [{c["type"]: c["status"] for c in crd.get("status", {}).get("conditions") or []} for crd in found]
-        if found and all(c.get("Established") == "True" for c in conditions):
+        if found and all(c.get("Established") == "True" for c in conditions) and _served(crds):
             return
         time.sleep(0.1)
     raise AssertionError("the CRDs were not established")

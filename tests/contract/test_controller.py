@@ -35,7 +35,7 @@ from forebay.resources.reasons import EventReason
 from tests.controller.fleets import POLICY, SETTINGS
 
 pytestmark = pytest.mark.apiserver
-LOCAL = replace(SETTINGS, host="127.0.0.1", health_port=0, metrics_port=0)
+LOCAL = replace(SETTINGS, host="127.0.0.1", health_port=0, metrics_port=0, wake_port=0)
 SERVICE = OWNED[0]
 VLLM: dict[str, Any] = {
     "model": {"name": "Qwen/Qwen2.5-72B-Instruct", "tokenSecretRef": {"name": "hub", "key": "token"}},
@@ -113,7 +113,8 @@ async def versions(cluster: Cluster, namespace: str) -> dict[str, str]:
 
 async def told(cluster: Cluster, namespace: str) -> list[tuple[str, str]]:
     events, _ = await cluster.list(EVENT, namespace)
-    return sorted((event["reason"], event["note"]) for event in events)
+    mine = (event for event in events if event.get("reportingController") == names.REPORTING_CONTROLLER)
+    return sorted((event["reason"], event["note"]) for event in mine)
 
 
 def test_everything_is_taken_once_and_then_left_alone(api: client.ApiClient, namespace: str) -> None:
@@ -246,11 +247,10 @@ def test_what_is_said_again_becomes_a_series(api: client.ApiClient, namespace: s
     in_cluster(api, scene)
 
 
-def test_the_whole_operator_follows_what_it_watches(
-    api: client.ApiClient, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def kubeconfig_of(api: client.ApiClient, folder: Path) -> Path:
+    """A kubeconfig for those who read one."""
     settings = api.configuration
-    kubeconfig = tmp_path / "config"
+    kubeconfig = folder / "config"
     access = {"certificate-authority": settings.ssl_ca_cert, "server": settings.host}
     user = {"client-certificate": settings.cert_file, "client-key": settings.key_file}
     document = {
@@ -260,7 +260,13 @@ def test_the_whole_operator_follows_what_it_watches(
         "current-context": "x",
     }
     kubeconfig.write_text(yaml.safe_dump(document))
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    return kubeconfig
+
+
+def test_the_whole_operator_follows_what_it_watches(
+    api: client.ApiClient, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig_of(api, tmp_path)))
 
     async def scene(cluster: Cluster) -> None:
         made = Operator(replace(LOCAL, namespaces=(namespace,), resync_seconds=60), cluster)

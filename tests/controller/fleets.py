@@ -8,8 +8,9 @@ from forebay.controller.actions import Apply, WriteStatus
 from forebay.controller.cluster import Object
 from forebay.controller.manifests.common import Owner
 from forebay.controller.memory import FleetMemory, Heard, ObjectKey
-from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool, Pod
+from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool
 from forebay.controller.plan import Plan, plan
+from forebay.controller.pods import Pod
 from forebay.controller.settings import Images, Settings
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, PolicyStatus
@@ -42,7 +43,7 @@ def spec(**changes: Any) -> PoolSpec:
         "model": {"name": "Qwen/Qwen2.5-7B-Instruct", "servedNames": ["qwen-7b"]},
         "engine": {"type": "Simulated", "gpus": 0},
         "capacity": {"slotsPerReplica": 10, "highReservedPercent": 0},
-        "scaling": {"minReplicas": 1, "maxReplicas": 3},
+        "scaling": {"minReplicas": 1, "maxReplicas": 3, "behavior": {"scaleUp": {"stabilizationWindowSeconds": 0}}},
     }
     return PoolSpec.model_validate({**usual, **changes})
 

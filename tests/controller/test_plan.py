@@ -1,6 +1,7 @@
 """Plans: what is done about a fleet, and above all what is not."""
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -26,6 +27,8 @@ from tests.controller.fleets import (
     sidecar_report,
     spec,
 )
+
+AT_ONCE = {"stabilizationWindowSeconds": 0}
 
 
 def actions(done: Plan) -> list[Action]:
@@ -184,14 +187,29 @@ def test_demand_above_capacity_scales_up_with_its_figures() -> None:
     done = plan(loaded(observed, queued=14), memory, SETTINGS)
     assert applied(done) == ["StatefulSet chat"]
     assert [note.text for note in notes(done)] == [
-        "replicas 1 -> 3: demand 24.0, capacity 10 a replica (Normal), window 0 s, reason DemandAboveCapacity"
+        "replicas 1 -> 2: demand 24.0, capacity 10 a replica (Normal), window 0 s, reason DemandAboveCapacity, "
+        "3 wanted: one is asked for at a time"
     ]
-    decisions = status_of(done)["scaling"]["decisions"]
-    assert (decisions[0]["fromReplicas"], decisions[0]["toReplicas"], decisions[0]["demand"]) == (1, 3, "24.0")
+    decision = status_of(done)["scaling"]["decisions"][0]
+    assert (decision["fromReplicas"], decision["toReplicas"], decision["wanted"]) == (1, 2, 3)
+    assert (decision["demand"], decision["capacity"], decision["windowSeconds"]) == ("24.0", 10, 0)
+
+
+def test_a_pool_grows_replica_by_replica_as_nodes_take_them() -> None:
+    observed, memory = running_fleet()
+    sizes = []
+    for _ in range(3):
+        full = loaded(observed, queued=14)
+        done = plan(full, memory, SETTINGS)
+        sizes += [note.text.partition(":")[0] for note in notes(done)]
+        observed, memory = later(carried_out(full, done), 0.5), done.memory
+    assert sizes == ["replicas 1 -> 2", "replicas 2 -> 3"]
 
 
 def test_demand_above_the_maximum_is_told_once() -> None:
-    observed, memory = running_fleet(spec(scaling={"minReplicas": 1, "maxReplicas": 1}))
+    observed, memory = running_fleet(
+        spec(scaling={"minReplicas": 1, "maxReplicas": 1, "behavior": {"scaleUp": AT_ONCE}})
+    )
     full = loaded(observed, queued=14)
     first = plan(full, memory, SETTINGS)
     assert said(first) == ["ScaleLimited"]
@@ -201,10 +219,11 @@ def test_demand_above_the_maximum_is_told_once() -> None:
 
 
 def test_a_quiet_window_scales_down_by_one() -> None:
-    behavior = {"scaleDown": {"stabilizationWindowSeconds": 20}}
+    behavior = {"scaleUp": AT_ONCE, "scaleDown": {"stabilizationWindowSeconds": 20}}
     observed, memory = running_fleet(spec(scaling={"minReplicas": 1, "maxReplicas": 3, "behavior": behavior}))
-    done = plan(loaded(observed, queued=14), memory, SETTINGS)
-    observed, memory = carried_out(loaded(observed, queued=14), done), done.memory
+    for _ in range(2):
+        done = plan(loaded(observed, queued=14), memory, SETTINGS)
+        observed, memory = carried_out(loaded(observed, queued=14), done), done.memory
     heard = {f"gateway-{n}": gateway_report(n) for n in range(2)}
     heard |= {f"chat-{n}": sidecar_report(n) for n in range(3)}
     observed = replace(observed, heard=heard)
@@ -239,7 +258,7 @@ def test_manual_follows_spec_replicas() -> None:
 
 
 def test_advisory_changes_nothing_and_says_what_it_would_do_once() -> None:
-    advisory = {"mode": "Advisory", "minReplicas": 1, "maxReplicas": 3}
+    advisory = {"mode": "Advisory", "minReplicas": 1, "maxReplicas": 3, "behavior": {"scaleUp": AT_ONCE}}
     observed, memory = running_fleet(spec(scaling=advisory))
     full = loaded(observed, queued=14)
     done = plan(full, memory, SETTINGS)
@@ -248,21 +267,40 @@ def test_advisory_changes_nothing_and_says_what_it_would_do_once() -> None:
     assert said(plan(later(carried_out(full, done), 5), FleetMemory(), SETTINGS)) == []
 
 
-def test_overflow_begins_and_ends_with_an_event_and_flickers_without() -> None:
+def overflowing(observed: ObservedFleet, seconds: float, total: int) -> ObservedFleet:
+    """Time passes, and by then so many have overflowed, at two cents each."""
+    observed, by_reason = later(observed, seconds), {Reason.ALL_POOLS_FULL: total}
+    demand = PoolDemand(
+        pool="chat", overflowed_total=total, overflow_by_reason=by_reason, overflow_cost_total=Decimal("0.02") * total
+    )
+    report = replace(gateway_report(pools=[demand]), time=observed.now)
+    return replace(observed, heard={**observed.heard, "gateway-0": report})
+
+
+def overflow_story(*looks: tuple[float, int]) -> list[tuple[float, Note]]:
+    """The Events of overflow, each with the second at which it was written."""
     observed, memory = running_fleet(spec(scaling={"minReplicas": 1, "maxReplicas": 1}))
-    story = []
-    for seconds, total in ((1, 0), (5, 3), (5, 3), (5, 9), (5, 9), (5, 9), (5, 9), (5, 9)):
-        observed = later(observed, seconds)
-        by_reason = {Reason.ALL_POOLS_FULL: total}
-        report = gateway_report(pools=[PoolDemand(pool="chat", overflowed_total=total, overflow_by_reason=by_reason)])
-        observed = replace(observed, heard={**observed.heard, "gateway-0": replace(report, time=observed.now)})
+    story, begun = [], observed.now
+    for seconds, total in looks:
+        observed = overflowing(observed, seconds, total)
         done = plan(observed, memory, SETTINGS)
         memory = done.memory
-        story += [note for note in notes(done) if note.reason.value.startswith("Overflow")]
-    assert [note.reason.value for note in story] == ["OverflowStarted"]
-    observed = later(observed, 30)
-    (stopped,) = [note for note in notes(plan(observed, memory, SETTINGS)) if note.reason.value == "OverflowStopped"]
-    assert "9 requests (AllPoolsFull 9)" in stopped.text
+        story += [(observed.now - begun, note) for note in notes(done) if note.reason.value.startswith("Overflow")]
+    return story
+
+
+def test_overflow_begins_after_ten_seconds_and_ends_after_sixty_with_count_and_money() -> None:
+    flicker = [(5, total) for total in (1, 2, 3, 3, 5, 7, 7, 7, 7, 9)]
+    story = overflow_story((1, 0), *flicker, *[(5.0, 9)] * 16)
+    assert [(seconds, note.reason.value) for seconds, note in story] == [
+        (16, "OverflowStarted"), (116, "OverflowStopped")
+    ]  # fmt: skip
+    assert "(AllPoolsFull 3), 0.0600 US dollars" in story[0][1].text
+    assert "9 requests (AllPoolsFull 9), 0.1800 US dollars" in story[1][1].text
+
+
+def test_a_single_request_that_overflows_is_counted_and_no_event() -> None:
+    assert overflow_story((1, 0), (5, 1), *[(5.0, 1)] * 20) == []
 
 
 def test_a_spec_that_is_not_understood_changes_nothing_that_runs() -> None:

@@ -20,7 +20,8 @@ GOOD = [LOCAL, STRANGER, QUEUED, HIGH, SPILL]
 EVENTS = [
     Seen("OverflowStarted", "chat", ""),
     Seen("OverflowStopped", "chat", ""),
-    Seen("ScaledUp", "chat", "replicas 1 -> 3: demand"),
+    Seen("ScaledUp", "chat", "replicas 1 -> 2: demand"),
+    Seen("ScaledUp", "chat", "replicas 2 -> 3: demand"),
     Seen("ScaledDown", "chat", "replicas 3 -> 2: demand"),
 ]
 SIZES = {"chat": [1, 3, 2]}
@@ -58,7 +59,7 @@ def test_a_trace_is_judged_by_what_must_always_hold() -> None:
 
 def test_missing_events_are_seen() -> None:
     assert len(failed(GOOD, events=[])) == 3
-    assert failed(GOOD, sizes={"chat": [1, 2]}) == ["each change of size has its Event"]
+    assert failed(GOOD, sizes={"chat": [1, 4]}) == ["each change of size has its Event"]
 
 
 def test_a_trace_with_or_without_a_header(tmp_path: Path) -> None:

@@ -8,25 +8,27 @@ from hypothesis import strategies as st
 
 from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import ScaleReason
-from forebay.rules.scale import Demand, History, ScaleInputs, normal_slots, scale
+from forebay.rules.history import History
+from forebay.rules.scale import Demand, ScaleInputs, normal_slots, scale
 
 NOW = 1_800_000_000.0
 WINDOW = 20.0
 
 
 def quiet(need: int, *, seconds: float = 60.0, now: float = NOW) -> History:
-    """A history in which `need` replicas were needed, second by second, until now."""
+    """A history in which `need` replicas of ten slots were needed, second by second, until now."""
     history = History.restored((), 0, now - seconds)
     for second in range(int(seconds)):
-        history = history.remember(now - seconds + second, need, need)
+        history = history.remember(now - seconds + second, 7.5 * need, need)
     return history
 
 
 def pool(**changes: object) -> ScaleInputs:
     """A pool of two replicas with ten slots each, and a quiet minute behind it."""
     usual = ScaleInputs(
-        now=NOW, current=2, minimum=1, maximum=5, capacity=10, down_window=WINDOW, history=quiet(1), last_request=NOW
-    )
+        now=NOW, current=2, minimum=1, maximum=5, capacity=10, up_window=0.0, down_window=WINDOW, history=quiet(1),
+        last_request=NOW,
+    )  # fmt: skip
     return replace(usual, **changes)  # type: ignore[arg-type]
 
 
@@ -66,6 +68,31 @@ def pool(**changes: object) -> ScaleInputs:
             4,
             ScaleReason.DEMAND_ABOVE_CAPACITY,
             id="known demand is enough to grow, whoever else is silent",
+        ),
+        pytest.param(
+            pool(age_seconds=15.1, demand=Demand(running=50)), 2, ScaleReason.METRICS_STALE, id="old reports hold"
+        ),
+        pytest.param(
+            pool(age_seconds=14.9, demand=Demand(running=50)),
+            5,
+            ScaleReason.DEMAND_ABOVE_CAPACITY,
+            id="reports of the last three periods count",
+        ),
+        pytest.param(pool(rollout=True), 2, ScaleReason.ROLLOUT, id="never down while the template changes"),
+        pytest.param(
+            pool(unplaced=1, starting=1, demand=Demand(running=20, queued=13)),
+            2,
+            ScaleReason.REPLICA_UNPLACED,
+            id="no second replica while one has no node",
+        ),
+        pytest.param(
+            pool(up_window=None, demand=Demand(running=50)), 2, ScaleReason.WITHIN_CAPACITY, id="a burst is the cloud's"
+        ),
+        pytest.param(
+            pool(up_window=None, overflow_allowed=False, demand=Demand(running=500)),
+            4,
+            ScaleReason.DEMAND_ABOVE_CAPACITY,
+            id="without a cloud a burst counts within half a minute",
         ),
         pytest.param(pool(capacity=None), 2, ScaleReason.CAPACITY_UNKNOWN, id="capacity unknown holds"),
         pytest.param(pool(current=1), 1, ScaleReason.MINIMUM, id="at the minimum"),
@@ -130,14 +157,52 @@ def test_a_long_absence_of_the_operator_begins_the_window_anew() -> None:
 
 
 def test_minutes_nobody_observed_repeat_the_last_peak() -> None:
-    history = History.restored((2,), int(NOW // 60) - 3, NOW).remember(NOW, 1, 1)
+    history = History.restored((2,), int(NOW // 60) - 3, NOW, (12.5,)).remember(NOW, 5.0, 1)
     assert history.peaks == (2, 2, 2, 1)
+    assert history.means == (12.5, 12.5, 12.5, 5.0)
 
 
 def test_history_is_bounded() -> None:
-    history = quiet(1, seconds=5000)
+    history = quiet(1, seconds=400)
+    for minute in range(500):
+        history = history.remember(NOW + 60 * minute, 1.0, 1)
     assert len(history.samples) <= 301
-    assert len(history.peaks) <= 60
+    assert len(history.peaks) == len(history.means) == 240
+
+
+def priced(current: int, demand: float, **changes: object) -> ScaleInputs:
+    """A pool of ten slots a replica with a steady demand behind it; a request that leaves costs 20 cents an hour."""
+    history = History.restored((1,) * 60, int(NOW // 60) - 1, NOW, (demand,) * 60)
+    usual = pool(current=current, maximum=9, history=history, demand=Demand(running=round(demand)), down_window=1200.0)
+    return replace(
+        usual,
+        **{"replica_hour_price": 1.0, "overflow_cost_per_request_hour": 0.2, **changes},  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "replicas", "reason"),
+    [
+        pytest.param(priced(2, 24), 2, ScaleReason.CLOUD_CHEAPER, id="four requests that leave cost 80 cents"),
+        pytest.param(priced(2, 26), 3, ScaleReason.DEMAND_ABOVE_CAPACITY, id="six cost more than a replica"),
+        pytest.param(priced(2, 44), 4, ScaleReason.DEMAND_ABOVE_CAPACITY, id="only replicas that pay are started"),
+        pytest.param(
+            priced(2, 19, overflow_hour_cost=1.5), 3, ScaleReason.DEMAND_ABOVE_CAPACITY, id="bursts that leave count"
+        ),
+        pytest.param(priced(3, 24), 3, ScaleReason.WITHIN_CAPACITY, id="it stays while it saves three quarters"),
+        pytest.param(priced(3, 23), 2, ScaleReason.CLOUD_CHEAPER, id="an idle one that is dearer than the cloud goes"),
+        pytest.param(priced(3, 23, starting=1), 3, ScaleReason.REPLICAS_STARTING, id="but not while another starts"),
+        pytest.param(
+            priced(3, 24, replica_hour_price=None), 3, ScaleReason.WITHIN_CAPACITY, id="no price, no weighing"
+        ),
+        pytest.param(priced(2, 24, overflow_allowed=False), 4, ScaleReason.DEMAND_ABOVE_CAPACITY, id="nor a cloud"),
+    ],
+)
+def test_a_replica_that_costs_more_than_what_would_leave_is_not_kept(
+    inputs: ScaleInputs, replicas: int, reason: ScaleReason
+) -> None:
+    decision = scale(inputs)
+    assert (decision.replicas, decision.reason) == (replicas, reason)
 
 
 @pytest.mark.parametrize(("slots", "normal"), [(3, 3), (4, 3), (8, 6), (16, 12), (40, 30)])
@@ -172,11 +237,18 @@ def pools(draw: st.DrawFn) -> ScaleInputs:
         starting=draw(st.integers(0, 2)),
         ending=draw(st.integers(0, 2)),
         fresh=draw(st.booleans()),
-        up_window=draw(st.sampled_from([0.0, 10.0])),
-        down_window=draw(st.sampled_from([0.0, 20.0, 1200.0])),
+        up_window=draw(st.sampled_from([None, 0.0, 10.0])),
+        down_window=draw(st.sampled_from([None, 0.0, 20.0])),
         idle_to_zero=draw(st.none() | st.just(60.0)) if minimum == 0 else None,
         last_request=draw(st.sampled_from([0.0, NOW])),
         history=draw(histories),
+        overflow_allowed=draw(st.booleans()),
+        rollout=draw(st.booleans()),
+        unplaced=draw(st.integers(0, 1)),
+        replica_hour_price=draw(st.none() | st.floats(0.1, 10)),
+        overflow_hour_cost=draw(st.none() | st.floats(0, 100)),
+        overflow_cost_per_request_hour=draw(st.none() | st.floats(0.001, 2)),
+        age_seconds=draw(st.sampled_from([0.0, 0.0, 20.0])),
     )
 
 
@@ -202,3 +274,68 @@ def test_a_pool_never_shrinks_by_more_than_one_unless_a_bound_says_so(inputs: Sc
     size = scale(inputs).replicas
     if inputs.current is not None and inputs.current <= inputs.maximum and size < inputs.current:
         assert size == inputs.current - 1 or size == 0
+
+
+def play(
+    path: list[int], begin: ScaleInputs, *, step: float = 15.0, restarts: frozenset[int] = frozenset()
+) -> list[int]:
+    """Sizes over time as demand takes this path; a replica serves two looks after it was asked for.
+
+    At a look in `restarts` the operator has just come back, with what the status kept.
+    """
+    inputs, sizes, asked = begin, [begin.current or 0], -9
+    for look, demand in enumerate(path):
+        now = begin.now + step * look
+        history = inputs.history
+        if look in restarts:
+            history = History.restored(history.peaks, history.until, now, history.means)
+        starting = int(look - asked <= 2)
+        decision = scale(
+            replace(
+                inputs, now=now, demand=Demand(running=demand), starting=starting, current=sizes[-1], history=history
+            )
+        )
+        asked = look if decision.replicas > sizes[-1] else asked
+        inputs = replace(inputs, history=decision.history)
+        sizes.append(decision.replicas)
+    return sizes[1:]
+
+
+paths = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(1, 120)).map(lambda part: [part[0]] * part[1]), min_size=1, max_size=8
+).map(lambda parts: [demand for part in parts for demand in part])
+
+
+@given(paths)
+def test_a_pool_that_grew_does_not_shrink_within_the_window(path: list[int]) -> None:
+    sizes = play(path, pool(up_window=None, down_window=None, history=History()))
+    ups = [at for at in range(1, len(sizes)) if sizes[at] > sizes[at - 1]]
+    downs = [at for at in range(1, len(sizes)) if sizes[at] < sizes[at - 1]]
+    assert all(down < up or (down - up) * 15.0 >= 1200 for up in ups for down in downs)
+
+
+@given(paths, st.frozensets(st.integers(1, 900), max_size=10))
+def test_restarts_only_put_off_shrinking_by_a_minute(path: list[int], restarts: frozenset[int]) -> None:
+    begin = pool(up_window=None, down_window=None, history=History())
+    undisturbed, disturbed = play(path, begin), play(path, begin, restarts=restarts)
+    for look, size in enumerate(disturbed):
+        assert size in undisturbed[max(0, look - 4) : look + 1]
+
+
+@given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 40))
+def test_a_capacity_that_moves_by_itself_does_not_shrink_a_pool_within_the_window(
+    demand: int, before: int, after: int
+) -> None:
+    begin = pool(up_window=None, down_window=None, capacity=before, current=5, history=History())
+    history, sizes = begin.history, [5]
+    for look in range(160):
+        now, slots = NOW + 15.0 * look, before if look < 81 else after
+        decision = scale(
+            replace(begin, now=now, capacity=slots, demand=Demand(running=demand), current=sizes[-1], history=history)
+        )
+        history = decision.history
+        sizes.append(decision.replicas)
+    settled = sizes[81]
+    need = -(-demand * 4 // (3 * before))
+    if settled <= max(need, 1):
+        assert min(sizes[81:]) >= settled

@@ -4,24 +4,27 @@ import asyncio
 import logging
 import signal
 import sys
+import time
 from math import inf
 from typing import Final
 
 import kopf
 import uvloop
 
-from forebay.controller import probes
+from forebay.controller import probes, wake
 from forebay.controller.cache import Cache
 from forebay.controller.cluster import Cluster, ClusterError
 from forebay.controller.events import Recorder
 from forebay.controller.execute import Executor
 from forebay.controller.handlers import WATCHED, Watch, selector, watch_settings
+from forebay.controller.ledger import Ledger
 from forebay.controller.metrics import CONTENT_TYPE, Metrics
+from forebay.controller.nodes import LOOK_SECONDS, Nodes
 from forebay.controller.passes import Passes
 from forebay.controller.queue import Pace, WorkQueue
 from forebay.controller.reports import Reports, Tokens
 from forebay.controller.settings import Settings, SettingsError, load
-from forebay.resources import names
+from forebay.resources import names, summary
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +66,13 @@ class Operator:
         self.listed = asyncio.Event()
         self.missed = -inf
         """loop.time() when a list last showed what no watch had told."""
-        tokens = Tokens(cluster)
-        executor = Executor(cluster, self.cache, Recorder(cluster, settings.instance), tokens)
-        self.passes = Passes(settings, cluster, self.cache, tokens, self.reports, executor, self.metrics)
+        self.tokens = Tokens(cluster)
+        self.ledger, self.nodes = Ledger(time.time()), Nodes()
+        self.recorder = Recorder(cluster, settings.instance)
+        executor = Executor(cluster, self.cache, self.recorder, self.tokens)
+        self.passes = Passes(
+            settings, cluster, self.cache, self.tokens, self.reports, executor, self.metrics, self.ledger, self.nodes
+        )
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Run until SIGTERM, SIGINT or `stop`. Ends in the midst of a pass: the next start goes on from there."""
@@ -76,6 +83,7 @@ class Operator:
             for name, work in {
                 "lists": self._list(),
                 "watches": self._watch(stop),
+                "nodes": self._look_at_nodes(),
                 "passes": self.queue.run(self.passes.run),
                 "stop": _wait(stop),
             }.items()
@@ -100,16 +108,26 @@ class Operator:
             names.PATH_LIVE: lambda: probes.verdict(self.sickness()),
             names.PATH_READY: lambda: probes.verdict("" if self.listed.is_set() else "the first lists are incomplete"),
         }
-        metrics: probes.Pages = {"/metrics": self._metrics_page}
+        metrics: probes.Pages = {"/metrics": self._metrics_page, summary.PATH: self._summary_page}
+        self.wake_server = await wake.serve(settings.host, settings.wake_port, self.tokens.admits, self._wanted)
         return [
             await probes.serve(settings.host, settings.health_port, health),
             await probes.serve(settings.host, settings.metrics_port, metrics),
+            self.wake_server,
         ]
+
+    def _wanted(self, fleet: str, _: str) -> None:
+        """A gateway says that a pool is wanted; which one, and how much, the next pass reads in its report."""
+        self.queue.mark(fleet)
 
     def _metrics_page(self) -> probes.Page:
         self.metrics.queue_depth.set(len(self.queue))
+        self.metrics.events_left_out.set(self.recorder.left_out)
         self.metrics.watch_age.set(asyncio.get_running_loop().time() - self.watch.last_event)
         return probes.Page(200, self.metrics.text(), CONTENT_TYPE)
+
+    def _summary_page(self) -> probes.Page:
+        return probes.Page(200, self.passes.summaries.page(), "application/json")
 
     def sickness(self) -> str:
         """What only a restart would cure; empty when nothing is. A silent API server is not our sickness."""
@@ -130,6 +148,15 @@ class Operator:
             namespaces=self.settings.namespaces,
             stop_flag=stop,
         )
+
+    async def _look_at_nodes(self) -> None:
+        """While pools wait for GPUs; more of them are worth a look at the fleets that wait."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if waiting := self.ledger.waiting():
+                for resource in await self.nodes.look(self.cluster, waiting, time.time()):
+                    for namespace in waiting[resource]:
+                        self.queue.mark(namespace)
 
     async def _list(self) -> None:
         """Full lists: once before anything is planned, then now and then in case a watch missed something."""

@@ -41,6 +41,7 @@ CONFIG_MAP: Final = Kind("ConfigMap", "v1", "configmaps")
 EVENT: Final = Kind("Event", "events.k8s.io/v1", "events")
 STATEFUL_SET: Final = Kind("StatefulSet", "apps/v1", "statefulsets")
 DEPLOYMENT: Final = Kind("Deployment", "apps/v1", "deployments")
+NODE: Final = Kind("Node", "v1", "nodes")
 NETWORK_POLICY: Final = Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies")
 
 OWNED: Final = (

@@ -34,6 +34,8 @@ class PoolFacts:
     apply_failure: str = ""  # of one of the pool's objects, in the API server's words
     pods: int = 0
     unschedulable: str = ""
+    withdrawn: str = ""  # when a replica that found no node is asked for again
+    first: str = ""  # the pool that asks for the same GPUs before this one
     silent: tuple[str, ...] = ()  # routers whose last report is too old
     heard: int = 0  # routers whose last report is fresh
     outdated: str = ""
@@ -152,6 +154,10 @@ def _gpus(facts: PoolFacts) -> Verdict:
     if facts.unschedulable:
         wanted = f"each replica asks for {facts.gpus} {facts.gpu_resource}: " if facts.gpus else ""
         return Verdict(kind, False, Reason.UNSCHEDULABLE, f"{wanted}{facts.unschedulable}")
+    if facts.withdrawn:
+        return Verdict(kind, False, Reason.WITHDRAWN, f"no node took another replica; {facts.withdrawn}")
+    if facts.first:
+        return Verdict(kind, False, Reason.AWAITS_TURN, f"{facts.first} asks for the same GPUs first")
     if facts.pods >= facts.desired:
         return Verdict(kind, True, Reason.SCHEDULED, f"{facts.pods} of {facts.desired} replicas have a node")
     return Verdict(kind, None, Reason.PENDING, "waits for pods")

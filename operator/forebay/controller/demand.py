@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import reduce
 from typing import Final
 
@@ -22,6 +23,7 @@ class Count:
     finished: int = 0
     service_seconds: float = 0.0
     by_reason: Mapping[Reason, int] = field(default_factory=dict)
+    cost: Decimal = Decimal(0)  # US dollars of what overflowed
 
     def since(self, before: "Count") -> "Count":
         """What was added since `before`."""
@@ -31,6 +33,7 @@ class Count:
             self.finished - before.finished,
             self.service_seconds - before.service_seconds,
             {reason: n - before.by_reason.get(reason, 0) for reason, n in self.by_reason.items()},
+            self.cost - before.cost,
         )
 
     def plus(self, other: "Count") -> "Count":
@@ -42,12 +45,13 @@ class Count:
             self.finished + other.finished,
             self.service_seconds + other.service_seconds,
             {**self.by_reason, **both},
+            self.cost + other.cost,
         )
 
     @property
     def backwards(self) -> bool:
         """Whether a total fell, so that the process must have started again."""
-        return self.lost < 0 or self.finished < 0 or self.overflowed < 0
+        return self.lost < 0 or self.finished < 0 or self.overflowed < 0 or self.cost < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class Counters:
     since: float
     last: Mapping[str, tuple[float, Count]] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    recent: Count = field(default_factory=Count)  # all steps together
+    ever: Count = field(default_factory=Count)  # all totals as last read
 
     def advance(
         self, pool: str, gateways: Iterable[GatewayReport], sidecars: Iterable[SidecarReport], now: float
@@ -80,7 +86,9 @@ class Counters:
         steps = (*kept, step) if step.count != Count() else tuple(kept)
         # A router that did not answer this time keeps its last totals, or its next answer would count twice.
         known = {router: seen for router, seen in self.last.items() if router not in read}
-        return replace(self, last={**_newest(known), **read}, steps=steps)
+        last = {**_newest(known), **read}
+        recent, ever = _sum(item.count for item in steps), _sum(count for _, count in last.values())
+        return replace(self, last=last, steps=steps, recent=recent, ever=ever)
 
     def lost_per_second(self, now: float) -> float:
         """Requests per second that found no slot, over LOST_WINDOW_SECONDS."""
@@ -89,12 +97,26 @@ class Counters:
 
     def service_seconds(self) -> float:
         """Mean duration of a request lately, else since the routers began, else a guess."""
-        recent = _sum(step.count for step in self.steps)
-        ever = _sum(count for _, count in self.last.values())
-        for count in (recent, ever):
+        for count in (self.recent, self.ever):
             if count.finished > 0:
                 return count.service_seconds / count.finished
         return SERVICE_SECONDS_UNKNOWN
+
+    def cost_per_hour(self, now: float) -> float:
+        """US dollars an hour that overflow costs, over SERVICE_WINDOW_SECONDS."""
+        window = min(SERVICE_WINDOW_SECONDS, max(now - self.since, 60.0))
+        return float(self.recent.cost) * 3600 / window
+
+    def cost_per_request_hour(self) -> float | None:
+        """US dollars that one request at a time, leaving for an hour, costs; None while no price is known."""
+        for count in (self.recent, self.ever):
+            if count.overflowed > 0 and count.cost > 0:
+                return float(count.cost / count.overflowed) * 3600 / max(self.service_seconds(), 0.001)
+        return None
+
+    def latest(self, now: float) -> Count:
+        """What the look at `now` added."""
+        return next((item.count for item in self.steps[-1:] if item.time == now), Count())
 
     def overflowed_since(self, time: float) -> Count:
         """What overflowed after `time`."""
@@ -117,7 +139,12 @@ def _newest(known: Mapping[str, tuple[float, Count]]) -> dict[str, tuple[float, 
 def _of_gateway(pool: str, report: GatewayReport) -> Count:
     seen = next((item for item in report.pools if item.pool == pool), PoolDemand(pool=pool))
     lost = seen.overflowed_total + seen.rejected_total + seen.expired_total
-    return Count(lost=lost, overflowed=seen.overflowed_total, by_reason=dict(seen.overflow_by_reason))
+    return Count(
+        lost=lost,
+        overflowed=seen.overflowed_total,
+        by_reason=dict(seen.overflow_by_reason),
+        cost=seen.overflow_cost_total,
+    )
 
 
 def _of_sidecar(report: SidecarReport) -> Count:

@@ -1,12 +1,15 @@
-"""Events of events.k8s.io/v1: what is said again within six minutes is counted in a series, not written anew."""
+"""Events of events.k8s.io/v1: what is said again within six minutes is counted in a series, not written anew.
+
+Each object has a budget of new Events an hour. What is beyond it is counted, and told with the next that is written.
+"""
 
 import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from forebay.controller.actions import Note
 from forebay.controller.cluster import EVENT, Cluster, ClusterError, Object
@@ -16,6 +19,8 @@ log = logging.getLogger(__name__)
 
 SERIES_SECONDS: Final = 360.0
 REMEMBERED: Final = 1024
+BUDGET: Final = 60  # new Events of one object an hour
+HOUR: Final = 3600.0
 NOTE_BYTES: Final = 1024  # the API's limit; it says characters and counts bytes
 
 
@@ -24,6 +29,24 @@ class _Series:
     name: str
     count: int
     last: float
+
+
+@dataclass(slots=True)
+class _Budget:
+    """New Events that one object may still have; they come back evenly over the hour."""
+
+    left: float
+    at: float
+    left_out: int = 0
+
+    def spend(self, now: float) -> bool:
+        self.left = min(self.left + (now - self.at) * BUDGET / HOUR, BUDGET)
+        self.at = now
+        if self.left < 1:
+            self.left_out += 1
+            return False
+        self.left -= 1
+        return True
 
 
 class Recorder:
@@ -36,7 +59,10 @@ class Recorder:
         self._instance = instance[:128]
         self._clock = clock
         self._series: dict[tuple[str, str, str], _Series] = {}
+        self._budgets: dict[str, _Budget] = {}
         self._lock = asyncio.Lock()
+        self.left_out = 0
+        """Events that were beyond a budget."""
 
     async def write(self, note: Note) -> None:
         """Write the Event, or count it in the series it continues."""
@@ -58,15 +84,25 @@ class Recorder:
             except ClusterError as error:
                 if not error.not_found:
                     raise
-        body = event_body(note, self._instance, now)
+        budget = self._budgets.setdefault(note.regarding.uid, _Budget(BUDGET, now.timestamp()))
+        _bounded(self._budgets)
+        if not budget.spend(now.timestamp()):
+            self.left_out += 1
+            log.info("event %s about %s is beyond its budget", note.reason, note.regarding.name)
+            return
+        text = f"{note.text} ({budget.left_out} Events before this one were left out)" if budget.left_out else note.text
+        body = event_body(replace(note, text=text), self._instance, now)
         await self._cluster.create(body)
-        self._remember(key, _Series(body["metadata"]["name"], 1, now.timestamp()))
-
-    def _remember(self, key: tuple[str, str, str], series: _Series) -> None:
+        budget.left_out = 0
         self._series.pop(key, None)
-        self._series[key] = series
-        while len(self._series) > REMEMBERED:
-            del self._series[next(iter(self._series))]
+        self._series[key] = _Series(body["metadata"]["name"], 1, now.timestamp())
+        _bounded(self._series)
+
+
+def _bounded(known: dict[Any, Any]) -> None:
+    """Forget the oldest."""
+    while len(known) > REMEMBERED:
+        del known[next(iter(known))]
 
 
 def event_body(note: Note, instance: str, now: datetime) -> Object:

@@ -1,12 +1,17 @@
 """What the operator remembers between two passes over a fleet. All of it may be lost: the next pass goes on without."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from forebay.controller.capacity import Learning
 from forebay.controller.demand import Count, Counters
+from forebay.controller.starts import Starts
+from forebay.resources.reasons import ScaleReason
 from forebay.resources.report import Report
-from forebay.rules.scale import History
+from forebay.rules.arbitrate import Attempt
+from forebay.rules.history import History
+from forebay.rules.wake import Sleep
 
 ObjectKey = tuple[str, str]
 """Kind and name; the namespace is the fleet's."""
@@ -37,19 +42,22 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Latch:
-    """On with the first sign, off when there has been none for a while: one edge for what flickers."""
+    """On once signs have lasted, off when there has been none for a while: one edge for what flickers."""
 
     on: bool = False
     since: float = 0.0
     last: float = 0.0
+    first: float | None = None  # sign of a row that has not lasted long enough yet
 
-    def step(self, sign: bool, now: float, off_after: float) -> "Latch":
+    def step(self, sign: bool, now: float, off_after: float, on_after: float = 0.0) -> "Latch":
         """The latch after one more look."""
-        if sign:
-            return Latch(True, self.since if self.on else now, now)
-        if self.on and now - self.last >= off_after:
-            return Latch(False, now, self.last)
-        return self
+        if self.on:
+            over = not sign and now - self.last >= off_after
+            return Latch(False, now, self.last) if over else replace(self, last=now) if sign else self
+        if not sign:
+            return replace(self, first=None)
+        first = now if self.first is None else self.first
+        return Latch(True, first, now) if now - first >= on_after else replace(self, first=first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +75,14 @@ class PoolMemory:
     counters: Counters
     history: History
     spill: Spill = Spill()
-    limited: Latch = Latch()
+    held: Mapping[ScaleReason, Latch] = field(default_factory=dict)  # what is in the way of the size that is wanted
     advised: int | None = None
+    attempt: Attempt = field(default_factory=Attempt)
+    starts: Starts = field(default_factory=Starts)
+    sleep: Sleep = field(default_factory=Sleep)
+    priority: int = 0  # of the pods' priority class, as last seen
     written: float = 0.0  # when the status was last written
+    learning: Learning = field(default_factory=Learning)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,31 +10,15 @@ from forebay.controller.cache import Cache
 from forebay.controller.cluster import EVENT, OWNED, POD, POLICY, POOL, Cluster, ClusterError, Object
 from forebay.controller.manifests.common import Owner
 from forebay.controller.memory import FleetMemory, Heard, ObjectKey
+from forebay.controller.pods import Pod
 from forebay.controller.reports import Reports, Tokens
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, PolicyStatus
 from forebay.resources.pool import PoolSpec, PoolStatus
+from forebay.rules.arbitrate import Bid
 
 T = TypeVar("T", bound=BaseModel)
 RESERVED = frozenset({names.DOOR_SERVICE, names.GATEWAY})
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """One router pod, of a pool or of the gateways."""
-
-    name: str
-    uid: str
-    address: str = ""
-    ready: bool = False
-    terminating: bool = False
-    unschedulable: str = ""  # the scheduler's words
-    touched: str = ""  # the generation it was last told of
-
-    @property
-    def counts(self) -> bool:
-        """Whether requests may reach it."""
-        return self.ready and not self.terminating
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +71,9 @@ class ObservedFleet:
     heard: Mapping[str, Heard] = field(default_factory=dict)
     live: Mapping[ObjectKey, Object] = field(default_factory=dict)
     token: Object | None = None
+    rivals: tuple[Bid, ...] = ()  # what pools of other fleets ask for
+    roomier: Mapping[str, float] = field(default_factory=dict)  # by GPU resource: when nodes last had more (Unix s)
+    rivals_known: bool = True  # every other fleet has said what it asks for
 
     @property
     def owners(self) -> tuple[Owner, ...]:
@@ -105,7 +92,7 @@ async def observe(
     now: float,
 ) -> ObservedFleet:
     """Look at one fleet. Raises ClusterError when the token's Secret cannot be read."""
-    pods = [(_labels(obj), _pod(obj)) for obj in cache.of(POD.kind, namespace)]
+    pods = [(_labels(obj), Pod.of(obj)) for obj in cache.of(POD.kind, namespace)]
     secret, heard = None, dict(memory.heard)
     if next(cache.of(POOL.kind, namespace), None) or next(cache.of(POLICY.kind, namespace), None):
         secret = await tokens.secret(namespace)
@@ -194,22 +181,6 @@ def _parsed(model: type[T], raw: Object) -> tuple[T | None, str]:
     except ValidationError as error:
         wrong = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:3]]
         return None, "; ".join(wrong)
-
-
-def _pod(obj: Object) -> Pod:
-    metadata, status = obj["metadata"], obj.get("status") or {}
-    conditions = {item["type"]: item for item in status.get("conditions") or ()}
-    scheduled = conditions.get("PodScheduled", {})
-    waits = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
-    return Pod(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        address=status.get("podIP", "") if status.get("phase") == "Running" else "",
-        ready=conditions.get("Ready", {}).get("status") == "True",
-        terminating=bool(metadata.get("deletionTimestamp")),
-        unschedulable=scheduled.get("message", "") if waits else "",
-        touched=(metadata.get("annotations") or {}).get(names.ANNOTATION_GENERATION, ""),
-    )
 
 
 def _labels(obj: Object) -> Mapping[str, str]:

@@ -2,17 +2,20 @@
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from forebay.controller.cache import Cache
-from forebay.controller.cluster import Cluster
+from forebay.controller.cache import Cache, namespace_of
+from forebay.controller.cluster import POOL, Cluster
 from forebay.controller.execute import Executor, remember
+from forebay.controller.ledger import KEPT_SECONDS, Ledger
 from forebay.controller.memory import FleetMemory
 from forebay.controller.metrics import Metrics
-from forebay.controller.observe import observe
+from forebay.controller.nodes import Nodes
+from forebay.controller.observe import ObservedFleet, observe
 from forebay.controller.plan import plan
 from forebay.controller.reports import Reports, Tokens
 from forebay.controller.settings import Settings
+from forebay.controller.summary import Summaries
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,9 @@ class Passes:
     reports: Reports
     executor: Executor
     metrics: Metrics
+    ledger: Ledger
+    nodes: Nodes
+    summaries: Summaries = field(default_factory=Summaries)
     _memories: dict[str, FleetMemory] = field(default_factory=dict)
 
     async def run(self, namespace: str) -> float | None:
@@ -52,12 +58,28 @@ class Passes:
             memory=memory,
             now=time.time(),
         )
+        fleet = self._among_others(fleet)
         planned = plan(fleet, memory, self.settings)
+        self.ledger.tell(namespace, planned.bids, fleet.now)
         outcome = await self.executor.run(namespace, planned.batches)
         self.metrics.pools(namespace, planned.sizings)
+        self.metrics.prices(fleet)
+        self.summaries.take(fleet, planned.sizings)
         self.metrics.passes.labels("refused" if outcome.refused else "ok").inc()
         if not fleet.owners:
             self._memories.pop(namespace, None)
+            self.ledger.forget(namespace)
             return None
         self._memories[namespace] = remember(planned.memory, outcome)
         return self.settings.resync_seconds if planned.again is None else planned.again
+
+    def _among_others(self, fleet: ObservedFleet) -> ObservedFleet:
+        """The fleet with what others ask for. No await between this, the plan and what the ledger is told of it."""
+        began = fleet.now - self.ledger.began < KEPT_SECONDS
+        others = {namespace_of(pool) for pool in self.cache.of(POOL.kind)} - {fleet.namespace} if began else ()
+        return replace(
+            fleet,
+            rivals=self.ledger.rivals(fleet.namespace, fleet.now),
+            rivals_known=self.ledger.knows(others, fleet.now),
+            roomier=dict(self.nodes.roomier),
+        )

@@ -6,6 +6,7 @@ from typing import Final
 
 from forebay.controller import wording
 from forebay.controller.actions import Action, Apply, Batch, CreateToken, Note, Say, Touch, WriteStatus
+from forebay.controller.arbitration import arbitrated
 from forebay.controller.cluster import CONFIG_MAP, POLICY, Object
 from forebay.controller.conditions import PolicyFacts, conditions, policy_verdicts
 from forebay.controller.drift import differences
@@ -13,18 +14,20 @@ from forebay.controller.manifests import fleet as objects
 from forebay.controller.manifests.gateway import gateway_deployment
 from forebay.controller.manifests.networkpolicy import gateway_network_policy
 from forebay.controller.memory import FleetMemory, Touched
-from forebay.controller.observe import ObservedFleet, ObservedPolicy, Pod
-from forebay.controller.plan_pool import PoolPlan, plan_pool
+from forebay.controller.observe import ObservedFleet, ObservedPolicy
+from forebay.controller.plan_pool import plan_pool
+from forebay.controller.pods import Pod
 from forebay.controller.programming import Acknowledgement, Programme, acknowledgement, programme
 from forebay.controller.reconcile import reconcile, with_created_note
 from forebay.controller.settings import Settings
-from forebay.controller.sizing import Sizing
+from forebay.controller.sizing import Sizing, remembered, size
 from forebay.controller.status import worth_writing
 from forebay.resources import names
 from forebay.resources.policy import PolicyStatus
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import EventReason
 from forebay.resources.report import GatewayReport
+from forebay.rules.arbitrate import Bid
 
 TOUCH_AGAIN_SECONDS: Final = 3.0
 TOUCHES: Final = 5
@@ -34,20 +37,29 @@ PENDING_SECONDS: Final = 120.0  # after which nobody waits for them any more
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do, what to remember, and when to look again at the latest (seconds; None: at the next resync)."""
+    """What to do, what to remember, what other fleets need to know, and when to look again at the latest (seconds;
+    None: at the next resync)."""
 
     batches: tuple[Batch, ...]
     memory: FleetMemory
     sizings: Mapping[str, Sizing] = field(default_factory=dict)
     again: float | None = None
+    bids: tuple[Bid, ...] = ()
 
 
 def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
     """Plan a whole fleet. One without pools and policies needs nothing: the garbage collector clears up."""
     if not fleet.owners:
         return Plan((), FleetMemory())
-    programmed = programme(fleet)
-    pools = {pool.name: _pool(fleet, pool.name, memory, settings, programmed) for pool in fleet.pools}
+    programmed = programme(fleet, settings.operator)
+    sizings, bids = _sizings(fleet, memory, settings)
+    pools = {
+        pool.name: plan_pool(
+            fleet, pool, memory, settings, _acknowledged(fleet, programmed, pool.pods, pool.name),
+            sizings.get(pool.name),
+        )
+        for pool in fleet.pools
+    }  # fmt: skip
     routing, pending = _routing(fleet, memory, programmed)
     touches, touched = _touches(fleet, memory, programmed)
     shared = Batch("", (*_shared(fleet, memory, settings), *routing, *touches))
@@ -63,14 +75,22 @@ def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
     return Plan(
         (shared, *(item.batch for item in pools.values()), *policies),
         kept,
-        {name: item.sizing for name, item in pools.items() if item.sizing is not None},
+        sizings,
         SOON_SECONDS if pending is not None and fleet.now - pending[1] < PENDING_SECONDS else None,
+        bids,
     )
 
 
-def _pool(fleet: ObservedFleet, name: str, memory: FleetMemory, settings: Settings, programmed: Programme) -> PoolPlan:
-    pool = next(item for item in fleet.pools if item.name == name)
-    return plan_pool(fleet, pool, memory, settings, _acknowledged(fleet, programmed, pool.pods, name))
+def _sizings(
+    fleet: ObservedFleet, memory: FleetMemory, settings: Settings
+) -> tuple[dict[str, Sizing], tuple[Bid, ...]]:
+    """First what each pool would have, then what each may ask for."""
+    wanted = {
+        pool.name: size(fleet, pool, pool.spec, remembered(pool, memory.pools.get(pool.name), fleet.now), settings)
+        for pool in fleet.pools
+        if pool.spec is not None
+    }
+    return arbitrated(fleet, memory, wanted)
 
 
 def _acknowledged(

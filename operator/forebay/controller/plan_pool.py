@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from forebay.controller import wording
-from forebay.controller.actions import Action, Apply, Batch, Note, Say, WriteStatus
+from forebay.controller.actions import Action, Apply, Batch, Note, Regarding, Say, WriteStatus
+from forebay.controller.capacity import Learning, engine_of, known_for, learn
+from forebay.controller.capacity_status import capacity_status
 from forebay.controller.cluster import POOL, Object
 from forebay.controller.conditions import PoolFacts, Verdict, conditions, pool_verdicts
 from forebay.controller.manifests.networkpolicy import replica_network_policy
@@ -23,15 +25,16 @@ from forebay.controller.manifests.statefulset import (
     statefulset,
 )
 from forebay.controller.memory import FleetMemory, PoolMemory
+from forebay.controller.numbers import fresh_reports
 from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.programming import Acknowledgement
 from forebay.controller.reconcile import reconcile, with_created_note
 from forebay.controller.settings import Settings
-from forebay.controller.sizing import OVERFLOW_STOP_SECONDS, Sizing, remembered, size
+from forebay.controller.sizing import OVERFLOW_STOP_SECONDS, Sizing, remembered
 from forebay.controller.status import pool_status, worth_writing
 from forebay.resources import names
-from forebay.resources.pool import PoolSpec, ScalingMode
-from forebay.resources.reasons import ConditionReason, EventReason
+from forebay.resources.pool import PoolSpec
+from forebay.resources.reasons import ConditionReason, EventReason, ScaleReason
 
 # Conditions whose turning bad is an Event as well, by the condition's reason.
 _TOLD = {
@@ -44,11 +47,10 @@ _TOLD = {
 
 @dataclass(frozen=True, slots=True)
 class PoolPlan:
-    """The batch for one pool, what to remember of it, and the figures for the metrics."""
+    """The batch for one pool, and what to remember of it."""
 
     batch: Batch
     memory: PoolMemory
-    sizing: Sizing | None
 
 
 def plan_pool(
@@ -57,12 +59,13 @@ def plan_pool(
     memory: FleetMemory,
     settings: Settings,
     programmed: Acknowledgement | None,
+    sizing: Sizing | None,
 ) -> PoolPlan:
-    """Plan one pool."""
+    """Plan one pool. `sizing` is None where its spec is not understood."""
     mine = remembered(pool, memory.pools.get(pool.name), fleet.now)
-    if pool.spec is None:
+    if pool.spec is None or sizing is None:
         return _invalid(fleet, pool, mine, programmed)
-    sizing = size(fleet, pool, pool.spec, mine, settings.stale_seconds)
+    learning = _learnt(fleet, pool, pool.spec, mine, settings.stale_seconds)
     choice = choose_template(pool.name, pool.spec, settings.images, recorded(pool.statefulset))
     about = wording.owner_ref(pool.owner, fleet.namespace)
     objects = _objects(fleet, pool, pool.spec, settings)
@@ -71,6 +74,7 @@ def plan_pool(
     first = f": replicas {sizing.decision.replicas}, reason {sizing.decision.reason}" if not pool.statefulset else ""
     done = with_created_note(applies, about, first)
     resized = _resized(pool, sizing, done)
+    held = _held_edges(mine, sizing)
     facts = _facts(fleet, pool, pool.spec, memory, sizing, choice, settings, programmed)
     told = _told(pool, pool_verdicts(facts), fleet.namespace)
     status = pool_status(
@@ -78,19 +82,24 @@ def plan_pool(
         sizing,
         conditions(pool_verdicts(facts), pool.live_status.get("conditions") or (), pool.generation, fleet.now),
         table_generation=programmed.generation if programmed else pool.status.table_generation,
-        resized=resized,
+        told=resized or bool(held),
         now=fleet.now,
+        capacity=capacity_status(learning, pool.spec),
     )
     why = worth_writing(status, pool.live_status, fleet.now - mine.written)
-    actions: list[Action] = [*done, *(Say(note) for note in (*_edges(fleet, pool, mine, sizing), *told))]
+    actions: list[Action] = [
+        *done,
+        *(Say(note) for note in (*_edges(fleet, pool, mine, sizing), *_moved(about, pool.spec, mine, learning), *told)),
+    ]
     if why:
         actions.append(WriteStatus(POOL, pool.name, status, why))
     kept = replace(
         sizing.memory,
         advised=sizing.decision.advised,
         written=fleet.now if why else mine.written,
+        learning=learning,
     )
-    return PoolPlan(Batch(pool.name, tuple(actions)), kept, sizing)
+    return PoolPlan(Batch(pool.name, tuple(actions)), kept)
 
 
 def _invalid(
@@ -112,7 +121,7 @@ def _invalid(
     if why:
         actions.append(WriteStatus(POOL, pool.name, status, why))
     kept = replace(memory, written=fleet.now if why else memory.written)
-    return PoolPlan(Batch(pool.name, tuple(actions)), kept, None)
+    return PoolPlan(Batch(pool.name, tuple(actions)), kept)
 
 
 def _objects(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, settings: Settings) -> list[Object]:
@@ -144,7 +153,7 @@ def _statefulset(
     if pool.statefulset is not None:
         decided, found = decided_replicas(pool.statefulset) or 0, int(pool.statefulset["spec"].get("replicas", 1))
         if target != decided:
-            notes.append(wording.scaled(about, decided, sizing.decision))
+            notes.append(wording.scaled(about, decided, sizing, _trouble(pool), fleet.now))
         elif found != target:
             notes.append(wording.restored(about, found, target))
         if choice.changed:
@@ -173,7 +182,8 @@ def _facts(
     failures = [failure.words for key, failure in memory.failures.items() if key in mine]
     reference = spec.cloud_fallback_policy_ref
     missing = reference is not None and reference.name not in {policy.name for policy in fleet.policies}
-    unschedulable = [pod.unschedulable for pod in pool.pods if pod.unschedulable and not pod.terminating]
+    attempt = sizing.memory.attempt
+    withdrawn = attempt.withdrawn > 0 and sizing.waits
     return PoolFacts(
         desired=sizing.decision.replicas,
         ready=sizing.numbers.ready,
@@ -182,7 +192,9 @@ def _facts(
         create_failure=pool.create_failure,
         apply_failure=failures[0] if failures else "",
         pods=sum(not pod.terminating for pod in pool.pods),
-        unschedulable=unschedulable[0] if unschedulable else "",
+        unschedulable=_unschedulable(pool),
+        withdrawn=wording.asked_again(attempt, fleet.now) if withdrawn else "",
+        first=sizing.first if sizing.decision.reason is ScaleReason.AWAITS_TURN else "",
         silent=sizing.numbers.silent,
         heard=sizing.numbers.heard,
         outdated="" if choice.changed else outdated(recorded(pool.statefulset), settings.images),
@@ -190,6 +202,16 @@ def _facts(
         policy_missing=reference.name if reference is not None and missing else "",
         programmed=programmed,
     )
+
+
+def _unschedulable(pool: ObservedPool) -> str:
+    """The scheduler's words about one of the pool's pods."""
+    return next((pod.unschedulable for pod in pool.pods if pod.unschedulable and not pod.terminating), "")
+
+
+def _trouble(pool: ObservedPool) -> str:
+    """Why a replica has no node, in the words of whoever refuses it."""
+    return pool.create_failure or _unschedulable(pool)
 
 
 def _told(pool: ObservedPool, verdicts: Sequence[Verdict], namespace: str) -> list[Note]:
@@ -209,13 +231,31 @@ def _told(pool: ObservedPool, verdicts: Sequence[Verdict], namespace: str) -> li
     return notes
 
 
+def _held_edges(before: PoolMemory, sizing: Sizing) -> list[ScaleReason]:
+    """What has just come in the way of the size that is wanted."""
+    known = {reason for reason, latch in before.held.items() if latch.on}
+    return [reason for reason, latch in sizing.memory.held.items() if latch.on and reason not in known]
+
+
+def _learnt(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, memory: PoolMemory, stale: float) -> Learning:
+    """What the latest reports of the replicas add to what is known of their engines."""
+    sidecars = fresh_reports(fleet, pool.pods, stale).sidecars
+    table = known_for(spec, memory.learning.live_tokens)
+    return learn(memory.learning, spec, engine_of(pool.statefulset), sidecars, table, fleet.now)
+
+
+def _moved(about: Regarding, spec: PoolSpec, before: PoolMemory, after: Learning) -> list[Note]:
+    """An Event for each step that a replica's capacity takes; its first value is none."""
+    was, found = before.learning.capacity(spec), after.capacity(spec)
+    if not before.learning.slots or was.slots == found.slots:
+        return []
+    return [wording.capacity_changed(about, was.slots, found, after)]
+
+
 def _edges(fleet: ObservedFleet, pool: ObservedPool, before: PoolMemory, sizing: Sizing) -> list[Note]:
     """Events for what began or ended in the pool's numbers."""
     about, after, decision = wording.owner_ref(pool.owner, fleet.namespace), sizing.memory, sizing.decision
-    notes = []
-    assert pool.spec is not None
-    if after.limited.on and not before.limited.on and pool.spec.scaling.mode is ScalingMode.AUTOMATIC:
-        notes.append(wording.limited(about, decision, pool.spec.scaling.max_replicas))
+    notes = [wording.held(about, reason, sizing, _trouble(pool), fleet.now) for reason in _held_edges(before, sizing)]
     if decision.advised is not None and decision.advised not in (before.advised, decision.replicas):
         notes.append(wording.advised(about, decision.replicas, decision))
     was, now = before.spill.latch, after.spill.latch

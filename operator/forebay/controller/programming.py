@@ -6,16 +6,20 @@ table, and for each pool the part that its sidecars mount. What nobody changed k
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from forebay.controller.manifests.template import max_num_seqs
 from forebay.controller.memory import Heard
-from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool, Pod
+from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool
+from forebay.controller.pods import Pod
 from forebay.resources import names, table
 from forebay.resources.policy import PolicySpec, Provider
-from forebay.resources.pool import PoolSpec
+from forebay.resources.pool import CapacityStatus, PoolSpec
+from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import (
+    LearntEntry,
     ModelEntry,
     PolicyEntry,
     PoolEntry,
@@ -24,6 +28,8 @@ from forebay.resources.table import (
     RoutingTable,
     TargetEntry,
 )
+
+_NOTHING_LEARNT: Final = CapacityStatus()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +71,11 @@ class Acknowledgement:
         )
 
 
-def programme(fleet: ObservedFleet) -> Programme:
-    """What the routing ConfigMap should hold, given what it holds."""
+def programme(fleet: ObservedFleet, operator: str = "") -> Programme:
+    """What the routing ConfigMap should hold, given what it holds. `operator` is its Service, a DNS name."""
     live = (fleet.live.get(("ConfigMap", names.ROUTING_CONFIGMAP)) or {}).get("data") or {}
     old = {key: found for key, text in live.items() if (found := _decoded(text)) is not None}
-    tables = _tables(fleet, old.get(names.GATEWAY_TABLE_KEY))
+    tables = _tables(fleet, old.get(names.GATEWAY_TABLE_KEY), operator)
     fresh = {key for key, new in tables.items() if key not in old or table.content_hash(new) != old[key].hash}
     following = 1 + max([*(item.generation for item in old.values()), *_known(fleet)], default=0)
     data, generations = {}, {}
@@ -93,11 +99,11 @@ def acknowledgement(generation: int, pods: Iterable[Pod], heard: Mapping[str, He
     )
 
 
-def _tables(fleet: ObservedFleet, previous: RoutingTable | None) -> dict[str, RoutingTable]:
+def _tables(fleet: ObservedFleet, previous: RoutingTable | None, operator: str) -> dict[str, RoutingTable]:
     pools = [entry for pool in fleet.pools if (entry := _pool(pool, fleet.namespace, previous)) is not None]
     policies = [kept for policy in fleet.policies if (kept := _policy(policy, previous)) is not None]
     bare = RoutingTable(fleet=fleet.namespace, gateways=f"{names.GATEWAY}.{fleet.namespace}.svc")
-    whole = msgspec.structs.replace(bare, pools=tuple(pools), policies=tuple(policies))
+    whole = msgspec.structs.replace(bare, pools=tuple(pools), policies=tuple(policies), operator=operator)
     parts = {names.pool_table_key(pool.name): msgspec.structs.replace(bare, pools=(pool,)) for pool in pools}
     return {names.GATEWAY_TABLE_KEY: whole, **parts}
 
@@ -120,7 +126,7 @@ def _pool(pool: ObservedPool, namespace: str, previous: RoutingTable | None) -> 
     """A pool whose spec makes no sense keeps the entry it had."""
     if pool.spec is None:
         return next((entry for entry in previous.pools if entry.name == pool.name), None) if previous else None
-    return pool_entry(pool.name, namespace, pool.spec)
+    return pool_entry(pool.name, namespace, pool.spec, pool.status.capacity)
 
 
 def _policy(policy: ObservedPolicy, previous: RoutingTable | None) -> PolicyEntry | None:
@@ -129,7 +135,7 @@ def _policy(policy: ObservedPolicy, previous: RoutingTable | None) -> PolicyEntr
     return policy_entry(policy.name, policy.spec)
 
 
-def pool_entry(name: str, namespace: str, spec: PoolSpec) -> PoolEntry:
+def pool_entry(name: str, namespace: str, spec: PoolSpec, capacity: CapacityStatus = _NOTHING_LEARNT) -> PoolEntry:
     """What routers need to know of a pool."""
     return PoolEntry(
         name=name,
@@ -140,6 +146,7 @@ def pool_entry(name: str, namespace: str, spec: PoolSpec) -> PoolEntry:
         context_tokens=spec.model.context_tokens,
         service=f"{names.replicas_service(name)}.{namespace}.svc",
         slots_per_replica=spec.capacity.slots_per_replica,
+        learnt=_learnt(spec, capacity),
         high_reserved_percent=spec.capacity.high_reserved_percent,
         max_num_seqs=max_num_seqs(spec.engine),
         drain_seconds=spec.engine.drain_seconds,
@@ -152,6 +159,14 @@ def pool_entry(name: str, namespace: str, spec: PoolSpec) -> PoolEntry:
         cloud=spec.overflow.cloud,
         policy=spec.cloud_fallback_policy_ref.name if spec.cloud_fallback_policy_ref else None,
     )
+
+
+def _learnt(spec: PoolSpec, capacity: CapacityStatus) -> LearntEntry | None:
+    """What was learnt, from the status: so it outlives the operator. An override leaves nothing to tell."""
+    bound = next((word for word in CapacityBound if word == capacity.learnt_bound), None)
+    if spec.capacity.slots_per_replica is not None or bound is None or not capacity.learnt:
+        return None
+    return LearntEntry(slots=capacity.learnt, bound=bound, kv_tokens=capacity.kv_tokens)
 
 
 def policy_entry(name: str, spec: PolicySpec) -> PolicyEntry:

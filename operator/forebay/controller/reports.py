@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hmac
 import logging
 from collections.abc import Mapping
 from typing import Final
@@ -47,6 +48,15 @@ class Tokens:
         known = self._secrets.get(namespace)
         encoded = (known[1].get("data") or {}).get(names.TOKEN_CURRENT_KEY, "") if known else ""
         return base64.b64decode(encoded).decode().strip()
+
+    def admits(self, namespace: str, token: str) -> bool:
+        """Whether this is a token of the fleet: the current one, or the one before."""
+        known = self._secrets.get(namespace)
+        data = (known[1].get("data") or {}) if known else {}
+        valid = [
+            base64.b64decode(data.get(key, "")).strip() for key in (names.TOKEN_CURRENT_KEY, names.TOKEN_PREVIOUS_KEY)
+        ]
+        return any(hmac.compare_digest(token.encode(), secret) for secret in valid if secret)
 
     def forget(self, namespace: str) -> None:
         """Read the Secret again next time: it was just written, or it is gone."""

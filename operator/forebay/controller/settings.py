@@ -5,6 +5,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from forebay.resources import names
 from forebay.rules.addresses import networks
 
 
@@ -38,6 +39,8 @@ class Settings:
     host: str = "0.0.0.0"  # noqa: S104 - a pod's own address is not known beforehand
     instance: str = "forebay"
     own_namespace: str = ""
+    operator: str = ""  # its Service as gateways reach it, a DNS name; empty: nobody is told
+    wake_port: int = names.PORT_OPERATOR
     log_level: str = "INFO"
 
     @property
@@ -66,8 +69,14 @@ def load(env: Mapping[str, str] = os.environ) -> Settings:
         metrics_port=int(_number(env, "FOREBAY_METRICS_PORT", 9090, least=0)),
         instance=env.get("POD_NAME") or socket.gethostname(),
         own_namespace=env.get("POD_NAMESPACE", ""),
+        operator=_service(env.get("FOREBAY_SERVICE", ""), env.get("POD_NAMESPACE", "")),
+        wake_port=int(_number(env, "FOREBAY_WAKE_PORT", names.PORT_OPERATOR, least=0)),
         log_level=env.get("FOREBAY_LOG_LEVEL", "INFO").upper(),
     )
+
+
+def _service(name: str, namespace: str) -> str:
+    return f"{name}.{namespace}.svc" if name and namespace else ""
 
 
 def _networks(env: Mapping[str, str], name: str) -> tuple[str, ...]:

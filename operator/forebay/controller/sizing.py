@@ -1,50 +1,52 @@
-"""One pool's numbers: from reports to demand and capacity, from those to a size. Pure."""
+"""One pool's size: from its numbers to what the scaling rule wants, and what is to be remembered. Pure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from forebay.controller.capacity_status import restored
 from forebay.controller.demand import Count, Counters
 from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.memory import Latch, PoolMemory, Spill
-from forebay.controller.observe import ObservedFleet, ObservedPool, Pod
-from forebay.resources.pool import PoolSpec
+from forebay.controller.numbers import PoolNumbers, fresh_reports, numbers_of
+from forebay.controller.observe import ObservedFleet, ObservedPool
+from forebay.controller.settings import Settings
+from forebay.controller.starts import Starts
+from forebay.resources import names
+from forebay.resources.policy import OverflowTo
+from forebay.resources.pool import CloudUse, EngineType, PoolSpec, ScalingMode
 from forebay.resources.reasons import ScaleReason
-from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
 from forebay.rules import scale as rule
-from forebay.rules.scale import Demand, History, ScaleDecision, ScaleInputs
+from forebay.rules.arbitrate import Attempt
+from forebay.rules.history import History
+from forebay.rules.scale import Demand, ScaleDecision, ScaleInputs
+from forebay.rules.wake import PAUSE_SECONDS, Sleep, WakeInputs, wake
 
+OVERFLOW_START_SECONDS: Final = 10.0  # overflow for so long is worth an Event
 OVERFLOW_SIGN_SECONDS: Final = 10.0  # overflow within so long means that it goes on
-OVERFLOW_STOP_SECONDS: Final = 20.0  # none for so long means that it has stopped
-LIMITED_STOP_SECONDS: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class PoolNumbers:
-    """What a pool carries now, from fresh reports alone."""
-
-    ready: int
-    starting: int
-    ending: int
-    slots: int
-    running: int
-    capacity: int | None  # slots of one replica that Normal may use
-    queued: int
-    overflowing: int
-    overflowed_total: int
-    silent: tuple[str, ...]  # routers that should report and do not
-    heard: int
-    last_request: float
+OVERFLOW_STOP_SECONDS: Final = 60.0  # none for so long means that it has stopped
+START_SECONDS: Final = {EngineType.VLLM: 300.0, EngineType.SIMULATED: 15.0}
+"""What a start is taken for until one was seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """The size of a pool, the numbers behind it, and what to remember."""
+    """The size of a pool, the numbers behind it, and what to remember. `wanted` is the scaling rule's word, which
+    `decision` follows as far as GPUs are to be had (controller/arbitration.py); `first` is the pool that it waits for.
+    """
 
     decision: ScaleDecision
     numbers: PoolNumbers
     memory: PoolMemory
+    wanted: int = 0
+    load: float = rule.SPILLING.up_load
+    cold_start: float = 0.0  # seconds
+    first: str = ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether less is asked for than is wanted."""
+        return self.wanted > self.decision.replicas
 
 
 def remembered(pool: ObservedPool, memory: PoolMemory | None, now: float) -> PoolMemory:
@@ -52,24 +54,56 @@ def remembered(pool: ObservedPool, memory: PoolMemory | None, now: float) -> Poo
     if memory is not None:
         return memory
     kept = pool.status.scaling
-    history = History.restored(tuple(kept.peaks), kept.peaks_until, now)
-    spilling = Latch(pool.status.overflow.state == "Active", now, now)
-    limited = Latch(kept.reason == ScaleReason.MAXIMUM.value, now, now)
-    advised = kept.desired_replicas if kept.reason == ScaleReason.ADVISORY.value else None
-    return PoolMemory(Counters(now), history, Spill(spilling), limited, advised)
+    history = History.restored(tuple(kept.peaks), kept.peaks_until, now, tuple(float(mean) for mean in kept.means))
+    told = [reason for reason in ScaleReason if reason.value == kept.reason]
+    return PoolMemory(
+        counters=Counters(now),
+        history=history,
+        spill=Spill(Latch(pool.status.overflow.state == "Active", now, now)),
+        held={reason: Latch(True, now, now) for reason in told},
+        advised=kept.desired_replicas if kept.reason == ScaleReason.ADVISORY.value else None,
+        attempt=Attempt(kept.unplaced_since, now, kept.withdrawals, kept.withdrawn_at, kept.retry_at),
+        starts=Starts(tuple(kept.cold_starts)),
+        learning=restored(pool.status.capacity),
+        sleep=Sleep(kept.wanted_since, now if kept.wanted_since else 0.0, float(kept.wanted_cost)),
+    )
 
 
-def size(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, memory: PoolMemory, stale: float) -> Sizing:
-    """Decide the size of one pool. `stale` is the age in seconds from which a report does not count."""
+def size(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, memory: PoolMemory, settings: Settings) -> Sizing:
+    """What the scaling rule wants of one pool."""
     now = fleet.now
-    gateways, sidecars, silent = fresh_reports(fleet, pool.pods, stale)
-    counters = memory.counters.advance(pool.name, gateways, sidecars, now)
-    numbers = _numbers(pool, spec, gateways, sidecars, silent)
-    behavior = spec.scaling.behavior
-    inputs = ScaleInputs(
+    reports = fresh_reports(fleet, pool.pods, settings.stale_seconds)
+    counters = memory.counters.advance(pool.name, reports.gateways, reports.sidecars, now)
+    numbers = numbers_of(pool, spec, reports)
+    starts = memory.starts.look(pool.pods, now)
+    memory = replace(memory, counters=counters, starts=starts)
+    inputs = _inputs(fleet, pool, spec, numbers, memory, settings)
+    decision, sleep = _woken(rule.scale(inputs), inputs, spec, numbers, memory)
+    kept = replace(
+        memory,
+        history=decision.history,
+        spill=_spill(memory.spill, counters, numbers, now),
+        sleep=sleep,
+        priority=max((pod.priority for pod in pool.pods), default=memory.priority),
+    )
+    load = rule.pace_of(inputs).up_load
+    return Sizing(decision, numbers, kept, decision.replicas, load, inputs.cold_start_seconds)
+
+
+def _inputs(
+    fleet: ObservedFleet,
+    pool: ObservedPool,
+    spec: PoolSpec,
+    numbers: PoolNumbers,
+    memory: PoolMemory,
+    settings: Settings,
+) -> ScaleInputs:
+    now, counters, behavior = fleet.now, memory.counters, spec.scaling.behavior
+    price = spec.gpu_hour_price
+    return ScaleInputs(
         now=now,
         mode=spec.scaling.mode,
-        current=_current(pool),
+        current=_current(pool, spec),
         wished=spec.replicas,
         minimum=spec.scaling.min_replicas,
         maximum=spec.scaling.max_replicas,
@@ -83,107 +117,85 @@ def size(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, memory: PoolM
         capacity=numbers.capacity,
         starting=numbers.starting,
         ending=numbers.ending,
-        fresh=not silent and bool(gateways),
-        up_window=_or(behavior.scale_up.stabilization_window_seconds, rule.UP_WINDOW_SECONDS),
-        down_window=_or(behavior.scale_down.stabilization_window_seconds, rule.DOWN_WINDOW_SECONDS),
+        fresh=not numbers.silent and bool(fleet.gateways) and numbers.heard > 0,
+        up_window=behavior.scale_up.stabilization_window_seconds,
+        down_window=behavior.scale_down.stabilization_window_seconds,
         idle_to_zero=spec.scaling.idle_seconds_to_zero,
         last_request=max(numbers.last_request, _born(pool)),
         history=memory.history,
-    )
-    decision = rule.scale(inputs)
-    kept = replace(
-        memory,
-        counters=counters,
-        history=decision.history,
-        spill=_spill(memory.spill, counters, numbers, now),
-        limited=memory.limited.step(decision.limited, now, LIMITED_STOP_SECONDS),
-    )
-    return Sizing(decision, numbers, kept)
-
-
-def fresh_reports(
-    fleet: ObservedFleet, pods: Sequence[Pod], stale: float
-) -> tuple[list[GatewayReport], list[SidecarReport], tuple[str, ...]]:
-    """Fresh reports of the gateways and of these pods, and the names of ready routers that owe one."""
-    fresh = {name: item.report for name, item in fleet.heard.items() if fleet.now - item.time <= stale}
-    silent = tuple(pod.name for pod in (*fleet.gateways, *pods) if pod.counts and pod.name not in fresh)
-    gateways = [report for pod in fleet.gateways if isinstance(report := fresh.get(pod.name), GatewayReport)]
-    sidecars = [report for pod in pods if isinstance(report := fresh.get(pod.name), SidecarReport)]
-    return gateways, sidecars, silent
-
-
-def _numbers(
-    pool: ObservedPool,
-    spec: PoolSpec,
-    gateways: Sequence[GatewayReport],
-    sidecars: Sequence[SidecarReport],
-    silent: tuple[str, ...],
-) -> PoolNumbers:
-    serving = [report for report in sidecars if report.state is ReplicaState.SERVING and report.slots > 0]
-    mine = [item for report in gateways for item in report.pools if item.pool == pool.name]
-    wanted = int(pool.statefulset["spec"].get("replicas", 1)) if pool.statefulset else 0
-    ready = sum(pod.counts for pod in pool.pods)
-    return PoolNumbers(
-        ready=ready,
-        starting=max(wanted - ready, 0),
-        ending=sum(pod.terminating for pod in pool.pods),
-        slots=sum(report.slots for report in serving),
-        running=sum(report.running for report in sidecars),
-        capacity=_capacity(pool, spec, serving),
-        queued=sum(item.queued for item in mine),
-        overflowing=sum(item.overflow_running for item in mine),
-        overflowed_total=sum(item.overflowed_total for item in mine),
-        silent=silent,
-        heard=len(gateways) + len(sidecars),
-        last_request=_last_request(gateways, sidecars, mine),
+        overflow_allowed=may_overflow(fleet, spec),
+        cold_start_seconds=float(memory.starts.most or START_SECONDS[spec.engine.type]),
+        rollout=numbers.rollout,
+        unplaced=numbers.unplaced,
+        replica_hour_price=float(price) * spec.engine.gpus if price is not None and spec.engine.gpus else None,
+        overflow_hour_cost=counters.cost_per_hour(now),
+        overflow_cost_per_request_hour=counters.cost_per_request_hour(),
+        age_seconds=numbers.age,
+        period_seconds=settings.resync_seconds,
     )
 
 
-def _capacity(pool: ObservedPool, spec: PoolSpec, serving: Sequence[SidecarReport]) -> int | None:
-    """As reported; while nobody serves, as the spec says or as it was last."""
-    percent = spec.capacity.high_reserved_percent
-    if serving:
-        return rule.normal_slots(sum(report.slots for report in serving) // len(serving), percent)
-    if spec.capacity.slots_per_replica is not None:
-        return rule.normal_slots(spec.capacity.slots_per_replica, percent)
-    return pool.status.scaling.capacity or None
+def may_overflow(fleet: ObservedFleet, spec: PoolSpec) -> bool:
+    """Whether a Normal request of this pool may leave for a provider when it is full."""
+    reference = spec.cloud_fallback_policy_ref
+    name = reference.name if reference is not None else names.DEFAULT_POLICY
+    policy = next((item.spec for item in fleet.policies if item.name == name), None)
+    if policy is None or CloudUse.NEVER in (policy.cloud, spec.overflow.cloud):
+        return False
+    tiers = {OverflowTo.PRIMARY: policy.primary, OverflowTo.SECONDARY: policy.secondary, OverflowTo.QUEUE: []}
+    return bool(tiers[policy.overflow.normal])
 
 
-def _last_request(
-    gateways: Sequence[GatewayReport], sidecars: Sequence[SidecarReport], mine: Sequence[PoolDemand]
-) -> float:
-    """Of any request; a gateway that has just begun may have missed one."""
-    return max(
-        [0.0]
-        + [report.started for report in gateways]
-        + [report.last_request for report in sidecars]
-        + [item.last_request for item in mine]
+def _woken(
+    decision: ScaleDecision, inputs: ScaleInputs, spec: PoolSpec, numbers: PoolNumbers, memory: PoolMemory
+) -> tuple[ScaleDecision, Sleep]:
+    """The decision about a pool at zero, which demand alone does not wake."""
+    if inputs.current != 0 or inputs.minimum > 0 or inputs.mode is not ScalingMode.AUTOMATIC:
+        return decision, Sleep()
+    count, price = memory.counters.latest(inputs.now), inputs.replica_hour_price
+    awake, sleep = wake(
+        memory.sleep,
+        WakeInputs(
+            now=inputs.now,
+            after=spec.scaling.wake_after,
+            wanted=decision.replicas > 0,
+            stuck=numbers.queued > 0 or count.lost > count.overflowed,
+            overflowed=count.overflowed,
+            spent=float(count.cost),
+            cold_start_cost=None if price is None else price * inputs.cold_start_seconds / 3600,
+            cloud=inputs.overflow_allowed,
+            pause=spec.scaling.idle_seconds_to_zero or PAUSE_SECONDS,
+        ),
     )
+    if decision.replicas == 0 or awake:
+        return decision, sleep
+    return replace(decision, replicas=0, reason=ScaleReason.ASLEEP), sleep
 
 
-def _current(pool: ObservedPool) -> int | None:
-    """The size decided last; a StatefulSet deleted by hand comes back with the size it had."""
-    decided = decided_replicas(pool.statefulset)
-    if decided is None and pool.status.scaling.decisions:
-        return pool.status.scaling.desired_replicas
-    return decided
+def _current(pool: ObservedPool, spec: PoolSpec) -> int | None:
+    """The size decided last, None while the first size is being asked for, one replica after the other; a StatefulSet
+    deleted by hand comes back with the size it had."""
+    decided, kept = decided_replicas(pool.statefulset), pool.status.scaling
+    if decided is None:
+        return kept.decisions[0].to_replicas if kept.decisions else None
+    first = min(max(spec.replicas, spec.scaling.min_replicas), spec.scaling.max_replicas)
+    automatic = spec.scaling.mode is ScalingMode.AUTOMATIC
+    return None if automatic and kept.reason == ScaleReason.INITIAL.value and decided < first else decided
 
 
 def _born(pool: ObservedPool) -> float:
     """When the pool, or its present size, began: idle time counts from there."""
-    times = [pool.created, *(item.time for item in pool.status.scaling.decisions[:1])]
+    changes = [item.time for item in pool.status.scaling.decisions if item.from_replicas != item.to_replicas]
+    times = [pool.created, *changes[:1]]
     return max((datetime.fromisoformat(time).timestamp() for time in times if time), default=0.0)
 
 
 def _spill(spill: Spill, counters: Counters, numbers: PoolNumbers, now: float) -> Spill:
     """Follow the overflow: whether it goes on, and what has left since it began."""
     recent = counters.overflowed_since(now - OVERFLOW_SIGN_SECONDS)
-    latch = spill.latch.step(recent.overflowed > 0 or numbers.overflowing > 0, now, OVERFLOW_STOP_SECONDS)
-    if not latch.on:
+    sign = recent.overflowed > 0 or numbers.overflowing > 0
+    latch = spill.latch.step(sign, now, OVERFLOW_STOP_SECONDS, OVERFLOW_START_SECONDS)
+    if not latch.on and latch.first is None:
         return Spill(latch, spill.count if spill.latch.on else Count())
-    step = next((item.count for item in counters.steps[-1:] if item.time == now), Count())
-    return Spill(latch, (spill.count if spill.latch.on else Count()).plus(step))
-
-
-def _or(value: int | None, default: float) -> float:
-    return default if value is None else value
+    goes_on = spill.latch.on or spill.latch.first is not None
+    return Spill(latch, (spill.count if goes_on else Count()).plus(counters.latest(now)))

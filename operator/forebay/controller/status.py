@@ -1,20 +1,22 @@
 """The statuses as they are written, and when that is worth a write. Pure."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
+from forebay.controller.arbitration import HELD
 from forebay.controller.conditions import rfc3339
 from forebay.controller.manifests.common import pool_selector
+from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.observe import ObservedPool
 from forebay.controller.sizing import Sizing
-from forebay.resources.pool import OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
-from forebay.resources.reasons import ScaleReason
-from forebay.rules.scale import ScaleDecision
+from forebay.resources.pool import CapacityStatus, OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
 
 NUMBERS_SECONDS: Final = 10.0  # how often changed numbers are written
 ALL_SECONDS: Final = 60.0  # how often anything else is
 DECISIONS: Final = 10
 _EDGES: Final = ("observedGeneration", "replicas", "readyReplicas", "selector", "tableGeneration", "pools")
+_HELD: Final = frozenset(reason.value for reason in HELD)
 _NUMBERS: Final = ("slots", "running", "queued", "load")
 
 
@@ -24,12 +26,13 @@ def pool_status(
     conditions: list[dict[str, Any]],
     *,
     table_generation: int,
-    resized: bool,
+    told: bool,
     now: float,
+    capacity: CapacityStatus,
 ) -> dict[str, Any]:
-    """The whole status of a pool. `resized` says that this pass changes its size."""
-    numbers, decision = sizing.numbers, sizing.decision
-    spill = sizing.memory.spill
+    """The whole status of a pool. `told` says that this pass changes its size, or tells what is in the way."""
+    numbers, decision, memory = sizing.numbers, sizing.decision, sizing.memory
+    attempt, sleep = memory.attempt, memory.sleep
     status = PoolStatus(
         observed_generation=pool.generation,
         replicas=sum(not pod.terminating for pod in pool.pods),
@@ -42,16 +45,28 @@ def pool_status(
         scaling=ScalingStatus(
             demand=f"{decision.demand:.1f}",
             capacity=decision.capacity or 0,
-            desired_replicas=decision.replicas if decision.advised is None else decision.advised,
+            desired_replicas=sizing.wanted if decision.advised is None else decision.advised,
             reason=decision.reason.value,
             peaks=list(decision.history.peaks),
             peaks_until=decision.history.until,
-            decisions=_decisions(pool, decision, resized, now),
+            means=[_plain(mean, 3) for mean in decision.history.means],
+            cold_start_seconds=memory.starts.most or 0,
+            cold_starts=list(memory.starts.seconds),
+            unplaced_since=round(attempt.since),
+            withdrawals=attempt.failures,
+            withdrawn_at=round(attempt.withdrawn),
+            retry_at=round(attempt.retry),
+            wanted_since=round(sleep.since),
+            wanted_cost=_plain(sleep.spent, 6),
+            decisions=_decisions(pool, sizing, told, now),
         ),
+        capacity=capacity,
         overflow=OverflowStatus(
-            state="Active" if spill.latch.on else "None",
+            state="Active" if memory.spill.latch.on else "None",
             running=numbers.overflowing,
             total=numbers.overflowed_total,
+            cost=_plain(numbers.overflow_cost, 6),
+            cost_per_hour=_plain(memory.counters.cost_per_hour(now), 2),
         ),
         table_generation=table_generation,
     )
@@ -76,9 +91,12 @@ def _edges(status: Mapping[str, Any]) -> tuple[Any, ...]:
     scaling, overflow = status.get("scaling") or {}, status.get("overflow") or {}
     return (
         scaling.get("desiredReplicas"),
-        scaling.get("reason") == ScaleReason.MAXIMUM.value,  # an Event told it, and must not after a restart
+        scaling.get("reason") if scaling.get("reason") in _HELD else "",  # an Event told it, and must not again
+        scaling.get("unplacedSince"),
+        scaling.get("retryAt"),
         scaling.get("decisions") or [],
         overflow.get("state"),
+        (status.get("capacity") or {}).get("learnt"),  # routers are told of it from here
         sorted(
             (item.get("type"), item.get("status"), item.get("reason"), item.get("observedGeneration"))
             for item in status.get("conditions") or ()
@@ -92,17 +110,23 @@ def _numbers(status: Mapping[str, Any]) -> tuple[Any, ...]:
     return (*fast, scaling.get("demand"), scaling.get("reason"), overflow.get("running"), overflow.get("total"))
 
 
-def _decisions(pool: ObservedPool, decision: ScaleDecision, resized: bool, now: float) -> list[ReplicaCount]:
-    kept = list(pool.status.scaling.decisions)
-    if not resized:
+def _decisions(pool: ObservedPool, sizing: Sizing, told: bool, now: float) -> list[ReplicaCount]:
+    kept, decision = list(pool.status.scaling.decisions), sizing.decision
+    if not told:
         return kept
-    before = int(pool.statefulset["spec"].get("replicas", 0)) if pool.statefulset else 0
     latest = ReplicaCount(
         time=rfc3339(now),
-        from_replicas=before,
+        from_replicas=decided_replicas(pool.statefulset) or 0,
         to_replicas=decision.replicas,
         reason=decision.reason.value,
         demand=f"{decision.demand:.1f}",
         capacity=decision.capacity or 0,
+        wanted=max(sizing.wanted, decision.need),
+        window_seconds=round(decision.window),
     )
     return [latest, *kept][:DECISIONS]
+
+
+def _plain(number: Decimal | float, digits: int) -> str:
+    """A decimal without exponent and idle zeros."""
+    return f"{number:.{digits}f}".rstrip("0").rstrip(".")

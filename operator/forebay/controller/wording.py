@@ -1,12 +1,18 @@
 """The sentences of the Events. Each carries the figures that led to what happened."""
 
+from decimal import Decimal
+
 from forebay.controller.actions import Note, Regarding
+from forebay.controller.capacity import Learning
 from forebay.controller.cluster import Object
 from forebay.controller.demand import Count
 from forebay.controller.manifests.common import Owner
-from forebay.controller.sizing import PoolNumbers
+from forebay.controller.numbers import PoolNumbers
+from forebay.controller.sizing import Sizing
 from forebay.resources import names
-from forebay.resources.reasons import EventReason
+from forebay.resources.reasons import EventReason, ScaleReason
+from forebay.rules.arbitrate import Attempt
+from forebay.rules.capacity import Capacity
 from forebay.rules.scale import ScaleDecision
 
 
@@ -21,24 +27,49 @@ def object_ref(obj: Object) -> Regarding:
     return Regarding(obj["apiVersion"], obj["kind"], metadata["namespace"], metadata["name"], metadata["uid"])
 
 
-def scaled(about: Regarding, before: int, decision: ScaleDecision) -> Note:
-    """The size changes."""
-    up = decision.replicas > before
-    reason = EventReason.SCALED_UP if up else EventReason.SCALED_DOWN
+def scaled(about: Regarding, before: int, sizing: Sizing, trouble: str, now: float) -> Note:
+    """The size changes. `trouble`: why a replica has no node."""
+    decision = sizing.decision
     text = f"replicas {before} -> {decision.replicas}: {_figures(decision)}, reason {decision.reason}"
+    if decision.reason is ScaleReason.WITHDRAWN:
+        again = asked_again(sizing.memory.attempt, now)
+        text = f"{text}: no node took a replica{_words(trouble)}; {again}"
+        return Note(about, EventReason.REPLICA_WITHDRAWN, "Scale", text, warning=True)
+    if sizing.wanted > decision.replicas > before:
+        text += f", {sizing.wanted} wanted: one is asked for at a time"
+    reason = EventReason.SCALED_UP if decision.replicas > before else EventReason.SCALED_DOWN
     return Note(about, reason, "Scale", text)
 
 
-def limited(about: Regarding, decision: ScaleDecision, maximum: int) -> Note:
-    """Demand asks for more than the maximum."""
-    return Note(
-        about,
-        EventReason.SCALE_LIMITED,
-        "Scale",
-        f"demand {decision.demand:.1f} asks for {decision.need} replicas of {decision.capacity} slots, "
-        f"scaling.maxReplicas is {maximum}: raise it, or leave the rest to queue and cloud",
-        warning=True,
-    )
+def held(about: Regarding, why: ScaleReason, sizing: Sizing, trouble: str, now: float) -> Note:
+    """Something is in the way of the size that demand asks for."""
+    decision = sizing.decision
+    figures = f"{_figures(decision)}, reason {why}"
+    stays = f"replicas stay at {decision.replicas}, demand asks for {max(decision.need, sizing.wanted)}"
+    match why:
+        case ScaleReason.MAXIMUM:
+            advice = "raise scaling.maxReplicas, or leave the rest to queue and cloud"
+            return Note(about, EventReason.SCALE_LIMITED, "Scale", f"{stays}: {figures}; {advice}", warning=True)
+        case ScaleReason.REPLICA_UNPLACED:
+            waited = now - sizing.memory.attempt.since
+            text = f"{decision.replicas} replicas are asked for, {sizing.numbers.placed} have a node, the next one "
+            text += f"has waited {waited:.0f} s{_words(trouble)}: {figures}"
+            return Note(about, EventReason.REPLICA_UNPLACED, "Scale", text, warning=True)
+        case ScaleReason.WITHDRAWN:
+            text = f"{stays}: {figures}; {asked_again(sizing.memory.attempt, now)}"
+        case ScaleReason.AWAITS_TURN:
+            text = f"{stays}: {figures}; {sizing.first} asks for the same GPUs first"
+        case ScaleReason.SHARED_DEMAND:
+            text = f"{stays}: {figures}; {sizing.first} serves the same requests and starts a replica"
+        case _:
+            text = f"{stays}: {figures}"
+    return Note(about, EventReason.SCALE_HELD, "Scale", text)
+
+
+def asked_again(attempt: Attempt, now: float) -> str:
+    """When a replica that was withdrawn is asked for again."""
+    minutes = max(attempt.retry - now, 0.0) / 60
+    return f"it is asked for again in {minutes:.0f} min, or when a node has more GPUs"
 
 
 def advised(about: Regarding, before: int, decision: ScaleDecision) -> Note:
@@ -48,6 +79,22 @@ def advised(about: Regarding, before: int, decision: ScaleDecision) -> Note:
         EventReason.SCALE_ADVISED,
         "Scale",
         f"would change replicas {before} -> {decision.advised}: {_figures(decision)}, reason {decision.reason}",
+    )
+
+
+def capacity_changed(about: Regarding, before: int, found: Capacity, learning: Learning) -> Note:
+    """A replica runs more or fewer requests at a time."""
+    curve = learning.curve
+    shown = ""
+    if curve is not None:
+        each = 1e3 * (curve.per_request + curve.per_fill * curve.fill_per_request)
+        shown = f", a token takes {1e3 * curve.base:.1f} ms and {each:.2f} ms for each request"
+    return Note(
+        about,
+        EventReason.CAPACITY_CHANGED,
+        "Learn",
+        f"slots of a replica {before} -> {found.slots}, bound {found.bound}: {learning.kv_tokens} tokens of KV cache, "
+        f"{learning.live_tokens} live tokens in nine of ten requests{shown}",
     )
 
 
@@ -90,8 +137,8 @@ def overflow_started(about: Regarding, count: Count, numbers: PoolNumbers) -> No
         about,
         EventReason.OVERFLOW_STARTED,
         "Overflow",
-        f"requests overflow to the cloud{_by_reason(count)}: {numbers.running} of {numbers.slots} slots run, "
-        f"{numbers.queued} wait",
+        f"requests overflow to the cloud{_by_reason(count)}{_cost(count)}: {numbers.running} of {numbers.slots} slots "
+        f"run, {numbers.queued} wait",
     )
 
 
@@ -101,7 +148,8 @@ def overflow_stopped(about: Regarding, count: Count, seconds: float, quiet: floa
         about,
         EventReason.OVERFLOW_STOPPED,
         "Overflow",
-        f"no overflow for {quiet:.0f} s, after {seconds:.0f} s with {count.overflowed} requests{_by_reason(count)}",
+        f"no overflow for {quiet:.0f} s, after {seconds:.0f} s with {count.overflowed} requests{_by_reason(count)}"
+        f"{_cost(count)}",
     )
 
 
@@ -116,6 +164,11 @@ def programmed(about: Regarding, generation: int, routers: int, seconds: float) 
     )
 
 
+def dollars(money: Decimal | float) -> str:
+    """Money for people: cents, and the first digits of what is less."""
+    return f"{money:.2f}" if money >= 1 else f"{money:.2g}" if money < Decimal("0.001") else f"{money:.4f}"
+
+
 def refused(about: Regarding, reason: EventReason, words: str) -> Note:
     """Something cannot be done; in the words of whoever says so."""
     return Note(about, reason, "Apply", words, warning=True)
@@ -124,6 +177,14 @@ def refused(about: Regarding, reason: EventReason, words: str) -> Note:
 def _figures(decision: ScaleDecision) -> str:
     capacity = f"{decision.capacity} a replica (Normal)" if decision.capacity else "unknown"
     return f"demand {decision.demand:.1f}, capacity {capacity}, window {decision.window:.0f} s"
+
+
+def _words(trouble: str) -> str:
+    return f" ({trouble})" if trouble else ""
+
+
+def _cost(count: Count) -> str:
+    return f", {dollars(count.cost)} US dollars" if count.cost else ""
 
 
 def _by_reason(count: Count) -> str:

@@ -24,6 +24,7 @@ MANAGED_BY: Final = "forebay"
 MANAGED_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 COMPONENT_REPLICA: Final = "replica"
 COMPONENT_GATEWAY: Final = "gateway"
+COMPONENT_OPERATOR: Final = "operator"  # as the chart labels it
 
 # Annotations.
 ANNOTATION_TEMPLATE: Final = (
@@ -69,6 +70,7 @@ PORT_METRICS: Final = 9090  # Prometheus
 PORT_HEALTH: Final = 8082  # kubelet: probes, /drained
 PORT_ENGINE: Final = 8000  # the engine, on loopback only
 PORT_DOOR: Final = 80  # the Services that clients use
+PORT_OPERATOR: Final = 8081  # the operator's own: gateways, with their fleet's token
 
 PORTS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType({
     "request": (PORT_REQUEST, "clients: the OpenAI API. The Services `forebay` and those of the pools listen on port "
@@ -99,6 +101,7 @@ PATH_SLOTS: Final = (
     "/forebay/v1/slots"  # upgraded to lines: SlotReport and SlotOffer down, WaitingWord and OfferAnswer up
 )
 PATH_STATE: Final = "/forebay/v1/state/"  # GET, with a response's id: 200 from the replica that stores it
+PATH_WAKE: Final = "/forebay/v1/wake/"  # operator's port, POST with fleet/pool: requests want a pool without replicas
 PATH_DRAIN: Final = "/drain"  # health port, loopback only: POST stops admission
 PATH_DRAINED: Final = "/drained"  # health port: answers once nothing runs, or at the drain deadline
 PATH_LIVE: Final = "/livez"

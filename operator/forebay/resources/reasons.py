@@ -73,6 +73,31 @@ class ScaleReason(Word):
     ADVISORY = "Advisory", "mode Advisory: only says what it would do"
     CAPACITY_UNKNOWN = "CapacityUnknown", "stays: no replica has said how many slots it has"
     IDLE = "Idle", "no request for `scaling.idleSecondsToZero`: no replica"
+    ROLLOUT = "Rollout", "stays: never down while the template changes"
+    REPLICA_UNPLACED = "ReplicaUnplaced", "stays: a replica has no node yet, and only one at a time is asked for"
+    CLOUD_CHEAPER = "CloudCheaper", "what would leave costs less than a replica: not started, or given up"
+    WITHDRAWN = (
+        "Withdrawn",
+        "a replica found no node and was withdrawn; asked for again after a while, or with more GPUs",
+    )
+    AWAITS_TURN = "AwaitsTurn", "stays: another pool asks for the same GPUs, and comes first"
+    SHARED_DEMAND = (
+        "SharedDemand",
+        "stays: a pool that serves the same requests starts a replica that has room for them",
+    )
+    ASLEEP = "Asleep", "no replica yet: `scaling.wakeAfter` waits for more demand"
+
+
+class CapacityBound(Word):
+    """What decides how many requests one replica runs at a time."""
+
+    OVERRIDE = "Override", "`capacity.slotsPerReplica`"
+    MEMORY = "Memory", "its KV cache, divided by what nine in ten of the pool's requests stay below"
+    LATENCY = "Latency", "with more, a token would take longer than the pool's target, by what the engine has shown"
+    MAX_NUM_SEQS = "MaxNumSeqs", "the engine's `--max-num-seqs`"
+    TABLE = "Table", "no engine has said anything yet: what its GPU and model are known for"
+    UNKNOWN = "Unknown", "no engine has said anything yet, and GPU or model are not known"
+    BACK_PRESSURE = "BackPressure", "the engine answered 429 or 503 within the last minute"
 
 
 class EventReason(Word):
@@ -82,6 +107,9 @@ class EventReason(Word):
     SCALED_DOWN = "ScaledDown", "the pool shrank; with demand, capacity and window"
     SCALE_LIMITED = "ScaleLimited", "demand asks for more than `scaling.maxReplicas`"
     SCALE_ADVISED = "ScaleAdvised", "what mode Advisory would do"
+    SCALE_HELD = "ScaleHeld", "demand asks for another size, and something is in the way; by the reason of the decision"
+    REPLICA_UNPLACED = "ReplicaUnplaced", "no node takes a replica, or the API server refuses it; in their words"
+    REPLICA_WITHDRAWN = "ReplicaWithdrawn", "a replica that found no node was given up; and when it is asked for again"
     SCALE_RESTORED = "ScaleRestored", "somebody changed the StatefulSet's size by hand; it was put back"
     OVERFLOW_STARTED = "OverflowStarted", "requests leave for the cloud, by reason"
     OVERFLOW_STOPPED = "OverflowStopped", "none has left for a while; how many did"
@@ -93,6 +121,7 @@ class EventReason(Word):
     APPLY_FAILED = "ApplyFailed", "the API server refuses an object"
     INVALID_SPEC = "InvalidSpec", "the spec or its `podTemplate` cannot be used; nothing changes until it can"
     POLICY_NOT_FOUND = "PolicyNotFound", "`cloudFallbackPolicyRef` names a policy that does not exist"
+    CAPACITY_CHANGED = "CapacityChanged", "replicas run more or fewer requests at a time than before, and why"
 
 
 class ConditionType(Word):
@@ -133,6 +162,8 @@ class ConditionReason(Word):
     # GPUsAvailable
     SCHEDULED = "Scheduled", "every replica has a node"
     UNSCHEDULABLE = "Unschedulable", "no node has what a replica asks for"
+    WITHDRAWN = "Withdrawn", "demand asks for another replica, which found no node; it is asked for again after a while"
+    AWAITS_TURN = "AwaitsTurn", "demand asks for another replica; another pool asks for the same GPUs first"
     # MetricsFresh
     REPORTED = "Reported", "routers report"
     STALE = "Stale", "a router has not reported for too long"
@@ -157,7 +188,9 @@ CONDITION_REASONS: Final[Mapping[ConditionType, tuple[ConditionReason, ...]]] = 
         _C.ROUTERS_ACKNOWLEDGED, _C.ROUTERS_BEHIND, _C.NO_ROUTERS, _C.TABLE_REFUSED, _C.POLICY_NOT_FOUND, _C.PENDING,
     ),
     ConditionType.REPLICAS_CREATED: (_C.CREATED, _C.CREATE_REFUSED, _C.PENDING),
-    ConditionType.GPUS_AVAILABLE: (_C.SCHEDULED, _C.UNSCHEDULABLE, _C.PENDING),
+    ConditionType.GPUS_AVAILABLE: (
+        _C.SCHEDULED, _C.UNSCHEDULABLE, _C.WITHDRAWN, _C.AWAITS_TURN, _C.PENDING,
+    ),
     ConditionType.METRICS_FRESH: (_C.REPORTED, _C.STALE, _C.NO_REPLICAS),
     ConditionType.ROUTER_OUTDATED: (_C.UP_TO_DATE, _C.OLDER_ROUTER),
     ConditionType.POD_TEMPLATE_ACCEPTED: (_C.MERGED, _C.REFUSED),

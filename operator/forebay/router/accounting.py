@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from forebay.resources.reasons import Reason
 from forebay.resources.report import PoolDemand
@@ -23,6 +24,8 @@ class _Pool:
     rejected: int = 0
     expired: int = 0
     by_reason: Counter[Reason] = field(default_factory=Counter)
+    cost: Decimal = field(default_factory=Decimal)
+    at_gap: int = 0
     last_request: float = 0.0
 
 
@@ -57,9 +60,16 @@ class Accounting:
             counters.overflowed -= 1
             counters.by_reason[reason] -= 1
 
-    def came_back(self, pool: str) -> None:
-        """The provider's answer is over."""
-        self.of(pool).overflow_running -= 1
+    def came_back(self, pool: str, cost: str) -> None:
+        """The provider's answer is over. `cost` in US dollars; empty where no price is known, or no answer came."""
+        counters = self.of(pool)
+        counters.overflow_running -= 1
+        if cost:
+            counters.cost += Decimal(cost)
+
+    def waits_at_gap(self, pool: str, more: int) -> None:
+        """So many more wait in this pool's line although none of its replicas could serve them."""
+        self.of(pool).at_gap += more
 
     def refused(self, pool: str, waited: bool, repeated: bool) -> None:
         """A request was refused for lack of a slot (`waited`: after its wait) or of a place in the queue."""
@@ -78,12 +88,13 @@ class Accounting:
         c = self.of(name)
         return PoolDemand(
             pool=name,
-            queued=queued,
+            queued=max(0, queued - c.at_gap),
             requests_total=c.requests,
             overflow_running=c.overflow_running,
             overflowed_total=c.overflowed,
             rejected_total=c.rejected,
             expired_total=c.expired,
             overflow_by_reason=dict(c.by_reason),
+            overflow_cost_total=c.cost,
             last_request=c.last_request,
         )

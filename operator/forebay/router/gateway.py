@@ -27,6 +27,7 @@ from forebay.router.journey import LONGEST_PAUSE, Journey, allowed
 from forebay.router.replicas import Replica, Replicas
 from forebay.router.request import TASKS, BadRequestError, parse, with_model
 from forebay.router.waiting import Bound, Waiting
+from forebay.router.wake import Wake
 from forebay.rules.addresses import networks
 from forebay.rules.facts import FleetView, PolicyView
 from forebay.rules.queue import retry_after
@@ -46,6 +47,7 @@ class Gateway:
         self.waiting = Waiting(self.replicas.tell)
         self.cloud = Cloud(context.settings.providers_dir, networks(context.settings.provider_networks))
         self.accounting = Accounting()
+        self.sleepers = Wake(context)
         self.policies: dict[str, PolicyView] = {}
         self.draining = False
         self.in_flight = 0
@@ -163,6 +165,12 @@ class Gateway:
         answers = await asyncio.gather(*(has(replica) for replica in replicas))
         return next((replica for replica, yes in zip(replicas, answers, strict=True) if yes), None)
 
+    def wake(self, pool: str) -> None:
+        """A request wants this pool: where it has no replica, the operator is told."""
+        found = self.replicas.pools.get(pool)
+        if found is not None and not found.all:
+            self.sleepers.ask(pool)
+
     def come_back(self, journey: Journey) -> Headers:
         """When to come back, drawn from the measured drain rate; whoever does keeps its age."""
         pool, now = journey.pool, asyncio.get_running_loop().time()
@@ -185,6 +193,7 @@ class Gateway:
         line.duration_ms = int(seconds * 1000)
         line.status = exchange.status or 499
         metrics.finished(line, seconds)
+        self.context.usage.count(line, journey.pool or "", seconds)
         self.context.log.write(line)
 
     # Answers.
@@ -224,6 +233,7 @@ class Gateway:
             missing_keys=self.cloud.missing_keys(),
             provider_problems=self.cloud.problems(),
             table_error=table.problem or self.context.clients.problem,
+            usage=self.context.usage.report(),
         )
 
     def refresh_metrics(self) -> None:

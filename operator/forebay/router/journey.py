@@ -61,6 +61,7 @@ class Journey:
         "_task",
         "arrived",
         "ask",
+        "at_gap",
         "client",
         "deadline",
         "exchange",
@@ -94,6 +95,7 @@ class Journey:
         self.arrived = request.seen or self._loop.time()
         self.since = self.arrived  # of its first coming, where it was told to come back
         self.deadline = self.arrived + time_allowed(ask, gate.context.settings.timeouts.total)
+        self.at_gap = False  # it waits although no pool could serve it, as its policy says
         self.excluded: frozenset[Address] = frozenset()
         self.failed = 0  # replicas that failed it or were too busy
         self.held_off = 0.0  # seconds that an engine asked for
@@ -149,6 +151,9 @@ class Journey:
                     return
             if not self.exchange.ended:
                 late = self._loop.time() >= self.deadline
+                if late and self.pool and self.ask.facts.waited and not self.at_gap:  # its own time ended in a line
+                    self.asked()
+                    self.gate.accounting.refused(self.pool, waited=True, repeated=self.repeated)
                 text = "no replica could serve this request in time; try again"
                 self.refuse(503, Reason.DEADLINE_EXCEEDED if late else Reason.REPLICA_FAILED, text, come_back=True)
         except asyncio.CancelledError:
@@ -179,6 +184,7 @@ class Journey:
                 self._learn(cloud_failed=True)
                 return False
             case rule.Wait() as wait:
+                self.at_gap = decision.reason is not Reason.QUEUED
                 return await self._wait(wait)
             case rule.Refuse(status, pool):
                 self._refuse_by_rule(status, pool, decision.reason)
@@ -186,7 +192,7 @@ class Journey:
 
     def _decide(self) -> rule.Decision:
         decision = rule.route(self.ask.facts, self.gate.view(self))
-        self.line.reason = decision.reason
+        self.line.reason, self.line.saw = decision.reason, decision.saw
         return decision
 
     def _learn(self, **facts: bool | Reason) -> None:
@@ -335,19 +341,26 @@ class Journey:
         self.pool = pool
         queue = pools[pool].entry.queue
         allowed = queue.cold_start_wait_seconds if wait.cold else queue.max_wait_seconds
+        if wait.cold and not self.at_gap:
+            self.gate.wake(pool)
         until = min(self.wait_until.setdefault("cold" if wait.cold else "full", begun + allowed), self.deadline)
         if until <= begun:
             self._learn(waited=True)
             return False
+        accounting = self.gate.accounting
+        accounting.waits_at_gap(pool, int(self.at_gap))
         try:
             bound = await self.gate.waiting.wait(
                 pool, self._waiter(until, pool), min(until, begun + RECONSIDER_SECONDS), self.excluded
             )
         except OverflowError as full:
-            self.asked()
-            self.gate.accounting.refused(pool, waited=False, repeated=self.repeated)
+            if not self.at_gap:
+                self.asked()
+                accounting.refused(pool, waited=False, repeated=self.repeated)
             self.refuse(429, Reason.QUEUE_FULL, str(full), come_back=True)
             return True
+        finally:
+            accounting.waits_at_gap(pool, -int(self.at_gap))
         self.waited += self._loop.time() - begun
         if bound is not None:
             metrics.QUEUE_WAIT.labels(pool).observe(self.waited)
@@ -383,11 +396,12 @@ class Journey:
             line.destination, line.reason = str(target), reason
             if counted:
                 accounting.overflowed(counted, reason, self.repeated)
+                self.gate.wake(counted)
             try:
                 served = await self._leave(target, sent, final=cloud.pool is None and target is cloud.targets[-1])
             finally:
                 if counted:
-                    accounting.came_back(counted)
+                    accounting.came_back(counted, line.cost_usd)
             if served is None:
                 if counted:
                     accounting.not_overflowed(counted, reason, self.repeated)

@@ -1,12 +1,17 @@
-"""How many replicas a pool should have: a pure function of demand, capacity and what the last window saw.
+"""How many replicas a pool should have: a pure function of demand, capacity, prices and what the last window saw.
 
 Demand is absolute: the concurrent requests that want the pool, whether they run, wait, or left for lack of a slot. It
-does not fall because the cloud takes over, so a pool that spills grows. Up at once, down slowly: replicas take minutes
-to start, and one that is gone takes its prefix cache along.
+does not fall because the cloud takes over, so a pool that spills grows.
 
-- up to `ceil(D / (UP_LOAD * C))` as soon as that has held for the scaleUp window (0 s by default);
-- down by one, once `ceil(D / (DOWN_LOAD * C))` has been below the size for the whole scaleDown window, nothing waits,
-  and no replica starts or ends. The gap between the two loads keeps a pool from swinging.
+- Up, to `ceil(mean D / (up_load * C))`, the mean taken over the scaleUp window. Where the cloud takes what does not
+  fit, that is 180 s at a load of 0.9: what ends before a replica could start is the cloud's. Where nothing may leave,
+  30 s and 0.75: queues are all that is left. Replicas that start count.
+- Down by one, once `ceil(D / (down_load * C))` has been below the size for the whole scaleDown window (20 minutes, or
+  three cold starts), nothing waits, and no replica starts, ends or rolls. The gap between the loads, and that a size
+  once asked for counts as needed for the window, keep a pool from swinging.
+- Where a replica-hour and what leaves both have a price, a replica is started only for overflow that costs more, and an
+  idle one goes once what would leave without it costs less than three quarters of it.
+- Reports older than three periods hold the size. A router that is silent can only hide demand: never down, but up.
 
 D = running + queued + max(overflowing now, lost per second * service seconds), the latter by Little's law.
 """
@@ -18,14 +23,29 @@ from typing import Final
 from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import ScaleReason
 from forebay.rules.capacity import high_reserve
+from forebay.rules.history import History
 
-UP_LOAD: Final = 0.9
-DOWN_LOAD: Final = 0.75
-UP_WINDOW_SECONDS: Final = 0
-DOWN_WINDOW_SECONDS: Final = 1200
-FINE_SECONDS: Final = 300  # how far back samples of a second go; further back there are minutes
-MINUTES: Final = 60  # as long as the longest window
-GAP_SECONDS: Final = 90  # a longer pause in observing ends what counts as seen
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How eagerly a pool follows its demand. Loads are shares of a replica's slots, windows seconds."""
+
+    up_load: float = 0.9
+    down_load: float = 0.75
+    up_window: float = 180.0
+    down_window: float = 1200.0
+
+
+SPILLING: Final = Pace()
+"""Where the cloud takes what does not fit."""
+LOCAL_ONLY: Final = Pace(up_load=0.75, down_load=0.6, up_window=30.0)
+"""Where nothing may leave: faster, with more headroom."""
+
+UP_WINDOW_SECONDS: Final = SPILLING.up_window
+DOWN_WINDOW_SECONDS: Final = SPILLING.down_window
+COLD_STARTS: Final = 3  # that the scaleDown window spans at least
+STALE_PERIODS: Final = 3
+WORTH_KEEPING: Final = 0.75  # share of its price that a replica must save to stay
 _SAFE: Final = 1e-9  # 9.000000001 / 9 is one replica, not two
 
 
@@ -46,74 +66,8 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Needs seen within one second."""
-
-    second: int
-    down: int  # most replicas that DOWN_LOAD asked for
-    up: int  # fewest that UP_LOAD asked for
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What was needed lately. `peaks` are maxima of minutes, the last one of minute `until`; they outlive restarts."""
-
-    samples: tuple[Sample, ...] = ()
-    peaks: tuple[int, ...] = ()
-    until: int = 0
-    fine_since: float = 0.0  # samples have no gap since then
-    coarse_since: float = 0.0  # minutes have no gap since then
-    last: float = 0.0
-
-    @classmethod
-    def restored(cls, peaks: tuple[int, ...], until: int, now: float) -> "History":
-        """History after a restart, from what the status kept. Short windows begin anew."""
-        until = until if peaks else int(now // 60)
-        unbroken = now - (until + 1) * 60 <= GAP_SECONDS
-        since = (until + 1 - len(peaks)) * 60.0 if unbroken else now
-        return cls(peaks=peaks, until=until, fine_since=now, coarse_since=min(since, now), last=now)
-
-    def remember(self, now: float, up: int, down: int) -> "History":
-        """The history with one more observation, and without what is too old to matter."""
-        second, broken = int(now), now - self.last > GAP_SECONDS
-        kept = tuple(item for item in self.samples if second - FINE_SECONDS <= item.second < second)
-        same = [item for item in self.samples if item.second == second]
-        sample = Sample(second, max([down, *(s.down for s in same)]), min([up, *(s.up for s in same)]))
-        peaks, until = _with_peak(self.peaks, self.until, int(now // 60), down)
-        return replace(
-            self,
-            samples=(*kept, sample),
-            peaks=peaks,
-            until=until,
-            fine_since=now if broken else self.fine_since,
-            coarse_since=now if broken else self.coarse_since,
-            last=now,
-        )
-
-    def covers(self, now: float, window: float) -> bool:
-        """Whether the whole window has been observed."""
-        since = self.fine_since if window <= FINE_SECONDS else min(self.fine_since, self.coarse_since)
-        return now - since >= window
-
-    def most(self, now: float, window: float) -> int:
-        """Most replicas needed within the window, by the load to shrink to."""
-        seen = [item.down for item in self.samples if item.second >= int(now - window)]
-        if window > FINE_SECONDS:
-            minutes = int(window // 60) + 1
-            first = self.until - len(self.peaks) + 1
-            seen += [peak for at, peak in enumerate(self.peaks, first) if at > int(now // 60) - minutes]
-        return max(seen, default=0)
-
-    def least_up(self, now: float, window: float) -> int | None:
-        """Fewest replicas that growing asked for within the window; None when the window is not covered yet."""
-        if not self.covers(now, window):
-            return None
-        return min((item.up for item in self.samples if item.second >= int(now - window)), default=None)
-
-
-@dataclass(frozen=True, slots=True)
 class ScaleInputs:
-    """All that a decision depends on. Times are Unix seconds, windows seconds."""
+    """All that a decision depends on. Times are Unix seconds, windows seconds, money US dollars."""
 
     now: float
     mode: ScalingMode = ScalingMode.AUTOMATIC
@@ -126,11 +80,21 @@ class ScaleInputs:
     starting: int = 0  # replicas that do not serve yet
     ending: int = 0  # replicas that drain
     fresh: bool = True  # every router was heard of lately
-    up_window: float = UP_WINDOW_SECONDS
-    down_window: float = DOWN_WINDOW_SECONDS
+    up_window: float | None = None  # None: what the pace says
+    down_window: float | None = None  # None: what the pace says, or three cold starts
     idle_to_zero: float | None = None
     last_request: float = 0.0
     history: History = field(default_factory=History)
+    overflow_allowed: bool = True  # False: local-only, no policy, no provider
+    cold_start_seconds: float = 300.0  # from wanted to serving, p90 of the last starts; else the engine's default
+    rollout: bool = False  # a change of the template is under way
+    unplaced: int = 0  # replicas that no node takes or the API server refuses; they count as starting, too
+    replica_hour_price: float | None = None
+    overflow_hour_cost: float | None = None  # what leaves now, by the hour
+    overflow_cost_per_request_hour: float | None = None  # of one unit of demand that leaves, by the hour
+    age_seconds: float = 0.0  # of the oldest report that counts
+    period_seconds: float = 5.0  # between two reports of a router
+    pace: Pace | None = None  # None: as `overflow_allowed` asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +121,30 @@ def normal_slots(slots: int, high_reserved_percent: int) -> int:
     return slots - high_reserve(slots, high_reserved_percent)
 
 
+def pace_of(inputs: ScaleInputs) -> Pace:
+    """The pace of a pool, with the windows that its spec names."""
+    pace = inputs.pace or (SPILLING if inputs.overflow_allowed else LOCAL_ONLY)
+    down = max(pace.down_window, COLD_STARTS * inputs.cold_start_seconds)
+    return replace(
+        pace,
+        up_window=pace.up_window if inputs.up_window is None else inputs.up_window,
+        down_window=down if inputs.down_window is None else inputs.down_window,
+    )
+
+
 def scale(inputs: ScaleInputs) -> ScaleDecision:
     """Decide the size of one pool."""
-    demand = inputs.demand.concurrent
-    up, down = _need(demand, inputs.capacity, UP_LOAD), _need(demand, inputs.capacity, DOWN_LOAD)
-    history = inputs.history
-    if inputs.capacity is not None and inputs.fresh:
-        history = history.remember(inputs.now, up, down)
-    size, reason = _automatic(inputs, history, up, down)
-    window = inputs.down_window if reason is ScaleReason.DEMAND_BELOW_CAPACITY else inputs.up_window
-    decision = ScaleDecision(size, reason, up, demand, inputs.capacity, window, history)
+    pace, demand, history = pace_of(inputs), inputs.demand.concurrent, inputs.history
+    down = _need(demand, inputs.capacity, pace.down_load)
+    if inputs.capacity is not None and not _stale(inputs):
+        history = history.remember(inputs.now, demand, down, complete=inputs.fresh)
+    mean = history.mean(inputs.now, pace.up_window)
+    look = _Look(inputs, pace, history, mean, _need(mean, inputs.capacity, pace.up_load), down)
+    size, reason = _automatic(look)
+    if inputs.current is not None and size > inputs.current:
+        history = history.noted(size)
+    window = pace.down_window if inputs.current is not None and size < inputs.current else pace.up_window
+    decision = ScaleDecision(size, reason, look.up, demand, inputs.capacity, window, history)
     if inputs.mode is ScalingMode.MANUAL:
         return replace(decision, replicas=inputs.wished, reason=ScaleReason.MANUAL)
     if inputs.mode is ScalingMode.ADVISORY:
@@ -175,72 +153,130 @@ def scale(inputs: ScaleInputs) -> ScaleDecision:
     return decision
 
 
-def _automatic(inputs: ScaleInputs, history: History, up: int, down: int) -> tuple[int, ScaleReason]:
-    current, floor = inputs.current, max(inputs.minimum, 1)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The inputs with what follows from them: mean demand of the scaleUp window, replicas for either load."""
+
+    inputs: ScaleInputs
+    pace: Pace
+    history: History
+    mean: float
+    up: int
+    down: int
+
+    @property
+    def floor(self) -> int:
+        return max(self.inputs.minimum, 1)
+
+
+def _automatic(look: _Look) -> tuple[int, ScaleReason]:
+    inputs, current = look.inputs, look.inputs.current
     if current is None:
         return min(max(inputs.wished, inputs.minimum), inputs.maximum), ScaleReason.INITIAL
-    if inputs.minimum == 0 and (zero := _about_zero(inputs, current)) is not None:
+    if inputs.minimum == 0 and (zero := _about_zero(look, current)) is not None:
         return zero
-    if not floor <= current <= inputs.maximum:
-        return _into_bounds(current, floor, inputs.maximum, up)
-    if inputs.capacity is None:
-        return current, ScaleReason.CAPACITY_UNKNOWN
-    if up > current:
-        return _grow(inputs, current, history, up)
-    return _shrink(inputs, current, history, max(down, floor), floor)
+    if not look.floor <= current <= inputs.maximum:
+        return _into_bounds(look, current)
+    if inputs.capacity is None or _stale(inputs):
+        return current, ScaleReason.CAPACITY_UNKNOWN if inputs.capacity is None else ScaleReason.METRICS_STALE
+    return _grow(look, current) if look.up > current else _shrink(look, current)
 
 
-def _into_bounds(current: int, floor: int, maximum: int, up: int) -> tuple[int, ScaleReason]:
+def _into_bounds(look: _Look, current: int) -> tuple[int, ScaleReason]:
     """Somebody moved a bound past the size."""
+    maximum = look.inputs.maximum
     if current > maximum:
         return maximum, ScaleReason.MAXIMUM
-    return max(floor, min(up, maximum)), ScaleReason.MINIMUM
+    return max(look.floor, min(look.up, maximum)), ScaleReason.MINIMUM
 
 
-def _about_zero(inputs: ScaleInputs, current: int) -> tuple[int, ScaleReason] | None:
+def _about_zero(look: _Look, current: int) -> tuple[int, ScaleReason] | None:
     """Sleep after a long idle time, wake for any demand; None where neither is at hand."""
+    inputs = look.inputs
     if current == 0:
         woken = inputs.demand.concurrent > 0
-        needed = _need(inputs.demand.concurrent, inputs.capacity, UP_LOAD)
+        needed = _need(inputs.demand.concurrent, inputs.capacity, look.pace.up_load)
         size = min(max(needed, 1), inputs.maximum) if woken else 0
         return size, ScaleReason.DEMAND_ABOVE_CAPACITY if woken else ScaleReason.IDLE
     idle = inputs.idle_to_zero is not None and inputs.now - inputs.last_request >= inputs.idle_to_zero
-    if idle and inputs.fresh and inputs.demand.concurrent == 0 and not inputs.starting:
+    certain = inputs.fresh and not _stale(inputs) and not inputs.rollout
+    if idle and certain and inputs.demand.concurrent == 0 and not inputs.starting:
         return 0, ScaleReason.IDLE
     return None
 
 
-def _grow(inputs: ScaleInputs, current: int, history: History, up: int) -> tuple[int, ScaleReason]:
-    held = up if inputs.up_window == 0 else history.least_up(inputs.now, inputs.up_window)
-    if held is None or held <= current:
+def _grow(look: _Look, current: int) -> tuple[int, ScaleReason]:
+    wanted = min(look.up, look.inputs.maximum)
+    if wanted == current:
+        return current, ScaleReason.MAXIMUM
+    if look.inputs.unplaced:
+        return current, ScaleReason.REPLICA_UNPLACED
+    size = _worth_starting(look, current, wanted)
+    return size, ScaleReason.DEMAND_ABOVE_CAPACITY if size > current else ScaleReason.CLOUD_CHEAPER
+
+
+def _shrink(look: _Look, current: int) -> tuple[int, ScaleReason]:
+    if current == look.floor:
+        return current, ScaleReason.MINIMUM
+    dear = _not_worth_keeping(look, current)
+    if look.down >= current and not dear:
         return current, ScaleReason.WITHIN_CAPACITY
-    size = min(held, inputs.maximum)
-    return size, ScaleReason.DEMAND_ABOVE_CAPACITY if size > current else ScaleReason.MAXIMUM
-
-
-def _shrink(inputs: ScaleInputs, current: int, history: History, down: int, floor: int) -> tuple[int, ScaleReason]:
-    if down >= current:
-        return current, ScaleReason.MINIMUM if current == floor else ScaleReason.WITHIN_CAPACITY
-    if not inputs.fresh:  # a router that is not heard of can only hide demand: grow on what is known, never shrink
-        return current, ScaleReason.METRICS_STALE
-    if inputs.starting or inputs.ending:
-        return current, ScaleReason.REPLICAS_STARTING
-    quiet = not inputs.demand.queued and history.covers(inputs.now, inputs.down_window)
-    if not quiet or max(history.most(inputs.now, inputs.down_window), down) >= current:
+    if (held := _held(look.inputs)) is not None:
+        return current, held
+    now, window = look.inputs.now, look.pace.down_window
+    quiet = not look.inputs.demand.queued and max(look.history.most(now, window), look.down) < current
+    if not look.history.covers(now, window) or not (quiet or dear):
         return current, ScaleReason.QUIET_WINDOW
-    return current - 1, ScaleReason.DEMAND_BELOW_CAPACITY
+    return current - 1, ScaleReason.DEMAND_BELOW_CAPACITY if quiet else ScaleReason.CLOUD_CHEAPER
+
+
+def _held(inputs: ScaleInputs) -> ScaleReason | None:
+    """What forbids shrinking, whatever the demand."""
+    if not inputs.fresh:
+        return ScaleReason.METRICS_STALE
+    if inputs.starting or inputs.ending:
+        return ScaleReason.REPLICAS_STARTING
+    return ScaleReason.ROLLOUT if inputs.rollout else None
+
+
+def _worth_starting(look: _Look, current: int, wanted: int) -> int:
+    """The most replicas of which each saves at least what it costs; all that are wanted where a price is missing."""
+    inputs = look.inputs
+    price, each = inputs.replica_hour_price, inputs.overflow_cost_per_request_hour
+    if price is None or each is None or not inputs.overflow_allowed:
+        return wanted
+    for size in range(wanted, current, -1):
+        saved = _beyond(look.mean, size - 1, inputs.capacity) * each
+        if size == current + 1:  # bursts leave before the mean is above capacity
+            saved = max(saved, min(inputs.overflow_hour_cost or 0.0, (inputs.capacity or 0) * each))
+        if saved >= price:
+            return size
+    return current
+
+
+def _not_worth_keeping(look: _Look, current: int) -> bool:
+    """Whether, over the scaleDown window, the last replica kept less from leaving than it costs."""
+    inputs = look.inputs
+    price, each = inputs.replica_hour_price, inputs.overflow_cost_per_request_hour
+    if price is None or each is None or not inputs.overflow_allowed:
+        return False
+    minutes = look.history.minutes(inputs.now, look.pace.down_window)
+    seconds = sum(inside for _, inside in minutes)
+    kept = sum(_beyond(mean, current - 1, inputs.capacity) * inside for mean, inside in minutes)
+    now = _beyond(look.mean, current - 1, inputs.capacity)
+    return seconds > 0 and max(kept / seconds, now) * each < WORTH_KEEPING * price
+
+
+def _beyond(demand: float, replicas: int, capacity: int | None) -> float:
+    """Demand that so many replicas leave, and one more would take."""
+    slots = capacity or 0
+    return min(max(demand - replicas * slots, 0.0), float(slots))
+
+
+def _stale(inputs: ScaleInputs) -> bool:
+    return inputs.age_seconds > STALE_PERIODS * inputs.period_seconds
 
 
 def _need(demand: float, capacity: int | None, load: float) -> int:
     """Replicas for this demand at this load of each; 0 while the capacity is unknown."""
     return ceil(demand / (load * capacity) - _SAFE) if capacity else 0
-
-
-def _with_peak(peaks: tuple[int, ...], until: int, minute: int, need: int) -> tuple[tuple[int, ...], int]:
-    """Peaks with one more observation; minutes that nobody observed repeat the last one, on the safe side."""
-    if not peaks or minute - until >= MINUTES:
-        return (need,), minute
-    if minute <= until:
-        return (*peaks[:-1], max(peaks[-1], need)), until
-    filled = (*peaks, *([peaks[-1]] * (minute - until - 1)), need)
-    return filled[-MINUTES:], minute

@@ -57,6 +57,7 @@ def gateway_network_policy(
         "egress": [
             _DNS,
             {"to": [_pods(replicas)], "ports": _tcp(names.PORT_CONTROL, names.PORT_REQUEST)},
+            *_to_operator(settings.own_namespace),
             *_providers(policies, settings.provider_networks),
         ],
     }
@@ -78,6 +79,14 @@ def _operator(namespace: str) -> list[Object]:
     if not namespace:
         return [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}]
     return [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}]
+
+
+def _to_operator(namespace: str) -> list[Object]:
+    """Gateways ask it for a pool without replicas; run outside a cluster it is not asked."""
+    if not namespace:
+        return []
+    labels = {names.LABEL_NAME: "forebay", names.LABEL_COMPONENT: names.COMPONENT_OPERATOR}
+    return [{"to": [_operator(namespace)[0] | _pods(labels)], "ports": _tcp(names.PORT_OPERATOR)}]
 
 
 def _pods(labels: dict[str, str]) -> Object:

@@ -1,0 +1,318 @@
+"""Pools and their replicas in simulated time: slots, engines, cold starts, drains."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from forebay.controller.demand import Counters
+from forebay.replay.clock import Clock
+from forebay.replay.engines import Engine
+from forebay.replay.quick import QuickBatch
+from forebay.replay.scaler import Seen
+from forebay.replay.setup import PoolSetup
+from forebay.resources.reasons import Priority
+from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
+from forebay.router.admission import Admission
+from forebay.router.offering import REPORT_SECONDS, SCARCE
+from forebay.rules.affinity import Sessions
+from forebay.rules.capacity import CapacityInputs, capacity
+from forebay.rules.facts import PoolView
+from forebay.rules.scale import normal_slots
+from forebay.simulator.batch import Batch, Sequence
+
+Ended = Callable[["Job", bool], None]
+"""Hears of a job that is over, and whether it was served to its end."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request at a replica. `first`: the clock when it had its first token."""
+
+    sequence: Sequence
+    size: int  # slots
+    session: int | None
+    ended: Ended
+    replica: str = ""
+    first: float = 0.0
+
+
+def urgent(told: tuple[int, int], now: tuple[int, int]) -> bool:
+    """Whether a sidecar reports its free slots, for anybody and for High, at once (router/offering.py)."""
+    return (told[0] > 0) != (now[0] > 0) or (told[1] > 0) != (now[1] > 0) or (now[1] <= SCARCE and now[1] != told[1])
+
+
+class Replica:
+    """A sidecar's slots and its engine."""
+
+    __slots__ = ("_jobs", "_told", "_untold", "admission", "ahead", "born", "clock", "engine", "name", "ordinal",
+                 "pool", "seen")  # fmt: skip
+
+    def __init__(self, pool: "Pool", ordinal: int) -> None:
+        setup, clock = pool.setup, pool.clock
+        self.pool, self.clock, self.ordinal = pool, clock, ordinal
+        self.name = f"{pool.name}-{ordinal}"
+        self.born = clock.now
+        self.seen = (0, 0)  # free and free_high as the pool's sums have them
+        self.admission = Admission(pool.found.slots, setup.entry.high_reserved_percent)
+        batch = Batch if pool.exact else QuickBatch
+        self.engine = Engine(clock, batch(setup.limits, setup.times, setup.slow), self._first, self._end)
+        self.ahead = 0  # prompt tokens that wait for their first token, as gateways know it
+        self._untold: deque[Job] = deque()  # those that have had it, and no report has said so yet
+        self._told = (0, 0)  # free and free_high as last reported
+        self._jobs: dict[Sequence, Job] = {}
+        self.admission.on_change = self._changed
+
+    def take(self, job: Job, priority: Priority) -> None:
+        """A request comes; there is a slot for it."""
+        admitted = self.admission.admit(priority, job.size)
+        assert admitted, f"{self.name} had no slot"
+        job.replica = self.name
+        self._jobs[job.sequence] = job
+        self.ahead += job.sequence.prompt
+        self.engine.add(job.sequence)
+
+    @property
+    def news_since(self) -> float:
+        """When the first token was made that nobody has heard of."""
+        return self._untold[0].first if self._untold else float("inf")
+
+    def hear(self, now: float) -> None:
+        """Gateways hear of first tokens REPORT_SECONDS after the first that is news, all in one report."""
+        untold = self._untold
+        while untold and untold[0].first + REPORT_SECONDS <= now:
+            due = untold[0].first + REPORT_SECONDS
+            while untold and untold[0].first <= due:
+                self._tell(untold.popleft())
+        if not untold:
+            self.pool.untold.pop(self, None)
+
+    def _tell(self, job: Job) -> None:
+        self.ahead -= job.sequence.prompt
+        if job.session is not None:
+            self.pool.sessions.serve(job.session, self.name, job.sequence.prompt, self.clock.now)
+
+    @property
+    def state(self) -> ReplicaState:
+        """As its sidecar says."""
+        return self.admission.state
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs here."""
+        return not self._jobs
+
+    def cut(self) -> None:
+        """The drain has lasted too long: what still runs is given up."""
+        for job in list(self._jobs.values()):
+            self.engine.remove(job.sequence)
+            if not job.first:
+                self.ahead -= job.sequence.prompt
+            self._over(job, served=False)
+
+    def _first(self, sequence: Sequence) -> None:
+        job = self._jobs[sequence]
+        job.first = self.clock.now
+        self._untold.append(job)
+        self.pool.untold[self] = None
+
+    def _end(self, sequence: Sequence) -> None:
+        self._over(self._jobs[sequence], served=True)
+
+    def _over(self, job: Job, *, served: bool) -> None:
+        del self._jobs[job.sequence]
+        seconds = self.clock.now - job.sequence.arrived
+        if served:
+            self.pool.finished += 1
+            self.pool.service_seconds += seconds
+        self.admission.release(seconds, served, job.size)
+        job.ended(job, served)
+        self.pool.look_after(self)
+
+    def _changed(self) -> None:
+        """Keep the pool's sums."""
+        a, (free, free_high) = self.admission, self.seen
+        self.seen = now_free, now_free_high = a.free, a.free_high
+        if urgent(self._told, self.seen):
+            self._told = self.seen
+            while self._untold and self._untold[0].first < self.clock.now:  # who came to an end now came first
+                self._tell(self._untold.popleft())
+        pool = self.pool
+        pool.free += now_free - free
+        pool.free_high += now_free_high - free_high
+        if pool.queued and (now_free > free or now_free_high > free_high):
+            pool.freed[self] = None
+
+
+class Pool:
+    """One pool: its replicas by ordinal, as a StatefulSet has them, and the sums that decisions are made from."""
+
+    def __init__(self, setup: PoolSetup, clock: Clock, *, exact: bool) -> None:
+        self.setup, self.clock, self.exact = setup, clock, exact
+        self.name = setup.name
+        entry = setup.entry
+        self.found = capacity(
+            CapacityInputs(
+                override=entry.slots_per_replica,
+                max_num_seqs=min(entry.max_num_seqs or setup.limits.max_num_seqs, setup.limits.max_num_seqs),
+                kv_tokens=setup.limits.kv_tokens,
+                live_tokens=setup.live_tokens,
+            )
+        )
+        self.capabilities, self.inputs = frozenset(entry.capabilities), frozenset(entry.inputs)
+        self.sessions = Sessions()
+        self.replicas: dict[int, Replica] = {}
+        self.by_name: dict[str, Replica] = {}  # those that serve
+        self.among: tuple[str, ...] = ()
+        self.wanted = 0
+        self.free = self.free_high = 0
+        self.starting = 0
+        self.queued = 0  # at all gateways
+        self.untold: dict[Replica, None] = {}  # they have news of first tokens
+        self.freed: dict[Replica, None] = {}  # they have a slot that somebody may wait for
+        self.finished, self.service_seconds = 0, 0.0
+        self.gpu_seconds = 0.0  # of replicas that have ended
+        self.arrivals = 0
+        self.last_change = 0.0
+        self._known = entry.slots_per_replica is not None
+        self._counters = Counters(0.0)
+        self._looked, self._arrivals = 0.0, 0
+        self.resize(min(max(setup.replicas, setup.scaling.min_replicas), setup.scaling.max_replicas), warm=True)
+
+    def view(self, queued: int, ahead: int) -> PoolView:
+        """What the rule sees at a gateway where `queued` wait, `ahead` of them before the request that is decided."""
+        entry = self.setup.entry
+        return PoolView(
+            self.name,
+            entry.served_names,
+            self.capabilities,
+            entry.task,
+            self.inputs,
+            entry.context_tokens,
+            len(self.among),
+            self.starting,
+            max(0, self.free - ahead),
+            max(0, self.free_high - ahead),
+            queued,
+            0.0,
+            entry.substitute,
+            entry.cloud,
+            entry.policy,
+        )
+
+    def free_of(self, priority: Priority) -> Callable[[str], int]:
+        """Free slots of a replica for this priority."""
+        by_name = self.by_name
+        if priority is Priority.HIGH:
+            return lambda name: by_name[name].seen[1]
+        return lambda name: by_name[name].seen[0]
+
+    def ahead_of(self, replica: str) -> int:
+        """Prompt tokens that wait there."""
+        return self.by_name[replica].ahead
+
+    @property
+    def running(self) -> int:
+        """Slots in use."""
+        return sum(replica.admission.running for replica in self.replicas.values())
+
+    def in_state(self, state: ReplicaState) -> int:
+        """How many replicas are."""
+        return sum(replica.state is state for replica in self.replicas.values())
+
+    def hear(self, now: float) -> None:
+        """Let gateways know what they would know by now."""
+        if self.untold:
+            for replica in sorted(self.untold, key=lambda replica: replica.news_since):
+                replica.hear(now)
+
+    # Size.
+
+    def resize(self, wanted: int, *, warm: bool = False) -> None:
+        """From now on so many; `warm`: new ones serve at once."""
+        self.wanted, self.last_change = wanted, self.clock.now
+        for ordinal in [ordinal for ordinal in self.replicas if ordinal >= wanted]:
+            self._drain(self.replicas[ordinal])
+        for ordinal in range(wanted):
+            if ordinal not in self.replicas:
+                self._start(ordinal, 0.0 if warm else self.setup.cold_start)
+
+    def _start(self, ordinal: int, seconds: float) -> None:
+        replica = self.replicas[ordinal] = Replica(self, ordinal)
+        self.starting += 1
+        if seconds:
+            self.clock.at(self.clock.now + seconds, partial(self._serve, replica))
+        else:
+            self._serve(replica)
+
+    def _serve(self, replica: Replica) -> None:
+        if self.replicas.get(replica.ordinal) is not replica:
+            return
+        self.starting -= 1
+        self._known = True
+        self.by_name[replica.name] = replica
+        self.among = tuple(sorted(self.by_name))
+        replica.admission.become(ReplicaState.SERVING)
+
+    def _drain(self, replica: Replica) -> None:
+        if replica.state is ReplicaState.STARTING:
+            self.starting -= 1
+            self._gone(replica)
+        elif replica.state is ReplicaState.SERVING:
+            del self.by_name[replica.name]
+            self.among = tuple(sorted(self.by_name))
+            replica.admission.become(ReplicaState.DRAINING)
+            self.clock.at(self.clock.now + self.setup.entry.drain_seconds, replica.cut)
+            self.look_after(replica)
+
+    def look_after(self, replica: Replica) -> None:
+        """One that drains and has nothing left to do is gone."""
+        if replica.state is ReplicaState.DRAINING and replica.idle and self.replicas.get(replica.ordinal) is replica:
+            self._gone(replica)
+
+    def _gone(self, replica: Replica) -> None:
+        del self.replicas[replica.ordinal]
+        self.gpu_seconds += (self.clock.now - replica.born) * self.setup.gpus
+        if replica.ordinal < self.wanted:
+            self._start(replica.ordinal, self.setup.cold_start)
+
+    def gpu_seconds_until_now(self) -> float:
+        """Of all replicas there were."""
+        alive: Iterator[float] = (self.clock.now - replica.born for replica in self.replicas.values())
+        return self.gpu_seconds + sum(alive) * self.setup.gpus
+
+    # What a scaler sees.
+
+    def look(self, demand: PoolDemand) -> Seen:
+        """The numbers that the operator would have: from the routers' totals, by its own counting."""
+        now = self.clock.now
+        gateways = GatewayReport(
+            replica="gateways", version="", started=0.0, generation=0, hash="", ready=True, pools=(demand,)
+        )
+        sidecars = SidecarReport(
+            pool=self.name, replica="sidecars", version="", started=0.0, generation=0, hash="",
+            state=ReplicaState.SERVING, slots=0, running=0,
+            finished_total=self.finished, service_seconds_total=self.service_seconds,
+        )  # fmt: skip
+        self._counters = self._counters.advance(self.name, (gateways,), (sidecars,), now)
+        elapsed, arrived = now - self._looked, self.arrivals - self._arrivals
+        self._looked, self._arrivals = now, self.arrivals
+        ready = len(self.among)
+        percent = self.setup.entry.high_reserved_percent
+        return Seen(
+            now=now,
+            pool=self.name,
+            size=self.wanted,
+            ready=ready,
+            starting=max(self.wanted - ready, 0),
+            ending=self.in_state(ReplicaState.DRAINING),
+            running=self.running,
+            queued=demand.queued,
+            overflowing=demand.overflow_running,
+            lost_per_second=self._counters.lost_per_second(now),
+            service_seconds=self._counters.service_seconds(),
+            capacity=normal_slots(self.found.slots, percent) if self._known else None,
+            arrivals_per_second=arrived / elapsed if elapsed else 0.0,
+            cold_start_seconds=self.setup.cold_start,
+            last_request=max(demand.last_request, self.last_change),
+        )

@@ -1,0 +1,131 @@
+"""The fleet that a trace is played on: pools, policies and gateways as the routing table has them, engines, prices."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from forebay.controller.programming import policy_entry, pool_entry
+from forebay.resources.fields import Money
+from forebay.resources.policy import PolicySpec
+from forebay.resources.pool import PoolSpec, Scaling
+from forebay.resources.table import ModelEntry, PolicyEntry, PoolEntry, ProviderEntry, TargetEntry
+from forebay.rules.capacity import TYPICAL_TOKENS
+from forebay.simulator.batch import Limits, ServiceTime
+
+COLD_START_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSetup:
+    """One pool. Seconds; `cold_start` is from wanted to serving, `live_tokens` the p90 that the memory bound is from.
+
+    `slow` stretches every step of its engines, as the simulator's own setting does.
+    """
+
+    entry: PoolEntry
+    scaling: Scaling = field(default_factory=Scaling)
+    replicas: int = 1  # the first size
+    limits: Limits = field(default_factory=Limits)
+    times: ServiceTime = field(default_factory=ServiceTime)
+    slow: float = 1.0
+    live_tokens: int = TYPICAL_TOKENS
+    cold_start: float = COLD_START_SECONDS
+    gpus: int = 1
+    gpu_hour_price: Money | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        spec: PoolSpec,
+        *,
+        limits: Limits | None = None,
+        times: ServiceTime | None = None,
+        slow: float = 1.0,
+        live_tokens: int = TYPICAL_TOKENS,
+        cold_start: float = COLD_START_SECONDS,
+    ) -> "PoolSetup":
+        """What a custom resource says; of its engine it says less than a replay needs."""
+        entry = pool_entry(name, "replay", spec)
+        usual = limits or Limits()
+        if entry.max_num_seqs is not None:
+            usual = Limits(entry.max_num_seqs, usual.kv_tokens, usual.max_queued, usual.max_batched_tokens)
+        return cls(
+            entry=entry,
+            scaling=spec.scaling,
+            replicas=spec.replicas,
+            limits=usual,
+            times=times or ServiceTime(),
+            slow=slow,
+            live_tokens=live_tokens,
+            cold_start=cold_start,
+            gpus=max(1, spec.engine.gpus),
+            gpu_hour_price=spec.gpu_hour_price,
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the pool."""
+        return self.entry.name
+
+    @property
+    def gpu_hour(self) -> Decimal | None:
+        """US dollars for one GPU for one hour."""
+        return None if self.gpu_hour_price is None else Decimal(self.gpu_hour_price)
+
+
+@dataclass(frozen=True, slots=True)
+class CloudTime:
+    """How fast every provider answers; seconds."""
+
+    first_token: float = 0.6
+    per_token: float = 0.015
+
+    def answer(self, tokens: int) -> float:
+        """The whole answer."""
+        return self.first_token + self.per_token * max(0, tokens - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSetup:
+    """All of it. `exact`: engines run step by step (hours), else by whole requests (weeks)."""
+
+    pools: tuple[PoolSetup, ...]
+    policies: tuple[PolicyEntry, ...] = ()
+    gateways: int = 2
+    cloud: CloudTime = CloudTime()
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.pools or self.gateways < 1:
+            raise ValueError("a fleet needs at least one pool and one gateway")
+        if len({pool.name for pool in self.pools}) != len(self.pools):
+            raise ValueError("two pools of the fleet have the same name")
+
+
+def policy_of(name: str, spec: PolicySpec) -> PolicyEntry:
+    """What a custom resource says."""
+    return policy_entry(name, spec)
+
+
+def simple_policy(
+    primary: tuple[str, str] = ("4", "20"), secondary: tuple[str, str] = ("0.15", "0.6"), name: str = "default"
+) -> PolicyEntry:
+    """A provider each for both tiers, at these prices for a million input and output tokens, without limits."""
+    tiers = {"primary": primary, "secondary": secondary}
+    return PolicyEntry(
+        name=name,
+        providers=tuple(_provider(tier, *prices) for tier, prices in tiers.items()),
+        primary=(TargetEntry(provider="primary", model="primary-model"),),
+        secondary=(TargetEntry(provider="secondary", model="secondary-model"),),
+    )
+
+
+def _provider(name: str, input_price: str, output_price: str) -> ProviderEntry:
+    model = ModelEntry(name=f"{name}-model", input_price=input_price, output_price=output_price)
+    return ProviderEntry(name=name, base_url="https://unused", models=(model,), max_concurrent_requests=10_000)
+
+
+def models_of(policies: Iterable[PolicyEntry]) -> dict[str, ModelEntry]:
+    """Every model of every provider, by what a decision calls it: provider/model."""
+    return {f"{p.name}/{m.name}": m for policy in policies for p in policy.providers for m in p.models}
