@@ -57,9 +57,9 @@ def on_hardware(pool: Pool, live_tokens: int, held_tokens: float) -> Pool:
     engine = hardware.engine(pool.gpu, pool.model, pool.gpus)
     if engine is None:
         raise Problem(
-            f"no table says how {pool.model or 'an unnamed model'} runs on {pool.gpus} x {pool.gpu}: known are "
-            f"{', '.join(hardware.GPUS)} and {', '.join(hardware.MODELS)}, where it fits; else give --slots, --token-ms "
-            "and --prefill",
+            f"no table says how {pool.model} runs on {pool.gpus} x {pool.gpu}: give --slots, --token-ms and --prefill "
+            f"instead, or, where it fits, one of the GPUs {', '.join(hardware.GPUS)} and one of the models "
+            f"{', '.join(hardware.MODELS)}",
             2,
         )
     slots = engine.slots(live_tokens, pool.target)
