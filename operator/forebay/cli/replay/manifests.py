@@ -110,7 +110,7 @@ def _pool(
         "Llama-3.1-8B on an RTX 4090, as recorded; say --gpu for another"
     )  # fmt: skip
     return pool, [
-        (f"engine of {name}", f"{1000 * times.per_token(8, live):.1f} ms a token at 8 running", source),
+        (f"engine of {name}", f"{1000 * times.step(8, 8 * live, 0):.1f} ms a token at 8 running", source),
         (f"cache of {name}", f"{limits.kv_tokens:,} tokens", f"live tokens of a request (p90 of the trace): {live:,}"),
         (f"cold start of {name}", f"{start:g} s", "from wanted to serving; change with --cold-start"),
     ]
