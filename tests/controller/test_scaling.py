@@ -244,3 +244,39 @@ def test_a_measured_cold_start_is_kept_in_status() -> None:
     scaling = one.pools[0].live_status["scaling"]
     assert scaling["coldStartSeconds"] == 90
     assert scaling["coldStarts"] == [90, 90, 90]
+
+
+def test_a_first_size_is_asked_for_replica_by_replica_even_after_a_restart() -> None:
+    one = team("a", {"chat": gpu_pool(replicas=3)}, {"chat": steady(1)}, (policy(),))
+    world = World([one])
+    world.run(5)
+    world.restart()
+    world.run(60)
+    assert sizes(one) == [1, 2, 3]
+
+
+def test_a_first_size_that_has_no_gpus_is_given_up_for_what_demand_asks_for() -> None:
+    one = team("a", {"chat": gpu_pool(replicas=3, scaling={"pendingSeconds": 60})}, {"chat": steady(1)}, (policy(),))
+    world = World([one], gpus=2)
+    world.run(1000)
+    assert sizes(one) == [1, 2, 3, 2]
+
+
+def test_a_manual_pool_gets_what_it_asks_for_at_once_and_keeps_it() -> None:
+    one = team("a", {"chat": gpu_pool(replicas=4, scaling={"mode": "Manual"})}, {"chat": steady(1)}, (policy(),))
+    World([one], gpus=2).run(2000)
+    assert sizes(one) == [4]
+    conditions = {item["type"]: item["reason"] for item in one.pools[0].live_status["conditions"]}
+    assert conditions["GPUsAvailable"] == "Unschedulable"
+
+
+def test_after_a_restart_nobody_asks_before_every_fleet_was_heard() -> None:
+    first = team("a", {"chat": gpu_pool()}, {"chat": steady(25)}, (policy(),))
+    second = team("b", {"chat": gpu_pool()}, {"chat": steady(25)}, (policy(),))
+    world = World([first, second], gpus=2)
+    world.run(100)
+    world.restart()
+    world.teams = [second, first]
+    for _ in range(10):
+        world.run(5)
+        assert sum(world.unplaced(one, "chat") for one in world.teams) <= 1

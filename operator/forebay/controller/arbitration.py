@@ -67,7 +67,7 @@ def resource_of(gpus: str) -> str:
 
 def _bid(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, sizing: Sizing) -> Bid:
     numbers, memory, decision = sizing.numbers, sizing.memory, sizing.decision
-    unknown = numbers.capacity is None or decision.reason in (ScaleReason.METRICS_STALE, ScaleReason.INITIAL)
+    unknown = numbers.capacity is None or sizing.why in (ScaleReason.METRICS_STALE, ScaleReason.INITIAL)
     needed = max(decision.need, sizing.wanted, numbers.size) if unknown else decision.need
     return Bid(
         pool=f"{fleet.namespace}/{pool.name}",
@@ -79,7 +79,7 @@ def _bid(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, sizing: Sizin
         minimum=spec.scaling.min_replicas,
         gpus=gpus_of(spec),
         priority=memory.priority,
-        money=memory.counters.cost_per_hour(fleet.now) / max(spec.engine.gpus, 1),
+        money=sizing.cost_per_hour / max(spec.engine.gpus, 1),
         pending_seconds=spec.scaling.pending_seconds,
         rollout=numbers.rollout,
         attempt=memory.attempt,
@@ -102,7 +102,7 @@ def _competing(bid: Bid, name: str, memory: FleetMemory, now: float) -> Bid:
 def _granted(sizing: Sizing, grant: Grant) -> Sizing:
     decision = replace(sizing.decision, replicas=grant.replicas, reason=grant.reason or sizing.decision.reason)
     memory = replace(sizing.memory, attempt=grant.attempt)
-    return replace(sizing, decision=decision, memory=memory, first=grant.first)
+    return replace(sizing, decision=decision, memory=memory, ahead=grant.first)
 
 
 def _held(sizing: Sizing, now: float) -> Sizing:

@@ -185,7 +185,7 @@ def _facts(
         pods=sum(not pod.terminating for pod in pool.pods),
         unschedulable=_unschedulable(pool),
         withdrawn=wording.asked_again(attempt, fleet.now) if withdrawn else "",
-        first=sizing.first if sizing.decision.reason is ScaleReason.AWAITS_TURN else "",
+        first=sizing.ahead if sizing.decision.reason is ScaleReason.AWAITS_TURN else "",
         silent=sizing.numbers.silent,
         heard=sizing.numbers.heard,
         outdated="" if choice.changed else outdated(recorded(pool.statefulset), settings.images),

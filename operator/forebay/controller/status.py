@@ -48,6 +48,7 @@ def pool_status(
             reason=decision.reason.value,
             peaks=list(decision.history.peaks),
             peaks_until=decision.history.until,
+            first_replicas=sizing.first,
             means=[_plain(mean, 3) for mean in decision.history.means],
             cold_start_seconds=memory.starts.most or 0,
             cold_starts=list(memory.starts.seconds),
@@ -64,7 +65,7 @@ def pool_status(
             running=numbers.overflowing,
             total=numbers.overflowed_total,
             cost=_plain(numbers.overflow_cost, 6),
-            cost_per_hour=_plain(memory.counters.cost_per_hour(now), 2),
+            cost_per_hour=_plain(sizing.cost_per_hour, 2),
         ),
         table_generation=table_generation,
     )

@@ -380,6 +380,8 @@ class ScalingStatus(Resource):
     """Size that the last decision asked for."""
     reason: Annotated[str, Field(max_length=64)] = ""
     """Why it has this size."""
+    first_replicas: int = 0
+    """The first size, while replicas of it are still to be asked for; else 0."""
     peaks: Annotated[list[int], Field(max_length=240, json_schema_extra=LIST_ATOMIC)] = []
     """Most replicas needed in each of the last minutes, oldest first; the last entry is the minute `peaksUntil`."""
     peaks_until: Annotated[int, Field(ge=0)] = 0
