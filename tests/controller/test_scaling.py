@@ -59,7 +59,7 @@ def test_a_pool_that_asks_for_more_gpus_than_there_are_says_so_spills_and_withdr
     assert (gpus["status"], gpus["reason"]) == ("False", "Withdrawn")
     assert status["overflow"]["state"] == "Active"
     assert status["scaling"]["desiredReplicas"] == 3
-    assert [item["reason"] for item in status["scaling"]["decisions"]][:2] == ["Withdrawn", "Withdrawn"]
+    assert [item["reason"] for item in status["scaling"]["decisions"]][:2] == ["Withdrawn", "ReplicaUnplaced"]
 
 
 def test_a_node_with_more_gpus_ends_the_wait_at_once() -> None:

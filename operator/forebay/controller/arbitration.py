@@ -17,12 +17,12 @@ HELD: Final[Mapping[ScaleReason, float]] = {
     ScaleReason.MAXIMUM: 0.0,
     ScaleReason.CLOUD_CHEAPER: 10.0,
     ScaleReason.REPLICA_UNPLACED: 10.0,
-    ScaleReason.WITHDRAWN: 10.0,
     ScaleReason.AWAITS_TURN: 10.0,
     ScaleReason.SHARED_DEMAND: 10.0,
     ScaleReason.ASLEEP: 10.0,
 }
-"""What may be in the way of the size that is wanted, and for how many seconds before it is an Event."""
+"""What may be in the way of the size that is wanted, and for how many seconds before it is an Event. That a replica
+was withdrawn is an Event of its own."""
 CREATED_SECONDS: Final = 30.0
 """How long it may take until a pool's first replica has a StatefulSet; after that, something is in its way."""
 
@@ -107,7 +107,8 @@ def _granted(sizing: Sizing, grant: Grant) -> Sizing:
 
 def _held(sizing: Sizing, now: float) -> Sizing:
     """The sizing with the latches of what is in the way; those that are off and quiet are forgotten."""
-    before, reason = sizing.memory.held, sizing.decision.reason
+    before, decision = sizing.memory.held, sizing.decision
+    reason = None if decision.reason is ScaleReason.MAXIMUM and decision.need <= decision.replicas else decision.reason
     after = {
         word: latch
         for word, lasts in HELD.items()
