@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from forebay.resources.pool import PoolSpec
-from tests.controller.fleets import policy, spec
-from tests.controller.world import NOW, Team, World, team, told
+from tests.controller.fleets import NOW, policy, spec
+from tests.controller.world import Team, World, team, told
 
 GPU = "nvidia.com/gpu"
 UP = {"scaleUp": {"stabilizationWindowSeconds": 0}}
@@ -60,6 +60,15 @@ def test_a_pool_that_asks_for_more_gpus_than_there_are_says_so_spills_and_withdr
     assert status["overflow"]["state"] == "Active"
     assert status["scaling"]["desiredReplicas"] == 3
     assert [item["reason"] for item in status["scaling"]["decisions"]][:2] == ["Withdrawn", "ReplicaUnplaced"]
+
+
+def test_a_replica_that_a_quota_refuses_is_unplaced_as_well() -> None:
+    one = team("a", {"chat": gpu_pool(scaling={"pendingSeconds": 60})}, {"chat": steady(25)}, (policy(),))
+    World([one], quota=2).run(240)
+    assert sizes(one) == [1, 2, 3, 2]
+    assert "(pods is forbidden: exceeded quota: gpus, limited: 2)" in told(one, "ReplicaUnplaced")[0][1]
+    assert "exceeded quota" in told(one, "ReplicaWithdrawn")[0][1]
+    assert len(told(one, "ReplicaCreateFailed")) == 1
 
 
 def test_a_node_with_more_gpus_ends_the_wait_at_once() -> None:
