@@ -4,6 +4,7 @@ PY    := .venv/bin/python
 STAMP := .venv/.installed
 LOAD  ?=
 TRACE ?=
+TRACES ?=
 COMPILED := build/compiled/.built
 .DEFAULT_GOAL := help
 
@@ -28,6 +29,9 @@ crds: $(STAMP) ## Generate crds/ and the chart's copy from the types
 docs: $(STAMP) ## Generate the pages that are made from code
 	$(PY) -m tests.router.faults > docs/faults.md
 	$(PY) -m forebay.reference
+
+dashboards: $(STAMP) ## Generate the chart's Grafana dashboards
+	$(PY) -m charts.dashboards
 
 fmt: $(STAMP) ## Format the code
 	.venv/bin/ruff format .
@@ -108,10 +112,16 @@ bench-queue: $(STAMP) ## How long a slot stands idle while somebody waits, and i
 bench-affinity: $(STAMP) ## Time to the first token and cache hits by placement; TRACE=file plays recorded conversations
 	$(PY) -m bench.affinity $(if $(TRACE),--trace $(TRACE))
 
+bench-calibrate: $(STAMP) ## How far the simulated engine is from recorded runs of vLLM; TRACES=folder has them
+	$(PY) -m bench.calibrate "$(TRACES)"
+
 bench-classify: $(STAMP) ## Judge the learned classifier; DATA=requests.jsonl, TRAIN=1 writes new weights
 	nice -n 19 $(PY) -m bench.classify "$(DATA)" $(if $(TRAIN),--train)
 
-clean: ## Remove build products (not the caches outside the repo)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build demo-summary.json bench-affinity.json bench-affinity.svg
+bench-profile: $(STAMP) ## kubectl forebay profile on a million lines whose truth is known: time, memory, how far off
+	nice -n 19 $(PY) -m bench.profile
 
-.PHONY: compiled test-compiled help venv lock crds docs fmt lint types tools test unit cluster-install cluster-up cluster-down cluster-purge demo e2e fuzz fuzz-quick bench-affinity bench-classify bench-queue bench-router soak soak-quick overload overload-quick clean
+clean: ## Remove build products (not the caches outside the repo)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build demo-summary.json bench-*.json bench-*.svg
+
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))

@@ -24,6 +24,11 @@ def test_the_reference_is_up_to_date() -> None:
     assert (REPO / reference.FILE).read_text() == reference.text(), "run: make docs"
 
 
+def test_the_runbooks_table_is_up_to_date() -> None:
+    written = (REPO / reference.RUNBOOK).read_text()
+    assert written == reference.runbook(written), "run: make docs"
+
+
 @pytest.mark.parametrize("words", LISTS)
 def test_every_word_has_a_meaning(words: type[Word]) -> None:
     assert [word for word in words if not word.meaning] == []

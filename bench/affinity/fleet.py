@@ -14,7 +14,7 @@ from bench.affinity.placement import Placement, View
 from bench.affinity.setup import Setup
 from bench.affinity.trace import Request
 from forebay.replay.clock import Clock
-from forebay.replay.engines import OfSteps
+from forebay.replay.engines import Engine
 from forebay.resources.reasons import Priority
 from forebay.resources.report import ReplicaState
 from forebay.router.admission import Admission
@@ -64,7 +64,7 @@ class Replica:
         self.pool = pool
         self.admission = Admission(pool.found.slots, high_percent=0)
         self.admission.become(ReplicaState.SERVING)
-        self.engine = OfSteps(pool.clock, Batch(pool.setup.limits, pool.setup.times), self._first, self._end)
+        self.engine = Engine(pool.clock, Batch(pool.setup.limits, pool.setup.times), self._first, self._end)
         self.ahead = 0  # prompt tokens that wait for their first token
         self._members: dict[Prompt, tuple[Journey, int]] = {}
 
@@ -82,7 +82,7 @@ class Replica:
         self.ahead += request.prompt
         self.engine.add(prompt)
 
-    def _first(self, prompt: Prompt, _: float) -> None:
+    def _first(self, prompt: Prompt) -> None:
         journey = self._members[prompt][0]
         journey.first, journey.cached = self.pool.clock.now, prompt.cached
         self.ahead -= prompt.prompt

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from forebay.cli import advice
 from forebay.controller import metrics as operator_metrics
 from forebay.resources import headers, names, reasons
 from forebay.resources.words import Word
@@ -20,6 +21,8 @@ from forebay.router.access_log import Line
 from forebay.router.request import PATHS
 
 FILE: Final = Path("docs/reference.md")
+RUNBOOK: Final = Path("docs/runbook.md")
+"""Written by hand, but for the table at its end."""
 ERRORS: Final = """
 An error is `{"error": {"message", "type", "param", "code"}}`; its `code` is the reason's word, or OpenAI's own where
 its clients look for one: `model_not_found`, `context_length_exceeded`.
@@ -35,6 +38,13 @@ Rows = Iterable[tuple[str, ...]]
 def text() -> str:
     """The whole page."""
     return "\n".join([*_page()]) + "\n"
+
+
+def runbook(written: str) -> str:
+    """The runbook with its table of reasons anew."""
+    head = "| reason | means | do |\n| --- | --- | --- |\n"
+    rows = ((f"`{reason}`", reason.meaning, advice.NEXT[reason]) for reason in advice.NEXT)
+    return written.partition(head)[0] + head + "\n".join(_rows(rows)) + "\n"
 
 
 def _page() -> Iterator[str]:
@@ -55,6 +65,7 @@ def _page() -> Iterator[str]:
     yield from _conditions()
     yield from _words("Events", reasons.EventReason)
     yield from _words("Reasons of a pool's size", reasons.ScaleReason, "In the pool's status and in Events.")
+    yield from _words("Bounds of a replica's capacity", reasons.CapacityBound, "In `status.capacity` and in Events.")
     yield from _metrics()
     yield from _access_log()
     yield "\n## Ports of a router\n"
@@ -105,7 +116,7 @@ def _access_log() -> Iterator[str]:
     yield "\n## Access log\n"
     yield LINES
     fields = msgspec.json.schema_components([Line])[1]["Line"]["properties"]
-    rows = ((f"`{name}`", field["type"], field.get("description", "")) for name, field in fields.items())
+    rows = ((f"`{name}`", field.get("type", "object"), field.get("description", "")) for name, field in fields.items())
     yield from _table(("field", "type", "meaning"), rows)
 
 
@@ -136,17 +147,18 @@ def _listed(items: Iterable[str]) -> str:
 
 
 def main() -> int:
-    """Write or check the file below the current folder."""
+    """Write or check the files below the current folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 when the file is out of date")
-    if not parser.parse_args().check:
-        FILE.write_text(text())
-        print(FILE)
-        return 0
-    if FILE.exists() and FILE.read_text() == text():
-        return 0
-    print(f"{FILE} is out of date; run: make docs", file=sys.stderr)
-    return 1
+    check, stale = parser.parse_args().check, 0
+    for file, wanted in ((FILE, text()), (RUNBOOK, runbook(RUNBOOK.read_text()))):
+        if not check:
+            file.write_text(wanted)
+            print(file)
+        elif not file.exists() or file.read_text() != wanted:
+            stale = 1
+            print(f"{file} is out of date; run: make docs", file=sys.stderr)
+    return stale
 
 
 if __name__ == "__main__":

@@ -1,8 +1,24 @@
 """How much a replica runs."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from forebay.rules.capacity import Bound, CapacityInputs, capacity, high_reserve
+from forebay.resources.reasons import CapacityBound as Bound
+from forebay.rules.capacity import (
+    TYPICAL_TOKENS,
+    Capacity,
+    CapacityInputs,
+    Learnt,
+    capacity,
+    high_reserve,
+    moved,
+    slot_tokens,
+    told,
+    weight,
+)
+
+LEARNT = Learnt(40, Bound.LATENCY, 100_000)
 
 
 @pytest.mark.parametrize(
@@ -15,11 +31,47 @@ from forebay.rules.capacity import Bound, CapacityInputs, capacity, high_reserve
         (CapacityInputs(max_num_seqs=16), 16, Bound.MAX_NUM_SEQS),
         (CapacityInputs(max_num_seqs=256, kv_tokens=100_000, live_tokens=2000), 50, Bound.MEMORY),
         (CapacityInputs(kv_tokens=100, live_tokens=2000), 1, Bound.MEMORY),
+        (CapacityInputs(kv_tokens=100_000, live_tokens=2000, latency=20), 20, Bound.LATENCY),
+        (CapacityInputs(kv_tokens=100_000, live_tokens=2000, latency=90), 50, Bound.MEMORY),
+        (CapacityInputs(table=44), 44, Bound.TABLE),
+        (CapacityInputs(table=44, max_num_seqs=16), 16, Bound.MAX_NUM_SEQS),
+        (CapacityInputs(table=44, kv_tokens=20_480), 10, Bound.MEMORY),
+        (CapacityInputs(learnt=LEARNT), 40, Bound.LATENCY),
+        (CapacityInputs(learnt=LEARNT, kv_tokens=1_000_000, latency=3, table=5), 40, Bound.LATENCY),
+        (CapacityInputs(learnt=LEARNT, kv_tokens=50_000), 20, Bound.LATENCY),
+        (CapacityInputs(learnt=LEARNT, max_num_seqs=8), 8, Bound.MAX_NUM_SEQS),
+        (CapacityInputs(learnt=LEARNT, override=64), 64, Bound.OVERRIDE),
     ],
 )
 def test_the_smallest_known_bound_decides(inputs: CapacityInputs, slots: int, bound: Bound) -> None:
     found = capacity(inputs)
     assert (found.slots, found.bound) == (slots, bound)
+
+
+@given(st.floats(1, 2000), st.floats(1, 2000), st.floats(0, 48))
+def test_c_moves_two_percent_an_hour_up_and_five_down_at_most_and_never_past_its_target(
+    exact: float, target: float, hours: float
+) -> None:
+    after = moved(exact, target, hours)
+    assert exact * 0.95**hours * 0.999999 <= after <= exact * 1.02**hours * 1.000001
+    assert min(exact, target) <= after <= max(exact, target)
+
+
+@given(st.integers(1, 500), st.floats(1, 500))
+def test_routers_are_told_of_steps_and_of_nothing_smaller(slots: int, exact: float) -> None:
+    new = told(slots, exact)
+    assert new == slots or abs(exact - slots) >= max(1, 0.05 * slots)
+    assert told(new, exact) == new  # and that is the end of it
+
+
+def test_a_slot_has_room_for_what_c_was_made_from_whatever_c_is() -> None:
+    """Were it the live tokens themselves, every request would weigh two slots while C is still on its way."""
+    still_many = Capacity(50, Bound.MEMORY)
+    assert slot_tokens(still_many, 100_000) == 2000
+    assert weight(3900, still_many, slot_tokens(still_many, 100_000)) == 1
+    assert weight(4100, still_many, slot_tokens(still_many, 100_000)) == 2
+    assert weight(99_000, still_many, slot_tokens(still_many, 100_000)) == 25
+    assert slot_tokens(Capacity(50, Bound.LATENCY), 100_000) == TYPICAL_TOKENS
 
 
 @pytest.mark.parametrize(("slots", "percent", "kept"), [(3, 90, 0), (4, 10, 0), (10, 10, 1), (19, 10, 1), (40, 25, 10)])

@@ -68,6 +68,17 @@ def test_a_taken_slot_is_held_for_the_request_on_its_way_and_not_for_ever() -> N
     assert state.admit(offer.id) is None
 
 
+def test_a_word_that_comes_between_taking_an_offer_and_the_request_leaves_that_waiter_out_already() -> None:
+    state = offers(a=([0, 2, 0], [[], [1.0, 2.0], []]))
+    (offer,) = state.make(1, 1, now=0)
+    assert state.take(offer.id, now=0)
+    state.hear("a", [0, 1, 0], [[], [2.0], []], now=0)
+    assert len(state.make(1, 1, now=0)) == 1, "the other one waits still"
+    assert state.admit(offer.id) is not None
+    assert state.words["a"].counts == [0, 1, 0]
+    assert state.words["a"].deadlines == [[], [2.0], []]
+
+
 def test_what_a_lost_gateway_held_is_free_again() -> None:
     state = offers(a=([0, 2, 0], [[], [1.0], []]), b=([0, 1, 0], [[], [9.0], []]))
     state.make(2, 2, now=0)

@@ -6,7 +6,10 @@ from typing import Annotated
 import typer
 
 from forebay import __version__
+from forebay.cli import explain, status, top
+from forebay.cli.cost.command import cost
 from forebay.cli.problem import Problem
+from forebay.cli.profile.command import profile
 
 app = typer.Typer(
     name="kubectl forebay",
@@ -22,11 +25,20 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+app.command()(profile)
+
+
 @app.callback()
 def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
 ) -> None:
     """Options that stand before the command."""
+
+
+app.command()(status.status)
+app.command()(top.top)
+app.command()(explain.explain)
+app.command()(cost)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from forebay.controller.passes import Passes
 from forebay.controller.queue import Pace, WorkQueue
 from forebay.controller.reports import Reports, Tokens
 from forebay.controller.settings import Settings, SettingsError, load
-from forebay.resources import names
+from forebay.resources import names, summary
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Operator:
             names.PATH_LIVE: lambda: probes.verdict(self.sickness()),
             names.PATH_READY: lambda: probes.verdict("" if self.listed.is_set() else "the first lists are incomplete"),
         }
-        metrics: probes.Pages = {"/metrics": self._metrics_page}
+        metrics: probes.Pages = {"/metrics": self._metrics_page, summary.PATH: self._summary_page}
         self.wake_server = await wake.serve(settings.host, settings.wake_port, self.tokens.admits, self._wanted)
         return [
             await probes.serve(settings.host, settings.health_port, health),
@@ -125,6 +125,9 @@ class Operator:
         self.metrics.events_left_out.set(self.recorder.left_out)
         self.metrics.watch_age.set(asyncio.get_running_loop().time() - self.watch.last_event)
         return probes.Page(200, self.metrics.text(), CONTENT_TYPE)
+
+    def _summary_page(self) -> probes.Page:
+        return probes.Page(200, self.passes.summaries.page(), "application/json")
 
     def sickness(self) -> str:
         """What only a restart would cure; empty when nothing is. A silent API server is not our sickness."""

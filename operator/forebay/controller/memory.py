@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from forebay.controller.capacity import Learning
 from forebay.controller.demand import Count, Counters
 from forebay.controller.starts import Starts
 from forebay.resources.reasons import ScaleReason
@@ -81,6 +82,7 @@ class PoolMemory:
     sleep: Sleep = field(default_factory=Sleep)
     priority: int = 0  # of the pods' priority class, as last seen
     written: float = 0.0  # when the status was last written
+    learning: Learning = field(default_factory=Learning)
 
 
 @dataclass(frozen=True, slots=True)

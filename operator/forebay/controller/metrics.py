@@ -1,11 +1,13 @@
 """The operator's own metrics, for Prometheus."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from forebay.controller.observe import ObservedFleet
 from forebay.controller.sizing import Sizing
+from forebay.resources.summary import price_rows
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _POOL: Final = ("namespace", "pool")
@@ -49,6 +51,16 @@ class Metrics:
             name: Gauge(f"forebay_pool_{name}", text, _POOL, registry=self.registry) for name, text in gauges.items()
         }
         self._known: dict[str, set[str]] = {}
+        self._gpus = Gauge("forebay_pool_gpus", "GPUs of one replica.", _POOL, registry=self.registry)
+        self._gpu_price = Gauge(
+            "forebay_pool_gpu_hour_dollars", "Price of one GPU for an hour, where the pool names one.", _POOL,
+            registry=self.registry,
+        )  # fmt: skip
+        self._cloud_price = Gauge(
+            "forebay_cloud_price_dollars", "Price of a million tokens at a provider, as policies name it; in or out.",
+            ("namespace", "policy", "tier", "provider", "model", "tokens"), registry=self.registry,
+        )  # fmt: skip
+        self._priced: dict[str, tuple[tuple[Gauge, tuple[str, ...]], ...]] = {}
 
     def pools(self, namespace: str, sizings: Mapping[str, Sizing]) -> None:
         """Take over the figures of a fleet's pools, and drop those of pools that are gone."""
@@ -60,6 +72,29 @@ class Metrics:
             for gauge in self._pools.values():
                 gauge.remove(namespace, gone)
         self._known[namespace] = set(sizings)
+
+    def prices(self, fleet: ObservedFleet) -> None:
+        """Take over what a fleet's pools and policies say of money, and drop what they no longer say."""
+        found = {(gauge, labels): value for gauge, labels, value in self._prices_of(fleet)}
+        for gauge, labels in self._priced.get(fleet.namespace, ()):
+            if (gauge, labels) not in found:
+                gauge.remove(*labels)
+        for (gauge, labels), value in found.items():
+            gauge.labels(*labels).set(value)
+        self._priced[fleet.namespace] = tuple(found)
+
+    def _prices_of(self, fleet: ObservedFleet) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+        for pool in fleet.pools:
+            if pool.spec is not None:
+                yield self._gpus, (fleet.namespace, pool.name), pool.spec.engine.gpus
+                if pool.spec.gpu_hour_price is not None:
+                    yield self._gpu_price, (fleet.namespace, pool.name), float(pool.spec.gpu_hour_price)
+        for policy in fleet.policies:
+            for row in price_rows(policy.name, policy.spec) if policy.spec is not None else ():
+                of = (fleet.namespace, row.policy, row.tier, row.provider, row.model)
+                for tokens, price in (("in", row.input_price), ("out", row.output_price)):
+                    if price is not None:
+                        yield self._cloud_price, (*of, tokens), float(price)
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

@@ -100,10 +100,10 @@ def numbers_of(pool: ObservedPool, spec: PoolSpec, reports: Reports) -> PoolNumb
 
 
 def _capacity(pool: ObservedPool, spec: PoolSpec, serving: Sequence[SidecarReport]) -> int | None:
-    """As reported; while nobody serves, as the spec says or as it was last."""
+    """As reported, back-pressure left out; while nobody serves, as the spec says or as it was last."""
     percent = spec.capacity.high_reserved_percent
     if serving:
-        return normal_slots(sum(report.slots for report in serving) // len(serving), percent)
+        return normal_slots(sum(report.capacity or report.slots for report in serving) // len(serving), percent)
     if spec.capacity.slots_per_replica is not None:
         return normal_slots(spec.capacity.slots_per_replica, percent)
     return pool.status.scaling.capacity or None

@@ -15,6 +15,7 @@ from forebay.controller.observe import ObservedFleet, observe
 from forebay.controller.plan import plan
 from forebay.controller.reports import Reports, Tokens
 from forebay.controller.settings import Settings
+from forebay.controller.summary import Summaries
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Passes:
     metrics: Metrics
     ledger: Ledger
     nodes: Nodes
+    summaries: Summaries = field(default_factory=Summaries)
     _memories: dict[str, FleetMemory] = field(default_factory=dict)
 
     async def run(self, namespace: str) -> float | None:
@@ -61,6 +63,8 @@ class Passes:
         self.ledger.tell(namespace, planned.bids, fleet.now)
         outcome = await self.executor.run(namespace, planned.batches)
         self.metrics.pools(namespace, planned.sizings)
+        self.metrics.prices(fleet)
+        self.summaries.take(fleet, planned.sizings)
         self.metrics.passes.labels("refused" if outcome.refused else "ok").inc()
         if not fleet.owners:
             self._memories.pop(namespace, None)

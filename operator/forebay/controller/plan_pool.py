@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from forebay.controller import wording
-from forebay.controller.actions import Action, Apply, Batch, Note, Say, WriteStatus
+from forebay.controller.actions import Action, Apply, Batch, Note, Regarding, Say, WriteStatus
+from forebay.controller.capacity import Learning, engine_of, known_for, learn
+from forebay.controller.capacity_status import capacity_status
 from forebay.controller.cluster import POOL, Object
 from forebay.controller.conditions import PoolFacts, Verdict, conditions, pool_verdicts
 from forebay.controller.manifests.networkpolicy import replica_network_policy
@@ -23,6 +25,7 @@ from forebay.controller.manifests.statefulset import (
     statefulset,
 )
 from forebay.controller.memory import FleetMemory, PoolMemory
+from forebay.controller.numbers import fresh_reports
 from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.programming import Acknowledgement
 from forebay.controller.reconcile import reconcile, with_created_note
@@ -62,6 +65,7 @@ def plan_pool(
     mine = remembered(pool, memory.pools.get(pool.name), fleet.now)
     if pool.spec is None or sizing is None:
         return _invalid(fleet, pool, mine, programmed)
+    learning = _learnt(fleet, pool, pool.spec, mine, settings.stale_seconds)
     choice = choose_template(pool.name, pool.spec, settings.images, recorded(pool.statefulset))
     about = wording.owner_ref(pool.owner, fleet.namespace)
     objects = _objects(fleet, pool, pool.spec, settings)
@@ -80,15 +84,20 @@ def plan_pool(
         table_generation=programmed.generation if programmed else pool.status.table_generation,
         told=resized or bool(held),
         now=fleet.now,
+        capacity=capacity_status(learning, pool.spec),
     )
     why = worth_writing(status, pool.live_status, fleet.now - mine.written)
-    actions: list[Action] = [*done, *(Say(note) for note in (*_edges(fleet, pool, mine, sizing), *told))]
+    actions: list[Action] = [
+        *done,
+        *(Say(note) for note in (*_edges(fleet, pool, mine, sizing), *_moved(about, pool.spec, mine, learning), *told)),
+    ]
     if why:
         actions.append(WriteStatus(POOL, pool.name, status, why))
     kept = replace(
         sizing.memory,
         advised=sizing.decision.advised,
         written=fleet.now if why else mine.written,
+        learning=learning,
     )
     return PoolPlan(Batch(pool.name, tuple(actions)), kept)
 
@@ -226,6 +235,21 @@ def _held_edges(before: PoolMemory, sizing: Sizing) -> list[ScaleReason]:
     """What has just come in the way of the size that is wanted."""
     known = {reason for reason, latch in before.held.items() if latch.on}
     return [reason for reason, latch in sizing.memory.held.items() if latch.on and reason not in known]
+
+
+def _learnt(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, memory: PoolMemory, stale: float) -> Learning:
+    """What the latest reports of the replicas add to what is known of their engines."""
+    sidecars = fresh_reports(fleet, pool.pods, stale).sidecars
+    table = known_for(spec, memory.learning.live_tokens)
+    return learn(memory.learning, spec, engine_of(pool.statefulset), sidecars, table, fleet.now)
+
+
+def _moved(about: Regarding, spec: PoolSpec, before: PoolMemory, after: Learning) -> list[Note]:
+    """An Event for each step that a replica's capacity takes; its first value is none."""
+    was, found = before.learning.capacity(spec), after.capacity(spec)
+    if not before.learning.slots or was.slots == found.slots:
+        return []
+    return [wording.capacity_changed(about, was.slots, found, after)]
 
 
 def _edges(fleet: ObservedFleet, pool: ObservedPool, before: PoolMemory, sizing: Sizing) -> list[Note]:

@@ -6,6 +6,7 @@ table, and for each pool the part that its sidecars mount. What nobody changed k
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -15,8 +16,10 @@ from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPo
 from forebay.controller.pods import Pod
 from forebay.resources import names, table
 from forebay.resources.policy import PolicySpec, Provider
-from forebay.resources.pool import PoolSpec
+from forebay.resources.pool import CapacityStatus, PoolSpec
+from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import (
+    LearntEntry,
     ModelEntry,
     PolicyEntry,
     PoolEntry,
@@ -25,6 +28,8 @@ from forebay.resources.table import (
     RoutingTable,
     TargetEntry,
 )
+
+_NOTHING_LEARNT: Final = CapacityStatus()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,7 @@ def _pool(pool: ObservedPool, namespace: str, previous: RoutingTable | None) -> 
     """A pool whose spec makes no sense keeps the entry it had."""
     if pool.spec is None:
         return next((entry for entry in previous.pools if entry.name == pool.name), None) if previous else None
-    return pool_entry(pool.name, namespace, pool.spec)
+    return pool_entry(pool.name, namespace, pool.spec, pool.status.capacity)
 
 
 def _policy(policy: ObservedPolicy, previous: RoutingTable | None) -> PolicyEntry | None:
@@ -130,7 +135,7 @@ def _policy(policy: ObservedPolicy, previous: RoutingTable | None) -> PolicyEntr
     return policy_entry(policy.name, policy.spec)
 
 
-def pool_entry(name: str, namespace: str, spec: PoolSpec) -> PoolEntry:
+def pool_entry(name: str, namespace: str, spec: PoolSpec, capacity: CapacityStatus = _NOTHING_LEARNT) -> PoolEntry:
     """What routers need to know of a pool."""
     return PoolEntry(
         name=name,
@@ -141,6 +146,7 @@ def pool_entry(name: str, namespace: str, spec: PoolSpec) -> PoolEntry:
         context_tokens=spec.model.context_tokens,
         service=f"{names.replicas_service(name)}.{namespace}.svc",
         slots_per_replica=spec.capacity.slots_per_replica,
+        learnt=_learnt(spec, capacity),
         high_reserved_percent=spec.capacity.high_reserved_percent,
         max_num_seqs=max_num_seqs(spec.engine),
         drain_seconds=spec.engine.drain_seconds,
@@ -153,6 +159,14 @@ def pool_entry(name: str, namespace: str, spec: PoolSpec) -> PoolEntry:
         cloud=spec.overflow.cloud,
         policy=spec.cloud_fallback_policy_ref.name if spec.cloud_fallback_policy_ref else None,
     )
+
+
+def _learnt(spec: PoolSpec, capacity: CapacityStatus) -> LearntEntry | None:
+    """What was learnt, from the status: so it outlives the operator. An override leaves nothing to tell."""
+    bound = next((word for word in CapacityBound if word == capacity.learnt_bound), None)
+    if spec.capacity.slots_per_replica is not None or bound is None or not capacity.learnt:
+        return None
+    return LearntEntry(slots=capacity.learnt, bound=bound, kv_tokens=capacity.kv_tokens)
 
 
 def policy_entry(name: str, spec: PolicySpec) -> PolicyEntry:

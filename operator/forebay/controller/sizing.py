@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from forebay.controller.capacity_status import restored
 from forebay.controller.demand import Count, Counters
 from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.memory import Latch, PoolMemory, Spill
@@ -71,6 +72,7 @@ def remembered(pool: ObservedPool, memory: PoolMemory | None, now: float) -> Poo
         advised=kept.desired_replicas if kept.reason == ScaleReason.ADVISORY.value else None,
         attempt=Attempt(kept.unplaced_since, now, kept.withdrawals, kept.withdrawn_at, kept.retry_at),
         starts=Starts(tuple(kept.cold_starts)),
+        learning=restored(pool.status.capacity),
         sleep=Sleep(kept.wanted_since, now if kept.wanted_since else 0.0, float(kept.wanted_cost)),
     )
 

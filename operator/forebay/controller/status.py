@@ -10,7 +10,7 @@ from forebay.controller.manifests.common import pool_selector
 from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.observe import ObservedPool
 from forebay.controller.sizing import Sizing
-from forebay.resources.pool import OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
+from forebay.resources.pool import CapacityStatus, OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
 
 NUMBERS_SECONDS: Final = 10.0  # how often changed numbers are written
 ALL_SECONDS: Final = 60.0  # how often anything else is
@@ -28,6 +28,7 @@ def pool_status(
     table_generation: int,
     told: bool,
     now: float,
+    capacity: CapacityStatus,
 ) -> dict[str, Any]:
     """The whole status of a pool. `told` says that this pass changes its size, or tells what is in the way."""
     numbers, decision, memory = sizing.numbers, sizing.decision, sizing.memory
@@ -60,6 +61,7 @@ def pool_status(
             wanted_cost=_plain(sleep.spent, 6),
             decisions=_decisions(pool, sizing, told, now),
         ),
+        capacity=capacity,
         overflow=OverflowStatus(
             state="Active" if memory.spill.latch.on else "None",
             running=numbers.overflowing,
@@ -95,6 +97,7 @@ def _edges(status: Mapping[str, Any]) -> tuple[Any, ...]:
         scaling.get("retryAt"),
         scaling.get("decisions") or [],
         overflow.get("state"),
+        (status.get("capacity") or {}).get("learnt"),  # routers are told of it from here
         sorted(
             (item.get("type"), item.get("status"), item.get("reason"), item.get("observedGeneration"))
             for item in status.get("conditions") or ()

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from forebay.controller.actions import Note, Regarding
+from forebay.controller.capacity import Learning
 from forebay.controller.cluster import Object
 from forebay.controller.demand import Count
 from forebay.controller.manifests.common import Owner
@@ -11,6 +12,7 @@ from forebay.controller.sizing import Sizing
 from forebay.resources import names
 from forebay.resources.reasons import EventReason, ScaleReason
 from forebay.rules.arbitrate import Attempt
+from forebay.rules.capacity import Capacity
 from forebay.rules.scale import ScaleDecision
 
 
@@ -75,6 +77,22 @@ def advised(about: Regarding, before: int, decision: ScaleDecision) -> Note:
         EventReason.SCALE_ADVISED,
         "Scale",
         f"would change replicas {before} -> {decision.advised}: {_figures(decision)}, reason {decision.reason}",
+    )
+
+
+def capacity_changed(about: Regarding, before: int, found: Capacity, learning: Learning) -> Note:
+    """A replica runs more or fewer requests at a time."""
+    curve = learning.curve
+    shown = ""
+    if curve is not None:
+        each = 1e3 * (curve.per_request + curve.per_fill * curve.fill_per_request)
+        shown = f", a token takes {1e3 * curve.base:.1f} ms and {each:.2f} ms for each request"
+    return Note(
+        about,
+        EventReason.CAPACITY_CHANGED,
+        "Learn",
+        f"slots of a replica {before} -> {found.slots}, bound {found.bound}: {learning.kv_tokens} tokens of KV cache, "
+        f"{learning.live_tokens} live tokens in nine of ten requests{shown}",
     )
 
 

@@ -85,7 +85,7 @@ class Fleet:
         self._providers = {(policy.name, item.name): item for policy in setup.policies for item in policy.providers}
         self._places: dict[int, Journey] = {}
         self._ids = itertools.count(1)
-        self._rng = random.Random(seed)  # noqa: S311 - which gateway a client's connection ends at
+        self._rng = random.Random(seed)  # noqa: S311 - sessions of those who have none
         capabilities = [capability for pool in setup.pools for capability in pool.entry.capabilities]
         self._usual = Capability.GENERAL if Capability.GENERAL in capabilities else capabilities[0]
 
@@ -111,9 +111,9 @@ class Fleet:
     def _arrive(self, request: Request, coming: Iterator[Request]) -> None:
         self._next(coming)
         self.open += 1
-        gateways, rng = self.gateways, self._rng
-        gateway = gateways[int(rng.random() * len(gateways))]
-        session = digest(request.session.encode()) if request.session else rng.getrandbits(64)
+        number = self.fates.begin(request)
+        gateway = self.gateways[number % len(self.gateways)]
+        session = digest(request.session.encode()) if request.session else self._rng.getrandbits(64)
         facts = RequestFacts(
             model=request.model or "auto",
             priority=request.priority,
@@ -121,7 +121,7 @@ class Fleet:
             prompt_tokens=request.prompt,
             max_tokens=request.max_tokens,
         )
-        self._decide(Journey(self.fates.begin(request), request, facts, gateway, session))
+        self._decide(Journey(number, request, facts, gateway, session))
 
     # Decisions, as a gateway takes them (router/journey.py).
 
@@ -183,13 +183,15 @@ class Fleet:
         return True
 
     def _choose(self, journey: Journey, pool: Pool) -> Choice:
+        now = self.clock.now
+        pool.hear(now)
         return pool.sessions.choose(
             journey.session,
             journey.request.prompt,
             pool.among,
             pool.free_of(journey.request.priority),
             pool.ahead_of,
-            self.clock.now,
+            now,
             not journey.home_waited,
         )
 
@@ -214,7 +216,7 @@ class Fleet:
         now, at = self.clock.now, journey.request.at
         self.accounting.asked(pool, now)
         if whole:
-            first = min(job.first, now) - at
+            first = job.first - at
             self._end(journey, journey.reason, 200, pool, destination=pool, first_token=first, seconds=now - at)
         else:
             self._end(journey, Reason.REPLICA_FAILED, 503, pool)

@@ -7,12 +7,14 @@ from functools import partial
 
 from forebay.controller.demand import Counters
 from forebay.replay.clock import Clock
-from forebay.replay.engines import Engine, OfRequests, OfSteps
+from forebay.replay.engines import Engine
+from forebay.replay.quick import QuickBatch
 from forebay.replay.scaler import Seen
 from forebay.replay.setup import PoolSetup
 from forebay.resources.reasons import Priority
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
 from forebay.router.admission import Admission
+from forebay.router.offering import REPORT_SECONDS, SCARCE
 from forebay.rules.affinity import Sessions
 from forebay.rules.capacity import CapacityInputs, capacity
 from forebay.rules.facts import PoolView
@@ -25,7 +27,7 @@ Ended = Callable[["Job", bool], None]
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request at a replica. Times are of the clock; `first` may lie ahead."""
+    """One request at a replica. `first`: the clock when it had its first token."""
 
     sequence: Sequence
     size: int  # slots
@@ -35,11 +37,16 @@ class Job:
     first: float = 0.0
 
 
+def urgent(told: tuple[int, int], now: tuple[int, int]) -> bool:
+    """Whether a sidecar reports its free slots, for anybody and for High, at once (router/offering.py)."""
+    return (told[0] > 0) != (now[0] > 0) or (told[1] > 0) != (now[1] > 0) or (now[1] <= SCARCE and now[1] != told[1])
+
+
 class Replica:
     """A sidecar's slots and its engine."""
 
-    __slots__ = ("_coming", "_jobs", "admission", "ahead_tokens", "born", "clock", "engine", "name", "ordinal", "pool",
-                 "seen")  # fmt: skip
+    __slots__ = ("_jobs", "_told", "_untold", "admission", "ahead", "born", "clock", "engine", "name", "ordinal",
+                 "pool", "seen")  # fmt: skip
 
     def __init__(self, pool: "Pool", ordinal: int) -> None:
         setup, clock = pool.setup, pool.clock
@@ -48,15 +55,13 @@ class Replica:
         self.born = clock.now
         self.seen = (0, 0)  # free and free_high as the pool's sums have them
         self.admission = Admission(pool.found.slots, setup.entry.high_reserved_percent)
-        self.admission.on_change = self._changed
-        self.engine: Engine = (
-            OfSteps(clock, Batch(setup.limits, setup.times, setup.slow), self._first, self._end)
-            if pool.exact
-            else OfRequests(clock, setup.limits, setup.times, self._first, self._end, setup.slow)
-        )
-        self.ahead_tokens = 0  # of prompts that wait for their first token
-        self._coming: deque[tuple[float, int]] = deque()  # first tokens that lie ahead
+        batch = Batch if pool.exact else QuickBatch
+        self.engine = Engine(clock, batch(setup.limits, setup.times, setup.slow), self._first, self._end)
+        self.ahead = 0  # prompt tokens that wait for their first token, as gateways know it
+        self._untold: deque[Job] = deque()  # those that have had it, and no report has said so yet
+        self._told = (0, 0)  # free and free_high as last reported
         self._jobs: dict[Sequence, Job] = {}
+        self.admission.on_change = self._changed
 
     def take(self, job: Job, priority: Priority) -> None:
         """A request comes; there is a slot for it."""
@@ -64,15 +69,28 @@ class Replica:
         assert admitted, f"{self.name} had no slot"
         job.replica = self.name
         self._jobs[job.sequence] = job
-        self.ahead_tokens += job.sequence.prompt
+        self.ahead += job.sequence.prompt
         self.engine.add(job.sequence)
 
-    def ahead(self) -> int:
-        """Prompt tokens that wait here for their first token."""
-        coming, now = self._coming, self.clock.now
-        while coming and coming[0][0] <= now:
-            self.ahead_tokens -= coming.popleft()[1]
-        return self.ahead_tokens
+    @property
+    def news_since(self) -> float:
+        """When the first token was made that nobody has heard of."""
+        return self._untold[0].first if self._untold else float("inf")
+
+    def hear(self, now: float) -> None:
+        """Gateways hear of first tokens REPORT_SECONDS after the first that is news, all in one report."""
+        untold = self._untold
+        while untold and untold[0].first + REPORT_SECONDS <= now:
+            due = untold[0].first + REPORT_SECONDS
+            while untold and untold[0].first <= due:
+                self._tell(untold.popleft())
+        if not untold:
+            self.pool.untold.pop(self, None)
+
+    def _tell(self, job: Job) -> None:
+        self.ahead -= job.sequence.prompt
+        if job.session is not None:
+            self.pool.sessions.serve(job.session, self.name, job.sequence.prompt, self.clock.now)
 
     @property
     def state(self) -> ReplicaState:
@@ -88,17 +106,15 @@ class Replica:
         """The drain has lasted too long: what still runs is given up."""
         for job in list(self._jobs.values()):
             self.engine.remove(job.sequence)
+            if not job.first:
+                self.ahead -= job.sequence.prompt
             self._over(job, served=False)
 
-    def _first(self, sequence: Sequence, when: float) -> None:
+    def _first(self, sequence: Sequence) -> None:
         job = self._jobs[sequence]
-        job.first = when
-        if when <= self.clock.now:
-            self.ahead_tokens -= sequence.prompt
-        else:
-            self._coming.append((when, sequence.prompt))
-        if job.session is not None:
-            self.pool.sessions.serve(job.session, self.name, sequence.prompt, self.clock.now)
+        job.first = self.clock.now
+        self._untold.append(job)
+        self.pool.untold[self] = None
 
     def _end(self, sequence: Sequence) -> None:
         self._over(self._jobs[sequence], served=True)
@@ -117,6 +133,10 @@ class Replica:
         """Keep the pool's sums."""
         a, (free, free_high) = self.admission, self.seen
         self.seen = now_free, now_free_high = a.free, a.free_high
+        if urgent(self._told, self.seen):
+            self._told = self.seen
+            while self._untold and self._untold[0].first < self.clock.now:  # who came to an end now came first
+                self._tell(self._untold.popleft())
         pool = self.pool
         pool.free += now_free - free
         pool.free_high += now_free_high - free_high
@@ -148,6 +168,7 @@ class Pool:
         self.free = self.free_high = 0
         self.starting = 0
         self.queued = 0  # at all gateways
+        self.untold: dict[Replica, None] = {}  # they have news of first tokens
         self.freed: dict[Replica, None] = {}  # they have a slot that somebody may wait for
         self.finished, self.service_seconds = 0, 0.0
         self.gpu_seconds = 0.0  # of replicas that have ended
@@ -188,7 +209,7 @@ class Pool:
 
     def ahead_of(self, replica: str) -> int:
         """Prompt tokens that wait there."""
-        return self.by_name[replica].ahead()
+        return self.by_name[replica].ahead
 
     @property
     def running(self) -> int:
@@ -198,6 +219,12 @@ class Pool:
     def in_state(self, state: ReplicaState) -> int:
         """How many replicas are."""
         return sum(replica.state is state for replica in self.replicas.values())
+
+    def hear(self, now: float) -> None:
+        """Let gateways know what they would know by now."""
+        if self.untold:
+            for replica in sorted(self.untold, key=lambda replica: replica.news_since):
+                replica.hear(now)
 
     # Size.
 

@@ -88,6 +88,18 @@ class ScaleReason(Word):
     ASLEEP = "Asleep", "no replica yet: `scaling.wakeAfter` waits for more demand"
 
 
+class CapacityBound(Word):
+    """What decides how many requests one replica runs at a time."""
+
+    OVERRIDE = "Override", "`capacity.slotsPerReplica`"
+    MEMORY = "Memory", "its KV cache, divided by what nine in ten of the pool's requests stay below"
+    LATENCY = "Latency", "with more, a token would take longer than the pool's target, by what the engine has shown"
+    MAX_NUM_SEQS = "MaxNumSeqs", "the engine's `--max-num-seqs`"
+    TABLE = "Table", "no engine has said anything yet: what its GPU and model are known for"
+    UNKNOWN = "Unknown", "no engine has said anything yet, and GPU or model are not known"
+    BACK_PRESSURE = "BackPressure", "the engine answered 429 or 503 within the last minute"
+
+
 class EventReason(Word):
     """`reason` of the Events that the operator writes."""
 
@@ -109,6 +121,7 @@ class EventReason(Word):
     APPLY_FAILED = "ApplyFailed", "the API server refuses an object"
     INVALID_SPEC = "InvalidSpec", "the spec or its `podTemplate` cannot be used; nothing changes until it can"
     POLICY_NOT_FOUND = "PolicyNotFound", "`cloudFallbackPolicyRef` names a policy that does not exist"
+    CAPACITY_CHANGED = "CapacityChanged", "replicas run more or fewer requests at a time than before, and why"
 
 
 class ConditionType(Word):

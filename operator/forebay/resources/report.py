@@ -7,6 +7,7 @@ import msgspec
 
 from forebay.resources.reasons import Reason
 from forebay.resources.table import Frozen
+from forebay.resources.usage import UsageRow
 
 
 class ReplicaState(StrEnum):
@@ -62,8 +63,15 @@ class OfferAnswer(Frozen, frozen=True, tag="answer", tag_field="is"):
     spent: bool = False
 
 
+class LengthReport(Frozen, frozen=True):
+    """One of the engine's histograms of lengths. `totals`: requests of at most so many tokens, by bound, ascending."""
+
+    totals: tuple[tuple[int, int], ...] = ()
+    tokens: int = 0  # of all requests together
+
+
 class EngineReport(Frozen, frozen=True):
-    """The engine's own gauges as the sidecar last read them."""
+    """The engine's own gauges as the sidecar last read them, and totals since the engine began."""
 
     age_seconds: float
     running: int = 0
@@ -71,6 +79,13 @@ class EngineReport(Frozen, frozen=True):
     kv_usage: float = 0.0  # 0..1
     kv_tokens: int | None = None
     preemptions_total: int = 0
+    prompt_tokens_total: int = 0  # since the engine began
+    generation_tokens_total: int = 0
+    read_at: float = 0.0  # Unix seconds of that reading
+    tokens_total: int = 0  # tokens after the first one of each request
+    token_seconds_total: float = 0.0  # time that their requests waited for them
+    prompts: LengthReport = LengthReport()  # of finished requests
+    answers: LengthReport = LengthReport()
 
 
 class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
@@ -85,6 +100,7 @@ class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
     state: ReplicaState
     slots: int
     running: int
+    capacity: int = 0  # slots without what back-pressure takes away for a minute; 0 from an older router
     admitted_total: int = 0
     finished_total: int = 0
     refused_total: int = 0
@@ -92,6 +108,7 @@ class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
     last_request: float = 0.0  # Unix seconds of the last inference request
     table_error: str = ""
     engine: EngineReport | None = None
+    usage: tuple[UsageRow, ...] = ()  # of requests that came through the pool's own Service
 
 
 class PoolDemand(Frozen, frozen=True):
@@ -122,6 +139,7 @@ class GatewayReport(Frozen, frozen=True, tag="gateway", tag_field="role"):
     missing_keys: tuple[str, ...] = ()  # policy/provider whose key file is absent or empty
     provider_problems: tuple[str, ...] = ()  # policy/provider and why nothing can be sent to its address
     table_error: str = ""
+    usage: tuple[UsageRow, ...] = ()
 
 
 Report = SidecarReport | GatewayReport

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from forebay.resources.policy import FullWhen, GapAction, MaxTokensField, OverflowTo
 from forebay.resources.pool import CloudUse, Modality, Permission, Task
-from forebay.resources.reasons import Capability
+from forebay.resources.reasons import Capability, CapacityBound
 
 SCHEMA: Final = 1
 
@@ -34,6 +34,14 @@ class QueueEntry(Frozen, frozen=True):
     max_requests: int = 512
 
 
+class LearntEntry(Frozen, frozen=True):
+    """What the operator has learnt about the capacity of a pool's engines."""
+
+    slots: int
+    bound: CapacityBound = CapacityBound.MEMORY
+    kv_tokens: int = 0  # cache of an engine that runs so many; one with a smaller cache runs fewer
+
+
 class PoolEntry(Frozen, frozen=True):
     """What routers know of one pool."""
 
@@ -46,6 +54,7 @@ class PoolEntry(Frozen, frozen=True):
     service: str = ""  # headless Service of the replicas, a DNS name
     addresses: tuple[str, ...] = ()  # host:port of sidecars' control ports, instead of `service`
     slots_per_replica: int | None = None  # override of the learnt capacity
+    learnt: LearntEntry | None = None
     high_reserved_percent: int = 10
     max_num_seqs: int | None = None  # from engine.args, where they say so
     drain_seconds: int = 300

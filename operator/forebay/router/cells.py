@@ -38,6 +38,22 @@ class CounterCells(Collector):
         yield family
 
 
+class ReadCounter(Collector):
+    """A counter that somebody else keeps: `values` are set before a scrape. The name is given without `_total`."""
+
+    def __init__(self, name: str, text: str, labels: Labels, registry: CollectorRegistry) -> None:
+        self.name, self.text, self.labels = name, text, labels
+        self.values: dict[Labels, float] = {}
+        registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """For the registry."""
+        family = CounterMetricFamily(self.name, self.text, labels=self.labels)
+        for labels, value in self.values.items():
+            family.add_metric(labels, value)
+        yield family
+
+
 class MoneyCells(Collector):
     """A counter of exact sums. The name is given without `_total`."""
 

@@ -15,6 +15,7 @@ from forebay.router.clients import Clients
 from forebay.router.http.client import Address, Pool
 from forebay.router.http.values import Request
 from forebay.router.table import TableFile
+from forebay.router.usage import Usage
 
 LOOK_SECONDS: Final = 0.2
 VERSION: Final = __version__
@@ -102,6 +103,7 @@ class Context:
         self.clients = Clients(settings.clients_dir)
         self.upstream = Pool(settings.timeouts.connect, settings.timeouts.between_chunks)
         self.log = AccessLog(settings.access_log)
+        self.usage = Usage()
         self.started = time.time()
         self._offset = time.time() - time.monotonic()  # the event loop's clock is the monotonic one
         self._tasks: set[asyncio.Task[Any]] = set()

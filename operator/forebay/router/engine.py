@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import Callable
 from typing import Final
 
 from forebay.resources.report import EngineReport
+from forebay.router.exposition import ANSWERS, PROMPTS, lengths
 from forebay.router.http.client import Address, Pool, UpstreamError
 from forebay.router.http.message import request_head
 
@@ -17,6 +19,8 @@ ANSWER_SECONDS: Final = 2.0
 METRICS_BYTES: Final = 4 * 1024 * 1024
 FAILURES_UNTIL_DOWN: Final = 3
 _SAMPLE = re.compile(r"^(vllm:[a-z_]+)(?:\{([^}]*)\})? ([-+0-9.eE]+|NaN)$", re.M)
+_BETWEEN_TOKENS: Final = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")
+"""The same histogram; the latter is its name before vLLM 0.11."""
 _KV_TOKENS = re.compile(r'kv_cache_size_tokens="(\d+)"')
 
 
@@ -33,6 +37,7 @@ class Engine:
         self._gauges: dict[str, float] = {}
         self.text = ""  # its last /metrics
         self._read_at = 0.0
+        self._read_unix = 0.0
         self._failures = 0
 
     async def watch(self) -> None:
@@ -50,6 +55,7 @@ class Engine:
         """The gauges with their age."""
         if not self._read_at:
             return None
+        between = next((name for name in _BETWEEN_TOKENS if f"{name}_count" in self._gauges), "")
         return EngineReport(
             age_seconds=round(asyncio.get_running_loop().time() - self._read_at, 1),
             running=int(self._gauges.get("vllm:num_requests_running", 0)),
@@ -57,6 +63,13 @@ class Engine:
             kv_usage=self._gauges.get("vllm:kv_cache_usage_perc", 0.0),
             kv_tokens=self.kv_tokens,
             preemptions_total=int(self._gauges.get("vllm:num_preemptions_total", 0)),
+            prompt_tokens_total=int(self._gauges.get("vllm:prompt_tokens_total", 0)),
+            generation_tokens_total=int(self._gauges.get("vllm:generation_tokens_total", 0)),
+            read_at=self._read_unix,
+            tokens_total=int(self._gauges.get(f"{between}_count", 0)),
+            token_seconds_total=round(self._gauges.get(f"{between}_sum", 0.0), 6),
+            prompts=lengths(self.text, PROMPTS),
+            answers=lengths(self.text, ANSWERS),
         )
 
     async def _probe(self) -> None:
@@ -70,16 +83,21 @@ class Engine:
 
     async def _metrics(self) -> None:
         status, body = await self._get("/metrics")
-        if status != 200:
-            return
-        text = body.decode(errors="replace")
+        if status == 200:
+            self.take(body.decode(errors="replace"))
+
+    def take(self, text: str) -> None:
+        """Read the engine's metrics."""
         self.text = text
         sums: dict[str, float] = {}
         for name, _, value in _SAMPLE.findall(text):  # one series per data-parallel rank: summed
             with contextlib.suppress(ValueError):
                 sums[name] = sums.get(name, 0.0) + float(value)
+        ranks = text.count("\nvllm:kv_cache_usage_perc{")
+        if ranks > 1:  # a share, unlike all the others
+            sums["vllm:kv_cache_usage_perc"] /= ranks
         self._gauges = sums
-        self._read_at = asyncio.get_running_loop().time()
+        self._read_at, self._read_unix = asyncio.get_running_loop().time(), round(time.time(), 3)
         tokens = sum(int(number) for number in _KV_TOKENS.findall(text)) or None
         if tokens != self.kv_tokens:
             self.kv_tokens = tokens

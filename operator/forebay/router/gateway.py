@@ -193,6 +193,7 @@ class Gateway:
         line.duration_ms = int(seconds * 1000)
         line.status = exchange.status or 499
         metrics.finished(line, seconds)
+        self.context.usage.count(line, journey.pool or "", seconds)
         self.context.log.write(line)
 
     # Answers.
@@ -232,6 +233,7 @@ class Gateway:
             missing_keys=self.cloud.missing_keys(),
             provider_problems=self.cloud.problems(),
             table_error=table.problem or self.context.clients.problem,
+            usage=self.context.usage.report(),
         )
 
     def refresh_metrics(self) -> None:

@@ -192,7 +192,7 @@ class Journey:
 
     def _decide(self) -> rule.Decision:
         decision = rule.route(self.ask.facts, self.gate.view(self))
-        self.line.reason = decision.reason
+        self.line.reason, self.line.saw = decision.reason, decision.saw
         return decision
 
     def _learn(self, **facts: bool | Reason) -> None:

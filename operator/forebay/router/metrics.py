@@ -12,7 +12,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from forebay.router.access_log import Line
-from forebay.router.cells import CounterCells, HistogramCells, MoneyCells, ReadHistogram
+from forebay.router.cells import CounterCells, HistogramCells, MoneyCells, ReadCounter, ReadHistogram
+from forebay.router.usage import Usage
 
 REGISTRY: Final = CollectorRegistry()
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -114,6 +115,26 @@ LOG_DROPPED: Final = CounterCells(
     "forebay_access_log_dropped", "Lines of the access log that nobody took in time.", (), REGISTRY
 )
 
+_USED: Final = ("pool", "destination", "client", "priority", "capability")
+USAGE_REQUESTS: Final = ReadCounter(
+    "forebay_usage_requests", "Requests that were served, by who asked; destination is local, or provider/model.",
+    _USED, REGISTRY,
+)  # fmt: skip
+USAGE_SECONDS: Final = ReadCounter(
+    "forebay_usage_seconds", "Time that their service took, without waits for a slot.", _USED, REGISTRY
+)
+USAGE_INPUT_TOKENS: Final = ReadCounter(
+    "forebay_usage_input_tokens", "Tokens of their prompts: an estimate of local ones, counted by providers.", _USED,
+    REGISTRY,
+)  # fmt: skip
+USAGE_OUTPUT_TOKENS: Final = ReadCounter(
+    "forebay_usage_output_tokens", "Tokens of providers' answers; for local ones see vllm:generation_tokens_total.",
+    _USED, REGISTRY,
+)  # fmt: skip
+USAGE_DOLLARS: Final = ReadCounter(
+    "forebay_usage_dollars", "What providers' answers cost at the policy's prices.", _USED, REGISTRY
+)
+
 _CODES: Final = {int(status): str(int(status)) for status in HTTPStatus} | {499: "499"}
 
 
@@ -125,6 +146,16 @@ def finished(line: Line, seconds: float | None) -> None:
     REQUESTS.inc((pool, kind, line.reason, line.priority, line.capability, code))
     if seconds is not None and kind != "none":
         DURATION.observe((*_served(line), code if line.status >= 400 else ""), seconds)
+
+
+def used(usage: Usage) -> None:
+    """Take over who used what."""
+    cells = usage.cells.items()
+    USAGE_REQUESTS.values = {key: cell.requests for key, cell in cells}
+    USAGE_SECONDS.values = {key: cell.seconds for key, cell in cells}
+    USAGE_INPUT_TOKENS.values = {key: cell.input_tokens for key, cell in cells}
+    USAGE_OUTPUT_TOKENS.values = {key: cell.output_tokens for key, cell in cells}
+    USAGE_DOLLARS.values = {key: float(cell.dollars) for key, cell in cells}
 
 
 def first_token(line: Line, seconds: float) -> None:

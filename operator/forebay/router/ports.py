@@ -59,6 +59,7 @@ class Router:
         """Set what is read when somebody scrapes."""
         table = self.context.table
         self.role.refresh_metrics()
+        metrics.used(self.context.usage)
         metrics.BUILD.labels(VERSION, self.context.settings.role).set(1)
         metrics.TABLE_GENERATION.set(table.table.generation)
         metrics.TABLE_REFUSED.set((), table.refused_total)

@@ -69,8 +69,8 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
     document, fields = _document(request.body), request.fields
     if document.get("background") is True:  # it would run on in the engine after its slot has been given back
         raise BadRequestError("background responses are not served here: leave out `background`, or stream")
-    limit = _limit(document)
-    texts, parts = _content(document)
+    limit = token_limit(document)
+    texts, parts = content_of(document)
     said = spoken(request.target, document)
     asked = _priority(fields.get(_PRIORITY), document)
     cloud = CloudUse.NEVER if fields.get(_CLOUD, b"").lower() == b"never" else CloudUse.ALLOWED
@@ -78,7 +78,7 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
     previous = previous if isinstance(previous, str) else ""
     model = str(document.get("model") or "auto")
     words = user_words(request.target, document) if model in AUTO_MODELS else ""  # a named model needs no map
-    hints = _hints(fields, document, limit)
+    hints = hints_of(fields, document, limit)
     guessed = by_words(hints, words)
     facts = RequestFacts(
         model=model,
@@ -189,7 +189,8 @@ def _refuse_twice(pairs: tuple[tuple[str, Any], ...], guarded: tuple[str, ...], 
             raise BadRequestError(f"the body says {where + key!r} more than once: send it once")
 
 
-def _limit(document: dict[str, Any]) -> int | None:
+def token_limit(document: dict[str, Any]) -> int | None:
+    """The most tokens that are to be generated, in any spelling. Raises BadRequestError."""
     for key in LIMITS:
         value = document.get(key)
         if value is None:
@@ -221,7 +222,7 @@ def _text(value: Any) -> str:
     return "".join(texts)
 
 
-def _content(document: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
+def content_of(document: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
     """Every text of the prompt, and the parts that are no text."""
     texts: list[str] = []
     parts: list[dict[str, Any]] = []
@@ -269,7 +270,8 @@ def _foreign(parts: list[dict[str, Any]]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _hints(fields: dict[bytes, bytes], document: dict[str, Any], limit: int | None) -> Hints:
+def hints_of(fields: dict[bytes, bytes], document: dict[str, Any], limit: int | None) -> Hints:
+    """What the client says of its request, in headers and `metadata`. Raises BadRequestError."""
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else _NOTHING
     task = fields.get(_TASK, b"").decode("latin-1") or str(metadata.get("task_type") or "")

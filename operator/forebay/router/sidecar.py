@@ -11,7 +11,7 @@ from typing import Final
 
 from forebay.resources import headers as names
 from forebay.resources.names import PATH_REPORT, PATH_SLOTS, PATH_STATE
-from forebay.resources.reasons import Priority, Reason
+from forebay.resources.reasons import CapacityBound, Priority, Reason
 from forebay.resources.report import ReplicaState, SidecarReport, SlotReport, encode
 from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics, models
@@ -32,7 +32,15 @@ from forebay.router.offering import Offering
 from forebay.router.prefill import Prompt, read
 from forebay.router.request import TASKS, BadRequestError, parse, session_of, with_model
 from forebay.rules.affinity import digest
-from forebay.rules.capacity import Bound, Capacity, CapacityInputs, capacity, weight
+from forebay.rules.capacity import (
+    TYPICAL_TOKENS,
+    Capacity,
+    CapacityInputs,
+    Learnt,
+    capacity,
+    slot_tokens,
+    weight,
+)
 from forebay.rules.queue import retry_after
 from forebay.rules.retry import patience
 
@@ -52,6 +60,8 @@ class Sidecar:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.capacity = capacity(CapacityInputs())
+        self.slots_without_cut = self.capacity.slots
+        self.slot_tokens = TYPICAL_TOKENS
         self.admission = Admission(self.capacity.slots)
         self.offering = Offering(self.admission, self._slot_report)
         self.engine = Engine(context.settings.engine, context.upstream, self._engine_changed)
@@ -107,6 +117,7 @@ class Sidecar:
         seconds = asyncio.get_running_loop().time() - request.seen if request.seen else 0.0
         line.duration_ms = int(seconds * 1000)
         metrics.finished(line, seconds)
+        self.context.usage.count(line, line.destination, seconds)
         self.context.log.write(line)
 
     def serves(self, ask: Ask) -> bool:
@@ -195,14 +206,18 @@ class Sidecar:
         fields = request.fields
         tokens = fields.get(_TOKENS, b"0")
         size = self.weight(int(tokens)) if tokens.isdigit() else 1
+        prompt = None
+        if words := fields.get(_PREFIX):  # before its slot is taken, so that the report of that tells of it
+            session, count, streams = read(words)
+            prompt = self.offering.prefill.begin(session, count, streams=streams)
         if self._admit(fields.get(_OFFER), Priority(fields.get(_PRIORITY, b"Normal").decode("latin-1")), size):
             line = Line(request_id=request_id(request), path=request.target, destination=self.entry.name)
             visit = Visit(self, request, exchange, line, size, control=True)
-            if words := fields.get(_PREFIX):
-                session, count, streams = read(words)
-                visit.prompt = self.offering.prefill.begin(session, count, streams=streams)
+            visit.prompt = prompt
             visit.pass_on(request.body)
         else:
+            if prompt is not None:
+                prompt.given_up()
             exchange.reply(_full("Full" if self.admission.state is ReplicaState.SERVING else self.admission.state))
 
     def _admit(self, offer_id: bytes | None, priority: Priority, size: int) -> bool:
@@ -224,7 +239,7 @@ class Sidecar:
 
     def weight(self, live_tokens: int) -> int:
         """Slots that a request takes."""
-        return weight(live_tokens, self.capacity)
+        return weight(live_tokens, self.capacity, self.slot_tokens)
 
     def drain(self) -> None:
         """Take nothing new; what runs goes on."""
@@ -273,6 +288,7 @@ class Sidecar:
             state=a.state,
             slots=a.slots,
             running=a.running,
+            capacity=self.slots_without_cut,
             admitted_total=a.admitted_total,
             finished_total=a.finished_total,
             refused_total=a.refused_total,
@@ -280,6 +296,7 @@ class Sidecar:
             last_request=self.last_request,
             table_error=table.problem,
             engine=self.engine.report(),
+            usage=self.context.usage.report(),
         )
 
     def refresh_metrics(self) -> None:
@@ -319,10 +336,13 @@ class Sidecar:
 
     def _resize(self) -> None:
         entry = self.entry
-        found = capacity(CapacityInputs(entry.slots_per_replica, entry.max_num_seqs, self.engine.kv_tokens))
+        kv_tokens, told = self.engine.kv_tokens, entry.learnt
+        learnt = None if told is None else Learnt(told.slots, told.bound, told.kv_tokens)
+        found = capacity(CapacityInputs(entry.slots_per_replica, entry.max_num_seqs, kv_tokens, learnt=learnt))
+        self.slots_without_cut, self.slot_tokens = found.slots, slot_tokens(found, kv_tokens)
         slots, until = self._cut
         if until and asyncio.get_running_loop().time() < until:
-            found = Capacity(min(found.slots, slots), Bound.BACK_PRESSURE)
+            found = Capacity(min(found.slots, slots), CapacityBound.BACK_PRESSURE)
         self.capacity = found
         self.admission.resize(found.slots, entry.high_reserved_percent)
 

@@ -52,6 +52,7 @@ class Offer:
     rival: tuple[int, float] | None = None
     high_only: bool = False  # a slot of High's reserve
     taken: bool = False
+    told: bool = False  # the gateway has sent a word since it took the offer: its waiter is not in that any more
 
 
 @dataclass(slots=True)
@@ -74,6 +75,9 @@ class Offers:
     def hear(self, gateway: str, counts: Iterable[int], deadlines: Iterable[Iterable[float]], now: float) -> None:
         """A gateway's word replaces its last one; offers it has not answered yet count against it."""
         self.words[gateway] = Word(list(counts), [sorted(first) for first in deadlines], now)
+        for offer in self.open.values():
+            if offer.taken and offer.gateway == gateway:
+                self.open[offer.id] = replace(offer, told=True)
 
     def forget(self, gateway: str) -> None:
         """It is gone, and so are its offers."""
@@ -124,7 +128,7 @@ class Offers:
     def admit(self, offer_id: int) -> Offer | None:
         """The request that took the offer is here: the slot is no longer held. None when the offer is over."""
         offer = self.open.pop(offer_id, None)
-        if offer is not None and (word := self.words.get(offer.gateway)) is not None:
+        if offer is not None and not offer.told and (word := self.words.get(offer.gateway)) is not None:
             word.counts[offer.rank] = max(0, word.counts[offer.rank] - 1)
             del word.deadlines[offer.rank][:1]
         return offer
@@ -146,6 +150,8 @@ class Offers:
         """Each gateway's first waiter that has no offer yet as (rank, deadline, gateway), first come first."""
         offered: dict[tuple[str, int], int] = {}
         for offer in self.open.values():
+            if offer.told:
+                continue
             offered[offer.gateway, offer.rank] = offered.get((offer.gateway, offer.rank), 0) + 1
         found = []
         for gateway, word in self.words.items():

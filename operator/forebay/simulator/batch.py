@@ -1,15 +1,18 @@
 """Continuous batching as a machine without clock or I/O: requests in, steps of tokens out.
 
-Time per step = (a + b * running + c * KV tokens) * slow; a step in which prompts are computed takes their prefill time
-besides, for the tokens that the prefix cache does not have. Long prompts are computed in pieces, as vLLM does. The
-defaults are of the order of vLLM serving Llama-3.1-8B on an RTX 4090 (LLMServingSim's recorded run: about 20-25 ms a
-token at a handful of running requests), not a fit.
+Time per step = (base + per_running * running + per_kv_token * KV tokens) * slow; base is mostly the reading of all
+weights. A step in which prompts are computed, for the tokens that the prefix cache does not have, reads them while it
+computes: it takes the longer of the two. Long prompts are computed in pieces, as vLLM does.
+
+The defaults are fitted to a recorded run of vLLM 0.19 with Llama-3.1-8B on an RTX 4090. How near they come to that run,
+and what fits others, is in docs/simulator.md (`make bench-calibrate`).
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 from math import ceil, sqrt
 
+from forebay.rules.hardware import Engine
 from forebay.simulator.prefix import PREFIX_TOKENS, PrefixCache
 
 BLOCK_TOKENS = 16
@@ -19,15 +22,33 @@ BLOCK_TOKENS = 16
 class ServiceTime:
     """Seconds."""
 
-    base: float = 0.016
-    per_running: float = 0.00018
-    per_kv_token: float = 2.0e-8
-    prefill_tokens_per_second: float = 8000.0
+    base: float = 0.0162
+    per_running: float = 0.00007
+    per_kv_token: float = 1.18e-7
+    prefill_tokens_per_second: float = 9000.0
+
+    @classmethod
+    def of(cls, engine: Engine) -> "ServiceTime":
+        """What GPU and model are known for (rules/hardware)."""
+        times = engine.base_seconds, engine.shares.request, engine.kv_token_seconds
+        return cls(*times, engine.prompt_tokens_per_second)
+
+    def per_token(
+        self, running: float, held_tokens: float, prompt_tokens: float = 0.0, answer_tokens: float = 1.0
+    ) -> float:
+        """Mean seconds between the tokens of a request while `running` requests hold so many tokens each.
+
+        With the lengths of prompt and answer, others' prompts count as well: each token of an answer then waits for
+        `running` such prompts over the length of an answer. This is what a model of requests alone needs.
+        """
+        decode = self.base + self.per_running * running + self.per_kv_token * running * held_tokens
+        prompts = running * prompt_tokens / max(1.0, answer_tokens)
+        return decode + prompts / self.prefill_tokens_per_second
 
     def step(self, running: int, kv_tokens: int, prefill_tokens: int) -> float:
         """Duration of one step."""
-        decode = self.base + self.per_running * running + self.per_kv_token * kv_tokens
-        return decode + prefill_tokens / self.prefill_tokens_per_second
+        computing = (prefill_tokens + running) / self.prefill_tokens_per_second if prefill_tokens else 0.0
+        return max(self.base, computing) + self.per_running * running + self.per_kv_token * kv_tokens
 
     def steps(self, running: int, kv_tokens: int, count: int) -> float:
         """Duration of `count` steps without prefill, in each of which every running request grows by a token."""
@@ -44,12 +65,12 @@ class ServiceTime:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one engine holds. `max_queued` None: no bound."""
+    """What one engine holds: as in that run, but for `max_queued` (None: no bound)."""
 
     max_num_seqs: int = 256
-    kv_tokens: int = 60_000
+    kv_tokens: int = 41_408
     max_queued: int | None = None
-    max_batched_tokens: int = 8192
+    max_batched_tokens: int = 2048
 
 
 @dataclass(slots=True, eq=False)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from forebay.simulator.batch import Limits, ServiceTime
 
+USUAL_LIMITS, USUAL_TIMES = Limits(), ServiceTime()
+
 
 @dataclass(slots=True)
 class Faults:
@@ -59,9 +61,9 @@ def read(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
     parser.add_argument("--port", type=int, default=8000, help="0: a free one")
     parser.add_argument("--uds", default="", help="listen on a Unix socket instead")
     parser.add_argument("--max-model-len", type=int)
-    parser.add_argument("--max-num-seqs", type=int, default=256)
+    parser.add_argument("--max-num-seqs", type=int, default=USUAL_LIMITS.max_num_seqs)
     parser.add_argument("--max-num-queued-reqs", type=int)
-    parser.add_argument("--max-num-batched-tokens", type=int, default=8192)
+    parser.add_argument("--max-num-batched-tokens", type=int, default=USUAL_LIMITS.max_batched_tokens)
     parser.add_argument("--enable-prefix-caching", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--shutdown-timeout", type=float, default=0.0)
     chosen, ignored = parser.parse_known_args(argv)
@@ -81,15 +83,17 @@ def read(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
         max_model_len=chosen.max_model_len or (1_000_000 if cloud else 16_384),
         limits=Limits(
             max_num_seqs=10_000 if cloud else chosen.max_num_seqs,
-            kv_tokens=sim.integer("KV_TOKENS", 100_000_000 if cloud else 60_000),
+            kv_tokens=sim.integer("KV_TOKENS", 100_000_000 if cloud else USUAL_LIMITS.kv_tokens),
             max_queued=chosen.max_num_queued_reqs,
             max_batched_tokens=chosen.max_num_batched_tokens,
         ),
         times=ServiceTime(
-            base=sim.number("STEP_BASE_MS", 16.0) / 1e3,
-            per_running=0.0 if cloud else sim.number("STEP_PER_SEQ_MS", 0.18) / 1e3,
-            per_kv_token=0.0 if cloud else sim.number("STEP_PER_KV_TOKEN_US", 0.02) / 1e6,
-            prefill_tokens_per_second=sim.number("PREFILL_TOKENS_PER_SECOND", 1e6 if cloud else 8000.0),
+            base=sim.number("STEP_BASE_MS", 1e3 * USUAL_TIMES.base) / 1e3,
+            per_running=0.0 if cloud else sim.number("STEP_PER_SEQ_MS", 1e3 * USUAL_TIMES.per_running) / 1e3,
+            per_kv_token=0.0 if cloud else sim.number("STEP_PER_KV_TOKEN_US", 1e6 * USUAL_TIMES.per_kv_token) / 1e6,
+            prefill_tokens_per_second=sim.number(
+                "PREFILL_TOKENS_PER_SECOND", 1e6 if cloud else USUAL_TIMES.prefill_tokens_per_second
+            ),
         ),
         prefix_caching=chosen.enable_prefix_caching,
         startup_seconds=sim.number("STARTUP_SECONDS", 0.0),

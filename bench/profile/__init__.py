@@ -1,0 +1,1 @@
+"""`make bench-profile`: `kubectl forebay profile` on a million lines whose truth is known."""

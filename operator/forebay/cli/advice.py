@@ -1,0 +1,90 @@
+"""What to do next: one line for every reason of a condition that asks for something. Pure.
+
+A reason stands either here or in FINE; a test holds both against the list of all reasons.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from forebay.cli.fleet import Fleets
+from forebay.cli.words import word
+from forebay.resources import names
+from forebay.resources.fields import Condition
+from forebay.resources.reasons import ConditionReason, ConditionType
+
+_R = ConditionReason
+WAIT: Final = "wait a minute; if it stays, look at the operator's log"
+NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
+    _R.PENDING: WAIT,
+    _R.REPLICAS_STARTING: "wait for the engines to load; `kubectl logs POD -c engine` shows how far they are",
+    _R.NO_REPLICAS_READY: "read the message, then `kubectl describe pod` of a replica and `kubectl logs POD -c engine`",
+    _R.INVALID_SPEC: "correct the field that the message names and apply the object again",
+    _R.GATEWAY_UNAVAILABLE: f"look at the Deployment {names.GATEWAY}: `kubectl describe deployment {names.GATEWAY}`",
+    _R.KEY_MISSING: "create the Secret that apiKeySecretRef names, with that key in it",
+    _R.PROVIDER_UNREACHABLE: "correct baseURL; one inside the cluster needs `cloud.allowedNetworks` of the chart",
+    _R.UNUSED: "name the policy in a pool's cloudFallbackPolicyRef, call it `default`, or delete it",
+    _R.ROUTERS_BEHIND: "wait a minute; if it stays, delete the routers' pods that the message names, one at a time",
+    _R.NO_ROUTERS: f"look at the Deployment {names.GATEWAY}: no router is ready to take requests",
+    _R.TABLE_REFUSED: "the router keeps its last good table: give routers and operator the same version",
+    _R.CREATE_REFUSED: "change what the message names: the quota, the namespace's Pod Security, a webhook or the spec",
+    _R.UNSCHEDULABLE: "add nodes with what a replica asks for, or lower engine.gpus or scaling.maxReplicas",
+    _R.STALE: "look at the pods that the message names; the pool grows on what is known and does not shrink meanwhile",
+    _R.OLDER_ROUTER: "not urgent: it comes with the next change of spec, or now with rollout.adoptRouter: Always",
+    _R.REFUSED: "correct engine.podTemplate as the message says; until then the pods stay as they are",
+    _R.POLICY_NOT_FOUND: "create that policy, or remove cloudFallbackPolicyRef; until then these requests stay local",
+})  # fmt: skip
+"""By the condition's reason."""
+FINE: Final = frozenset({
+    _R.REPLICAS_READY, _R.SCALED_TO_ZERO, _R.ACCEPTED, _R.ROUTERS_ACKNOWLEDGED, _R.CREATED, _R.SCHEDULED, _R.REPORTED,
+    _R.NO_REPLICAS, _R.UP_TO_DATE, _R.MERGED,
+})  # fmt: skip
+"""Reasons that ask for nothing."""
+_GOOD_WHEN_FALSE: Final = frozenset({ConditionType.ROUTER_OUTDATED})
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One condition that is not as it should be, and what to do about it."""
+
+    namespace: str
+    kind: str
+    name: str
+    condition: str
+    reason: str
+    message: str
+    next: str
+    broken: bool  # False: it is on its way, or can wait
+
+
+def issues(fleets: Fleets) -> tuple[Issue, ...]:
+    """Everything that asks for something; what is broken comes first."""
+    subjects = [
+        *((names.POOL_KIND, item.namespace, item.name, item.status.conditions) for item in fleets.pools),
+        *((names.POLICY_KIND, item.namespace, item.name, item.status.conditions) for item in fleets.policies),
+    ]
+    found = [
+        issue
+        for kind, namespace, name, conditions in subjects
+        for issue in _of(kind, namespace, name, conditions)
+    ]  # fmt: skip
+    return tuple(sorted(found, key=lambda issue: not issue.broken))
+
+
+def _of(kind: str, namespace: str, name: str, conditions: Iterable[Condition]) -> Iterable[Issue]:
+    for item in conditions:
+        advice = advice_for(item.reason)
+        if advice and not (item.status == "Unknown" and item.reason == _R.PENDING and not item.message):
+            yield Issue(namespace, kind, name, item.type, item.reason, item.message, advice, is_broken(item))
+
+
+def advice_for(reason: str) -> str:
+    """What to do about this reason; empty where nothing is. A reason of a newer operator gets none."""
+    known = word(ConditionReason, reason)
+    return NEXT.get(known, "") if known is not None else ""
+
+
+def is_broken(condition: Condition) -> bool:
+    """Whether it is in the way of serving, rather than on its way or a remark."""
+    return condition.status == "False" and condition.type not in _GOOD_WHEN_FALSE

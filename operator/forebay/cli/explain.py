@@ -1,0 +1,135 @@
+"""`kubectl forebay explain POOL|REQUEST-ID`: why this size, why this spill, which decision when, and what it saw."""
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from forebay.cli import console
+from forebay.cli.advice import issues
+from forebay.cli.cluster import Cluster
+from forebay.cli.console import Format, FormatOption
+from forebay.cli.fleet import Fleets, Pool, Told, fleets, told
+from forebay.cli.fleet import pool as read_pool
+from forebay.cli.journeys import TAIL_LINES, Search, in_words, search
+from forebay.cli.place import ContextOption, KubeconfigOption, NamespaceOption, connect
+from forebay.cli.problem import Problem
+from forebay.cli.story import Happened, happened, now_in_words, why_this_size, why_this_spill
+from forebay.cli.words import meaning
+from forebay.resources.reasons import ConditionReason, Reason
+
+
+def explain(
+    what: Annotated[str, typer.Argument(metavar="POOL|REQUEST-ID", help="A pool, or the x-forebay-request-id.")],
+    namespace: NamespaceOption = "",
+    output: FormatOption = Format.TABLE,
+    tail: Annotated[int, typer.Option(help="Lines of each router's log to look through.", min=1)] = TAIL_LINES,
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = "",
+) -> None:
+    """Why a pool has its size and spills, or where one request went: which decision, when, and what it saw."""
+    cluster, where = connect(kubeconfig, context, namespace)
+    pool = read_pool(cluster, where, what) if _may_be_a_pool(what) else None
+    if pool is not None:
+        events = told(cluster, where, about=what)
+        if output is Format.TABLE:
+            show_pool(console.out(), pool, events)
+        else:
+            console.emit(pool_as_data(pool, events), output)
+        return
+    found = _request(cluster, where, what, tail)
+    if output is Format.TABLE:
+        show_request(console.out(), found)
+    else:
+        console.emit(request_as_data(found), output)
+
+
+def _may_be_a_pool(what: str) -> bool:
+    return len(what) <= 63 and all(sign.isalnum() or sign == "-" for sign in what) and what == what.lower()
+
+
+def _request(cluster: Cluster, namespace: str, what: str, tail: int) -> Search:
+    with console.progress(total=False) as bar:
+        bar.add_task(f"looking for {what} in the routers' logs", total=None)
+        found = search(cluster, namespace, what, tail)
+    if found.line is None:
+        raise Problem(_nowhere(fleets(cluster, namespace), namespace, what, found))
+    return found
+
+
+def _nowhere(there: Fleets, namespace: str, what: str, found: Search) -> str:
+    pools = ", ".join(pool.name for pool in there.pools) or "none"
+    logs = f"the last {found.lines} lines of {found.routers} routers' logs do not have a request of that id"
+    if not found.routers:
+        logs = "no router has a log to look for a request in"
+    return f"{what} is no pool of namespace {namespace} (pools: {pools}), and {logs}: it may be older, or elsewhere"
+
+
+def show_pool(to: Console, pool: Pool, events: tuple[Told, ...]) -> None:
+    """Print a pool's story for a person."""
+    to.print(Text.assemble((pool.name, "bold"), f" in {pool.namespace}: {now_in_words(pool)}"))
+    _section(to, "why this size", why_this_size(pool))
+    _section(to, "why this spill", why_this_spill(pool, events) or ["nothing has left for the cloud"])
+    to.print("\n[bold]what happened[/bold], oldest first (UTC)")
+    for item in happened(pool.status.scaling.decisions, events):
+        _line(to, item)
+    wrong = issues(Fleets(pools=(pool,)))
+    if wrong:
+        _section(
+            to,
+            "what to do next",
+            [f"{item.reason}: {meaning(ConditionReason, item.reason)}: {item.next}" for item in wrong],
+        )
+
+
+def _section(to: Console, title: str, lines: list[str]) -> None:
+    to.print(f"\n[bold]{title}[/bold]")
+    for line in lines:
+        to.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def _line(to: Console, item: Happened) -> None:
+    style = "yellow" if item.warning else "cyan"
+    count = f" ({item.count} times)" if item.count > 1 else ""
+    head = Text.assemble(f"  {item.time[:10]} {item.time[11:19]}  ", (item.word, style), f"{count}: {item.meaning}")
+    to.print(head, soft_wrap=True)
+    to.print(Text(f"      {item.what}"), soft_wrap=True)
+
+
+def show_request(to: Console, found: Search) -> None:
+    """Print one request's story for a person."""
+    assert found.line is not None
+    to.print(Text.assemble((found.line.request_id, "bold"), f", written down by {found.router}"))
+    for line in in_words(found.line):
+        to.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def pool_as_data(pool: Pool, events: tuple[Told, ...]) -> dict[str, Any]:
+    """A pool's story for programs."""
+    scaling = pool.status.scaling
+    return {
+        "namespace": pool.namespace,
+        "name": pool.name,
+        "now": now_in_words(pool),
+        "size": {"reason": scaling.reason, "words": why_this_size(pool)},
+        "spill": why_this_spill(pool, events),
+        "decisions": [item.model_dump(mode="json", by_alias=True) for item in scaling.decisions],
+        "happened": [
+            {"time": item.time, "word": item.word, "meaning": item.meaning, "what": item.what, "count": item.count}
+            for item in happened(scaling.decisions, events)
+        ],
+        "next": [{"reason": item.reason, "next": item.next} for item in issues(Fleets(pools=(pool,)))],
+    }
+
+
+def request_as_data(found: Search) -> dict[str, Any]:
+    """One request's story for programs."""
+    assert found.line is not None
+    return {
+        "router": found.router,
+        "line": msgspec.to_builtins(found.line),
+        "meaning": meaning(Reason, found.line.reason),
+        "words": in_words(found.line),
+    }

@@ -1,0 +1,168 @@
+"""What local is worth for one log and one pool: shares, bills, the best size, and where local begins to win."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, log10
+from typing import Final
+
+from forebay.cli.prices import asked, find
+from forebay.cli.profile.pool import Pool
+from forebay.cli.profile.reading import Log
+from forebay.cli.profile.sureness import Shares, Span, shares
+from forebay.cli.profile.traffic import Traffic, blocks, declared, traffic
+from forebay.rules.cost import (
+    Basis,
+    BasisName,
+    Bill,
+    Demand,
+    Hardware,
+    Price,
+    basis,
+    bill,
+    break_even,
+    cheapest,
+    for_the_peak,
+)
+
+POINTS: Final = 49
+ROWS: Final = 8
+YARDSTICKS: Final = ("gpt-5.6", "claude-sonnet-5", "gpt-5.4-mini", "gpt-5.6-luna", "gpt-5-nano")
+"""Models of the shipped table that break-evens are given for, dear to cheap; of another table its first five."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked. `displaced` is the model that local would replace; None: the one each request names."""
+
+    pool: Pool
+    hardware: Hardware
+    basis: BasisName
+    table: tuple[Price, ...]
+    displaced: str | None = None
+    days: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One volume of the curve: tokens a month, and US dollars a month."""
+
+    tokens: float
+    cloud: float
+    all_local: float  # sized for its peak
+    local_first: Mapping[BasisName, Bill]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Everything that terminal and page show. Money is US dollars a month; sizes are replicas."""
+
+    question: Question
+    log: Log
+    traffic: Traffic
+    shares: Shares
+    demand: Demand
+    default_price: Price
+    priced: Sequence[Price]  # by model of the log
+    bases: Mapping[BasisName, Basis]
+    all_cloud: Span
+    all_local: Bill
+    local_first: Bill
+    total: Span  # of local_first
+    sizes: tuple[Bill, ...]
+    bests: Mapping[BasisName, Bill]
+    break_evens: Mapping[BasisName, float | None]
+    yardsticks: Mapping[str, Mapping[BasisName, float | None]]
+    curve: tuple[Point, ...]
+
+    @property
+    def chosen(self) -> Basis:
+        """The basis that the bills are on."""
+        return self.bases[self.question.basis]
+
+    @property
+    def blended(self) -> float:
+        """US dollars a million tokens: what the log's mix costs in the cloud."""
+        return self.demand.cloud_usd / self.demand.tokens * 1e6 if self.demand.tokens else 0.0
+
+
+def answer(log: Log, question: Question, say: Callable[[str], None] = lambda _: None) -> Answer:
+    """Play the log, and count; `say` is told what is being done. Raises Problem for a model without a price."""
+    pool, table = question.pool, question.table
+    default = asked(question.displaced, table) if question.displaced else table[0]
+    priced = [default if question.displaced else find(name, table) or default for name in log.models]
+    played = traffic(log, pool, priced, question.days, question.seed, say)
+    demand = played.demand()
+    bases = {name: basis(name, question.hardware, pool.gpus) for name in BasisName}
+    chosen = bases[question.basis]
+    best = cheapest(chosen, demand, pool.slots)
+    peak = for_the_peak(chosen, demand, pool.slots)
+    # What could be served is shown for the recommended size, or for one replica where none pays for itself.
+    shown = max(1, best.replicas)
+    say("asking how sure that is")
+    fits = declared(pool)
+    sure = shares(blocks(played, log, fits, shown * pool.slots), fits[:-2], fits[-1], question.seed)
+    months = played.months
+    everything = sure.usd.scaled(1 / months)
+    total = sure.left.scaled(1 / months, best.hardware) if best.replicas else everything
+    return Answer(
+        question=question,
+        log=log,
+        traffic=played,
+        shares=sure,
+        demand=demand,
+        default_price=default,
+        priced=priced,
+        bases=bases,
+        all_cloud=everything,
+        all_local=peak,
+        local_first=best,
+        total=total,
+        sizes=_sizes(chosen, demand, pool.slots, best.replicas, peak.replicas),
+        bests={name: cheapest(each, demand, pool.slots) for name, each in bases.items()},
+        break_evens={name: break_even(each, demand, pool.slots) for name, each in bases.items()},
+        yardsticks=_yardsticks(played, bases, pool.slots, table),
+        curve=_curve(bases, chosen, demand, pool.slots),
+    )
+
+
+def _sizes(chosen: Basis, demand: Demand, slots: int, best: int, most: int) -> tuple[Bill, ...]:
+    """None, one, ... as many as the peak needs; of many those around the best."""
+    wanted = {0, 1, best, max(1, most)}
+    for step in range(1, 9):
+        for size in (best - step, best + step):
+            if len(wanted) < ROWS and 0 <= size <= most:
+                wanted.add(size)
+    return tuple(bill(chosen, demand, slots, size) for size in sorted(wanted))
+
+
+def _yardsticks(
+    played: Traffic, bases: Mapping[BasisName, Basis], slots: int, table: tuple[Price, ...]
+) -> dict[str, dict[BasisName, float | None]]:
+    known = [price for name in YARDSTICKS for price in table if price.model == name] or list(table[:5])
+    return {
+        price.model: {name: break_even(each, played.demand_at(price), slots) for name, each in bases.items()}
+        for price in known
+    }
+
+
+def _curve(bases: Mapping[BasisName, Basis], chosen: Basis, demand: Demand, slots: int) -> tuple[Point, ...]:
+    """From a million tokens a month to ten billion, and further if the log's own volume lies there."""
+    if not demand.tokens:
+        return ()
+    own = log10(demand.tokens)
+    low, high = min(6.0, floor(own)), max(10.0, ceil(own + 0.5))
+    points = []
+    for place in range(POINTS):
+        tokens = 10 ** (low + (high - low) * place / (POINTS - 1))
+        volume = tokens / demand.tokens
+        full = for_the_peak(chosen, demand, slots, volume)
+        points.append(
+            Point(
+                tokens,
+                volume * demand.cloud_usd,
+                full.total,
+                {name: cheapest(each, demand, slots, volume) for name, each in bases.items()},
+            )
+        )
+    return tuple(points)

@@ -1,0 +1,32 @@
+"""Which slot each request would take: all sizes of a pool from one pass over its arrivals.
+
+Slots are numbered, and a request takes the lowest one that is free (telephone engineers call it ordered hunting).
+The first m slots do not notice whether others stand behind them: what they take is what a pool of m slots takes whose
+overflow leaves at once, which is the rule for one pool with a cloud behind it. So a request with slot number s is
+served by every pool with more than s slots, and is overflow of every smaller one.
+"""
+
+from array import array
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+NOWHERE = 2**32 - 1
+"""Slot of a request that the pool cannot serve at any size."""
+
+
+def hunt(arrivals: Iterable[tuple[float, float]]) -> "array[int]":
+    """Slot number of each arrival, given as its time and how long it holds the slot, in order of time (seconds)."""
+    taken: list[tuple[float, int]] = []  # end, slot
+    free: list[int] = []
+    slots = array("I")
+    known = 0
+    for at, seconds in arrivals:
+        while taken and taken[0][0] <= at:
+            heappush(free, heappop(taken)[1])
+        if free:
+            slot = heappop(free)
+        else:
+            slot, known = known, known + 1
+        heappush(taken, (at + seconds, slot))
+        slots.append(slot)
+    return slots

@@ -1,0 +1,79 @@
+"""The answer on a terminal, and as data."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+
+from forebay.cli.console import table
+from forebay.cli.profile import words
+from forebay.cli.profile.answer import Answer
+from forebay.cli.profile.reading import CLASSES, EMBEDDINGS
+from forebay.cli.report import percent, short
+from forebay.rules.cost import Bill
+
+
+def show(found: Answer, console: Console) -> None:
+    """Sentences and tables."""
+    console.print(words.read(found))
+    for notice in words.notices(found):
+        console.print(f"! {notice}", style="yellow", markup=False)
+    console.print()
+    console.print(words.headline(found), style="bold", markup=False)
+    console.print()
+    _table(console, ("capability", "requests", "from, to", "tokens", "served"), words.classes(found))
+    local = found.shares.local
+    console.print(f"\nlocal share {percent(local.value)} ({words.span(local)})\n", markup=False)
+    money = ("replicas", "hardware", "cloud", "total a month")
+    _table(console, (f"way ({words.BASES[found.question.basis]})", *money), words.ways(found))
+    console.print()
+    _table(console, ("replicas", "kept", "hardware", "cloud", "total a month"), words.sizes(found), left=0)
+    console.print()
+    titles = ("local wins from … tokens a month", *(words.BASES[name] for name in found.bases))
+    _table(console, titles, words.yardsticks(found))
+    console.print(f"\nthis log: {short(found.demand.tokens)} tokens a month. {words.claim(found)}", markup=False)
+
+
+def _table(console: Console, titles: tuple[str, ...], rows: list[Any], left: int = 1) -> None:
+    made = table(*titles, right=titles[left:])
+    for row in rows:
+        made.add_row(*row)
+    console.print(made)
+
+
+def data(found: Answer) -> dict[str, Any]:
+    """Plain data for `-o json` and `-o yaml`. Shares are 0..1, money US dollars a month."""
+    log, played = found.log, found.traffic
+    return {
+        "log": {
+            "source": log.source, "format": log.format.name, "packing": log.packing, "requests": len(log),
+            "malformed": log.malformed, "failed": log.failed,
+            "hours": round(played.period.hours, 4), "timed": played.period.timed,
+            "promptTokens": played.all.prompt, "outputTokens": played.all.output, "cachedTokens": played.all.cached,
+            "outputsAssumed": log.assumed, "textsClassified": log.looked_at, "texts": log.texts, "spentUsd": log.spent,
+            "firstMalformed": [{"line": number, "why": why} for number, why in log.first_malformed],
+        },
+        "capabilities": {
+            str(name): {"requests": played.by_class[place].requests, "tokens": played.by_class[place].total,
+                        **(asdict(found.shares.classes[place]) if place < EMBEDDINGS else {})}
+            for place, name in enumerate(CLASSES) if played.by_class[place].requests
+        },
+        "localShare": asdict(found.shares.local),
+        "basis": str(found.question.basis),
+        "tokensPerMonth": round(found.demand.tokens),
+        "allCloud": asdict(found.all_cloud),
+        "allLocal": _bill(found.all_local),
+        "localFirst": {**_bill(found.local_first), "low": found.total.low, "high": found.total.high},
+        "sizes": [_bill(size) for size in found.sizes],
+        "best": {str(name): _bill(best) for name, best in found.bests.items()},
+        "breakEvenTokens": {str(name): point for name, point in found.break_evens.items()},
+        "breakEvenTokensAgainst": {
+            model: {str(name): point for name, point in points.items()} for model, points in found.yardsticks.items()
+        },
+        "assumptions": {name: value for name, value, _ in words.assumptions(found)},
+        "notices": words.notices(found),
+    }  # fmt: skip
+
+
+def _bill(bill: Bill) -> dict[str, float]:
+    return {**asdict(bill), "total": bill.total}

@@ -1,0 +1,124 @@
+"""The story of a pool: why it has this size, why it spills, what was decided when. Pure.
+
+It is told from the pool's status, which keeps the last ten decisions, and from the Events, which the API server keeps
+for an hour. A decision and the Event that told it become one line. All words are those of `resources.reasons`.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from forebay.cli.fleet import Pool, Told
+from forebay.cli.words import meaning
+from forebay.resources.pool import ReplicaCount, ScalingMode
+from forebay.resources.reasons import EventReason, Reason, ScaleReason
+
+STEP: Final = re.compile(r"^replicas (\d+) -> (\d+)\b(?:.*\breason (\w+))?")
+_REASON: Final = re.compile(r"\b([A-Z][A-Za-z]+) (\d+)\b")
+_SAME_SECONDS: Final = 30.0
+"""A decision is in the status within so long of its Event."""
+_SPILL: Final = (EventReason.OVERFLOW_STARTED, EventReason.OVERFLOW_STOPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One line of the story. `time` is RFC 3339, `word` and `meaning` are of the closed lists, `what` has figures."""
+
+    time: str
+    word: str
+    meaning: str
+    what: str
+    warning: bool = False
+    count: int = 1
+
+
+def happened(decisions: Iterable[ReplicaCount], events: Sequence[Told]) -> tuple[Happened, ...]:
+    """Decisions and Events in one order, oldest first, each change of size once."""
+    steps = [event for event in events if STEP.match(event.note)]
+    alone = [decision for decision in decisions if not any(_tells(event, decision) for event in steps)]
+    told = [*map(_of_event, events), *map(_of_decision, alone)]
+    return tuple(sorted(told, key=lambda item: item.time))
+
+
+def _tells(event: Told, decision: ReplicaCount) -> bool:
+    found = STEP.match(event.note)
+    if found is None:
+        return False
+    same = (int(found[1]), int(found[2]), found[3] or decision.reason)
+    apart = abs((_time(event.time) - _time(decision.time)).total_seconds())
+    return same == (decision.from_replicas, decision.to_replicas, decision.reason) and apart <= _SAME_SECONDS
+
+
+def _of_event(event: Told) -> Happened:
+    """An Event; a change of size is explained by the reason of that size, which says more than `ScaledUp`."""
+    step = STEP.match(event.note)
+    why = meaning(ScaleReason, step[3]) if step and step[3] else meaning(EventReason, event.reason)
+    return Happened(event.time, event.reason, why, event.note, event.warning, event.count)
+
+
+def _of_decision(decision: ReplicaCount) -> Happened:
+    """A decision whose Event is gone, or that had none of its own, as the first size."""
+    before, after = decision.from_replicas, decision.to_replicas
+    word = EventReason.CREATED if before == 0 and decision.reason == ScaleReason.INITIAL else (
+        EventReason.SCALED_UP if after > before else EventReason.SCALED_DOWN
+    )  # fmt: skip
+    what = (
+        f"replicas {before} -> {after}: demand {decision.demand}, capacity {decision.capacity or 'unknown'}, "
+        f"reason {decision.reason}"
+    )
+    return Happened(decision.time, word, meaning(ScaleReason, decision.reason), what)
+
+
+def now_in_words(pool: Pool) -> str:
+    """How the pool is, in one sentence."""
+    status, scaling = pool.status, pool.status.scaling
+    replicas = f"{status.ready_replicas} of {scaling.desired_replicas} replica{'s' * (scaling.desired_replicas != 1)}"
+    serves = f"{replicas} serve{'s' * (scaling.desired_replicas == 1)}"
+    parts = [f"{serves}, {status.running} of {status.slots} slots run, {status.queued} wait"]
+    if status.overflow.state == "Active":
+        parts.append(f"requests overflow to the cloud, {status.overflow.running} now")
+    return "; ".join(parts)
+
+
+def why_this_size(pool: Pool) -> list[str]:
+    """Why the pool has the size it has, with the arithmetic."""
+    scaling = pool.status.scaling
+    lines = [f"{scaling.reason or 'not decided yet'}: {meaning(ScaleReason, scaling.reason)}"]
+    if pool.spec is not None:
+        wanted = pool.spec.scaling
+        bounds = f"between {wanted.min_replicas} and {wanted.max_replicas} replicas"
+        mode = {
+            ScalingMode.AUTOMATIC: f"the operator decides, {bounds}",
+            ScalingMode.ADVISORY: f"the operator only advises, {bounds}; it would run {scaling.desired_replicas}",
+            ScalingMode.MANUAL: "spec.replicas decides",
+        }
+        lines.append(f"mode {wanted.mode}: {mode[wanted.mode]}")
+    if scaling.capacity:
+        full = float(scaling.demand) / scaling.capacity
+        lines.append(f"demand {scaling.demand}, requests at a time that run, wait, or left for lack of a slot")
+        lines.append(f"capacity {scaling.capacity} slots a replica (Normal): the demand fills {full:.1f} replicas")
+    return lines
+
+
+def why_this_spill(pool: Pool, events: Sequence[Told]) -> list[str]:
+    """Why requests leave, or last left, by reason; empty when none has."""
+    overflow = pool.status.overflow
+    last = next((event for event in reversed(events) if event.reason in _SPILL), None)
+    if overflow.state != "Active" and not overflow.total and last is None:
+        return []
+    state = "requests overflow now" if overflow.state == "Active" else "no request overflows now"
+    lines = [f"{state}; {overflow.total} did since the gateways began"]
+    if last is not None:
+        lines.append(f"{last.time[11:19]} {last.reason}: {last.note}")
+        lines += [f"{word}: {meaning(Reason, word)}" for word, _ in _REASON.findall(last.note) if _is_reason(word)]
+    return lines
+
+
+def _is_reason(word: str) -> bool:
+    return meaning(Reason, word) != word
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,101 @@
+"""The summary for people who look: what the operator knows of its fleets, kept ready for whoever asks.
+
+All that is added up is gone when the operator restarts; the summary says since when it counts. Prometheus keeps more.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from forebay import __version__
+from forebay.controller.observe import ObservedFleet, ObservedPool
+from forebay.controller.sizing import Sizing
+from forebay.controller.tally import OVERFLOW, PoolTally, Tally
+from forebay.resources import names
+from forebay.resources.pool import PoolSpec
+from forebay.resources.summary import FleetSummary, PoolSummary, Summary, encode, price_rows
+
+
+@dataclass(slots=True)
+class Summaries:
+    """The tallies of all fleets, and the latest sizes."""
+
+    _tallies: dict[str, Tally] = field(default_factory=dict)
+    _fleets: dict[str, FleetSummary] = field(default_factory=dict)
+
+    def take(self, fleet: ObservedFleet, sizings: Mapping[str, Sizing]) -> None:
+        """Take in one pass over a fleet; one without pools and policies is forgotten."""
+        if not fleet.owners:
+            self._tallies.pop(fleet.namespace, None)
+            self._fleets.pop(fleet.namespace, None)
+            return
+        tally = self._tallies.get(fleet.namespace) or Tally.begun(fleet.now)
+        tally = tally.advance(fleet).with_sizes(sizings, fleet.now)
+        self._tallies[fleet.namespace] = tally
+        self._fleets[fleet.namespace] = fleet_summary(fleet, sizings, tally)
+
+    def page(self) -> bytes:
+        """All fleets as JSON."""
+        return encode(Summary(version=__version__, time=time.time(), fleets=tuple(self._fleets.values())))
+
+
+def fleet_summary(fleet: ObservedFleet, sizings: Mapping[str, Sizing], tally: Tally) -> FleetSummary:
+    """What people see of one fleet."""
+    return FleetSummary(
+        namespace=fleet.namespace,
+        time=fleet.now,
+        since=tally.since,
+        gateways=sum(pod.counts for pod in fleet.gateways),
+        pools=tuple(_pool_summary(pool, sizings.get(pool.name), tally.pools[pool.name]) for pool in fleet.pools),
+        prices=tuple(
+            row for policy in fleet.policies if policy.spec is not None for row in price_rows(policy.name, policy.spec)
+        ),
+        usage=tuple(tally.usage.total.listed()),
+    )
+
+
+def _pool_summary(pool: ObservedPool, sizing: Sizing | None, tally: PoolTally) -> PoolSummary:
+    tokens, demand = tally.engine.total.values, tally.demand.total.values
+    spec = pool.spec
+    summary = PoolSummary(
+        name=pool.name,
+        policy=_policy(spec),
+        gpus=spec.engine.gpus if spec is not None else 0,
+        gpu_hour_price=spec.gpu_hour_price if spec is not None else None,
+        gpu_seconds=round(tally.gpu_seconds, 1),
+        prompt_tokens=tokens.get("prompt", 0),
+        generation_tokens=tokens.get("generation", 0),
+        requests=demand.get("requests", 0),
+        rejected=demand.get("rejected", 0),
+        expired=demand.get("expired", 0),
+        overflow_by_reason={
+            name.removeprefix(OVERFLOW): n for name, n in demand.items() if name.startswith(OVERFLOW) and n > 0
+        },
+        minutes=(*tally.minutes, tally.running.minute()) if tally.running.looks else tally.minutes,
+    )
+    return summary if sizing is None else _with_size(summary, sizing)
+
+
+def _policy(spec: PoolSpec | None) -> str:
+    reference = spec.cloud_fallback_policy_ref if spec is not None else None
+    return reference.name if reference is not None else names.DEFAULT_POLICY
+
+
+def _with_size(summary: PoolSummary, sizing: Sizing) -> PoolSummary:
+    numbers, decision = sizing.numbers, sizing.decision
+    return msgspec.structs.replace(
+        summary,
+        ready=numbers.ready,
+        desired=decision.replicas,
+        starting=numbers.starting,
+        ending=numbers.ending,
+        slots=numbers.slots,
+        running=numbers.running,
+        queued=numbers.queued,
+        overflowing=numbers.overflowing,
+        demand=round(decision.demand, 2),
+        capacity=decision.capacity or 0,
+        size_reason=decision.reason.value,
+    )

@@ -1,0 +1,59 @@
+"""Objects as an API server has them, for the commands that look at a fleet."""
+
+from typing import Any
+
+from forebay.resources import names
+
+TIME = "2027-01-15T07:20:00Z"
+
+
+def condition(kind: str, status: str, reason: str, message: str = "the figures") -> dict[str, Any]:
+    return {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": TIME}
+
+
+def pool(name: str = "chat", namespace: str = "team", **status: Any) -> dict[str, Any]:
+    usual: dict[str, Any] = {
+        "replicas": 2, "readyReplicas": 2, "slots": 16, "running": 9, "queued": 3, "load": "9/16",
+        "scaling": {
+            "demand": "14.0", "capacity": 7, "desiredReplicas": 2, "reason": "WithinCapacity",
+            "decisions": [decision(1, 2, "DemandAboveCapacity", "2027-01-15T07:10:03Z")],
+        },
+        "overflow": {"state": "None", "running": 0, "total": 0},
+        "conditions": [condition("Ready", "True", "ReplicasReady")],
+    }  # fmt: skip
+    return {
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"model": {"name": "m"}, "scaling": {"minReplicas": 1, "maxReplicas": 3}},
+        "status": {**usual, **status},
+    }
+
+
+def policy(name: str = "default", namespace: str = "team", **status: Any) -> dict[str, Any]:
+    provider = {"name": "acme", "baseURL": "https://acme.example/v1", "models": [{"name": "large"}]}
+    usual = {"pools": 1, "conditions": [condition("Ready", "True", "Accepted")]}
+    return {
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"providers": [provider], "primary": [{"provider": "acme", "model": "large"}]},
+        "status": {**usual, **status},
+    }
+
+
+def decision(before: int, after: int, reason: str, time: str, demand: str = "12.4") -> dict[str, Any]:
+    return {
+        "time": time, "fromReplicas": before, "toReplicas": after, "reason": reason, "demand": demand, "capacity": 7,
+    }  # fmt: skip
+
+
+def event(reason: str, note: str, time: str, name: str = "chat", **more: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": f"{name}.{time}", "namespace": "team", "creationTimestamp": time},
+        "reportingController": names.REPORTING_CONTROLLER,
+        "regarding": {"kind": names.POOL_KIND, "name": name, "namespace": "team"},
+        "type": "Normal", "reason": reason, "note": note, "eventTime": time.replace("Z", ".000000Z"), **more,
+    }  # fmt: skip
+
+
+def step(before: int, after: int, reason: str, time: str, demand: float = 12.4) -> dict[str, Any]:
+    word = "ScaledUp" if after > before else "ScaledDown"
+    note = f"replicas {before} -> {after}: demand {demand}, capacity 7 a replica (Normal), window 0 s, reason {reason}"
+    return event(word, note, time)

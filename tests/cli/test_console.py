@@ -1,0 +1,35 @@
+"""What commands write, and where."""
+
+import json
+
+import pytest
+import yaml
+
+from forebay.cli import console
+from forebay.cli.console import Format
+
+ANSWER = {"pools": [{"name": "chat", "load": "3/8", "words": "läuft"}]}
+
+
+def test_a_pipe_gets_no_colours_and_no_wrapped_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    table = console.table("name", "message")
+    table.add_row("[red]chat[/red]", "word " * 40)
+    console.out().print(table)
+    written = capsys.readouterr().out
+    assert "\x1b" not in written
+    assert written.splitlines()[1].startswith("chat")
+    assert len(written.splitlines()) == 2
+
+
+@pytest.mark.parametrize(("form", "read"), [(Format.JSON, json.loads), (Format.YAML, yaml.safe_load)])
+def test_data_comes_out_as_it_went_in(form: Format, read: object, capsys: pytest.CaptureFixture[str]) -> None:
+    console.emit(ANSWER, form)
+    written = capsys.readouterr().out
+    assert callable(read) and read(written) == ANSWER
+    assert "läuft" in written
+
+
+def test_progress_without_a_terminal_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress() as bar:
+        bar.advance(bar.add_task("reading", total=3))
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,79 @@
+"""What `explain POOL` tells, and that it is what decisions and Events say."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.cli.fleet import pool_of, told_of
+from forebay.cli.story import happened, now_in_words, why_this_size, why_this_spill
+from forebay.resources.reasons import ScaleReason
+from tests.cli.objects import decision, event, pool, step
+
+UP, DOWN = "DemandAboveCapacity", "DemandBelowCapacity"
+
+
+def story(decisions: list[dict[str, Any]], events: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    found = pool_of(pool(scaling={"decisions": decisions}))
+    told = happened(found.status.scaling.decisions, told_of(events))
+    return [(item.time[11:19], item.word) for item in told]
+
+
+def test_a_decision_and_its_event_are_one_line() -> None:
+    decisions = [decision(1, 2, UP, "2027-01-15T07:10:03Z")]
+    assert story(decisions, [step(1, 2, UP, "2027-01-15T07:10:04Z")]) == [("07:10:04", "ScaledUp")]
+
+
+def test_a_decision_outlives_its_event() -> None:
+    decisions = [decision(2, 1, DOWN, "2027-01-15T09:00:00Z"), decision(1, 2, UP, "2027-01-15T07:10:03Z")]
+    events = [step(2, 1, DOWN, "2027-01-15T09:00:00Z")]
+    assert story(decisions, events) == [("07:10:03", "ScaledUp"), ("09:00:00", "ScaledDown")]
+
+
+def test_the_same_step_on_another_day_is_another_line() -> None:
+    decisions = [decision(1, 2, UP, "2027-01-14T07:10:03Z")]
+    assert len(story(decisions, [step(1, 2, UP, "2027-01-15T07:10:04Z")])) == 2
+
+
+STEPS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from([UP, DOWN])), max_size=10)
+
+
+@given(STEPS, st.data())
+def test_every_decision_and_every_event_is_told_exactly_once(steps: list[tuple[int, int, str]], data: Any) -> None:
+    times = [f"2027-01-15T07:{minute:02}:00Z" for minute in range(len(steps))]
+    decisions = [decision(*it, time) for it, time in zip(steps, times, strict=True)]
+    kept = data.draw(st.integers(0, len(steps)))
+    events = [step(*it, time) for it, time in zip(steps, times, strict=True)][kept:]
+    told = story(decisions[::-1], events)
+    assert [time for time, _ in told] == [time[11:19] for time in times]
+
+
+def test_the_words_are_those_of_the_reasons() -> None:
+    words = why_this_size(pool_of(pool()))
+    assert words[0] == f"WithinCapacity: {ScaleReason.WITHIN_CAPACITY.meaning}"
+    assert "capacity 7 slots a replica (Normal): the demand fills 2.0 replicas" in words
+
+
+def test_a_spill_is_explained_by_the_reasons_of_its_event() -> None:
+    note = "requests overflow to the cloud (AllPoolsFull 3, HighPriorityOverflow 2): 16 of 16 slots run, 4 wait"
+    spilling = pool_of(pool(overflow={"state": "Active", "running": 2, "total": 5}))
+    words = why_this_spill(spilling, told_of([event("OverflowStarted", note, "2027-01-15T07:12:00Z")]))
+    assert words[0] == "requests overflow now; 5 did since the gateways began"
+    assert words[1] == f"07:12:00 OverflowStarted: {note}"
+    assert [line.partition(":")[0] for line in words[2:]] == ["AllPoolsFull", "HighPriorityOverflow"]
+    assert now_in_words(spilling).endswith("requests overflow to the cloud, 2 now")
+
+
+def test_a_pool_that_never_spilled_has_no_spill_to_explain() -> None:
+    assert why_this_spill(pool_of(pool()), ()) == []
+
+
+def test_a_pool_that_was_not_looked_at_yet_is_explained_too() -> None:
+    new = pool_of({"metadata": {"name": "new", "namespace": "team"}, "spec": {"model": {"name": "m"}}})
+    assert why_this_size(new)[0].startswith("not decided yet")
+    assert now_in_words(new) == "0 of 0 replicas serve, 0 of 0 slots run, 0 wait"
+
+
+def test_events_of_others_are_not_told() -> None:
+    foreign = {**step(1, 2, UP, "2027-01-15T07:10:04Z"), "reportingController": "kubelet"}
+    assert told_of([foreign]) == ()
