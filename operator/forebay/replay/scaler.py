@@ -5,7 +5,8 @@ from typing import Protocol
 
 from forebay.resources.pool import Scaling, ScalingMode
 from forebay.rules import scale as rule
-from forebay.rules.scale import Demand, History, ScaleDecision, ScaleInputs
+from forebay.rules.history import History
+from forebay.rules.scale import Demand, ScaleDecision, ScaleInputs
 
 PERIOD_SECONDS = 5.0
 

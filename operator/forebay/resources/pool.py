@@ -209,8 +209,8 @@ class ScalingRules(Resource):
 
 
 class Behavior(Resource):
-    """Windows of scaling. Empty: up by the mean of 3 minutes (30 seconds where nothing may overflow), down after 20
-    minutes or three cold starts, whichever is longer."""
+    """Windows of scaling. Empty: up by the mean of a minute (30 seconds where nothing may overflow, 3 minutes where
+    prices decide), down after 30 minutes (20 where prices decide) or three cold starts, whichever is longer."""
 
     scale_up: ScalingRules = ScalingRules()
     """Towards more replicas."""
