@@ -102,7 +102,7 @@ def size(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, memory: PoolM
         why=decision.reason,
         load=rule.pace_of(inputs).up_load,
         cold_start=inputs.cold_start_seconds,
-        cost_per_hour=inputs.overflow_hour_cost or 0.0,
+        cost_per_hour=counters.cost_per_hour(now),
     )
 
 
@@ -144,7 +144,6 @@ def _inputs(
         rollout=numbers.rollout,
         unplaced=numbers.unplaced,
         replica_hour_price=float(price) * spec.engine.gpus if price is not None and spec.engine.gpus else None,
-        overflow_hour_cost=counters.cost_per_hour(now),
         overflow_cost_per_request_hour=counters.cost_per_request_hour(),
         age_seconds=numbers.age,
         period_seconds=settings.resync_seconds,
