@@ -1,4 +1,4 @@
-"""etcd and an API server alone, without root: what the contract tests talk to.
+"""etcd and an API server, without root: what the contract tests talk to. With `controllers` also those that make pods.
 
 with ControlPlane() as plane:
     config.load_kube_config(str(plane.kubeconfig))
@@ -13,15 +13,30 @@ from types import TracebackType
 
 from e2e.cluster import process
 from e2e.cluster.pki import Authority, server_names
-from e2e.cluster.shell import ClusterError, ok
+from e2e.cluster.shell import ClusterError, ok, until
 from e2e.cluster.tools import kubernetes
 
 START_SECONDS = 60
+CONTROLLERS = "statefulset-controller,deployment-controller,replicaset-controller,serviceaccount-controller,"
+CONTROLLERS += "resourcequota-controller,garbage-collector-controller,namespace-controller"
+"""Those that act on objects alone. The ones for nodes would taint nodes that have no kubelet."""
+_AUDIT_POLICY = """apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+  - level: Metadata
+    users: ["system:serviceaccount:forebay-system:forebay-operator"]
+  - level: None
+"""
+"""Who did what, for the operator alone: verbs and objects, no bodies."""
 
 
 def apiserver_flags(authority: Authority, etcd: str, bind: str, port: int, services: str) -> list[str]:
-    """The smallest set of flags that gives RBAC, Node authorization, logs, exec and service accounts."""
+    """The smallest set of flags that gives RBAC, Node authorization, logs, exec, service accounts, and an audit log
+    of the operator's calls beside the certificates."""
     pki = authority.folder
+    policy = pki / "audit-policy.yaml"
+    policy.write_text(_AUDIT_POLICY)
     return [
         "kube-apiserver",
         f"--bind-address={bind}",
@@ -41,15 +56,26 @@ def apiserver_flags(authority: Authority, etcd: str, bind: str, port: int, servi
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={pki}/sa.pub",
         f"--service-account-signing-key-file={pki}/sa.key",
+        f"--audit-policy-file={policy}",
+        f"--audit-log-path={audit_log(authority)}",
+        "--audit-log-maxsize=100",
+        "--audit-log-maxbackup=1",
     ]
+
+
+def audit_log(authority: Authority) -> Path:
+    """What the operator asked of the API server: one JSON object a line."""
+    return authority.folder.parent / "audit.log"
 
 
 class ControlPlane:
     """A context manager; ends what it started, whatever happens. Raises ClusterError when it cannot start."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, controllers: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="forebay-api-"))
         self.kubeconfig = self.folder / "pki" / "admin.conf"
+        self.authority: Authority | None = None
+        self._controllers = controllers
         self._records: list[Path] = []
 
     def __enter__(self) -> "ControlPlane":
@@ -68,7 +94,7 @@ class ControlPlane:
     def _start(self) -> None:
         binary = kubernetes()
         client, peer, secure = _free_ports(3)
-        authority = Authority(self.folder / "pki", f"https://127.0.0.1:{secure}")
+        authority = self.authority = Authority(self.folder / "pki", f"https://127.0.0.1:{secure}")
         authority.certificate("apiserver", "/CN=kube-apiserver", server_names("127.0.0.1", "10.0.0.1"))
         authority.certificate("apiserver-kubelet", "/O=system:masters/CN=kube-apiserver-kubelet")
         self.kubeconfig = authority.kubeconfig("admin", "/O=system:masters/CN=admin")
@@ -83,9 +109,37 @@ class ControlPlane:
             ],
         )  # fmt: skip
         flags = apiserver_flags(authority, etcd, "127.0.0.1", secure, "10.0.0.0/24")
-        # No controller makes service accounts here, so admission must not ask for them.
-        self._spawn("apiserver", [binary, *flags, "--disable-admission-plugins=ServiceAccount"])
+        # Where no controller makes service accounts, admission must not ask for them.
+        without = [] if self._controllers else ["--disable-admission-plugins=ServiceAccount"]
+        self._spawn("apiserver", [binary, *flags, *without])
         self._wait(binary)
+        if self._controllers:
+            self._start_controllers(binary, authority)
+
+    def _start_controllers(self, binary: Path, authority: Authority) -> None:
+        pki = authority.folder
+        kcm = authority.kubeconfig("kcm", "/O=system:masters/CN=system:kube-controller-manager")
+        scheduler = authority.kubeconfig("scheduler", "/CN=system:kube-scheduler")
+        ports = _free_ports(2)
+        self._spawn(
+            "kcm",
+            [
+                binary, "kube-controller-manager", "--kubeconfig", kcm, "--leader-elect=false",
+                "--bind-address=127.0.0.1", f"--secure-port={ports[0]}", f"--controllers={CONTROLLERS}",
+                "--root-ca-file", pki / "ca.crt", "--service-account-private-key-file", pki / "sa.key",
+            ],
+        )  # fmt: skip
+        self._spawn(
+            "scheduler",
+            [
+                binary, "kube-scheduler", "--kubeconfig", scheduler, "--leader-elect=false",
+                "--bind-address=127.0.0.1", f"--secure-port={ports[1]}",
+            ],
+        )  # fmt: skip
+        until(
+            [binary, "kubectl", "--kubeconfig", self.kubeconfig, "get", "serviceaccount", "default"],
+            "the default service account", START_SECONDS,
+        )  # fmt: skip
 
     def _spawn(self, name: str, command: list[str | Path]) -> None:
         record = self.folder / f"{name}.pid"

@@ -1,13 +1,16 @@
 """The embedded cluster: the control plane as plain processes of this machine, every node in namespaces of its own."""
 
+import base64
 import json
 import os
 import re
 import shutil
 import signal
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from e2e.cluster import images, process
 from e2e.cluster.controlplane import apiserver_flags
@@ -36,6 +39,7 @@ SYSCTLS = (
     "kernel.panic", "kernel.panic_on_oops", "vm.overcommit_memory", "vm.panic_on_oom",
     "kernel.keys.root_maxkeys", "kernel.keys.root_maxbytes",
 )  # fmt: skip
+ETCD = "http://127.0.0.1:2379"
 CONTROL = ("etcd", "apiserver", "kcm", "scheduler", "dns")
 NOT_ENFORCED = "NetworkPolicies are accepted but not enforced by this cluster's network plugin"
 
@@ -164,14 +168,12 @@ def _network(nodes: int) -> None:
 
 
 def _control_plane() -> None:
-    binary, etcd = kubernetes(), "http://127.0.0.1:2379"
+    binary, etcd = kubernetes(), ETCD
     _spawn(
         "etcd", binary, "etcd", "--data-dir", STATE / "etcd", "--unsafe-no-fsync", "--log-level", "warn",
         "--listen-client-urls", etcd, "--advertise-client-urls", etcd, "--listen-peer-urls", "http://127.0.0.1:2380",
     )  # fmt: skip
-    authority = Authority(PKI, f"https://{HOST_IP}:{API_PORT}")
-    _spawn("apiserver", binary, *apiserver_flags(authority, etcd, HOST_IP, API_PORT, SERVICE_NET))
-    until(_kubectl("get", "--raw", "/readyz"), "the API server's readiness", 60)
+    start_apiserver()
     _spawn(
         "kcm", binary, "kube-controller-manager", "--kubeconfig", PKI / "kcm.conf", "--leader-elect=false",
         "--bind-address=127.0.0.1", "--use-service-account-credentials", "--root-ca-file", PKI / "ca.crt",
@@ -185,6 +187,32 @@ def _control_plane() -> None:
     corefile = STATE / "Corefile"
     corefile.write_text(_COREFILE.format(bind=HOST_IP, kubeconfig=KUBECONFIG))
     _spawn("dns", binary, "dns", corefile)
+
+
+def start_apiserver() -> None:
+    """Start it and wait until it is ready."""
+    authority = Authority(PKI, f"https://{HOST_IP}:{API_PORT}")
+    _spawn("apiserver", kubernetes(), *apiserver_flags(authority, ETCD, HOST_IP, API_PORT, SERVICE_NET))
+    until(_kubectl("get", "--raw", "/readyz"), "the API server's readiness", 60)
+
+
+def stop_apiserver() -> None:
+    """Kill it, as a machine does that loses its power."""
+    process.end([RUN / "apiserver.pid"], signal.SIGKILL)
+
+
+def forget_history() -> int:
+    """Compact etcd to its present revision, so that no watch can go on from an older one. Returns the revision."""
+    at = int(_etcd("range", {"key": base64.b64encode(b"x").decode()})["header"]["revision"])
+    _etcd("compaction", {"revision": str(at), "physical": True})
+    return at
+
+
+def _etcd(call: str, body: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(f"{ETCD}/v3/kv/{call}", json.dumps(body).encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
 
 
 def _spawn(name: str, *command: str | Path) -> None:

@@ -23,6 +23,7 @@ SCRIPTS = {
     "forebay-router": "forebay.router",
     "forebay-simulator": "forebay.simulator",
 }
+SOURCE = REPO / "operator" / "forebay"
 USER = "65532"
 PYTHON = "3.11"  # Debian 12's
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
@@ -48,8 +49,11 @@ def built() -> list[Path]:
     return sorted(IMAGES.glob("forebay-*.tar"))
 
 
-def product(name: str = IMAGE) -> Path:
-    """Build the product's image as an archive; layers whose inputs are unchanged are taken from the cache."""
+def product(name: str = IMAGE, source: Path = SOURCE) -> Path:
+    """Build the product's image from the package at `source` as an archive.
+
+    Layers whose inputs are unchanged are taken from the cache.
+    """
     if os.uname().machine != "x86_64":
         raise ClusterError("building without a registry is known for x86-64 only; use Docker here")
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -57,7 +61,7 @@ def product(name: str = IMAGE) -> Path:
     layers = [
         _layer("base", "\n".join(BASE_PACKAGES).encode() + _BASE_SCRIPT.encode(), _base),
         _layer("wheels", lock + "\n".join(PLATFORMS).encode(), _wheels),
-        _layer("code", _code_key(), _code),
+        _layer("code", _code_key(source), lambda root: _code(root, source)),
     ]
     key = hashlib.sha256("".join(layer.name for layer in layers).encode() + name.encode()).hexdigest()[:12]
     tag = name.rpartition(":")[2]
@@ -116,9 +120,9 @@ def _wheels(root: Path) -> None:
     _compile(target)
 
 
-def _code(root: Path) -> None:
+def _code(root: Path, source: Path) -> None:
     target = root / "opt/forebay/app/forebay"
-    shutil.copytree(REPO / "operator/forebay", target, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
     _compile(target)
     binaries = root / "usr/local/bin"
     binaries.mkdir(parents=True)
@@ -136,11 +140,11 @@ def _compile(folder: Path) -> None:
         compileall.compile_dir(folder, quiet=2, stripdir=str(folder), invalidation_mode=mode)
 
 
-def _code_key() -> bytes:
+def _code_key(source: Path) -> bytes:
     digest = hashlib.sha256(Path(__file__).read_bytes())  # the scripts are made here
-    for path in sorted((REPO / "operator/forebay").rglob("*")):
+    for path in sorted(source.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(str(path.relative_to(REPO)).encode() + b"\0" + path.read_bytes())
+            digest.update(str(path.relative_to(source)).encode() + b"\0" + path.read_bytes())
     return digest.digest()
 
 

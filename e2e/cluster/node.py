@@ -79,15 +79,7 @@ class Node:
         until(["ctr", "-a", self.socket, "version"], f"containerd of {self.name}", 30)
         for archive in archives:
             self.load(archive)
-        self._spawn(
-            "kubelet",
-            [
-                *inside, kubernetes(), "kubelet", "--config", self.state / "kubelet.yaml",
-                "--kubeconfig", PKI / f"kubelet-{self.name}.conf", "--root-dir", self.state / "kubelet",
-                "--cert-dir", self.state / "kubelet" / "pki", "--hostname-override", self.name,
-                "--node-ip", node_ip(self.number),
-            ],
-        )  # fmt: skip
+        self.start_kubelet()
         self._spawn(
             "proxy",
             [
@@ -98,6 +90,31 @@ class Node:
                 "--conntrack-tcp-timeout-established", "0s", "--conntrack-tcp-timeout-close-wait", "0s",
             ],
         )  # fmt: skip
+
+    def start_kubelet(self) -> None:
+        """In the node's namespaces, which are there."""
+        self._spawn(
+            "kubelet",
+            [
+                *self.inside, kubernetes(), "kubelet", "--config", self.state / "kubelet.yaml",
+                "--kubeconfig", PKI / f"kubelet-{self.name}.conf", "--root-dir", self.state / "kubelet",
+                "--cert-dir", self.state / "kubelet" / "pki", "--hostname-override", self.name,
+                "--node-ip", node_ip(self.number),
+            ],
+        )  # fmt: skip
+
+    def stop_kubelet(self) -> None:
+        """The node's pods go on; nobody reports on them any more."""
+        process.end([self.run / "kubelet.pid"], seconds=3)
+
+    @property
+    def inside(self) -> list[str | Path]:
+        """What a command begins with that is to run in the node's namespaces."""
+        return ["nsenter", "--target", str(process.recorded(self.run / "hold.pid")), "--net", "--mount"]
+
+    def cut_off(self, off: bool) -> None:
+        """Take the node's network away, or give it back."""
+        run("ip", "link", "set", veth(self.number), "down" if off else "up")
 
     def load(self, archive: Path) -> None:
         """Import an image archive, unless this very file was imported before."""

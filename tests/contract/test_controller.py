@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes import client
-from kubernetes.aio import client as aio
 
 from forebay.controller.__main__ import Operator
 from forebay.controller.actions import Note
@@ -24,7 +21,6 @@ from forebay.controller.cluster import (
     STATEFUL_SET,
     Cluster,
     ClusterError,
-    Kind,
     Object,
 )
 from forebay.controller.cluster import POLICY as POLICIES
@@ -32,10 +28,10 @@ from forebay.controller.events import Recorder
 from forebay.controller.wording import object_ref
 from forebay.resources import names
 from forebay.resources.reasons import EventReason
-from tests.controller.fleets import POLICY, SETTINGS
+from tests.contract.scene import LOCAL, SIMULATED, appears, custom, in_cluster, operator, told, versions
+from tests.controller.fleets import POLICY
 
 pytestmark = pytest.mark.apiserver
-LOCAL = replace(SETTINGS, host="127.0.0.1", health_port=0, metrics_port=0, wake_port=0)
 SERVICE = OWNED[0]
 VLLM: dict[str, Any] = {
     "model": {"name": "Qwen/Qwen2.5-72B-Instruct", "tokenSecretRef": {"name": "hub", "key": "token"}},
@@ -56,65 +52,6 @@ VLLM: dict[str, Any] = {
     },
     "scaling": {"minReplicas": 1, "maxReplicas": 4},
 }
-SIMULATED: dict[str, Any] = {"model": {"name": "m"}, "engine": {"type": "Simulated", "gpus": 0}}
-
-
-@pytest.fixture
-def namespace(api: client.ApiClient, request: pytest.FixtureRequest) -> Iterator[str]:
-    core = client.CoreV1Api(api)
-    name = core.create_namespace({"metadata": {"generateName": "controller-"}}).metadata.name
-    yield name
-    core.delete_namespace(name)
-
-
-def in_cluster(api: client.ApiClient, scene: Callable[[Cluster], Awaitable[None]]) -> None:
-    """Run the scene with a connection of the operator's own kind."""
-
-    async def run() -> None:
-        settings = aio.Configuration(host=api.configuration.host)
-        for field in ("ssl_ca_cert", "cert_file", "key_file"):
-            setattr(settings, field, getattr(api.configuration, field))
-        async with Cluster(aio.ApiClient(settings)) as cluster, asyncio.timeout(120):
-            await scene(cluster)
-
-    asyncio.run(run())
-
-
-def custom(kind: Kind, namespace: str, name: str, spec: Object) -> Object:
-    return {
-        "apiVersion": kind.api_version,
-        "kind": kind.kind,
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": spec,
-    }
-
-
-@asynccontextmanager
-async def operator(cluster: Cluster) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
-    """A new operator that makes passes when told to: lists instead of watches."""
-    made = Operator(LOCAL, cluster)
-
-    async def look(namespace: str) -> None:
-        await made._list_all()
-        await made.passes.run(namespace)
-
-    yield look
-    await made.reports.close()
-
-
-async def versions(cluster: Cluster, namespace: str) -> dict[str, str]:
-    """resourceVersion of everything that the operator makes in the namespace."""
-    found = {}
-    for kind in (*OWNED, SECRET):
-        objects, _ = await cluster.list(kind, namespace, labels=names.MANAGED_SELECTOR)
-        found |= {f"{kind.kind} {obj['metadata']['name']}": obj["metadata"]["resourceVersion"] for obj in objects}
-    return found
-
-
-async def told(cluster: Cluster, namespace: str) -> list[tuple[str, str]]:
-    events, _ = await cluster.list(EVENT, namespace)
-    mine = (event for event in events if event.get("reportingController") == names.REPORTING_CONTROLLER)
-    return sorted((event["reason"], event["note"]) for event in mine)
 
 
 def test_everything_is_taken_once_and_then_left_alone(api: client.ApiClient, namespace: str) -> None:
@@ -206,6 +143,31 @@ def test_the_token_is_made_once_and_survives_a_change_of_owners(api: client.ApiC
     in_cluster(api, scene)
 
 
+def test_a_token_that_was_deleted_or_emptied_is_made_anew(api: client.ApiClient, namespace: str) -> None:
+    """A namespace made again within a minute has the name of one whose token is still remembered."""
+
+    async def scene(cluster: Cluster) -> None:
+        core = client.CoreV1Api(api)
+        await cluster.create(custom(POOL, namespace, "chat", SIMULATED))
+        async with operator(cluster) as look:
+            await look(namespace)
+            await look(namespace)
+            core.delete_namespaced_secret(names.CONTROL_TOKEN_SECRET, namespace)
+            await cluster.create(custom(POOL, namespace, "other", SIMULATED))
+            for _ in range(3):
+                await look(namespace)
+            made = await cluster.get(SECRET, namespace, names.CONTROL_TOKEN_SECRET)
+            assert len(base64.b64decode(made["data"]["current"])) >= 40
+            core.patch_namespaced_secret(names.CONTROL_TOKEN_SECRET, namespace, {"data": None})
+        async with operator(cluster) as restarted:
+            await restarted(namespace)
+        mended = await cluster.get(SECRET, namespace, names.CONTROL_TOKEN_SECRET)
+        assert len(base64.b64decode(mended["data"]["current"])) >= 40
+        assert mended["data"] != made["data"]
+
+    in_cluster(api, scene)
+
+
 def test_a_table_is_not_written_over_a_newer_one(api: client.ApiClient, namespace: str) -> None:
     async def scene(cluster: Cluster) -> None:
         table: Object = {
@@ -284,13 +246,3 @@ def test_the_whole_operator_follows_what_it_watches(
         await running
 
     in_cluster(api, scene)
-
-
-async def appears(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Object:
-    while True:
-        try:
-            return await cluster.get(kind, namespace, name)
-        except ClusterError as error:
-            if not error.not_found:
-                raise
-        await asyncio.sleep(0.05)

@@ -43,6 +43,7 @@ def named(name: str) -> dict[str, Any]:
 
 WRONG = {"provider": "nope", "model": "big"}
 BAD: dict[str, dict[str, Any]] = {
+    "metadata.name becomes the name of a Service": named("7b"),
     "metadata.name is longer": named("a" * 41),
     "metadata.name is taken": named("forebay"),
     "set exactly one of": a_pool(engine={"cache": {"ephemeral": {}, "hostPath": {"path": "/x"}}}),

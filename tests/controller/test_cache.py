@@ -58,3 +58,22 @@ def test_managed_fields_are_not_kept() -> None:
     found = cache.get("Pod", "team", "a")
     assert found is not None
     assert "managedFields" not in found["metadata"]
+
+
+def test_of_a_pod_only_what_its_status_says_is_kept() -> None:
+    cache = Cache()
+    cache.put({**pod("a", 1), "spec": {"containers": [{}]}, "status": {"phase": "Running", "qosClass": "Burstable"}})
+    found = cache.get("Pod", "team", "a")
+    assert found is not None
+    assert "spec" not in found
+    assert found["status"] == {"phase": "Running"}
+
+
+def test_changes_are_counted_by_namespace() -> None:
+    cache = Cache()
+    counts = [cache.changes("team")]
+    for change in (lambda: cache.put(pod("a", 5)), lambda: cache.put(pod("a", 5)), lambda: cache.remove(pod("a", 6))):
+        change()
+        counts.append(cache.changes("team"))
+    assert counts == [0, 1, 1, 2]
+    assert cache.changes("other") == 0

@@ -29,6 +29,8 @@ def found(facts: PoolFacts, kind: ConditionType) -> Verdict:
         (PoolFacts(2, 2), "Ready", True, "ReplicasReady", "2 of 2 replicas serve"),
         (PoolFacts(3, 1), "Ready", True, "ReplicasStarting", "1 of 3"),
         (PoolFacts(3, 0, pods=3), "Ready", False, "ReplicasStarting", "0 of 3"),
+        (PoolFacts(3, 2, pods=3, stuck=("chat-1",)), "Ready", True, "ReplicasStuck", "chat-1 answers its probes"),
+        (PoolFacts(1, 0, pods=1, stuck=("chat-0",)), "Ready", False, "ReplicasStuck", "0 of 1"),
         (
             PoolFacts(3, 0, pods=3, unschedulable="2 Insufficient nvidia.com/gpu"),
             "Ready",

@@ -95,3 +95,9 @@ def test_every_increment_counts_once_whichever_looks_fail(increments: list[int],
         reports = [gateway(total)] if answered else []
         counters = counters.advance("chat", reports, (), START + number)
     assert lost(counters) == told
+
+
+def test_minutes_of_blindness_do_not_count_as_one_moment() -> None:
+    before = Counters(START).advance("chat", [gateway(0)], (), START + 5)
+    after = before.advance("chat", [gateway(600)], (), START + 605)
+    assert after.lost_per_second(START + 605) == pytest.approx(1.0)

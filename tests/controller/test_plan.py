@@ -12,7 +12,7 @@ from forebay.controller.memory import FleetMemory
 from forebay.controller.observe import ObservedFleet
 from forebay.controller.plan import Plan, plan
 from forebay.resources.reasons import Reason
-from forebay.resources.report import PoolDemand
+from forebay.resources.report import EngineReport, PoolDemand
 from tests.controller.fleets import (
     IMAGES,
     SETTINGS,
@@ -319,6 +319,17 @@ def test_a_missing_policy_is_said_once() -> None:
     assert said(first) == ["PolicyNotFound"]
     again = plan(carried_out(replace(observed, pools=(lost,)), first), first.memory, SETTINGS)
     assert "PolicyNotFound" not in said(again)
+
+
+def test_a_stuck_engine_is_told_once() -> None:
+    at_rest, memory = running_fleet()
+    report = sidecar_report(0, engine=EngineReport(age_seconds=1, stuck_seconds=31))
+    stuck = replace(at_rest, heard={**at_rest.heard, "chat-0": report})
+    first = plan(stuck, memory, SETTINGS)
+    (note,) = notes(first)
+    assert (note.reason, note.warning) == ("ReplicaStuck", True)
+    assert "the engine of chat-0 answers its probes and makes no token" in note.text
+    assert said(plan(later(carried_out(stuck, first), 5), first.memory, SETTINGS)) == []
 
 
 def test_a_changed_table_is_written_against_the_version_it_was_made_from() -> None:

@@ -71,6 +71,15 @@ def test_a_damaged_table_is_written_anew() -> None:
     assert programme(replace(TWO, live=damaged)).changed
 
 
+def test_an_older_table_that_somebody_put_back_is_written_above_what_routers_have() -> None:
+    first = programme(TWO)
+    observed = after(replace(TWO, gateways=(gateway(0),), heard={"gateway-0": gateway_report(generation=7)}), first)
+    second = programme(observed)
+    assert second.generations == {"gateway.json": 8, "pool-chat.json": 1, "pool-sorter.json": 1}
+    again = replace(after(observed, second), heard={"gateway-0": gateway_report(generation=8)})
+    assert not programme(again).changed
+
+
 def test_a_pool_whose_spec_is_not_understood_keeps_its_entry() -> None:
     broken = fleet(pool("chat", invalid="x"), pool("sorter"), policies=(policy(),))
     broken = replace(broken, pools=(replace(broken.pools[0], spec=None), broken.pools[1]))

@@ -1,60 +1,100 @@
-"""Reports of routers, through httpx's own transport seam: who answers, who does not, and what is told to whom."""
+"""Reports of routers, over real connections: who answers, who does not, and what is told to whom."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
-import httpx
 import pytest
+from aiohttp import web
 
+from forebay.controller import reports
 from forebay.controller.reports import Reports
 from forebay.resources import names
 from forebay.resources.report import Report, encode
 from tests.controller.fleets import gateway_report
 
 REPORT = gateway_report().report
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+GOOD, OTHER = "127.0.0.1", "127.0.0.2"
 
 
-def fetched(answer: httpx.Response | Exception, *, token: str = "t") -> tuple[dict[str, Report], list[httpx.Request]]:
-    asked: list[httpx.Request] = []
+async def good(_: web.Request) -> web.Response:
+    return web.Response(body=encode(REPORT))
 
-    def router(request: httpx.Request) -> httpx.Response:
+
+def answers(response: Callable[[], web.Response]) -> Handler:
+    async def handler(_: web.Request) -> web.Response:
+        return response()
+
+    return handler
+
+
+async def hangs_up(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.close()
+    return web.Response()
+
+
+async def is_slow(_: web.Request) -> web.Response:
+    await asyncio.sleep(5)
+    return web.Response()
+
+
+def fetched(other: Handler, *, token: str = "t") -> tuple[dict[str, Report], list[web.Request]]:
+    """What comes of asking a good router and another one, and what they were asked."""
+    asked: list[web.Request] = []
+
+    async def router(request: web.Request) -> web.StreamResponse:
         asked.append(request)
-        if request.url.host == "10.0.0.9":
-            return httpx.Response(200, content=encode(REPORT))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return await (good if request.url.host == GOOD else other)(request)
 
     async def scene() -> dict[str, Report]:
-        reports = Reports(httpx.AsyncClient(transport=httpx.MockTransport(router)))
-        found = await reports.fetch(token, {"good": "10.0.0.9", "other": "10.0.0.1", "six": "fd00::1"})
-        await reports.close()
-        return found
+        app = web.Application()
+        app.router.add_get(names.PATH_REPORT, router)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, GOOD, 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        await web.TCPSite(runner, OTHER, port).start()
+        asking = Reports(port)
+        try:
+            return await asking.fetch(token, {"good": GOOD, "other": OTHER, "nobody": "127.0.0.3"})
+        finally:
+            await asking.close()
+            await runner.cleanup()
 
     return asyncio.run(scene()), asked
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "other",
     [
-        httpx.Response(401),
-        httpx.Response(200, content=b"{"),
-        httpx.Response(200, content=b'{"role":"gateway"}'),
-        httpx.ConnectError("refused"),
-        httpx.ReadTimeout("slow"),
+        answers(lambda: web.Response(status=401)),
+        answers(lambda: web.Response(body=b"{")),
+        answers(lambda: web.Response(body=b'{"role":"gateway"}')),
+        answers(lambda: web.Response(body=b"x" * (reports.LONGEST_BYTES + 1))),
+        hangs_up,
+        is_slow,
     ],
+    ids=["unauthorized", "broken", "incomplete", "endless", "hangs up", "slow"],
 )
-def test_one_router_that_does_not_report_keeps_nobody_waiting(answer: httpx.Response | Exception) -> None:
-    found, asked = fetched(answer)
+def test_one_router_that_does_not_report_keeps_nobody_waiting(other: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "TIMEOUT_SECONDS", 0.5)
+    found, asked = fetched(other)
     assert found == {"good": REPORT}
-    assert len(asked) == 3
+    assert {request.url.host for request in asked} == {GOOD, OTHER}
 
 
-def test_the_token_goes_to_the_control_port_and_nowhere_else() -> None:
-    _, asked = fetched(httpx.Response(401))
+def test_the_token_goes_to_the_routers() -> None:
+    _, asked = fetched(good)
     assert {request.headers["authorization"] for request in asked} == {"Bearer t"}
-    assert {request.url.port for request in asked} == {names.PORT_CONTROL}
-    assert {request.url.host for request in asked} == {"10.0.0.9", "10.0.0.1", "fd00::1"}
+
+
+def test_a_router_cannot_send_the_token_elsewhere() -> None:
+    found, asked = fetched(answers(lambda: web.Response(status=307, headers={"location": names.PATH_REPORT})))
+    assert set(found) == {"good"}
+    assert len(asked) == 2
 
 
 def test_nobody_is_asked_without_a_token() -> None:
-    assert fetched(httpx.Response(200), token="") == ({}, [])
+    assert fetched(good, token="") == ({}, [])

@@ -15,7 +15,8 @@ from forebay.controller.memory import FleetMemory, Heard
 from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool
 from forebay.controller.plan import Plan, plan
 from forebay.controller.pods import Pod
-from forebay.resources.pool import PoolSpec, PoolStatus
+from forebay.resources.pool import PoolSpec
+from forebay.resources.pool_status import PoolStatus
 from forebay.resources.reasons import Reason
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
 from tests.controller.fleets import NOW, SETTINGS, gateway, pool, token

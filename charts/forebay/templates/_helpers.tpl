@@ -19,7 +19,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "forebay.rules" -}}
 - apiGroups: [forebay.dev]
   resources: [localmodelpools, cloudfallbackpolicies]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [forebay.dev]
   resources: [localmodelpools/status, cloudfallbackpolicies/status]
   verbs: [patch]
@@ -37,7 +37,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
@@ -48,4 +48,14 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch, list]
+{{- end }}
+{{- /* The Lease that one operator holds as long as it lives. */ -}}
+{{- define "forebay.leaseRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [forebay-operator]
+  verbs: [get, patch]
 {{- end }}

@@ -17,6 +17,7 @@ from forebay.controller.cluster import Cluster, ClusterError
 from forebay.controller.events import Recorder
 from forebay.controller.execute import Executor
 from forebay.controller.handlers import WATCHED, Watch, selector, watch_settings
+from forebay.controller.lease import DURATION_SECONDS, LeaseLostError, Leases
 from forebay.controller.ledger import Ledger
 from forebay.controller.metrics import CONTENT_TYPE, Metrics
 from forebay.controller.nodes import LOOK_SECONDS, Nodes
@@ -41,9 +42,12 @@ def main() -> None:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    for chatty in ("httpx", "httpcore", "kopf"):
+    for chatty in ("aiohttp", "kopf"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
-    uvloop.run(run(settings))
+    try:
+        uvloop.run(run(settings))
+    except LeaseLostError as error:
+        sys.exit(f"forebay-operator: {error}")
 
 
 async def run(settings: Settings) -> None:
@@ -62,13 +66,14 @@ class Operator:
         self.metrics = Metrics()
         self.queue = WorkQueue(Pace(), settings.concurrency)
         self.watch = Watch(self.cache, self.queue)
-        self.reports = Reports.over_http()
+        self.reports = Reports()
         self.listed = asyncio.Event()
         self.missed = -inf
         """loop.time() when a list last showed what no watch had told."""
         self.tokens = Tokens(cluster)
         self.ledger, self.nodes = Ledger(time.time()), Nodes()
         self.recorder = Recorder(cluster, settings.instance)
+        self.leases = Leases(cluster, self.recorder, settings.identity, settings.namespaces, settings.lease_namespace)
         executor = Executor(cluster, self.cache, self.recorder, self.tokens)
         self.passes = Passes(
             settings, cluster, self.cache, self.tokens, self.reports, executor, self.metrics, self.ledger, self.nodes
@@ -81,10 +86,11 @@ class Operator:
         tasks = [
             asyncio.create_task(work, name=name)
             for name, work in {
+                "lease": self.leases.run(),
                 "lists": self._list(),
                 "watches": self._watch(stop),
                 "nodes": self._look_at_nodes(),
-                "passes": self.queue.run(self.passes.run),
+                "passes": self.queue.run(self._pass),
                 "stop": _wait(stop),
             }.items()
         ]
@@ -98,6 +104,7 @@ class Operator:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.leases.release()
             for server in servers:
                 server.close()
             await self.reports.close()
@@ -106,7 +113,7 @@ class Operator:
         settings = self.settings
         health: probes.Pages = {
             names.PATH_LIVE: lambda: probes.verdict(self.sickness()),
-            names.PATH_READY: lambda: probes.verdict("" if self.listed.is_set() else "the first lists are incomplete"),
+            names.PATH_READY: lambda: probes.verdict(self.unready()),
         }
         metrics: probes.Pages = {"/metrics": self._metrics_page, summary.PATH: self._summary_page}
         self.wake_server = await wake.serve(settings.host, settings.wake_port, self.tokens.admits, self._wanted)
@@ -124,6 +131,8 @@ class Operator:
         self.metrics.queue_depth.set(len(self.queue))
         self.metrics.events_left_out.set(self.recorder.left_out)
         self.metrics.watch_age.set(asyncio.get_running_loop().time() - self.watch.last_event)
+        self.metrics.lease_age.set(self.leases.age)
+        self.metrics.ages(self.passes.ended, time.monotonic())
         return probes.Page(200, self.metrics.text(), CONTENT_TYPE)
 
     def _summary_page(self) -> probes.Page:
@@ -137,6 +146,22 @@ class Operator:
         if self.missed > self.watch.last_event and now - self.missed > DEAF_SECONDS:
             return "the watches are silent although lists show changes"
         return ""
+
+    def unready(self) -> str:
+        """Why it does not do its work now, though a restart would cure nothing; empty when it does."""
+        if not self.leases.held.is_set():
+            return self.leases.problem
+        if self.leases.age > DURATION_SECONDS:
+            return self.leases.problem or "the API server does not answer"
+        if not self.listed.is_set():
+            return "the first lists are incomplete"
+        return self.sickness()
+
+    async def _pass(self, namespace: str) -> float | None:
+        """A pass, where this operator is the one to make it."""
+        if not self.leases.may_act(namespace):
+            return 1.0
+        return await self.passes.run(namespace)
 
     async def _watch(self, stop: asyncio.Event) -> None:
         await self.listed.wait()
@@ -160,6 +185,7 @@ class Operator:
 
     async def _list(self) -> None:
         """Full lists: once before anything is planned, then now and then in case a watch missed something."""
+        await self.leases.held.wait()
         while True:
             try:
                 await self._list_all()

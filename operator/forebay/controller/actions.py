@@ -47,9 +47,18 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class CreateToken:
-    """Make the fleet's control token, which must not exist yet."""
+    """Make the fleet's control token. `exists`: the Secret is there, and has none in it."""
 
     obj: Object
+    exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RotateToken:
+    """One step of changing the fleet's control token: a patch of its Secret."""
+
+    patch: Object
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,7 @@ class Say:
     note: Note
 
 
-Action = Apply | CreateToken | Touch | WriteStatus | Say
+Action = Apply | CreateToken | RotateToken | Touch | WriteStatus | Say
 
 
 @dataclass(frozen=True, slots=True)

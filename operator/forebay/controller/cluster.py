@@ -42,6 +42,7 @@ EVENT: Final = Kind("Event", "events.k8s.io/v1", "events")
 STATEFUL_SET: Final = Kind("StatefulSet", "apps/v1", "statefulsets")
 DEPLOYMENT: Final = Kind("Deployment", "apps/v1", "deployments")
 NODE: Final = Kind("Node", "v1", "nodes")
+LEASE: Final = Kind("Lease", "coordination.k8s.io/v1", "leases")
 NETWORK_POLICY: Final = Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies")
 
 OWNED: Final = (
@@ -55,7 +56,7 @@ OWNED: Final = (
 )
 """Kinds that the operator makes and watches by label."""
 
-_by_kind: Final = {kind.kind: kind for kind in (*OWNED, POOL, POLICY, POD, SECRET, EVENT)}
+_by_kind: Final = {kind.kind: kind for kind in (*OWNED, POOL, POLICY, POD, SECRET, EVENT, LEASE)}
 
 
 def kind_of(obj: Object) -> Kind:

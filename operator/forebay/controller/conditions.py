@@ -36,8 +36,10 @@ class PoolFacts:
     unschedulable: str = ""
     withdrawn: str = ""  # when a replica that found no node is asked for again
     first: str = ""  # the pool that asks for the same GPUs before this one
+    waiting: str = ""  # a pod and why its containers do not run, in the kubelet's words
     silent: tuple[str, ...] = ()  # routers whose last report is too old
     heard: int = 0  # routers whose last report is fresh
+    stuck: tuple[str, ...] = ()  # replicas whose engine answers probes and makes no token
     outdated: str = ""
     refused: str = ""
     policy_missing: str = ""
@@ -108,14 +110,22 @@ def _ready(facts: PoolFacts) -> Verdict:
         return Verdict(Type.READY, False, Reason.INVALID_SPEC, f"the spec is not understood: {facts.invalid}")
     if facts.desired == 0:
         return Verdict(Type.READY, True, Reason.SCALED_TO_ZERO, "no replica runs; demand will start one")
+    if facts.stuck:
+        return _stuck(facts, counted)
     if facts.ready >= facts.desired:
         return Verdict(Type.READY, True, Reason.REPLICAS_READY, counted)
-    if facts.ready:
-        return Verdict(Type.READY, True, Reason.REPLICAS_STARTING, counted)
-    trouble = facts.apply_failure or facts.refused or facts.create_failure or facts.unschedulable
-    if trouble or not facts.pods:
-        return Verdict(Type.READY, False, Reason.NO_REPLICAS_READY, f"{counted}: {trouble}" if trouble else counted)
-    return Verdict(Type.READY, False, Reason.REPLICAS_STARTING, counted)
+    trouble = facts.apply_failure or facts.refused or facts.create_failure or facts.unschedulable or facts.waiting
+    counted = f"{counted}: {trouble}" if trouble else counted
+    starting = facts.ready > 0 or (facts.pods > 0 and not trouble)
+    reason = Reason.REPLICAS_STARTING if starting else Reason.NO_REPLICAS_READY
+    return Verdict(Type.READY, facts.ready > 0, reason, counted)
+
+
+def _stuck(facts: PoolFacts, counted: str) -> Verdict:
+    which = ", ".join(facts.stuck[:5])
+    words = f"{counted}; the engine of {which} answers its probes and makes no token, so it gets no requests"
+    advice = "delete its pod if it does not come to itself"
+    return Verdict(Type.READY, facts.ready > 0, Reason.REPLICAS_STUCK, f"{words}: {advice}")
 
 
 def _programmed(programmed: Acknowledgement | None, policy_missing: str) -> Verdict:

@@ -56,10 +56,11 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What all routers added at one look."""
+    """What all routers added since the look before, `span` seconds ago."""
 
     time: float
     count: Count
+    span: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Counters:
     steps: tuple[Step, ...] = ()
     recent: Count = field(default_factory=Count)  # all steps together
     ever: Count = field(default_factory=Count)  # all totals as last read
+    looked: float = 0.0
 
     def advance(
         self, pool: str, gateways: Iterable[GatewayReport], sidecars: Iterable[SidecarReport], now: float
@@ -81,19 +83,21 @@ class Counters:
             **{report.replica: (report.started, _of_sidecar(report)) for report in sidecars},
         }
         grown = [self._grown(router, started, count) for router, (started, count) in read.items()]
-        step = Step(now, _sum(grown))
+        step = Step(now, _sum(grown), now - (self.looked or self.since))
         kept = (item for item in self.steps if now - item.time < SERVICE_WINDOW_SECONDS)
         steps = (*kept, step) if step.count != Count() else tuple(kept)
         # A router that did not answer this time keeps its last totals, or its next answer would count twice.
         known = {router: seen for router, seen in self.last.items() if router not in read}
         last = {**_newest(known), **read}
         recent, ever = _sum(item.count for item in steps), _sum(count for _, count in last.values())
-        return replace(self, last=last, steps=steps, recent=recent, ever=ever)
+        return replace(self, last=last, steps=steps, recent=recent, ever=ever, looked=now)
 
     def lost_per_second(self, now: float) -> float:
         """Requests per second that found no slot, over LOST_WINDOW_SECONDS."""
         window = min(LOST_WINDOW_SECONDS, max(now - self.since, 1.0))
-        return sum(item.count.lost for item in self.steps if now - item.time < LOST_WINDOW_SECONDS) / window
+        recent = (item for item in self.steps if now - item.time < LOST_WINDOW_SECONDS)
+        # After minutes of blindness one look shows what was lost in all of them: only the window's share is recent.
+        return sum(item.count.lost * min(1.0, LOST_WINDOW_SECONDS / max(item.span, 1.0)) for item in recent) / window
 
     def service_seconds(self) -> float:
         """Mean duration of a request lately, else since the routers began, else a guess."""

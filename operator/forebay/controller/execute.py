@@ -1,13 +1,16 @@
 """Do what the plan says, in order. Too dull for bugs: all it decides is what to leave out after a failure."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Final
 
-from forebay.controller.actions import Apply, Batch, CreateToken, Note, Say, Touch, WriteStatus
+from forebay.controller.actions import Action, Apply, Batch, CreateToken, Note, RotateToken, Say, Touch, WriteStatus
 from forebay.controller.cache import Cache
-from forebay.controller.cluster import POD, Cluster, ClusterError, Object, kind_of
+from forebay.controller.cluster import POD, SECRET, Cluster, ClusterError, Object, kind_of
 from forebay.controller.drift import differences
 from forebay.controller.events import Recorder
 from forebay.controller.memory import Failure, FleetMemory, ObjectKey
@@ -16,6 +19,9 @@ from forebay.resources import names
 from forebay.resources.reasons import EventReason
 
 log = logging.getLogger(__name__)
+
+TOUCHED_AT_ONCE: Final = 16
+"""Pods told of a new table side by side: one after the other, two hundred of them take a second."""
 
 
 @dataclass(slots=True)
@@ -41,27 +47,40 @@ class Executor:
         outcome = Outcome()
         for batch in batches:
             failed = False
-            for action in batch.actions:
-                if failed and isinstance(action, (Touch, WriteStatus)):
+            for step in _steps(batch.actions):
+                if failed and isinstance(step[0], (Touch, WriteStatus)):
                     outcome.unwritten.add(batch.subject)
                     continue
-                try:
-                    await self._do(namespace, action, outcome)
-                except ClusterError as error:
-                    failed = True
-                    await self._failed(namespace, action, batch.subject, error, outcome)
+                errors = await asyncio.gather(*(self._try(namespace, action, outcome) for action in step))
+                for action, error in zip(step, errors, strict=True):
+                    if error is not None:
+                        failed = True
+                        await self._failed(namespace, action, batch.subject, error, outcome)
         return outcome
 
-    async def _do(
-        self, namespace: str, action: Apply | CreateToken | Touch | WriteStatus | Say, outcome: Outcome
-    ) -> None:
+    async def _try(self, namespace: str, action: Action, outcome: Outcome) -> ClusterError | None:
+        try:
+            await self._do(namespace, action, outcome)
+        except ClusterError as error:
+            return error
+        return None
+
+    async def _do(self, namespace: str, action: Action, outcome: Outcome) -> None:
         match action:
             case Apply():
                 await self._apply(action, outcome)
+            case CreateToken(obj=obj, exists=True):
+                patch = {"stringData": obj["stringData"]}
+                await self.cluster.patch(SECRET, namespace, obj["metadata"]["name"], patch)
+                self.tokens.forget(namespace)
             case CreateToken(obj=obj):
                 # With another field manager, so that applying the Secret's head never owns its data.
                 await self.cluster.create(obj, manager=f"{names.FIELD_MANAGER}-token")
                 self.tokens.forget(namespace)
+            case RotateToken(patch=patch, why=why):
+                await self.cluster.patch(SECRET, namespace, names.CONTROL_TOKEN_SECRET, patch)
+                self.tokens.forget(namespace)
+                log.info("control token of %s: %s", namespace, why)
             case Touch(pod=pod, value=value):
                 patch = {"metadata": {"annotations": {names.ANNOTATION_GENERATION: value}}}
                 self.cache.put(await self.cluster.patch(POD, namespace, pod, patch))
@@ -103,7 +122,7 @@ class Executor:
     async def _failed(
         self,
         namespace: str,
-        action: Apply | CreateToken | Touch | WriteStatus | Say,
+        action: Action,
         subject: str,
         error: ClusterError,
         outcome: Outcome,
@@ -115,11 +134,21 @@ class Executor:
             self.tokens.forget(namespace)
             return
         kind, name = action.key
+        if kind == SECRET.kind:
+            self.tokens.forget(namespace)  # what was known of it may be of another Secret
+            return
         outcome.refused[action.key] = f"{kind} {name}: {error}"
         ends = "being terminated" in str(error)
         if action.about is not None and error.status not in (0, 409) and not ends:
             words = f"{kind} {name} was refused: {error}"
             await self._say(Note(action.about, EventReason.APPLY_FAILED, "Apply", words, warning=True))
+
+
+def _steps(actions: Iterable[Action]) -> Iterator[Sequence[Action]]:
+    """One action after the other; but touches side by side."""
+    for touching, run in groupby(actions, key=lambda action: isinstance(action, Touch)):
+        group, size = list(run), TOUCHED_AT_ONCE if touching else 1
+        yield from (group[at : at + size] for at in range(0, len(group), size))
 
 
 def remember(memory: FleetMemory, outcome: Outcome, now: float | None = None) -> FleetMemory:

@@ -21,10 +21,11 @@ RETRY_MOST_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The last report of a router, and when it came (Unix seconds)."""
+    """The last report of a router, when it last held, and when it came (Unix seconds): see listening.py."""
 
     report: Report
     time: float
+    came: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,17 @@ class Metrics:
             "Events beyond the budget of what they are about.",
             registry=self.registry,
         )
+        self.lease_age = Gauge(
+            "forebay_operator_lease_age_seconds",
+            "Since the operator's Lease was last renewed; infinite while another operator holds it.",
+            registry=self.registry,
+        )
+        self.pass_age = Gauge(
+            "forebay_operator_last_reconcile_age_seconds",
+            "Since the last pass over this fleet that went well.",
+            ("namespace",),
+            registry=self.registry,
+        )
         gauges = {
             "replicas": "Replicas that serve.",
             "desired_replicas": "Replicas that were decided on.",
@@ -95,6 +106,12 @@ class Metrics:
                 for tokens, price in (("in", row.input_price), ("out", row.output_price)):
                     if price is not None:
                         yield self._cloud_price, (*of, tokens), float(price)
+
+    def ages(self, ended: Mapping[str, float], now: float) -> None:
+        """Set the ages of the fleets' last good passes, from the times at which those ended."""
+        self.pass_age.clear()
+        for namespace, time in ended.items():
+            self.pass_age.labels(namespace).set(now - time)
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

@@ -8,13 +8,16 @@ from pydantic import BaseModel, ValidationError
 
 from forebay.controller.cache import Cache
 from forebay.controller.cluster import EVENT, OWNED, POD, POLICY, POOL, Cluster, ClusterError, Object
+from forebay.controller.listening import at_rest
 from forebay.controller.manifests.common import Owner
 from forebay.controller.memory import FleetMemory, Heard, ObjectKey
 from forebay.controller.pods import Pod
-from forebay.controller.reports import Reports, Tokens
+from forebay.controller.reports import Reports, Tokens, rotating
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, PolicyStatus
-from forebay.resources.pool import PoolSpec, PoolStatus
+from forebay.resources.pool import PoolSpec
+from forebay.resources.pool_status import PoolStatus
+from forebay.resources.report import GatewayReport
 from forebay.rules.arbitrate import Bid
 
 T = TypeVar("T", bound=BaseModel)
@@ -35,6 +38,7 @@ class ObservedPool:
     statefulset: Object | None = None
     pods: tuple[Pod, ...] = ()
     create_failure: str = ""  # why the StatefulSet controller cannot create pods
+    stuck: str = ""  # the first pod whose volumes cannot be mounted, and the kubelet's words
 
     @property
     def name(self) -> str:
@@ -92,17 +96,15 @@ async def observe(
     now: float,
 ) -> ObservedFleet:
     """Look at one fleet. Raises ClusterError when the token's Secret cannot be read."""
-    pods = [(_labels(obj), Pod.of(obj)) for obj in cache.of(POD.kind, namespace)]
-    secret, heard = None, dict(memory.heard)
+    pods = _pods(cache, namespace)
+    secret, heard = None, {}
     if next(cache.of(POOL.kind, namespace), None) or next(cache.of(POLICY.kind, namespace), None):
         secret = await tokens.secret(namespace)
-        addresses = {pod.name: pod.address for _, pod in pods if pod.address}
-        new = await reports.fetch(tokens.value(namespace), addresses)
-        heard = {name: known for name, known in heard.items() if name in addresses}
-        heard |= {name: Heard(report, now) for name, report in new.items()}
+        everybody = memory.pending is not None or rotating(secret)
+        heard = await _listen(pods, tokens.value(namespace), reports, memory.heard, now, everybody=everybody)
     live = {(kind.kind, obj["metadata"]["name"]): obj for kind in OWNED for obj in cache.of(kind.kind, namespace)}
     pools = [
-        _pool(obj, live, tuple(pod for labels, pod in pods if labels.get(names.LABEL_POOL) == obj["metadata"]["name"]))
+        _pool(obj, live, pods.get(obj["metadata"]["name"], ()))
         for obj in cache.of(POOL.kind, namespace)
         if not obj["metadata"].get("deletionTimestamp")
     ]
@@ -114,26 +116,78 @@ async def observe(
         now,
         tuple([await _with_failure(pool, namespace, cluster) for pool in pools]),
         tuple(policies),
-        tuple(pod for labels, pod in pods if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_GATEWAY),
+        pods.get("", ()),
         heard,
         live,
         secret,
     )
 
 
+def _pods(cache: Cache, namespace: str) -> dict[str, tuple[Pod, ...]]:
+    """Replicas by their pool, and the gateways by the empty name."""
+    found: dict[str, list[Pod]] = {}
+    for obj in cache.of(POD.kind, namespace):
+        labels = obj["metadata"].get("labels") or {}
+        if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_GATEWAY:
+            found.setdefault("", []).append(Pod.of(obj))
+        elif pool := labels.get(names.LABEL_POOL):
+            found.setdefault(pool, []).append(Pod.of(obj))
+    return {pool: tuple(pods) for pool, pods in found.items()}
+
+
+async def _listen(
+    pods: Mapping[str, tuple[Pod, ...]],
+    token: str,
+    reports: Reports,
+    before: Mapping[str, Heard],
+    now: float,
+    *,
+    everybody: bool,
+) -> dict[str, Heard]:
+    """What every router last said: the gateways are asked, and those sidecars for which they do not speak."""
+    gateways = [pod for pod in pods.get("", ()) if pod.address]
+    new = await reports.fetch(token, {pod.name: pod.address for pod in gateways})
+    said = [report if isinstance(report := new.get(pod.name), GatewayReport) else None for pod in gateways]
+    asked: list[Pod] = []
+    spoken_for: list[Pod] = []
+    for pool, mine in pods.items():
+        if pool:
+            resting = not everybody and all(pod.counts for pod in mine)
+            resting = resting and at_rest(pool, [pod.name for pod in mine], said, before, now)
+            (spoken_for if resting else asked).extend(pod for pod in mine if pod.address)
+    new |= await reports.fetch(token, {pod.name: pod.address for pod in asked})
+    heard = {pod.name: before[pod.name] for pod in (*gateways, *asked) if pod.name in before}
+    heard |= {pod.name: replace(before[pod.name], time=now) for pod in spoken_for}
+    return heard | {name: Heard(report, now, now) for name, report in new.items()}
+
+
 async def _with_failure(pool: ObservedPool, namespace: str, cluster: Cluster) -> ObservedPool:
-    """Pods that are missing have a reason, and the StatefulSet controller tells it in Events."""
+    """Pods that are missing, or that wait for a volume, have a reason that only Events tell."""
     wanted = pool.statefulset["spec"].get("replicas", 1) if pool.statefulset else 0
-    if pool.statefulset is None or len(pool.pods) >= wanted:
+    if pool.statefulset is not None and len(pool.pods) < wanted:
+        uid = pool.statefulset["metadata"]["uid"]
+        decided = pool.status.scaling.decisions[0].time if pool.status.scaling.decisions else ""
+        words = await _told(cluster, namespace, "StatefulSet", uid, "FailedCreate", since=decided)
+        return replace(pool, create_failure=words)
+    stuck = next((pod for pod in pool.pods if pod.creating and not pod.terminating), None)
+    if stuck is None:
         return pool
-    fields = f"regarding.kind=StatefulSet,regarding.name={pool.name},reason=FailedCreate"
+    words = await _told(cluster, namespace, "Pod", stuck.uid, "FailedMount")
+    return replace(pool, stuck=f"{stuck.name}: {words}" if words else "")
+
+
+async def _told(cluster: Cluster, namespace: str, kind: str, uid: str, reason: str, since: str = "") -> str:
+    """The note of the latest Event of this reason about an object; empty when there is none, or nobody answers.
+
+    `since`: an RFC 3339 time; what was last seen before it is no news.
+    """
+    fields = f"regarding.kind={kind},regarding.uid={uid},reason={reason}"
     try:
         events, _ = await cluster.list(EVENT, namespace, fields=fields)
     except ClusterError:
-        return pool
-    mine = [event for event in events if event["regarding"].get("uid") == pool.statefulset["metadata"]["uid"]]
-    latest = max(mine, key=_last_seen, default=None)
-    return replace(pool, create_failure=str(latest.get("note", ""))) if latest else pool
+        return ""
+    latest = max((event for event in events if _last_seen(event)[:19] >= since[:19]), key=_last_seen, default=None)
+    return str(latest.get("note", "")) if latest else ""
 
 
 def _last_seen(event: Object) -> str:
@@ -144,7 +198,7 @@ def _last_seen(event: Object) -> str:
 def _pool(obj: Object, live: Mapping[ObjectKey, Object], pods: tuple[Pod, ...]) -> ObservedPool:
     metadata = obj["metadata"]
     spec, invalid = _parsed(PoolSpec, obj.get("spec") or {})
-    status, _ = _parsed(PoolStatus, obj.get("status") or {})
+    status, wrong = _parsed(PoolStatus, obj.get("status") or {})
     if metadata["name"] in RESERVED:
         spec, invalid = None, f"the name {metadata['name']} is taken by an object of the fleet: choose another name"
     return ObservedPool(
@@ -154,7 +208,7 @@ def _pool(obj: Object, live: Mapping[ObjectKey, Object], pods: tuple[Pod, ...]) 
         invalid=invalid,
         created=metadata.get("creationTimestamp", ""),
         status=status or PoolStatus(),
-        live_status=obj.get("status") or {},
+        live_status={} if wrong else obj.get("status") or {},
         statefulset=live.get(("StatefulSet", metadata["name"])),
         pods=pods,
     )
@@ -163,14 +217,14 @@ def _pool(obj: Object, live: Mapping[ObjectKey, Object], pods: tuple[Pod, ...]) 
 def _policy(obj: Object) -> ObservedPolicy:
     metadata = obj["metadata"]
     spec, invalid = _parsed(PolicySpec, obj.get("spec") or {})
-    status, _ = _parsed(PolicyStatus, obj.get("status") or {})
+    status, wrong = _parsed(PolicyStatus, obj.get("status") or {})
     return ObservedPolicy(
         owner=Owner(names.POLICY_KIND, metadata["name"], metadata["uid"]),
         generation=metadata.get("generation", 0),
         spec=spec,
         invalid=invalid,
         status=status or PolicyStatus(),
-        live_status=obj.get("status") or {},
+        live_status={} if wrong else obj.get("status") or {},
     )
 
 
@@ -181,7 +235,3 @@ def _parsed(model: type[T], raw: Object) -> tuple[T | None, str]:
     except ValidationError as error:
         wrong = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:3]]
         return None, "; ".join(wrong)
-
-
-def _labels(obj: Object) -> Mapping[str, str]:
-    return obj["metadata"].get("labels") or {}

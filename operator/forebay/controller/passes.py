@@ -14,6 +14,7 @@ from forebay.controller.nodes import Nodes
 from forebay.controller.observe import ObservedFleet, observe
 from forebay.controller.plan import plan
 from forebay.controller.reports import Reports, Tokens
+from forebay.controller.rest import Rest, rest
 from forebay.controller.settings import Settings
 from forebay.controller.summary import Summaries
 
@@ -34,7 +35,10 @@ class Passes:
     ledger: Ledger
     nodes: Nodes
     summaries: Summaries = field(default_factory=Summaries)
+    ended: dict[str, float] = field(default_factory=dict)
+    """When the last good pass over each fleet ended, in time.monotonic()."""
     _memories: dict[str, FleetMemory] = field(default_factory=dict)
+    _resting: dict[str, Rest] = field(default_factory=dict)
 
     async def run(self, namespace: str) -> float | None:
         """One pass. Returns after how many seconds the next one is due; None for a namespace without pools."""
@@ -45,10 +49,17 @@ class Passes:
             self.metrics.passes.labels("error").inc()
             raise
         self.metrics.seconds.observe(time.monotonic() - began)
+        if again is None:
+            self.ended.pop(namespace, None)
+        else:
+            self.ended[namespace] = time.monotonic()
         return again
 
     async def _run(self, namespace: str) -> float | None:
-        memory = self._memories.get(namespace, FleetMemory())
+        if await self._rests(namespace):
+            self.metrics.passes.labels("rest").inc()
+            return self.settings.resync_seconds
+        memory, changes = self._memories.get(namespace, FleetMemory()), self.cache.changes(namespace)
         fleet = await observe(
             namespace,
             self.cache,
@@ -69,8 +80,11 @@ class Passes:
         if not fleet.owners:
             self._memories.pop(namespace, None)
             self.ledger.forget(namespace)
+            self.tokens.forget(namespace)
             return None
-        self._memories[namespace] = remember(planned.memory, outcome)
+        self._memories[namespace] = memory = remember(planned.memory, outcome)
+        if (still := rest(fleet, planned, memory, changes)) is not None:
+            self._resting[namespace] = still
         return self.settings.resync_seconds if planned.again is None else planned.again
 
     def _among_others(self, fleet: ObservedFleet) -> ObservedFleet:
@@ -83,3 +97,13 @@ class Passes:
             rivals_known=self.ledger.knows(others, fleet.now),
             roomier=dict(self.nodes.roomier),
         )
+
+    async def _rests(self, namespace: str) -> bool:
+        """Whether a fleet that was at rest still is: nothing has changed, and its gateways say what they said."""
+        still = self._resting.pop(namespace, None)
+        if still is None or not still.holds(self.cache.changes(namespace), time.time()):
+            return False
+        if await self.reports.fetch(self.tokens.value(namespace), still.addresses) != still.said:
+            return False
+        self._resting[namespace] = still
+        return True

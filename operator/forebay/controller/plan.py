@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from forebay.controller import wording
-from forebay.controller.actions import Action, Apply, Batch, CreateToken, Note, Say, Touch, WriteStatus
+from forebay.controller.actions import Action, Apply, Batch, CreateToken, Note, RotateToken, Say, Touch, WriteStatus
 from forebay.controller.arbitration import arbitrated
 from forebay.controller.cluster import CONFIG_MAP, POLICY, Object
 from forebay.controller.conditions import PolicyFacts, conditions, policy_verdicts
@@ -19,6 +19,7 @@ from forebay.controller.plan_pool import plan_pool
 from forebay.controller.pods import Pod
 from forebay.controller.programming import Acknowledgement, Programme, acknowledgement, programme
 from forebay.controller.reconcile import reconcile, with_created_note
+from forebay.controller.rotation import next_step
 from forebay.controller.settings import Settings
 from forebay.controller.sizing import Sizing, remembered, size
 from forebay.controller.status import worth_writing
@@ -133,13 +134,22 @@ def _shared(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> li
 
 
 def _token(fleet: ObservedFleet) -> list[Action]:
-    """The Secret is created once; later only its owners are kept up to date, its data never."""
+    """The Secret is created once; later its owners are kept up to date, its data changes only to rotate it."""
     head = objects.control_token(fleet.namespace, fleet.owners)
     if fleet.token is None:
         return [CreateToken(objects.with_token(head))]
-    if not any(differences(head, fleet.token)):
+    if not (fleet.token.get("data") or {}).get(names.TOKEN_CURRENT_KEY):
+        return [CreateToken(objects.with_token(head), exists=True)]
+    if any(differences(head, fleet.token)):
+        # Of this very Secret only: applied to one that is gone, its head would become a Secret without a token.
+        same = {**head, "metadata": {**head["metadata"], "uid": fleet.token["metadata"]["uid"]}}
+        return [Apply(same, "its owners changed", exists=True, about=wording.object_ref(fleet.token))]
+    step = next_step(fleet)
+    if step is None:
         return []
-    return [Apply(head, "its owners changed", exists=True, about=wording.object_ref(fleet.token))]
+    routers = [*fleet.gateways, *(pod for pool in fleet.pools for pod in pool.pods)]
+    told = [Touch(pod.name, step.mark) for pod in routers if pod.name in fleet.heard and not pod.terminating]
+    return [RotateToken(step.patch, step.words), *told]
 
 
 def _routing(

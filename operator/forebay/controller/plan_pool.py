@@ -35,6 +35,7 @@ from forebay.controller.status import pool_status, worth_writing
 from forebay.resources import names
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import ConditionReason, EventReason, ScaleReason
+from forebay.resources.report import SidecarReport
 
 # Conditions whose turning bad is an Event as well, by the condition's reason.
 _TOLD = {
@@ -42,7 +43,10 @@ _TOLD = {
     ConditionReason.REFUSED: EventReason.INVALID_SPEC,
     ConditionReason.POLICY_NOT_FOUND: EventReason.POLICY_NOT_FOUND,
     ConditionReason.CREATE_REFUSED: EventReason.REPLICA_CREATE_FAILED,
+    ConditionReason.REPLICAS_STUCK: EventReason.REPLICA_STUCK,
 }
+_BY_REASON = (ConditionReason.CREATE_REFUSED, ConditionReason.REPLICAS_STUCK)
+"""Those whose words change from one look to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,7 @@ def _facts(
     missing = reference is not None and reference.name not in {policy.name for policy in fleet.policies}
     attempt = sizing.memory.attempt
     withdrawn = attempt.withdrawn > 0 and sizing.waits
+    waiting = [f"{pod.name}: {pod.waiting}" for pod in pool.pods if pod.waiting and not pod.terminating]
     return PoolFacts(
         desired=sizing.decision.replicas,
         ready=sizing.numbers.ready,
@@ -195,8 +200,10 @@ def _facts(
         unschedulable=_unschedulable(pool),
         withdrawn=wording.asked_again(attempt, fleet.now) if withdrawn else "",
         first=sizing.ahead if sizing.decision.reason is ScaleReason.AWAITS_TURN else "",
+        waiting=waiting[0] if waiting else pool.stuck,
         silent=sizing.numbers.silent,
         heard=sizing.numbers.heard,
+        stuck=_stuck(fleet, pool),
         outdated="" if choice.changed else outdated(recorded(pool.statefulset), settings.images),
         refused=choice.refused,
         policy_missing=reference.name if reference is not None and missing else "",
@@ -214,6 +221,13 @@ def _trouble(pool: ObservedPool) -> str:
     return pool.create_failure or _unschedulable(pool)
 
 
+def _stuck(fleet: ObservedFleet, pool: ObservedPool) -> tuple[str, ...]:
+    """Replicas that answer and do not work."""
+    reports = [(pod.name, fleet.heard[pod.name].report) for pod in pool.pods if pod.name in fleet.heard]
+    found = ((name, it.engine) for name, it in reports if isinstance(it, SidecarReport))
+    return tuple(name for name, engine in found if engine is not None and engine.stuck_seconds > 0)
+
+
 def _told(pool: ObservedPool, verdicts: Sequence[Verdict], namespace: str) -> list[Note]:
     """Events for conditions that have just turned bad; what the status says already was told before."""
     before = {item.get("type"): item for item in pool.live_status.get("conditions") or ()}
@@ -223,9 +237,9 @@ def _told(pool: ObservedPool, verdicts: Sequence[Verdict], namespace: str) -> li
         old = before.get(verdict.type.value) or {}
         reason = _TOLD.get(verdict.reason)
         new = old.get("reason") != verdict.reason.value
-        if verdict.reason is not ConditionReason.CREATE_REFUSED:  # whose words name one pod after the other
+        if verdict.reason not in _BY_REASON:
             new = new or old.get("message") != verdict.message
-        if reason is None or verdict.status is not False or not new:
+        if reason is None or not new:
             continue
         notes.append(wording.refused(about, reason, verdict.message))
     return notes

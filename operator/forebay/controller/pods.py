@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from forebay.controller.cluster import Object
+from forebay.controller.pod_state import is_creating, waiting_containers
 from forebay.resources import names
 
 
@@ -17,6 +18,8 @@ class Pod:
     ready: bool = False
     terminating: bool = False
     unschedulable: str = ""  # the scheduler's words
+    waiting: str = ""  # why a container cannot run, in the kubelet's words
+    creating: bool = False  # has a node, and its containers are still to be made
     touched: str = ""  # the generation it was last told of
     node: str = ""
     created: float = 0.0  # Unix seconds
@@ -47,6 +50,7 @@ class Pod:
         scheduled = conditions.get("PodScheduled", {})
         waits = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
         ready = conditions.get("Ready", {})
+        waiting = waiting_containers(status)
         return cls(
             name=metadata["name"],
             uid=metadata["uid"],
@@ -54,6 +58,8 @@ class Pod:
             ready=ready.get("status") == "True",
             terminating=bool(metadata.get("deletionTimestamp")),
             unschedulable=scheduled.get("message", "") if waits else "",
+            waiting="; ".join(waiting),
+            creating=scheduled.get("status") == "True" and not waiting and is_creating(status),
             touched=(metadata.get("annotations") or {}).get(names.ANNOTATION_GENERATION, ""),
             node=spec.get("nodeName") or "",
             created=_seconds(metadata.get("creationTimestamp")),

@@ -16,7 +16,8 @@ from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPo
 from forebay.controller.pods import Pod
 from forebay.resources import names, table
 from forebay.resources.policy import PolicySpec, Provider
-from forebay.resources.pool import CapacityStatus, PoolSpec
+from forebay.resources.pool import PoolSpec
+from forebay.resources.pool_status import CapacityStatus
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import (
     LearntEntry,
@@ -76,7 +77,14 @@ def programme(fleet: ObservedFleet, operator: str = "") -> Programme:
     live = (fleet.live.get(("ConfigMap", names.ROUTING_CONFIGMAP)) or {}).get("data") or {}
     old = {key: found for key, text in live.items() if (found := _decoded(text)) is not None}
     tables = _tables(fleet, old.get(names.GATEWAY_TABLE_KEY), operator)
-    fresh = {key for key, new in tables.items() if key not in old or table.content_hash(new) != old[key].hash}
+    have = _reported(fleet)
+    fresh = {
+        key
+        for key, new in tables.items()
+        if key not in old
+        or table.content_hash(new) != old[key].hash
+        or have.get(key, 0) > old[key].generation  # an older one was put back: no router takes it
+    }
     following = 1 + max([*(item.generation for item in old.values()), *_known(fleet)], default=0)
     data, generations = {}, {}
     for key, new in tables.items():
@@ -106,6 +114,16 @@ def _tables(fleet: ObservedFleet, previous: RoutingTable | None, operator: str) 
     whole = msgspec.structs.replace(bare, pools=tuple(pools), policies=tuple(policies), operator=operator)
     parts = {names.pool_table_key(pool.name): msgspec.structs.replace(bare, pools=(pool,)) for pool in pools}
     return {names.GATEWAY_TABLE_KEY: whole, **parts}
+
+
+def _reported(fleet: ObservedFleet) -> dict[str, int]:
+    """The highest generation of each table that one of its routers has."""
+    readers = {names.GATEWAY_TABLE_KEY: fleet.gateways}
+    readers |= {names.pool_table_key(pool.name): pool.pods for pool in fleet.pools}
+    return {
+        key: max((fleet.heard[pod.name].report.generation for pod in pods if pod.name in fleet.heard), default=0)
+        for key, pods in readers.items()
+    }
 
 
 def _known(fleet: ObservedFleet) -> Iterable[int]:

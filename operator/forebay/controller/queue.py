@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class Backlog:
 
     pace: Pace = field(default_factory=Pace)
     _due: dict[str, float] = field(default_factory=dict)
+    _heap: list[tuple[float, str]] = field(default_factory=list)  # of _due, with entries that no longer hold
     _not_before: dict[str, float] = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
     _working: set[str] = field(default_factory=set)
@@ -34,14 +36,14 @@ class Backlog:
             self._again.add(key)
             return
         due = max(now + self.pace.debounce, self._not_before.get(key, 0.0))
-        self._due[key] = min(due, self._due.get(key, due))
+        self._plan(key, min(due, self._due.get(key, due)))
 
     def take(self, now: float) -> str | None:
         """The key that has been due for longest, now being worked on; None when nothing is due."""
-        ready = [(due, key) for key, due in self._due.items() if due <= now]
-        if not ready:
+        due = self.next_due()
+        if due is None or due > now:
             return None
-        _, key = min(ready)
+        _, key = heappop(self._heap)
         del self._due[key]
         self._working.add(key)
         return key
@@ -52,7 +54,7 @@ class Backlog:
         self._failures.pop(key, None)
         self._not_before.pop(key, None)
         if marked or again is not None:
-            self._due[key] = now + (self.pace.debounce if marked or again is None else again)
+            self._plan(key, now + (self.pace.debounce if marked or again is None else again))
 
     def failed(self, key: str, now: float) -> None:
         """A pass has failed: the key backs off, twice as long each time."""
@@ -60,7 +62,13 @@ class Backlog:
         failures = self._failures.get(key, 0) + 1
         self._failures[key] = failures
         wait = min(self.pace.backoff_first * 2.0 ** (failures - 1), self.pace.backoff_most)
-        self._due[key] = self._not_before[key] = now + wait
+        self._not_before[key] = now + wait
+        self._plan(key, now + wait)
+
+    def _plan(self, key: str, due: float) -> None:
+        if self._due.get(key) != due:
+            self._due[key] = due
+            heappush(self._heap, (due, key))
 
     def _ended(self, key: str) -> bool:
         """The key is free again. Returns whether it was marked meanwhile."""
@@ -71,7 +79,9 @@ class Backlog:
 
     def next_due(self) -> float | None:
         """When `take` will next have something; None while nothing is planned."""
-        return min(self._due.values(), default=None)
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
 
     def __len__(self) -> int:
         return len(self._due)

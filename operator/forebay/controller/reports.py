@@ -5,10 +5,12 @@ import base64
 import hmac
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-import httpx
+import aiohttp
 import msgspec
+from yarl import URL
 
 from forebay.controller.cluster import SECRET, Cluster, ClusterError, Object
 from forebay.resources import names
@@ -18,6 +20,8 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS: Final = 2.0
 PARALLEL: Final = 64
+LONGEST_BYTES: Final = 4 * 1024 * 1024  # a gateway's report of 1,000 pools is a tenth of that
+KEEP_SECONDS: Final = 30.0  # a connection that is not used for so long is closed
 
 
 class Tokens:
@@ -63,22 +67,24 @@ class Tokens:
         self._secrets.pop(namespace, None)
 
 
+def rotating(secret: Object | None) -> bool:
+    """Whether the token is being changed, so that every router must say how far it is."""
+    notes = (secret["metadata"].get("annotations") or {}) if secret else {}
+    return names.ANNOTATION_ROTATION in notes
+
+
 class Reports:
     """Asks routers for their reports."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
+    def __init__(self, port: int = names.PORT_CONTROL) -> None:
+        self._port = port
         self._slots = asyncio.Semaphore(PARALLEL)
-
-    @classmethod
-    def over_http(cls) -> "Reports":
-        """With connections of its own; no proxy stands between operator and pods."""
-        limits = httpx.Limits(max_connections=PARALLEL, keepalive_expiry=30)
-        return cls(httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False))
+        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     async def fetch(self, token: str, addresses: Mapping[str, str]) -> dict[str, Report]:
         """Reports by pod name, of those who answered in time. `addresses` are pod IPs by pod name."""
@@ -88,16 +94,32 @@ class Reports:
         return {pod: report for pod, report in zip(addresses, answers, strict=True) if report is not None}
 
     async def _one(self, token: str, pod: str, ip: str) -> Report | None:
-        host = f"[{ip}]" if ":" in ip else ip
-        url = f"http://{host}:{names.PORT_CONTROL}{names.PATH_REPORT}"
+        url = URL.build(scheme="http", host=ip, port=self._port, path=names.PATH_REPORT)
         try:
-            async with self._slots:
-                response = await self._client.get(url, headers={"Authorization": f"Bearer {token}"})
-            if response.status_code != 200:
-                log.info("router %s answers its report with %d", pod, response.status_code)
-                return None
-            report: Report = decode(response.content)
-            return report
-        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            async with self._slots, self._ask(url, token) as answer:
+                if answer.status != 200:
+                    log.info("router %s answers its report with %d", pod, answer.status)
+                    return None
+                report: Report = decode(await _body(answer))
+                return report
+        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
             log.debug("router %s: no report: %s", pod, error or type(error).__name__)
             return None
+
+    def _ask(self, url: URL, token: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Never redirected: the token is for this address alone. No proxy stands between operator and pods."""
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS)
+            self._session = aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=False)
+        return self._session.get(url, headers={"Authorization": f"Bearer {token}"}, allow_redirects=False)
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    """The whole body. Raises aiohttp.ClientError for one that is too long to be a report."""
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > LONGEST_BYTES:
+            raise aiohttp.ClientPayloadError(f"longer than {LONGEST_BYTES} bytes")
+    return bytes(body)

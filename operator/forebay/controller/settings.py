@@ -41,7 +41,13 @@ class Settings:
     own_namespace: str = ""
     operator: str = ""  # its Service as gateways reach it, a DNS name; empty: nobody is told
     wake_port: int = names.PORT_OPERATOR
+    lease_namespace: str = "kube-system"  # where operators for the whole cluster hold their Lease
     log_level: str = "INFO"
+
+    @property
+    def identity(self) -> str:
+        """What tells this operator from every other, in its Lease."""
+        return f"{self.own_namespace}/{self.instance}" if self.own_namespace else self.instance
 
     @property
     def stale_seconds(self) -> float:
@@ -71,6 +77,7 @@ def load(env: Mapping[str, str] = os.environ) -> Settings:
         own_namespace=env.get("POD_NAMESPACE", ""),
         operator=_service(env.get("FOREBAY_SERVICE", ""), env.get("POD_NAMESPACE", "")),
         wake_port=int(_number(env, "FOREBAY_WAKE_PORT", names.PORT_OPERATOR, least=0)),
+        lease_namespace=env.get("FOREBAY_LEASE_NAMESPACE") or "kube-system",
         log_level=env.get("FOREBAY_LOG_LEVEL", "INFO").upper(),
     )
 

@@ -10,7 +10,7 @@ from forebay.controller.manifests.common import pool_selector
 from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.observe import ObservedPool
 from forebay.controller.sizing import Sizing
-from forebay.resources.pool import CapacityStatus, OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
+from forebay.resources.pool_status import CapacityStatus, OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
 
 NUMBERS_SECONDS: Final = 10.0  # how often changed numbers are written
 ALL_SECONDS: Final = 60.0  # how often anything else is

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from forebay.resources.fields import Resource, Rule
 from forebay.resources.names import GROUP, POLICY_KIND, POLICY_PLURAL, POOL_KIND, POOL_PLURAL, VERSION
 from forebay.resources.policy import PolicySpec, PolicyStatus
-from forebay.resources.pool import PoolSpec, PoolStatus
+from forebay.resources.pool import PoolSpec
+from forebay.resources.pool_status import PoolStatus
 from forebay.resources.reasons import ConditionReason, ConditionType
 
 Schema = dict[str, Any]
@@ -26,6 +27,11 @@ POOL_CONDITIONS = tuple(ConditionType)
 POLICY_CONDITIONS = (ConditionType.READY, ConditionType.ROUTING_PROGRAMMED)
 
 POOL_RULES = (
+    Rule(
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name becomes the name of a Service: it must begin with a letter and hold only lower-case letters, "
+        "digits and dashes; choose another name",
+    ),
     Rule(
         "self.metadata.name.size() <= 40",
         "metadata.name is longer than 40 characters: pods and Services carry it with a suffix; choose a shorter one",
@@ -170,7 +176,8 @@ def _property(generated: Schema, annotation: Any, definitions: Schema) -> Schema
 
 
 def _items(generated: Schema, definitions: Schema) -> Schema:
-    return {key: value for key, value in _flatten(generated, definitions).items() if key in KEPT}
+    flat = _flatten(generated, definitions)
+    return {key: value for key, value in flat.items() if key in KEPT or key.startswith("x-kubernetes-")}
 
 
 def _flatten(generated: Schema, definitions: Schema) -> Schema:

@@ -28,15 +28,48 @@ class Resource(BaseModel):
     )
 
 
+def says(pattern: str, message: str) -> dict[str, Any]:
+    """Schema extras of a string: what a person reads beside the pattern that it does not match."""
+    rule = "self.matches('" + pattern.replace("\\", "\\\\") + "')"
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message, "reason": "FieldValueInvalid"}]}
+
+
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+MODEL_NAME = r"^[A-Za-z0-9][-A-Za-z0-9._/:@+]*$"
+MONEY = r"^\d{1,9}(\.\d{1,9})?$"
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P|m)?$"
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
-ModelName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._/:@+]*$")]
+ModelName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        pattern=MODEL_NAME,
+        json_schema_extra=says(
+            MODEL_NAME, "a model's name begins with a letter or digit and holds only letters, digits and -._/:@+"
+        ),
+    ),
+]
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
-Money = Annotated[str, Field(max_length=20, pattern=r"^\d{1,9}(\.\d{1,9})?$")]
+Money = Annotated[
+    str,
+    Field(
+        max_length=20,
+        pattern=MONEY,
+        json_schema_extra=says(MONEY, 'write US dollars as a plain decimal in quotes, such as "1.20"'),
+    ),
+]
 """A decimal in US dollars, as a string: no floating point in an API that counts money."""
 
 Seconds = Annotated[int, Field(ge=0, le=86_400)]
-Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P|m)?$")]
+Quantity = Annotated[
+    str,
+    Field(
+        max_length=32,
+        pattern=QUANTITY,
+        json_schema_extra=says(QUANTITY, "write a size as Kubernetes does, such as 100Gi"),
+    ),
+]
 
 
 def list_map(*keys: str) -> dict[str, Any]:

@@ -35,6 +35,10 @@ ANNOTATION_REPLICAS: Final = f"{GROUP}/replicas"  # on the StatefulSet: the size
 ANNOTATION_GENERATION: Final = f"{GROUP}/table-generation"  # on router pods: makes the kubelet sync the table now
 ANNOTATION_ROUTER_IMAGE: Final = f"{GROUP}/router-image"  # on replica pods: the router they run
 
+ANNOTATION_ROTATE: Final = f"{GROUP}/rotate"  # on the control token: a new value asks for another token
+ANNOTATION_ROTATED: Final = f"{GROUP}/rotated"  # the value that was last followed
+ANNOTATION_ROTATION: Final = f"{GROUP}/rotation"  # how far a rotation is, and since when (Unix seconds)
+
 # Objects of a fleet (one namespace).
 DOOR_SERVICE: Final = "forebay"
 GATEWAY: Final = "forebay-gateway"  # Deployment, ServiceAccount, PodDisruptionBudget, headless Service
@@ -42,6 +46,7 @@ CONTROL_TOKEN_SECRET: Final = "forebay-control-token"  # noqa: S105 - a name
 CLIENTS_SECRET: Final = "forebay-clients"  # noqa: S105 - a name
 ROUTING_CONFIGMAP: Final = "forebay-routing"
 GATEWAY_TABLE_KEY: Final = "gateway.json"
+LEASE: Final = "forebay-operator"  # who acts on a namespace, or on the whole cluster
 DEFAULT_POLICY: Final = "default"
 
 # Keys of the control token's Secret. Two tokens are valid at a time, so that it can rotate.

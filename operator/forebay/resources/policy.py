@@ -2,8 +2,9 @@
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from forebay.resources.fields import (
     LIST_ATOMIC,
@@ -16,8 +17,23 @@ from forebay.resources.fields import (
     Rule,
     SecretKey,
     list_map,
+    says,
 )
 from forebay.resources.pool import CloudUse, Modality, Task
+
+
+def _reachable(url: str) -> str:
+    """What no pattern sees: a port above 65535, half an IPv6 address."""
+    try:
+        port = urlsplit(url).port
+    except ValueError as error:
+        raise ValueError(f"{url} is no URL that anybody can be reached at: {error}") from error
+    if port == 0:
+        raise ValueError(f"{url} names port 0, which nobody listens on")
+    return url
+
+
+BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 
 
 class Transport(StrEnum):
@@ -123,7 +139,17 @@ class Provider(Resource):
     name: Name
     """Name inside this policy."""
     base_url: Annotated[
-        str, Field(alias="baseURL", min_length=8, max_length=1024, pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
+        str,
+        Field(
+            alias="baseURL",
+            min_length=8,
+            max_length=1024,
+            pattern=BASE_URL,
+            json_schema_extra=says(
+                BASE_URL, "baseURL is a URL such as https://api.example.com/v1, without user, query or fragment"
+            ),
+        ),
+        AfterValidator(_reachable),
     ]
     """Base URL as an OpenAI client takes it, usually ending in /v1."""
     transport: Transport = Transport.HTTPS

@@ -122,6 +122,8 @@ class EventReason(Word):
     INVALID_SPEC = "InvalidSpec", "the spec or its `podTemplate` cannot be used; nothing changes until it can"
     POLICY_NOT_FOUND = "PolicyNotFound", "`cloudFallbackPolicyRef` names a policy that does not exist"
     CAPACITY_CHANGED = "CapacityChanged", "replicas run more or fewer requests at a time than before, and why"
+    REPLICA_STUCK = "ReplicaStuck", "an engine answers its probes and makes no token; it gets no requests"
+    OPERATOR_WAITS = "OperatorWaits", "another operator is at work; about the Lease that both want"
 
 
 class ConditionType(Word):
@@ -143,6 +145,7 @@ class ConditionReason(Word):
     # Ready
     REPLICAS_READY = "ReplicasReady", "as many replicas serve as are wanted"
     REPLICAS_STARTING = "ReplicasStarting", "fewer serve than are wanted; others start"
+    REPLICAS_STUCK = "ReplicasStuck", "an engine answers its probes and makes no token"
     NO_REPLICAS_READY = "NoReplicasReady", "none serves, and something is in the way"
     SCALED_TO_ZERO = "ScaledToZero", "none is wanted; demand will start one"
     INVALID_SPEC = "InvalidSpec", "the spec is not understood"
@@ -180,7 +183,8 @@ class ConditionReason(Word):
 _C: Final = ConditionReason
 CONDITION_REASONS: Final[Mapping[ConditionType, tuple[ConditionReason, ...]]] = MappingProxyType({
     ConditionType.READY: (
-        _C.REPLICAS_READY, _C.REPLICAS_STARTING, _C.NO_REPLICAS_READY, _C.SCALED_TO_ZERO, _C.INVALID_SPEC, _C.ACCEPTED,
+        _C.REPLICAS_READY, _C.REPLICAS_STARTING, _C.REPLICAS_STUCK, _C.NO_REPLICAS_READY,
+        _C.SCALED_TO_ZERO, _C.INVALID_SPEC, _C.ACCEPTED,
         _C.GATEWAY_UNAVAILABLE, _C.KEY_MISSING, _C.PROVIDER_UNREACHABLE,
         _C.UNUSED,
     ),

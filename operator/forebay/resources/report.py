@@ -1,5 +1,6 @@
 """What routers say of themselves: to the operator (reports) and to gateways (slot reports)."""
 
+import hashlib
 from decimal import Decimal
 from enum import StrEnum
 
@@ -86,6 +87,7 @@ class EngineReport(Frozen, frozen=True):
     token_seconds_total: float = 0.0  # time that their requests waited for them
     prompts: LengthReport = LengthReport()  # of finished requests
     answers: LengthReport = LengthReport()
+    stuck_seconds: float = 0.0  # it answers, has work, and makes no token; 0: it does
 
 
 class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
@@ -109,6 +111,7 @@ class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
     table_error: str = ""
     engine: EngineReport | None = None
     usage: tuple[UsageRow, ...] = ()  # of requests that came through the pool's own Service
+    tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
 
 
 class PoolDemand(Frozen, frozen=True):
@@ -124,6 +127,10 @@ class PoolDemand(Frozen, frozen=True):
     overflow_by_reason: dict[Reason, int] = {}
     overflow_cost_total: Decimal = Decimal(0)  # US dollars of those that overflowed, where prices are known
     last_request: float = 0.0
+    # What its replicas have told this gateway: while that is what they told the operator, it need not ask them again.
+    serving: int = 0
+    slots: int = 0
+    running: int = 0
 
 
 class GatewayReport(Frozen, frozen=True, tag="gateway", tag_field="role"):
@@ -140,9 +147,16 @@ class GatewayReport(Frozen, frozen=True, tag="gateway", tag_field="role"):
     provider_problems: tuple[str, ...] = ()  # policy/provider and why nothing can be sent to its address
     table_error: str = ""
     usage: tuple[UsageRow, ...] = ()
+    tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
 
 
 Report = SidecarReport | GatewayReport
+
+
+def token_digest(token: bytes) -> str:
+    """By which a router says that it has a token: eight digits of a hash of 256 random bits give nothing away."""
+    return hashlib.sha256(token).hexdigest()[:8]
+
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Report).decode

@@ -29,6 +29,10 @@ class _Pool:
     last_request: float = 0.0
 
 
+Heard = tuple[int, int, int]
+"""What the replicas of a pool have said lately: how many serve, their slots, the requests that they run."""
+
+
 class Accounting:
     """Counters by pool, since the process began."""
 
@@ -80,12 +84,13 @@ class Accounting:
         else:
             self.of(pool).rejected += 1
 
-    def report(self, pools: Iterable[tuple[str, int]]) -> tuple[PoolDemand, ...]:
-        """For the operator; `pools` are names with the number that waits now."""
-        return tuple(self._demand(name, queued) for name, queued in pools)
+    def report(self, pools: Iterable[tuple[str, int, Heard]]) -> tuple[PoolDemand, ...]:
+        """For the operator; `pools` are names with the number that waits now, and what their replicas said."""
+        return tuple(self._demand(name, queued, heard) for name, queued, heard in pools)
 
-    def _demand(self, name: str, queued: int) -> PoolDemand:
+    def _demand(self, name: str, queued: int, heard: Heard) -> PoolDemand:
         c = self.of(name)
+        serving, slots, running = heard
         return PoolDemand(
             pool=name,
             queued=max(0, queued - c.at_gap),
@@ -97,4 +102,7 @@ class Accounting:
             overflow_by_reason=dict(c.by_reason),
             overflow_cost_total=c.cost,
             last_request=c.last_request,
+            serving=serving,
+            slots=slots,
+            running=running,
         )

@@ -229,7 +229,7 @@ class Attempt:
         exchange.release_body()
         if self.call is not None:
             self.call.body = b""
-            self.call.heard = True
+            self.call.heard = self.call.begun = True
             exchange.on_writable = self._writable
             if not exchange.writable:
                 self.call.pause()

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from forebay import __version__
 from forebay.resources import names
+from forebay.resources.report import token_digest
 from forebay.router.access_log import AccessLog
 from forebay.router.clients import Clients
 from forebay.router.http.client import Address, Pool
@@ -78,6 +79,11 @@ class Token:
             if path.exists() and (value := path.read_bytes().strip()):
                 found.append(value)
         self.valid = found
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """For the reports, so that the operator knows how far a rotation is."""
+        return tuple(token_digest(token) for token in self.valid)
 
     @property
     def header(self) -> tuple[bytes, bytes]:

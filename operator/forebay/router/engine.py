@@ -7,10 +7,15 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.json import encode as json_encode
+
+from forebay.resources.pool import Task
 from forebay.resources.report import EngineReport
+from forebay.resources.table import PoolEntry
 from forebay.router.exposition import ANSWERS, PROMPTS, lengths
 from forebay.router.http.client import Address, Pool, UpstreamError
 from forebay.router.http.message import request_head
+from forebay.rules.progress import Progress
 
 PROBE_SECONDS: Final = 1.0
 STARTING_PROBE_SECONDS: Final = 0.25
@@ -18,6 +23,8 @@ METRICS_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 2.0
 METRICS_BYTES: Final = 4 * 1024 * 1024
 FAILURES_UNTIL_DOWN: Final = 3
+PROBE_ANSWER_SECONDS: Final = 10.0
+_MADE: Final = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
 _SAMPLE = re.compile(r"^(vllm:[a-z_]+)(?:\{([^}]*)\})? ([-+0-9.eE]+|NaN)$", re.M)
 _BETWEEN_TOKENS: Final = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")
 """The same histogram; the latter is its name before vLLM 0.11."""
@@ -25,13 +32,19 @@ _KV_TOKENS = re.compile(r'kv_cache_size_tokens="(\d+)"')
 
 
 class Engine:
-    """Polls one engine. `up` follows /v1/models; `gauges` are the last metrics, None before the first."""
+    """Polls one engine. `up` follows /v1/models, `stuck` its token counters; `text` is its last /metrics."""
 
-    def __init__(self, address: Address, pool: Pool, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, address: Address, pool: Pool, on_change: Callable[[], None], working: Callable[[], bool] = lambda: False
+    ) -> None:
         self.address = address
         self.pool = pool
         self.on_change = on_change
+        self.working = working  # whether requests run in it
+        self.probe: tuple[str, bytes] | None = None  # path and body of the smallest request it can serve
         self.up = False
+        self.stuck = False
+        self._progress = Progress()
         self.answered = False
         self.kv_tokens: int | None = None
         self._gauges: dict[str, float] = {}
@@ -48,7 +61,7 @@ class Engine:
             await self._probe()
             if self.up and loop.time() >= due:
                 due = loop.time() + METRICS_SECONDS
-                await self._metrics()
+                await self._look_for_progress(await self._metrics())
             await asyncio.sleep(PROBE_SECONDS if self.up else STARTING_PROBE_SECONDS)
 
     def report(self) -> EngineReport | None:
@@ -70,6 +83,7 @@ class Engine:
             token_seconds_total=round(self._gauges.get(f"{between}_sum", 0.0), 6),
             prompts=lengths(self.text, PROMPTS),
             answers=lengths(self.text, ANSWERS),
+            stuck_seconds=round(self._progress.standing(asyncio.get_running_loop().time()), 1),
         )
 
     async def _probe(self) -> None:
@@ -81,10 +95,26 @@ class Engine:
             self.up = up
             self.on_change()
 
-    async def _metrics(self) -> None:
+    async def _look_for_progress(self, fresh: bool) -> None:
+        """Whether it counts on, by `fresh` metrics. One that is taken for stuck, and idle, is given something to do."""
+        if self.stuck and self.probe is not None and not self.working():
+            path, body = self.probe
+            await self._send("POST", path, body, PROBE_ANSWER_SECONDS)
+            fresh = await self._metrics()
+        counts = [self._gauges[name] for name in _MADE if name in self._gauges]
+        now = asyncio.get_running_loop().time()
+        self._progress = self._progress.look(sum(counts) if counts and fresh else None, self.working(), now)
+        if self.stuck != (stuck := self._progress.stuck(now)):
+            self.stuck = stuck
+            self.on_change()
+
+    async def _metrics(self) -> bool:
+        """Read them. False when they could not be read: what is known is of before."""
         status, body = await self._get("/metrics")
-        if status == 200:
-            self.take(body.decode(errors="replace"))
+        if status != 200:
+            return False
+        self.take(body.decode(errors="replace"))
+        return True
 
     def take(self, text: str) -> None:
         """Read the engine's metrics."""
@@ -104,8 +134,24 @@ class Engine:
             self.on_change()
 
     async def _get(self, target: str) -> tuple[int, bytes]:
-        head = request_head("GET", target, [(b"host", b"engine"), (b"accept", b"*/*")])
+        return await self._send("GET", target, b"", ANSWER_SECONDS)
+
+    async def _send(self, method: str, target: str, body: bytes, seconds: float) -> tuple[int, bytes]:
+        headers = [(b"host", b"engine"), (b"accept", b"*/*")]
+        if body:
+            headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        head = request_head(method, target, headers)
         try:
-            return await self.pool.fetch(self.address, head, ANSWER_SECONDS, METRICS_BYTES)
+            return await self.pool.fetch(self.address, head + body, seconds, METRICS_BYTES)
         except UpstreamError:
             return 0, b""
+
+
+def smallest(entry: PoolEntry) -> tuple[str, bytes] | None:
+    """Path and body of the cheapest request that makes the pool's engine compute; None while its name is unknown."""
+    if not entry.served_names:
+        return None
+    model = entry.served_names[0]
+    if entry.task is Task.EMBED:
+        return "/v1/embeddings", json_encode({"model": model, "input": "a"})
+    return "/v1/completions", json_encode({"model": model, "prompt": "a", "max_tokens": 1})

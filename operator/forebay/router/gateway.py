@@ -221,7 +221,11 @@ class Gateway:
     def report(self) -> GatewayReport:
         """For the operator."""
         table = self.context.table
-        pools = ((entry.name, self.waiting.length(entry.name)) for entry in table.table.pools)
+        now = asyncio.get_running_loop().time()
+        pools = (
+            (entry.name, self.waiting.length(entry.name), self.replicas.heard(entry.name, now))
+            for entry in table.table.pools
+        )
         return GatewayReport(
             replica=self.context.settings.replica,
             version=VERSION,
@@ -234,6 +238,7 @@ class Gateway:
             provider_problems=self.cloud.problems(),
             table_error=table.problem or self.context.clients.problem,
             usage=self.context.usage.report(),
+            tokens=self.context.token.digests,
         )
 
     def refresh_metrics(self) -> None:
@@ -243,9 +248,9 @@ class Gateway:
             gauge.clear()  # pools come and go
         for name, pool in self.replicas.pools.items():
             fresh = [replica for replica in pool.all.values() if replica.fresh(now)]
-            serving = [replica for replica in fresh if replica.state is ReplicaState.SERVING]
-            metrics.SLOTS.labels(name).set(sum(replica.slots for replica in serving))
-            metrics.SLOTS_RUNNING.labels(name).set(sum(replica.running for replica in serving))
+            _, slots, running = self.replicas.heard(name, now)
+            metrics.SLOTS.labels(name).set(slots)
+            metrics.SLOTS_RUNNING.labels(name).set(running)
             for state in ReplicaState:
                 metrics.REPLICAS.labels(name, state).set(sum(r.state is state for r in fresh))
             for priority in Priority:

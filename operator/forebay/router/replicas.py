@@ -26,6 +26,7 @@ from forebay.resources.report import (
     encode,
 )
 from forebay.resources.table import PoolEntry, RoutingTable
+from forebay.router.accounting import Heard
 from forebay.router.context import Context
 from forebay.router.http.client import Address
 from forebay.router.http.lines import DialledLines, Lines
@@ -65,6 +66,7 @@ class Replica:
     heard: float = float("-inf")
     tried: int = 0  # connections attempted; a gateway is ready once each was tried
     breaker: Breaker = FINE
+    silent: bool = False  # it was heard of, and is not any more
     lines: Lines | None = None
 
     def fresh(self, now: float) -> bool:
@@ -217,12 +219,21 @@ class Replicas:
             now = asyncio.get_running_loop().time()
             for pool in self.pools.values():
                 pool.stale = True
+                self._give_up_silent(pool, now)
             if now >= due:
                 for pool in self.pools.values():
                     pool.learn_patience(self.context.settings.timeouts.first_token)
                 await asyncio.gather(*(self._resolve(pool) for pool in list(self.pools.values())))
                 due = now + RESOLVE_SECONDS
             await asyncio.sleep(SWEEP_SECONDS)
+
+    def _give_up_silent(self, pool: PoolReplicas, now: float) -> None:
+        """What waits for its first token at a replica that is lost must not wait out the patience for one."""
+        for replica in pool.all.values():
+            silent = replica.heard > 0 and now - replica.heard > SILENT_SECONDS
+            if silent and not replica.silent:
+                self.context.upstream.give_up(replica.address)
+            replica.silent = silent
 
     @property
     def ready(self) -> bool:
@@ -235,6 +246,11 @@ class Replicas:
         """Replicas of a pool, fresh or not."""
         found = self.pools.get(pool)
         return list(found.all.values()) if found else []
+
+    def heard(self, pool: str, now: float) -> Heard:
+        """What the replicas of a pool that serve have said lately."""
+        serving = [item for item in self.of(pool) if item.fresh(now) and item.state is ReplicaState.SERVING]
+        return len(serving), sum(item.slots for item in serving), sum(item.running for item in serving)
 
     def tell(self, pool: str) -> None:
         """Tell the replicas of a pool who waits."""

@@ -21,7 +21,7 @@ from forebay.router.answers import decision_headers, line_of, refusal, request_i
 from forebay.router.ask import Ask
 from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import VERSION, Context
-from forebay.router.engine import Engine
+from forebay.router.engine import Engine, smallest
 from forebay.router.exposition import TIME_PER_TOKEN, histogram
 from forebay.router.handing import Gateways, too_late
 from forebay.router.http.exchange import Exchange
@@ -64,7 +64,7 @@ class Sidecar:
         self.slot_tokens = TYPICAL_TOKENS
         self.admission = Admission(self.capacity.slots)
         self.offering = Offering(self.admission, self._slot_report)
-        self.engine = Engine(context.settings.engine, context.upstream, self._engine_changed)
+        self.engine = Engine(context.settings.engine, context.upstream, self._engine_changed, self._working)
         self.entry = PoolEntry(name=context.settings.pool, served_names=())
         self.drain_began: float | None = None
         self.last_request = 0.0
@@ -297,6 +297,7 @@ class Sidecar:
             table_error=table.problem,
             engine=self.engine.report(),
             usage=self.context.usage.report(),
+            tokens=self.context.token.digests,
         )
 
     def refresh_metrics(self) -> None:
@@ -322,7 +323,7 @@ class Sidecar:
         )
 
     def _engine_changed(self) -> None:
-        if self.engine.up:
+        if self.engine.up and not self.engine.stuck:
             self.admission.become(ReplicaState.SERVING)
         elif self.admission.state is ReplicaState.SERVING:
             self.admission.become(ReplicaState.STARTING)
@@ -332,7 +333,11 @@ class Sidecar:
         mine = [pool for pool in table.pools if pool.name == self.context.settings.pool]
         if mine:
             self.entry = mine[0]
+            self.engine.probe = smallest(self.entry)
             self._resize()
+
+    def _working(self) -> bool:
+        return self.admission.requests > 0
 
     def _resize(self) -> None:
         entry = self.entry

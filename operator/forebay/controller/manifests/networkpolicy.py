@@ -9,13 +9,34 @@ from forebay.controller.settings import Settings
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, Transport
 from forebay.resources.pool import EngineType, PoolSpec
-from forebay.rules.addresses import NEVER, SPECIAL
+from forebay.rules.addresses import METADATA, NEVER, SPECIAL
 
 _API = "networking.k8s.io/v1"
 _PUBLIC: list[Object] = [
     {"ipBlock": {"cidr": everything, "except": [str(net) for net, _ in (*NEVER, *SPECIAL) if net.version == version]}}
     for version, everything in ((4, "0.0.0.0/0"), (6, "::/0"))
 ]
+_LINK_LOCAL = tuple(net for net, kind in SPECIAL if kind == "link-local")
+_HUBS: list[Object] = [
+    {"namespaceSelector": {}},
+    *(
+        {
+            "ipBlock": {
+                "cidr": everything,
+                "except": [
+                    *(str(net) for net in _LINK_LOCAL if net.version == version),
+                    *(
+                        f"{one}/{one.max_prefixlen}"
+                        for one in sorted(METADATA, key=str)
+                        if one.version == version and not any(one in net for net in _LINK_LOCAL)
+                    ),
+                ],
+            }
+        }
+        for version, everything in ((4, "0.0.0.0/0"), (6, "::/0"))
+    ),
+]
+"""Where models are fetched from: a hub, a mirror in the company's network or in the cluster; no metadata service."""
 _DNS: Object = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
 
 
@@ -24,7 +45,7 @@ def replica_network_policy(namespace: str, pool: Owner, spec: PoolSpec, operator
     body = of_pool("NetworkPolicy", _API, pool.name, namespace, pool)
     egress = [_DNS, {"to": [_pods(gateway_selector())], "ports": _tcp(names.PORT_REQUEST, names.PORT_CONTROL)}]
     if spec.engine.type is EngineType.VLLM and not (spec.model.source or spec.model.name).startswith("/"):
-        egress.append({"ports": _tcp(443)})
+        egress.append({"to": _HUBS, "ports": _tcp(443)})
     body["spec"] = {
         "podSelector": {"matchLabels": pool_selector(pool.name)},
         "policyTypes": ["Ingress", "Egress"],

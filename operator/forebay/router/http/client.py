@@ -57,7 +57,8 @@ class Call:
     """One request under way. `between`: longest silence in seconds once the head is there; `end`: loop time of the
     last moment."""
 
-    __slots__ = ("address", "answer", "between", "body", "connection", "due", "end", "fresh", "head", "heard", "pool")
+    __slots__ = ("address", "answer", "begun", "between", "body", "connection", "due", "end", "fresh", "head", "heard",
+                 "pool")  # fmt: skip
 
     def __init__(
         self, pool: "Pool", address: Address, head: bytes, body: bytes, answer: Answer, due: float, end: float
@@ -72,6 +73,7 @@ class Call:
         self.between = pool.between_seconds
         self.heard = False  # something came since the last sweep
         self.fresh = False  # on a connection of its own
+        self.begun = False  # somebody has been given a part of the answer
         self.connection: ClientConnection | None = None
 
     def pause(self) -> None:
@@ -352,6 +354,11 @@ class Pool:
         idle = self._idle.get(connection.address)
         if idle and connection in idle:
             idle.remove(connection)
+
+    def give_up(self, address: Address) -> None:
+        """Nothing is heard of this one any more: what it has not begun to answer can still be served elsewhere."""
+        for call in [call for call in self.active if call.address == address and not call.begun]:
+            call.fail(UpstreamError("it fell silent"))
 
     def close(self) -> None:
         """Break off everything."""

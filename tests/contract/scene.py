@@ -1,0 +1,85 @@
+"""What scenes on a real API server are made of: a namespace, an operator that looks when told to, and what it says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from kubernetes import client
+from kubernetes.aio import client as aio
+
+from forebay.controller.__main__ import Operator
+from forebay.controller.cluster import EVENT, OWNED, SECRET, Cluster, ClusterError, Kind, Object
+from forebay.controller.reports import Reports
+from forebay.controller.settings import Settings
+from forebay.resources import names
+from tests.controller.fleets import SETTINGS
+
+LOCAL = replace(SETTINGS, host="127.0.0.1", health_port=0, metrics_port=0, wake_port=0)
+SIMULATED: dict[str, Any] = {"model": {"name": "m"}, "engine": {"type": "Simulated", "gpus": 0}}
+
+
+def in_cluster(api: client.ApiClient, scene: Callable[[Cluster], Awaitable[None]]) -> None:
+    """Run the scene with a connection of the operator's own kind."""
+
+    async def run() -> None:
+        settings = aio.Configuration(host=api.configuration.host)
+        for field in ("ssl_ca_cert", "cert_file", "key_file"):
+            setattr(settings, field, getattr(api.configuration, field))
+        async with Cluster(aio.ApiClient(settings)) as cluster, asyncio.timeout(120):
+            await scene(cluster)
+
+    asyncio.run(run())
+
+
+def custom(kind: Kind, namespace: str, name: str, spec: Object) -> Object:
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+@asynccontextmanager
+async def operator(
+    cluster: Cluster, settings: Settings = LOCAL, control_port: int = names.PORT_CONTROL
+) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+    """A new operator that makes passes when told to: lists instead of watches. Routers listen on `control_port`."""
+    made = Operator(settings, cluster)
+    made.passes.reports = Reports(control_port)
+
+    async def look(namespace: str) -> None:
+        await made._list_all()
+        await made.passes.run(namespace)
+
+    try:
+        yield look
+    finally:
+        await made.passes.reports.close()
+        await made.reports.close()
+
+
+async def versions(cluster: Cluster, namespace: str) -> dict[str, str]:
+    """resourceVersion of everything that the operator makes in the namespace."""
+    found = {}
+    for kind in (*OWNED, SECRET):
+        objects, _ = await cluster.list(kind, namespace, labels=names.MANAGED_SELECTOR)
+        found |= {f"{kind.kind} {obj['metadata']['name']}": obj["metadata"]["resourceVersion"] for obj in objects}
+    return found
+
+
+async def told(cluster: Cluster, namespace: str) -> list[tuple[str, str]]:
+    events, _ = await cluster.list(EVENT, namespace)
+    return sorted((event["reason"], event["note"]) for event in events)
+
+
+async def appears(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Object:
+    while True:
+        try:
+            return await cluster.get(kind, namespace, name)
+        except ClusterError as error:
+            if not error.not_found:
+                raise
+        await asyncio.sleep(0.05)

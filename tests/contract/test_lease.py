@@ -1,0 +1,116 @@
+"""Two operators and one Lease, against a real API server."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+from kubernetes import client
+
+from forebay.controller import lease as leases
+from forebay.controller.cluster import EVENT, LEASE, Cluster
+from forebay.controller.events import Recorder
+from forebay.controller.lease import LeaseLostError, Leases
+from forebay.resources import names
+from tests.contract.test_controller import in_cluster, namespace
+
+pytestmark = pytest.mark.apiserver
+__all__ = ["namespace"]  # a fixture
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def operator(cluster: Cluster, me: str, clock: Clock, *, common: str, namespaces: tuple[str, ...] = ()) -> Leases:
+    return Leases(cluster, Recorder(cluster, me), me, namespaces, common, clock)
+
+
+def scene_in(api: client.ApiClient, namespace: str, act: Callable[[Cluster, str], Awaitable[None]]) -> None:
+    async def scene(cluster: Cluster) -> None:
+        await act(cluster, namespace)
+
+    in_cluster(api, scene)
+
+
+def test_the_second_waits_says_so_and_takes_over_when_the_first_ends(api: client.ApiClient, namespace: str) -> None:
+    async def act(cluster: Cluster, common: str) -> None:
+        clock = Clock()
+        first, second = (operator(cluster, f"ns/{word}", clock, common=common) for word in ("first", "second"))
+        await first._round()
+        for _ in range(3):
+            await second._round()
+        assert (first.may_act("team"), second.may_act("team")) == (True, False)
+        assert "ns/first holds the Lease forebay-operator" in second.problem
+        events, _ = await cluster.list(EVENT, common)
+        (told,) = [event for event in events if event["reason"] == "OperatorWaits"]
+        assert told["note"].startswith("ns/second waits: another operator is at work: ns/first")
+        await first.release()
+        await second._round()
+        assert second.may_act("team")
+
+    scene_in(api, namespace, act)
+
+
+def test_a_silent_holder_is_replaced_and_ends_when_it_comes_back(api: client.ApiClient, namespace: str) -> None:
+    async def act(cluster: Cluster, common: str) -> None:
+        clock = Clock()
+        first, second = (operator(cluster, word, clock, common=common) for word in ("first", "second"))
+        await first._round()
+        await second._round()
+        clock.now += leases.DURATION_SECONDS + 1
+        assert not first.may_act("team")  # it could not renew, so it has stopped by itself before anybody replaces it
+        await second._round()
+        assert second.may_act("team")
+        with pytest.raises(LeaseLostError, match="second"):
+            await first._round()
+
+    scene_in(api, namespace, act)
+
+
+def test_of_two_that_find_it_free_one_gets_it(api: client.ApiClient, namespace: str) -> None:
+    async def act(cluster: Cluster, common: str) -> None:
+        made = [operator(cluster, f"op-{number}", Clock(), common=common) for number in range(5)]
+        await asyncio.gather(*(one._round() for one in made), return_exceptions=True)
+        await asyncio.gather(*(one._round() for one in made), return_exceptions=True)
+        assert sum(one.may_act("team") for one in made) == 1
+
+    scene_in(api, namespace, act)
+
+
+def test_a_restarted_operator_goes_on_at_once(api: client.ApiClient, namespace: str) -> None:
+    async def act(cluster: Cluster, common: str) -> None:
+        before = operator(cluster, "same", Clock(), common=common)
+        await before._round()
+        after = operator(cluster, "same", Clock(5.0), common=common)
+        await after._round()
+        assert after.may_act("team")
+
+    scene_in(api, namespace, act)
+
+
+def test_the_whole_clusters_operator_leaves_a_namespace_to_its_own(
+    api: client.ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "YIELD_SECONDS", 0.0)
+
+    async def act(cluster: Cluster, team: str) -> None:
+        clock = Clock()
+        whole = operator(cluster, "whole", clock, common="kube-public")
+        own = operator(cluster, "own", clock, common="kube-public", namespaces=(team,))
+        await whole._round()
+        await own._round()
+        await whole._round()
+        assert (whole.may_act(team), own.may_act(team), whole.may_act("another")) == (False, True, True)
+        await own.release()
+        await whole._round()
+        assert whole.may_act(team)
+        await whole.release()
+        held = await cluster.get(LEASE, "kube-public", names.LEASE)
+        assert not held["spec"].get("holderIdentity")
+
+    scene_in(api, namespace, act)
