@@ -10,6 +10,7 @@ from forebay.cli import explain, status, top
 from forebay.cli.cost.command import cost
 from forebay.cli.problem import Problem
 from forebay.cli.profile.command import profile
+from forebay.cli.replay.command import replay
 
 app = typer.Typer(
     name="kubectl forebay",
@@ -37,6 +38,7 @@ app.command()(top.top)
 app.command()(explain.explain)
 app.command()(cost)
 app.command()(profile)
+app.command()(replay)
 
 
 def main() -> None:
