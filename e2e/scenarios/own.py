@@ -101,7 +101,9 @@ def make() -> Own:
 
 
 def remove() -> None:
-    """All of it."""
+    """All of it; pods first, because a namespace waits by the clock for half of the longest grace in it."""
+    kubectl("delete", "localmodelpools,cloudfallbackpolicies,deployments", "--all", "-n", NAMESPACE, check=False)
+    until(lambda: not get("pods", NAMESPACE), "no pod", 120)
     kubectl("delete", "namespace", NAMESPACE, "--timeout=180s", "--wait=true", check=False)
 
 
