@@ -7,10 +7,10 @@ import time
 from e2e.demo.setup import SYSTEM_NAMESPACE, kubectl
 from e2e.scenarios import own
 from e2e.scenarios.helpers import get, operator_pod, until
-from e2e.scenarios.own import LONG, NAMESPACE, POOL, Own, long_or
+from e2e.scenarios.own import LONG, NAMESPACE, POOL, Own, long_only, long_or
 from e2e.scenarios.streams import flowing, never_silent, none_failed, none_refused, summary
 
-KILLS = long_or(3, 10)
+KILLS = long_or(2, 10)
 
 
 def gateways() -> list[str]:
@@ -34,6 +34,7 @@ def test_a_killed_gateway_costs_its_own_streams_and_no_other(held: Own) -> None:
     assert own.identities() == before
 
 
+@long_only
 def test_a_gateway_that_is_rolled_cuts_nothing(held: Own) -> None:
     old = gateways()
     with flowing(held.door, at_once=12, tokens=100) as streams:

@@ -13,7 +13,7 @@ from e2e.cluster.shell import run
 from e2e.demo.setup import SYSTEM_NAMESPACE, kubectl
 from e2e.scenarios import own
 from e2e.scenarios.helpers import operator_pod, until
-from e2e.scenarios.own import NAMESPACE, Own, long_or
+from e2e.scenarios.own import NAMESPACE, Own, long_only, long_or
 from e2e.scenarios.streams import flowing, none_failed, summary
 
 AWAY_SECONDS = long_or(45, 600)
@@ -73,6 +73,7 @@ def test_the_api_server_is_away(held: Own) -> None:
     assert own.identities(SYSTEM_NAMESPACE, "app.kubernetes.io/component=operator") == operators
 
 
+@long_only
 def test_a_router_that_restarts_meanwhile_serves_again(held: Own) -> None:
     """Without the API server: its table, token and keys are files that the kubelet has."""
     held.settle()
