@@ -30,6 +30,9 @@ docs: $(STAMP) ## Generate the pages that are made from code
 	$(PY) -m tests.router.faults > docs/faults.md
 	$(PY) -m forebay.reference
 
+krew: $(STAMP) ## The archive that krew installs, for this platform and Python
+	plugins/krew/build.sh
+
 dashboards: $(STAMP) ## Generate the chart's Grafana dashboards
 	$(PY) -m charts.dashboards
 

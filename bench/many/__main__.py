@@ -51,19 +51,19 @@ async def measure(shape: Shape, idle_seconds: float, changes: int) -> Row:
         for crd in sorted((REPO / "crds").glob("*.yaml")):
             run(kubernetes(), "kubectl", "--kubeconfig", plane.kubeconfig, "apply", "--server-side", "-f", crd)
         kubeconfig, routers = grant(plane), StandIns()
+        port = await routers.listen()
         async with Api(plane.kubeconfig) as api:
             say(f"{shape.pools} pools in {len(shape.fleets)} fleets: making them")
             await make_fleets(api, shape)
-            with Process(kubeconfig) as process:
+            with Process(kubeconfig, port) as process:
                 sets = await until(lambda: statefulsets(api), shape.pools, "StatefulSets", process)
             first = sets - process.began
             say(f"  all objects after {first:.1f} s; making {shape.pods} pods")
             await make_pods(api, shape, routers)
-            await routers.listen()
             routers.follow(api)
             await asyncio.sleep(2)
             routers.table_now()
-            with Process(kubeconfig) as process:
+            with Process(kubeconfig, port) as process:
                 row = await running(api, shape, routers, process, plane, first, idle_seconds, changes)
             await routers.stop()
             return row

@@ -11,7 +11,10 @@ from forebay.cli.console import Format
 ANSWER = {"pools": [{"name": "chat", "load": "3/8", "words": "läuft"}]}
 
 
-def test_a_pipe_gets_no_colours_and_no_wrapped_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_gets_no_colours_and_no_wrapped_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     table = console.table("name", "message")
     table.add_row("[red]chat[/red]", "word " * 40)
     console.out().print(table)

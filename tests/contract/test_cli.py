@@ -49,7 +49,7 @@ class Fleet:
     def tell(self, told: dict[str, Any]) -> None:
         body = {
             **told, "apiVersion": "events.k8s.io/v1", "kind": "Event", "action": "Scale", "reportingInstance": "test",
-            "metadata": {"generateName": "chat."}, "regarding": {**told["regarding"], "namespace": self.namespace},
+            "metadata": {"generateName": "chat-"}, "regarding": {**told["regarding"], "namespace": self.namespace},
         }  # fmt: skip
         client.CustomObjectsApi(self.api).create_namespaced_custom_object(
             "events.k8s.io", "v1", self.namespace, "events", body
@@ -152,15 +152,17 @@ def test_without_the_operator_top_shows_the_status(busy: Fleet) -> None:
 
 def test_a_cluster_without_the_crds_is_told_to_install_them(fleet: Fleet) -> None:
     """A group that this API server does not know answers as one without the CRDs does."""
+    program = "\n".join((
+        "from forebay.resources import names", "names.API_VERSION = 'absent.dev/v1'",
+        "from forebay.cli.__main__ import main", "main()",
+    ))  # fmt: skip
+    environment = {**os.environ, "KUBECONFIG": str(fleet.kubeconfig)}
     found = subprocess.run(
-        [sys.executable, "-c", "from forebay.resources import names\nnames.API_VERSION = 'absent.dev/v1'\n"
-         "from forebay.cli.__main__ import main\nmain()", "status"],
-        env={**os.environ, "KUBECONFIG": str(fleet.kubeconfig)}, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-c", program, "status"], env=environment, capture_output=True, text=True, timeout=60,
+        check=False,
     )  # fmt: skip
-    assert (
-        found.stderr
-        == "error: this cluster has no LocalModelPool resource: install forebay's chart first (helm install forebay)\n"
-    )
+    says = "this cluster has no LocalModelPool resource: install forebay's chart first (helm install forebay)"
+    assert found.stderr == f"error: {says}\n"
 
 
 def test_no_cluster_at_all_is_one_sentence(tmp_path: Path) -> None:

@@ -3,11 +3,9 @@
 import asyncio
 import base64
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from kubernetes import client
 
 from forebay.controller.__main__ import Operator
@@ -209,27 +207,7 @@ def test_what_is_said_again_becomes_a_series(api: client.ApiClient, namespace: s
     in_cluster(api, scene)
 
 
-def kubeconfig_of(api: client.ApiClient, folder: Path) -> Path:
-    """A kubeconfig for those who read one."""
-    settings = api.configuration
-    kubeconfig = folder / "config"
-    access = {"certificate-authority": settings.ssl_ca_cert, "server": settings.host}
-    user = {"client-certificate": settings.cert_file, "client-key": settings.key_file}
-    document = {
-        "clusters": [{"name": "c", "cluster": access}],
-        "users": [{"name": "u", "user": user}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    kubeconfig.write_text(yaml.safe_dump(document))
-    return kubeconfig
-
-
-def test_the_whole_operator_follows_what_it_watches(
-    api: client.ApiClient, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig_of(api, tmp_path)))
-
+def test_the_whole_operator_follows_what_it_watches(api: client.ApiClient, namespace: str) -> None:
     async def scene(cluster: Cluster) -> None:
         made = Operator(replace(LOCAL, namespaces=(namespace,), resync_seconds=60), cluster)
         stop = asyncio.Event()

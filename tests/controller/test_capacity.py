@@ -14,7 +14,8 @@ from forebay.controller.capacity_status import capacity_status, restored
 from forebay.controller.memory import FleetMemory
 from forebay.controller.plan import plan
 from forebay.controller.programming import pool_entry
-from forebay.resources.pool import CapacityStatus, PoolSpec
+from forebay.resources.capacity_status import CapacityStatus
+from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import CapacityBound, EventReason
 from forebay.resources.report import EngineReport, LengthReport, ReplicaState, SidecarReport
 from forebay.resources.table import LearntEntry
@@ -246,6 +247,14 @@ def test_an_override_is_effective_at_once_and_leaves_routers_nothing_to_be_told(
     assert told == LearntEntry(slots=48, bound=CapacityBound.MEMORY, kv_tokens=100_000)
 
 
+def test_an_engine_that_says_nothing_of_its_batch_takes_what_vllm_usually_takes() -> None:
+    wide, pool = SimEngine(kv_tokens=4_000_000), pool_spec()
+    found = learn(Learning(), pool, "engine", [report(wide)], None, NOW)
+    assert (found.slots, found.capacity(pool).bound) == (256, CapacityBound.MAX_NUM_SEQS)
+    more = spec(capacity={}, engine={"args": ["--max-num-seqs=1024"]})
+    assert learn(Learning(), more, "engine", [report(wide)], None, NOW).capacity(more).slots == 1024
+
+
 def test_each_step_is_an_event_a_status_and_then_a_table() -> None:
     observed, memory = running_fleet(pool_spec())
     engine = SimEngine(tokens=1000)
@@ -293,3 +302,19 @@ def test_a_constant_load_on_a_noisy_engine_changes_replicas_once_in_a_week_at_mo
         if decision.replicas != sizes[-1]:
             sizes.append(decision.replicas)
     assert len(sizes) - 1 <= 1, sizes
+
+
+def test_a_move_of_c_alone_never_scales_down_within_the_window() -> None:
+    """What was needed at the C of that minute stays needed until the minute has left the window."""
+    history, now, size, jumped = History(), NOW, 6, NOW + 3600
+    for _ in range(600):
+        now += 10
+        slots = 20 if now < jumped else 40
+        inputs = ScaleInputs(now=now, current=size, maximum=10, demand=Demand(running=100), capacity=slots)
+        decision = scale(replace(inputs, history=history))
+        history = decision.history
+        if decision.replicas < size:
+            break
+        size = decision.replicas
+    assert size in (6, 7)
+    assert now - jumped >= 1200

@@ -8,7 +8,6 @@ import time
 from math import inf
 from typing import Final
 
-import kopf
 import uvloop
 
 from forebay.controller import probes, wake
@@ -16,7 +15,7 @@ from forebay.controller.cache import Cache
 from forebay.controller.cluster import Cluster, ClusterError
 from forebay.controller.events import Recorder
 from forebay.controller.execute import Executor
-from forebay.controller.handlers import WATCHED, Watch, selector, watch_settings
+from forebay.controller.handlers import WATCHED, Watch
 from forebay.controller.lease import DURATION_SECONDS, LeaseLostError, Leases
 from forebay.controller.ledger import Ledger
 from forebay.controller.metrics import CONTENT_TYPE, Metrics
@@ -42,8 +41,7 @@ def main() -> None:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    for chatty in ("aiohttp", "kopf"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+    logging.getLogger("aiohttp").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
     try:
         uvloop.run(run(settings))
     except LeaseLostError as error:
@@ -66,8 +64,8 @@ class Operator:
         self.metrics = Metrics()
         self.queue = WorkQueue(Pace(), settings.concurrency)
         self.watch = Watch(self.cache, self.queue)
-        self.reports = Reports()
-        self.listed = asyncio.Event()
+        self.reports = Reports(settings.control_port)
+        self.listed = self.watch.listed
         self.missed = -inf
         """loop.time() when a list last showed what no watch had told."""
         self.tokens = Tokens(cluster)
@@ -88,7 +86,7 @@ class Operator:
             for name, work in {
                 "lease": self.leases.run(),
                 "lists": self._list(),
-                "watches": self._watch(stop),
+                "watches": self._watch(),
                 "nodes": self._look_at_nodes(),
                 "passes": self.queue.run(self._pass),
                 "stop": _wait(stop),
@@ -163,16 +161,10 @@ class Operator:
             return 1.0
         return await self.passes.run(namespace)
 
-    async def _watch(self, stop: asyncio.Event) -> None:
-        await self.listed.wait()
-        await kopf.operator(
-            registry=self.watch.registry(),
-            settings=watch_settings(),
-            standalone=True,
-            clusterwide=not self.settings.namespaces,
-            namespaces=self.settings.namespaces,
-            stop_flag=stop,
-        )
+    async def _watch(self) -> None:
+        """Follow the cluster, once this operator is the one to act."""
+        await self.leases.held.wait()
+        await self.watch.run(self.cluster, self.settings.namespaces)
 
     async def _look_at_nodes(self) -> None:
         """While pools wait for GPUs; more of them are worth a look at the fleets that wait."""
@@ -184,31 +176,22 @@ class Operator:
                         self.queue.mark(namespace)
 
     async def _list(self) -> None:
-        """Full lists: once before anything is planned, then now and then in case a watch missed something."""
-        await self.leases.held.wait()
+        """Full lists now and then, in case a watch missed something."""
+        await self.listed.wait()
         while True:
+            await asyncio.sleep(self.settings.relist_seconds)
             try:
                 await self._list_all()
-                self.listed.set()
-                await asyncio.sleep(self.settings.relist_seconds)
             except ClusterError as error:
                 log.warning("lists: %s", error)
-                await asyncio.sleep(2)
 
     async def _list_all(self) -> None:
         changed: set[str] = set()
-        namespaces = self.settings.namespaces or ("",)
         for kind in WATCHED:
-            found, revisions = [], []
-            for namespace in namespaces:
-                objects, revision = await self.cluster.list(kind, namespace, labels=selector(kind))
-                found += objects
-                revisions.append(revision)
-            changed |= self.cache.replace(kind, found, min(revisions, key=int))
+            for namespace in self.settings.namespaces or ("",):
+                changed |= (await self.watch.list(self.cluster, kind, namespace))[0]
         if changed and self.listed.is_set():
             self.missed = asyncio.get_running_loop().time()
-        for namespace in changed:
-            self.queue.mark(namespace)
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -91,7 +91,9 @@ def _sized(learning: Learning, kv_tokens: int) -> Learning:
 
 
 def _look(learning: Learning, before: EngineReport | None, read: EngineReport) -> Learning:
-    """One more reading of one engine."""
+    """One more reading of one engine, unless it is the same one."""
+    if before is not None and before.read_at == read.read_at:
+        return learning
     grown = None if before is None else _lengths(read).since(_lengths(before))
     if before is None or grown is None:  # unknown until now, or begun anew: all it has counted is news
         return replace(learning, lengths=learning.lengths.plus(_lengths(read)))
@@ -119,8 +121,10 @@ def _think(learning: Learning, spec: PoolSpec, table: int | None, now: float) ->
     """The target, and C a little nearer to it."""
     curve, aim = fit(learning.bins), wished(spec)
     live = learning.lengths.p90() or learning.live_tokens
+    said = max_num_seqs(spec.engine)  # holds at once, see Learning.capacity
     target = rule.capacity(
         CapacityInputs(
+            max_num_seqs=rule.USUAL_MAX_NUM_SEQS if said is None else None,
             kv_tokens=learning.kv_tokens or None,
             live_tokens=live or rule.TYPICAL_TOKENS,
             latency=latency_bound(learning.bins, curve, aim),

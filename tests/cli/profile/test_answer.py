@@ -10,7 +10,7 @@ from forebay.cli.problem import Problem
 from forebay.cli.profile.answer import Answer, Question, answer
 from forebay.cli.profile.entry import EMBEDDING, Entry
 from forebay.cli.profile.formats_text import FORMATS
-from forebay.cli.profile.pool import Pool
+from forebay.cli.profile.pool import Pool, on_hardware
 from forebay.cli.profile.reading import CLASSES, Log, of
 from forebay.cli.profile.traffic import declared
 from forebay.resources.reasons import Capability
@@ -119,6 +119,26 @@ def test_what_is_too_long_goes_to_the_cloud() -> None:
     found = asked_of(log)
     assert found.traffic.too_long == 1
     assert found.shares.local.value == 0.75
+
+
+def test_a_gpu_by_name_gives_slots_and_speed_by_the_table() -> None:
+    log = requests(500, 2.0)
+    pool = Pool(gpu="a100-80gb")
+    found = asked_of(log, pool).question.pool
+    assert found == on_hardware(pool, 1095, 1095 - 95 / 2)
+    assert found.slots > 32
+    half = asked_of(log, replace(pool, gpu="l4")).question.pool
+    assert half.slots < found.slots
+    assert half.prefill < found.prefill
+    said = asked_of(log, replace(pool, slots=7, prefill=1.0, fixed=frozenset({"slots", "prefill"}))).question.pool
+    assert (said.slots, said.prefill) == (7, 1.0)
+    assert said.token_seconds < found.token_seconds
+    assert asked_of(log, replace(pool, most=16)).question.pool.slots == 16
+
+
+def test_what_no_table_knows_is_one_sentence() -> None:
+    with pytest.raises(Problem, match=r"no table says how llama-3.1-8b runs on 1 x abacus: give --slots.*a100"):
+        asked_of(requests(10, 1.0), Pool(gpu="abacus"))
 
 
 def test_embeddings_are_not_for_a_chat_pool() -> None:

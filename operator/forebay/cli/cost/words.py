@@ -13,6 +13,7 @@ from forebay.cli.cost.bill import By, Line, WhatIf, lines, one_less, one_more, t
 from forebay.cli.cost.period import Period
 from forebay.cli.report import Assumptions, Bar, Bars, Block, Figure, Figures, Heading, Notice, Table, page
 from forebay.cli.report.scale import Axis
+from forebay.cli.report.scale import dollars as on_axis
 
 UNKNOWN: Final = "?"
 _COLUMNS: Final = ("local", "cloud", "tokens in", "tokens out", "gpus", "cloud $", "all-cloud $", "saved $")
@@ -131,7 +132,7 @@ def _section(period: Period, by: By) -> Iterable[Block]:
     yield Table((str(by), *_COLUMNS), [[line.name, *_cells(line)] for line in (*bill, total(bill))], strong=len(bill))
     if by is By.POOL:
         bars = [bar for line in bill for bar in _bars(line)]
-        yield Bars("Cost beside all-cloud, US dollars", bars, Axis(say=dollars))
+        yield Bars("Cost beside all-cloud, US dollars", bars, Axis(say=on_axis))
 
 
 def _bars(line: Line) -> Iterable[Bar]:

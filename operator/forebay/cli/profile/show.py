@@ -17,7 +17,7 @@ def show(found: Answer, console: Console) -> None:
     """Sentences and tables."""
     console.print(words.read(found))
     for notice in words.notices(found):
-        console.print(f"! {notice}", style="yellow", markup=False)
+        console.print(f"! {notice}", style="yellow", markup=False, soft_wrap=not console.is_terminal)
     console.print()
     console.print(words.headline(found), style="bold", markup=False)
     console.print()
@@ -31,7 +31,8 @@ def show(found: Answer, console: Console) -> None:
     console.print()
     titles = ("local wins from … tokens a month", *(words.BASES[name] for name in found.bases))
     _table(console, titles, words.yardsticks(found))
-    console.print(f"\nthis log: {short(found.demand.tokens)} tokens a month. {words.claim(found)}", markup=False)
+    console.print(f"\nthis log: {short(found.demand.tokens)} tokens a month", markup=False)
+    console.print(words.claim(found), markup=False, soft_wrap=not console.is_terminal)
 
 
 def _table(console: Console, titles: tuple[str, ...], rows: list[Any], left: int = 1) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from forebay.cli.profile.answer import Answer
+from forebay.cli.profile.pool import Pool
 from forebay.cli.profile.reading import CLASSES, EMBEDDINGS, UNKNOWN
 from forebay.cli.profile.sureness import SURE, Span
 from forebay.cli.report import dollars, percent, short
@@ -12,7 +13,7 @@ from forebay.rules.cost import CLAIM_TOKENS, BasisName, Bill
 
 BASES: Final = {
     BasisName.ELECTRICITY: "electricity only",
-    BasisName.OWNED: "owned, paid off",
+    BasisName.OWNED: "owned, amortised",
     BasisName.RENTED: "rented",
 }
 LITTLE_HOURS: Final = 24
@@ -175,6 +176,11 @@ def notices(found: Answer) -> list[str]:
     return said
 
 
+def _gpus(pool: Pool) -> str:
+    kind = f" {pool.gpu}" if pool.gpu else ""
+    return f"{pool.gpus}{kind} GPU{'s' * (pool.gpus > 1)}"
+
+
 def assumptions(found: Answer) -> Sequence[tuple[str, str, str]]:
     """Name, value, how to change it."""
     question, pool, hardware = found.question, found.question.pool, found.question.hardware
@@ -192,9 +198,9 @@ def assumptions(found: Answer) -> Sequence[tuple[str, str, str]]:
          f"{price.source or 'your table'}{', ' + price.as_of if price.as_of else ''}"),
         ("pool", f"{pool.name}: {', '.join(sorted(pool.capabilities))}; {pool.context_tokens:,} tokens of context",
          "--pool MANIFEST, --capabilities, --context"),
-        ("a replica", f"{pool.gpus} GPU{'s' * (pool.gpus > 1)}, {pool.slots} requests at a time, "
-         f"{pool.token_seconds * 1000:g} ms a token when full, {pool.prefill:,.0f} prompt tokens a second",
-         "--gpus, --slots, --token-ms, --prefill; measure yours"),
+        ("a replica", f"{_gpus(pool)}, {pool.slots} requests at a time, {pool.token_seconds * 1000:.3g} ms a token "
+         f"when full, {pool.prefill:,.0f} prompt tokens a second",
+         f"{'by the table of GPUs and models; ' if pool.gpu else '--gpu, --model or '}--slots, --token-ms, --prefill"),
         ("owned", f"{dollars(hardware.gpu_price)} a GPU with its share of the server, over {hardware.months:g} months; "
          f"{dollars(hardware.people_month)} a month for people", "--gpu-price, --months, --people"),
         ("electricity", f"{hardware.watts:g} W a GPU at the wall, all month, at ${hardware.kwh_price:g} a kWh",
