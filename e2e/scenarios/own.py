@@ -153,6 +153,12 @@ def ready(name: str) -> int:
     return sum("deletionTimestamp" not in pod["metadata"] and is_ready(pod) for pod in found)
 
 
+def wanted(name: str = POOL) -> int:
+    """The size that the operator asks of the StatefulSet."""
+    found = json.loads(kubectl("get", "statefulset", name, "-n", NAMESPACE, "-o", "json"))
+    return int(found["spec"]["replicas"])
+
+
 def ready_gateways() -> int:
     """Gateways that are ready and not ending."""
     found = get("pods", NAMESPACE, "-l", "app.kubernetes.io/component=gateway")

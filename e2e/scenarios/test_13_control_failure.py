@@ -1,6 +1,5 @@
 """A gateway or the operator is killed: what runs goes on, and what was begun is finished, once."""
 
-import json
 import random
 import time
 
@@ -61,7 +60,7 @@ def test_the_operator_killed_at_random_points_of_a_scale(held: Own) -> None:
             time.sleep(rng.uniform(0.0, 4.0 if LONG else 2.0))
             kill_operator()
             own.wait_operator()
-            until(lambda: sizes_of() == size, f"{size} replicas asked of the StatefulSet", 60)  # noqa: B023
+            until(lambda: own.wanted() == size, f"{size} replicas asked of the StatefulSet", 60)  # noqa: B023
             held.settle(size)
     steps = own.steps(began)
     print(f"\noperator killed {KILLS} times: asked for {asked}, Events tell of {steps}\n{summary(streams.answers)}")
@@ -72,8 +71,3 @@ def test_the_operator_killed_at_random_points_of_a_scale(held: Own) -> None:
     assert len(steps) <= len(wanted)
     held.scale(held.size)
     held.settle()
-
-
-def sizes_of() -> int:
-    found = json.loads(kubectl("get", "statefulset", POOL, "-n", NAMESPACE, "-o", "json"))
-    return int(found["spec"]["replicas"])
