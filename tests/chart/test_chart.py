@@ -85,8 +85,8 @@ def test_rights_name_what_they_allow(values: list[str]) -> None:
 
 def test_a_watch_list_needs_no_cluster_role_of_the_operators() -> None:
     documents = render(*VARIANTS["namespaces"])
-    mine = [role for role in of_kind(documents, "Role") if role["metadata"]["name"] != "forebay-summary"]
-    assert sorted(role["metadata"]["namespace"] for role in mine) == ["team-a", "team-b"]
+    roles = [role for role in of_kind(documents, "Role") if role["metadata"]["name"] != "forebay-summary"]  # for people
+    assert sorted(role["metadata"]["namespace"] for role in roles) == ["team-a", "team-b"]
     assert all(role["metadata"]["name"].endswith(("-edit", "-view")) for role in of_kind(documents, "ClusterRole"))
     assert not of_kind(documents, "ClusterRoleBinding")
 

@@ -11,7 +11,8 @@ from forebay.cli.problem import Problem
 from forebay.resources import names
 from forebay.resources.fields import Condition
 from forebay.resources.policy import PolicySpec, PolicyStatus
-from forebay.resources.pool import PoolSpec, PoolStatus
+from forebay.resources.pool import PoolSpec
+from forebay.resources.pool_status import PoolStatus
 
 EVENTS_API: Final = "events.k8s.io/v1"
 T = TypeVar("T", bound=BaseModel)

@@ -12,7 +12,8 @@ from typing import Final
 
 from forebay.cli.fleet import Pool, Told
 from forebay.cli.words import meaning
-from forebay.resources.pool import ReplicaCount, ScalingMode
+from forebay.resources.pool import ScalingMode
+from forebay.resources.pool_status import ReplicaCount
 from forebay.resources.reasons import CapacityBound, EventReason, Reason, ScaleReason
 
 STEP: Final = re.compile(r"^replicas (\d+) -> (\d+)\b")
