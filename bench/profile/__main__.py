@@ -91,7 +91,7 @@ def share(truths: Iterable[Truth], replicas: int) -> float:
         while ends and ends[0] <= request.at:
             heappop(ends)
         fits = request.capability in POOL.capabilities and request.prompt + request.output <= POOL.context_tokens
-        if fits and len(ends) < replicas * POOL.slots:
+        if fits and len(ends) < replicas * POOL.usable:
             served += 1
             heappush(ends, request.at + POOL.seconds(request.prompt, request.output))
     return served / count
