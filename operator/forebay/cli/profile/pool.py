@@ -49,8 +49,13 @@ class Pool:
         return self.slots - high_reserve(self.slots, self.reserved_percent)
 
     def seconds(self, prompt: int, output: int) -> float:
-        """How long a request holds a slot."""
+        """How long a request holds a slot, alone."""
         return prompt / self.prefill + output * self.token_seconds
+
+    def held_up(self, slot: int, mean_prompt: float) -> float:
+        """How much longer it takes in this slot: while it runs, as many others come as run beside it (Little's law),
+        and each of their prompts holds up everybody's tokens."""
+        return slot % self.usable * mean_prompt / self.prefill
 
 
 def on_hardware(pool: Pool, live_tokens: int, held_tokens: float) -> Pool:
