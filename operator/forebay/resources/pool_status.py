@@ -6,6 +6,9 @@ from pydantic import Field
 
 from forebay.resources.fields import LIST_ATOMIC, Condition, Resource, list_map
 
+Decimal = Annotated[str, Field(max_length=40, pattern=r"^\d+(\.\d+)?$")]
+"""A number that is not negative, as a string: no floating point in the API."""
+
 
 class ReplicaCount(Resource):
     """A change of size, or what was in the way of one (the size before and after are then the same)."""
@@ -46,7 +49,8 @@ class ScalingStatus(Resource):
     peaks_until: Annotated[int, Field(ge=0)] = 0
     """Unix minute of the last entry of `peaks`."""
     means: Annotated[
-        list[Annotated[str, Field(max_length=20)]], Field(max_length=240, json_schema_extra=LIST_ATOMIC)
+        list[Annotated[str, Field(max_length=20, pattern=DECIMAL)]],
+        Field(max_length=240, json_schema_extra=LIST_ATOMIC),
     ] = []
     """Mean demand of the same minutes."""
     cold_start_seconds: int = 0
@@ -63,7 +67,7 @@ class ScalingStatus(Resource):
     """Unix second before which it is not asked for again, unless there are more GPUs."""
     wanted_since: Annotated[int, Field(ge=0)] = 0
     """Of a pool at zero: Unix second since when requests want it; 0: none does."""
-    wanted_cost: Annotated[str, Field(max_length=40)] = "0"
+    wanted_cost: Decimal = "0"
     """US dollars that those requests have cost in the cloud since."""
     decisions: Annotated[list[ReplicaCount], Field(max_length=10, json_schema_extra=LIST_ATOMIC)] = []
     """The last ten changes of size and what was in the way of one, newest first."""
