@@ -48,10 +48,7 @@ class ScalingStatus(Resource):
     """Most replicas needed in each of the last minutes, oldest first; the last entry is the minute `peaksUntil`."""
     peaks_until: Annotated[int, Field(ge=0)] = 0
     """Unix minute of the last entry of `peaks`."""
-    means: Annotated[
-        list[Annotated[str, Field(max_length=20, pattern=DECIMAL)]],
-        Field(max_length=240, json_schema_extra=LIST_ATOMIC),
-    ] = []
+    means: Annotated[list[Decimal], Field(max_length=240, json_schema_extra=LIST_ATOMIC)] = []
     """Mean demand of the same minutes."""
     cold_start_seconds: int = 0
     """From wanted to serving: 90 % of the last starts took no longer. 0: none was seen yet."""
