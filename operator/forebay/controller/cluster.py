@@ -1,6 +1,7 @@
 """The one adapter to the Kubernetes API: plain objects in and out, a time limit on every call, one kind of error."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -178,9 +179,9 @@ class Cluster:
         answer = await self._call(
             "PATCH",
             kind.path(meta["namespace"], meta["name"]),
-            body=obj,
+            body=as_yaml(obj),
             query={"fieldManager": names.FIELD_MANAGER, "force": "true"},
-            content_type="application/apply-patch+yaml",
+            content_type="application/apply-patch+yaml; charset=utf-8",  # so that the client takes the text as it is
         )
         return _with_kind(answer, kind)
 
@@ -201,7 +202,7 @@ class Cluster:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Object | None = None,
+        body: Object | str | None = None,
         content_type: str = "application/json",
     ) -> Object:
         try:
@@ -220,7 +221,7 @@ class Cluster:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Object | None = None,
+        body: Object | str | None = None,
         content_type: str = "application/json",
         seconds: float = TIMEOUT_SECONDS,
     ) -> Any:
@@ -237,6 +238,16 @@ class Cluster:
             return await self._api.call_api(*request, _request_timeout=seconds)
         except ApiException as error:
             raise ClusterError(error.status or 0, _words(error.body, str(error.reason))) from error
+
+
+_NOT_BARE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+
+
+def as_yaml(obj: Object) -> str:
+    """JSON that is YAML as well, which server-side apply asks for: a pair of escaped surrogates is none, and neither is
+    a bare control character or line break."""
+    text = json.dumps(obj, ensure_ascii=False, separators=(",", ":"))
+    return _NOT_BARE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
