@@ -229,3 +229,15 @@ def test_the_whole_operator_follows_what_it_watches(
         await running
 
     in_cluster(api, scene)
+
+
+@pytest.mark.parametrize(
+    "text", ["emoji 🌊", "bell \x07", "c1 \x85\x9f", "bom \ufeff", "none \uffff", "tab\tlines\n\u2028\u2029", "\x7f"]
+)
+def test_any_text_survives_an_apply(api: client.ApiClient, namespace: str, text: str) -> None:
+    async def scene(cluster: Cluster) -> None:
+        body: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "t", "namespace": namespace}}
+        applied = await cluster.apply({**body, "data": {"text": text}})
+        assert applied["data"]["text"] == text
+
+    in_cluster(api, scene)

@@ -1,6 +1,7 @@
 """The one adapter to the Kubernetes API: plain objects in and out, a time limit on every call, one kind of error."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -153,9 +154,9 @@ class Cluster:
         answer = await self._call(
             "PATCH",
             kind.path(meta["namespace"], meta["name"]),
-            body=obj,
+            body=as_yaml(obj),
             query={"fieldManager": names.FIELD_MANAGER, "force": "true"},
-            content_type="application/apply-patch+yaml",
+            content_type="application/apply-patch+yaml; charset=utf-8",  # so that the client takes the text as it is
         )
         return _with_kind(answer, kind)
 
@@ -176,7 +177,7 @@ class Cluster:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Object | None = None,
+        body: Object | str | None = None,
         content_type: str = "application/json",
     ) -> Object:
         try:
@@ -198,6 +199,16 @@ class Cluster:
             raise ClusterError(response.status, _words(raw, f"HTTP {response.status}"))
         answer: Object = msgspec.json.decode(raw)
         return answer
+
+
+_NOT_BARE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+
+
+def as_yaml(obj: Object) -> str:
+    """JSON that is YAML as well, which server-side apply asks for: a pair of escaped surrogates is none, and neither is
+    a bare control character or line break."""
+    text = json.dumps(obj, ensure_ascii=False, separators=(",", ":"))
+    return _NOT_BARE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _words(body: str | bytes | None, otherwise: str) -> str:
