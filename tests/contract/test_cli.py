@@ -122,6 +122,21 @@ def test_what_is_neither_a_pool_nor_a_request_is_one_sentence(busy: Fleet) -> No
         assert wrong.stderr.count("\n") == 1
 
 
+def test_the_shell_completes_commands_values_and_pools(busy: Fleet) -> None:
+    def completed(*words: str) -> list[str]:
+        asked = "import sys; from forebay.cli.complete import main; main()"
+        said = subprocess.run(
+            [sys.executable, "-c", asked, *words], capture_output=True, text=True, timeout=60, check=True,
+            env={**os.environ, "KUBECONFIG": str(busy.kubeconfig)},
+        )  # fmt: skip
+        return said.stdout.split()
+
+    assert completed("ex") == ["explain", ":4"]
+    assert completed("cost", "--by", "cl") == ["client", ":4"]
+    assert completed("explain", "ch") == ["chat", ":4"]
+    assert completed("explain", "-n", "elsewhere", "ch") == [":4"]
+
+
 def test_an_empty_namespace_says_so(fleet: Fleet) -> None:
     assert "has no pool and no policy" in fleet.forebay("status").stdout
 

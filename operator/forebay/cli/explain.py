@@ -21,8 +21,21 @@ from forebay.cli.words import meaning
 from forebay.resources.reasons import ConditionReason, Reason
 
 
+def _pools(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of pools for a shell's completion; none where they cannot be asked for."""
+    chosen = context.params
+    try:
+        cluster, where = connect(chosen.get("kubeconfig", ""), chosen.get("context", ""), chosen.get("namespace", ""))
+        return [pool.name for pool in fleets(cluster, where).pools if pool.name.startswith(incomplete)]
+    except Problem:
+        return []
+
+
 def explain(
-    what: Annotated[str, typer.Argument(metavar="POOL|REQUEST-ID", help="A pool, or the x-forebay-request-id.")],
+    what: Annotated[
+        str,
+        typer.Argument(metavar="POOL|REQUEST-ID", help="A pool, or the x-forebay-request-id.", autocompletion=_pools),
+    ],
     namespace: NamespaceOption = "",
     output: FormatOption = Format.TABLE,
     tail: Annotated[int, typer.Option(help="Lines of each router's log to look through.", min=1)] = TAIL_LINES,
