@@ -22,7 +22,7 @@ LABELLED: Final = (POD, *OWNED)
 """Kinds of which only those with our label are watched."""
 GONE: Final = 410  # HTTP: the API server does not know this resourceVersion any more
 PAUSE_FIRST: Final = 0.5
-PAUSE_MOST: Final = 15.0
+PAUSE_MOST: Final = 5.0  # an API server that is back is not kept waiting
 
 
 def selector(kind: Kind) -> str:
