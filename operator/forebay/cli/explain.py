@@ -1,6 +1,6 @@
 """`kubectl forebay explain POOL|REQUEST-ID`: why this size, why this spill, which decision when, and what it saw."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -19,6 +19,9 @@ from forebay.cli.problem import Problem
 from forebay.cli.story import Happened, happened, now_in_words, why_this_size, why_this_spill
 from forebay.cli.words import meaning
 from forebay.resources.reasons import ConditionReason, Reason
+
+MOST_LINES: Final = 40
+"""Of what happened, on a terminal."""
 
 
 def _pools(context: typer.Context, incomplete: str) -> list[str]:
@@ -86,7 +89,10 @@ def show_pool(to: Console, pool: Pool, events: tuple[Told, ...]) -> None:
     _section(to, "why this size", why_this_size(pool))
     _section(to, "why this spill", why_this_spill(pool, events) or ["nothing has left for the cloud"])
     to.print("\n[bold]what happened[/bold], oldest first (UTC)")
-    for item in happened(pool.status.scaling.decisions, events):
+    story = happened(pool.status.scaling.decisions, events)
+    if len(story) > MOST_LINES:
+        to.print(f"  {len(story) - MOST_LINES} earlier ones are left out; -o json has them all")
+    for item in story[-MOST_LINES:]:
         _line(to, item)
     wrong = issues(Fleets(pools=(pool,)))
     if wrong:
