@@ -9,7 +9,7 @@ from rich.text import Text
 
 from forebay.cli import console
 from forebay.cli.advice import issues
-from forebay.cli.cluster import Cluster
+from forebay.cli.cluster import Cluster, Refused
 from forebay.cli.console import Format, FormatOption
 from forebay.cli.fleet import Fleets, Pool, Told, fleets, told
 from forebay.cli.fleet import pool as read_pool
@@ -49,7 +49,7 @@ def explain(
     cluster, where = connect(kubeconfig, context, namespace)
     pool = read_pool(cluster, where, what) if _may_be_a_pool(what) else None
     if pool is not None:
-        events = told(cluster, where, about=what)
+        events = _events(cluster, where, what)
         if output is Format.TABLE:
             show_pool(console.out(), pool, events)
         else:
@@ -60,6 +60,17 @@ def explain(
         show_request(console.out(), found)
     else:
         console.emit(request_as_data(found), output)
+
+
+def _events(cluster: Cluster, namespace: str, name: str) -> tuple[Told, ...]:
+    """The Events of a pool; whoever may not see them gets the decisions alone."""
+    try:
+        return told(cluster, namespace, about=name)
+    except Refused as refused:
+        if refused.code != 403:
+            raise
+        console.err().print(f"note: {refused}; until then the story is the status's last ten decisions", soft_wrap=True)
+        return ()
 
 
 def _may_be_a_pool(what: str) -> bool:
