@@ -75,25 +75,40 @@ def test_explain_tells_the_same_story_as_the_events(spilled: Fleet) -> None:
         print(f"\nexplain {pool}: {len(happened)} lines, {before.total()} Events, {len(decided)} decisions")
 
 
-def test_explain_finds_a_request_and_what_its_decision_saw(spilled: Fleet) -> None:
+def asked(fleet: Fleet, door: str, name: str) -> tuple[httpx.Response, dict[str, Any]]:
+    """A request with an id of its own, and what explain says of it."""
     body = {"model": "auto", "max_tokens": 4, "messages": [{"role": "user", "content": "hello"}]}
-    headers = {"authorization": f"Bearer {KEYS['interactive']}", "x-forebay-request-id": "e2e-asked-for-this-one"}
-    answer = httpx.post(f"{spilled.door}/v1/chat/completions", json=body, headers=headers, trust_env=False, timeout=60)
+    headers = {"authorization": f"Bearer {KEYS['interactive']}", "x-forebay-request-id": name}
+    answer = httpx.post(f"{door}/v1/chat/completions", json=body, headers=headers, trust_env=False, timeout=60)
     found: dict[str, Any] = {}
 
     def logged() -> bool:
-        said = forebay(spilled, "explain", "e2e-asked-for-this-one", "-n", NAMESPACE, "-o", "json")
+        said = forebay(fleet, "explain", name, "-n", NAMESPACE, "-o", "json")
         found.update(json.loads(said.stdout) if said.returncode == 0 else {})
         return bool(found)
 
     until(logged, "its line in the log", 20)
+    return answer, found
+
+
+def test_explain_finds_a_request_and_what_its_decision_saw(spilled: Fleet) -> None:
+    answer, found = asked(spilled, spilled.door, "e2e-asked-at-the-door")
     line = found["line"]
     assert (line["destination"], line["reason"]) == (
         answer.headers["x-forebay-destination"], answer.headers["x-forebay-reason"]
     )  # fmt: skip
     assert line["client"] == "interactive"
     assert line["saw"]["free_slots"] >= 0
+    assert found["router"].startswith("forebay-gateway-")
     assert "hello" not in json.dumps(found)
+
+
+def test_explain_finds_a_request_that_came_through_the_pools_own_service(spilled: Fleet) -> None:
+    address = kubectl("get", "service", "chat", "-n", NAMESPACE, "-o", "jsonpath={.spec.clusterIP}")
+    answer, found = asked(spilled, f"http://{address}", "e2e-asked-at-the-pool")
+    assert answer.status_code == 200
+    assert found["router"].startswith("chat-")
+    assert (found["line"]["destination"], found["line"].get("saw")) == ("chat", None)
 
 
 def test_top_needs_the_one_role_and_nothing_else(spilled: Fleet, reader: Path) -> None:

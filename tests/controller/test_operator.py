@@ -11,6 +11,7 @@ from kubernetes.aio import client
 from forebay.controller.__main__ import DEAF_SECONDS, STUCK_SECONDS, Operator
 from forebay.controller.cluster import POD, Cluster, ClusterError, Kind, Object
 from forebay.controller.handlers import LABELLED, WATCHED, selector, watch_settings
+from forebay.resources.summary import decode
 from tests.controller.fleets import SETTINGS
 
 
@@ -127,3 +128,12 @@ class FakeApi:
         objects = [{"kind": kind.kind, "apiVersion": "v1", "metadata": one} for one in metadata]
         for at in range(0, len(objects), 500):
             yield objects[at : at + 500], "9"
+
+
+def test_the_summary_is_there_before_the_first_pass() -> None:
+    async def scene(made: Operator, now: float) -> None:
+        page = made._summary_page()
+        assert (page.status, page.content_type) == (200, "application/json")
+        assert decode(page.body).fleets == ()
+
+    with_operator(scene)
