@@ -6,7 +6,7 @@ import time
 from e2e.demo.setup import SYSTEM_NAMESPACE, kubectl
 from e2e.scenarios import own
 from e2e.scenarios.helpers import get, operator_pod, until
-from e2e.scenarios.own import LONG, NAMESPACE, POOL, Own, long_only, long_or
+from e2e.scenarios.own import LONG, NAMESPACE, Own, long_only, long_or
 from e2e.scenarios.streams import flowing, never_silent, none_failed, none_refused, summary
 
 KILLS = long_or(2, 10)
