@@ -4,13 +4,17 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
+from unittest.mock import Mock
 
+import aiohttp
+import pytest
 from kubernetes.aio import client
 
-from forebay.controller.__main__ import DEAF_SECONDS, STUCK_SECONDS, Operator
+from forebay.controller.__main__ import BLIND_SECONDS, DEAF_SECONDS, STUCK_SECONDS, Operator
 from forebay.controller.cluster import POD, Cluster, ClusterError, Kind, Object
 from forebay.controller.handlers import WATCHED, selector
+from forebay.controller.lease import DURATION_SECONDS
 from tests.controller.fleets import SETTINGS
 
 
@@ -145,3 +149,42 @@ class FakeApi:
             if isinstance(event, ClusterError):
                 raise event
             yield event
+
+
+def test_a_watch_that_says_nothing_for_too_long_is_given_up() -> None:
+    async def scene() -> None:
+        silent = aiohttp.StreamReader(cast(Any, Mock()), 2**16, loop=asyncio.get_running_loop())
+        silent.feed_data(b'{"a": 1}\n{"b"')
+        heard = []
+        with pytest.raises(TimeoutError):
+            async for line in _lines(silent, 0.05):
+                heard.append(line)
+        assert heard == [b'{"a": 1}']
+
+    asyncio.run(scene())
+
+
+def test_an_operator_with_a_silent_watch_is_not_ready_and_not_restarted() -> None:
+    async def scene(made: Operator, now: float) -> None:
+        made.leases.held.set()
+        made.leases._scopes[0].renewed = made.leases.clock()
+        assert made.unready() == ""
+        made.watch._heard[POD, ""] = now - BLIND_SECONDS - 1
+        assert "a watch has been silent" in made.unready()
+        assert made.sickness() == ""
+        made.watch._hear(POD, "")
+        assert made.unready() == ""
+
+    with_operator(scene)
+
+
+def test_an_operator_that_cannot_renew_its_lease_does_nothing_and_says_so() -> None:
+    async def scene(made: Operator, now: float) -> None:
+        assert "not held yet" in made.unready()
+        made.leases.held.set()
+        made.leases._scopes[0].renewed = made.leases.clock() - DURATION_SECONDS - 1
+        made.leases.problem = "the Lease could not be renewed"
+        assert "could not be renewed" in made.unready()
+        assert await made._pass("team") == 1.0
+
+    with_operator(scene)

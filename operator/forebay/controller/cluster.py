@@ -1,5 +1,6 @@
 """The one adapter to the Kubernetes API: plain objects in and out, a time limit on every call, one kind of error."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
@@ -20,6 +21,7 @@ Object = dict[str, Any]
 Objects = list[Object]
 
 TIMEOUT_SECONDS: Final = 15.0
+SILENT_SECONDS: Final = 75.0  # a watch that says nothing for so long is dead: bookmarks come every minute
 WATCH_SECONDS: Final = 240  # after which the API server ends a watch, and a new one goes on where it ended
 PAGE: Final = 500  # objects read at a time: ten thousand at once would take ten times the memory that they need
 
@@ -155,7 +157,7 @@ class Cluster:
             if not 200 <= response.status <= 299:
                 raise ClusterError(response.status, _words(await response.read(), f"HTTP {response.status}"))
             with closing(response.response):
-                async for line in _lines(response.response.content):
+                async for line in _lines(response.response.content, SILENT_SECONDS):
                     event: Object = msgspec.json.decode(line)
                     if event["type"] == "ERROR":
                         status = event["object"]
@@ -239,10 +241,14 @@ class Cluster:
             raise ClusterError(error.status or 0, _words(error.body, str(error.reason))) from error
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length."""
+async def _lines(content: aiohttp.StreamReader, silence: float) -> AsyncIterator[bytes]:
+    """Lines of any length. Raises TimeoutError when nothing comes for `silence` seconds."""
     pieces: list[bytes] = []
-    async for chunk in content.iter_any():
+    while True:
+        async with asyncio.timeout(silence):
+            chunk = await content.readany()
+        if not chunk:
+            return
         first, *more = chunk.split(b"\n")
         pieces.append(first)
         for piece in more:

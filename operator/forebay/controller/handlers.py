@@ -41,6 +41,11 @@ class Watch:
         """Set once everything is known."""
         self.last_event = asyncio.get_running_loop().time()
         """loop.time() of the last event of any kind."""
+        self._heard: dict[tuple[Kind, str], float] = {}  # loop.time() of each watch's last word, bookmarks included
+
+    def silence(self) -> float:
+        """Seconds since the most silent watch was heard of; 0 before the first lists."""
+        return asyncio.get_running_loop().time() - min(self._heard.values()) if self._heard else 0.0
 
     async def run(self, cluster: Cluster, namespaces: tuple[str, ...]) -> None:
         """Follow everything until cancelled."""
@@ -72,6 +77,9 @@ class Watch:
             self._mark(name)
         return changed, revision
 
+    def _hear(self, kind: Kind, namespace: str) -> None:
+        self._heard[kind, namespace] = asyncio.get_running_loop().time()
+
     def take(self, kind: Kind, event: Mapping[str, Any]) -> None:
         """One event as the API server sent it."""
         self.last_event = asyncio.get_running_loop().time()
@@ -86,6 +94,7 @@ class Watch:
         while True:
             try:
                 _, revision = await self.list(cluster, kind, namespace)
+                self._hear(kind, namespace)
                 known(scope)
                 pause = PAUSE_FIRST
                 await self._watch(cluster, kind, namespace, revision)
@@ -102,6 +111,7 @@ class Watch:
                 async for event in cluster.watch(kind, namespace, revision, labels=selector(kind)):
                     revision = event["object"]["metadata"]["resourceVersion"]
                     pause = PAUSE_FIRST
+                    self._hear(kind, namespace)
                     if event["type"] != "BOOKMARK":
                         self.take(kind, event)
             except ClusterError as error:
