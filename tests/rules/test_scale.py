@@ -207,6 +207,15 @@ def test_a_replica_that_costs_more_than_what_would_leave_is_not_kept(
     assert (decision.replicas, decision.reason) == (replicas, reason)
 
 
+def test_a_decision_by_money_says_what_the_replica_is_worth() -> None:
+    grown, dear, gone = scale(priced(2, 29)), scale(priced(2, 26)), scale(priced(3, 22))
+    assert grown.kept is not None and grown.pays_from is not None and grown.kept >= grown.pays_from
+    assert dear.kept is not None and dear.pays_from is not None and dear.kept < dear.pays_from
+    assert gone.kept is not None and gone.pays_from == pytest.approx(4.0) and gone.kept < 4.0
+    assert scale(priced(3, 24)).kept is None
+    assert scale(priced(2, 29, replica_hour_price=None)).kept is None
+
+
 @pytest.mark.parametrize(("slots", "normal"), [(3, 3), (4, 3), (8, 6), (16, 12), (40, 30)])
 def test_normal_slots_leave_highs_share(slots: int, normal: int) -> None:
     assert normal_slots(slots, 25) == normal
