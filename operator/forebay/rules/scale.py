@@ -10,8 +10,8 @@ does not fall because the cloud takes over, so a pool that spills grows.
   once asked for counts as needed for the window, keep a pool from swinging.
 - Where a replica-hour and what leaves both have a price, money decides instead of loads (rules/worth.py): a replica is
   started if it saves what it costs, with its start and its window paid back within an hour, and goes once it has saved
-  less than four fifths for the whole window. The cloud may then be let take what is cheaper there, so means are taken
-  over longer: 180 s upwards, 60 s downwards.
+  less than it costs for the whole window. A burst may then be the cloud's, so means are taken over longer: 180 s
+  upwards, 60 s downwards.
 - Reports older than three periods hold the size. A router that is silent can only hide demand: never down, but up.
 
 D = running + queued + max(overflowing now, lost per second * service seconds), the latter by Little's law.
