@@ -30,6 +30,9 @@ docs: $(STAMP) ## Generate the pages that are made from code
 	$(PY) -m tests.router.faults > docs/faults.md
 	$(PY) -m forebay.reference
 
+krew: $(STAMP) ## The archive that krew installs, for this platform and Python
+	plugins/krew/build.sh
+
 dashboards: $(STAMP) ## Generate the chart's Grafana dashboards
 	$(PY) -m charts.dashboards
 
@@ -117,6 +120,9 @@ bench-queue: $(STAMP) ## How long a slot stands idle while somebody waits, and i
 
 bench-affinity: $(STAMP) ## Time to the first token and cache hits by placement; TRACE=file plays recorded conversations
 	$(PY) -m bench.affinity $(if $(TRACE),--trace $(TRACE))
+
+bench-replay: $(STAMP) ## How far a replay can be believed: against the real router, and between its two engines; TRACE=file
+	nice -n 10 $(PY) -m bench.replay $(if $(TRACE),--trace $(TRACE))
 
 bench-calibrate: $(STAMP) ## How far the simulated engine is from recorded runs of vLLM; TRACES=folder has them
 	$(PY) -m bench.calibrate "$(TRACES)"

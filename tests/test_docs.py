@@ -6,6 +6,8 @@ from pathlib import Path
 import yaml
 
 from forebay.resources.policy import PolicySpec
+from forebay.resources.pool import Scaling, WakeAfter
+from forebay.resources.reasons import ConditionReason, ConditionType, EventReason, ScaleReason
 from forebay.router import metrics
 from forebay.rules.portability import OFF
 
@@ -38,3 +40,14 @@ def test_the_values_that_mean_off_are_as_it_says() -> None:
     row = next(line for line in CLOUD.splitlines() if 'means "off"' in line)
     for name, value in re.findall(r"`(\w+): ([^`]+)`", row):
         assert yaml.safe_load(value) in OFF[name]
+
+
+def test_scarce_gpus_names_what_exists() -> None:
+    page = (REPO / "docs" / "scarce-gpus.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    Scaling.model_validate(yaml.safe_load(example)["scaling"])
+    known = {
+        word.value for kind in (EventReason, ScaleReason, ConditionReason, ConditionType, WakeAfter) for word in kind
+    }
+    known |= {"LocalModelPool", "StatefulSet", "False"}
+    assert set(re.findall(r"`([A-Z][A-Za-z]+)`", page)) <= known

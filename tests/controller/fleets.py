@@ -14,7 +14,8 @@ from forebay.controller.pods import Pod
 from forebay.controller.settings import Images, Settings
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, PolicyStatus
-from forebay.resources.pool import PoolSpec, PoolStatus
+from forebay.resources.pool import PoolSpec
+from forebay.resources.pool_status import PoolStatus
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
 
 NOW = 1_800_000_000.0

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from forebay.resources.pool import PoolSpec
-from tests.controller.fleets import policy, spec
-from tests.controller.world import NOW, Team, World, team, told
+from tests.controller.fleets import NOW, policy, spec
+from tests.controller.world import Team, World, team, told
 
 GPU = "nvidia.com/gpu"
 UP = {"scaleUp": {"stabilizationWindowSeconds": 0}}
@@ -59,7 +59,16 @@ def test_a_pool_that_asks_for_more_gpus_than_there_are_says_so_spills_and_withdr
     assert (gpus["status"], gpus["reason"]) == ("False", "Withdrawn")
     assert status["overflow"]["state"] == "Active"
     assert status["scaling"]["desiredReplicas"] == 3
-    assert [item["reason"] for item in status["scaling"]["decisions"]][:2] == ["Withdrawn", "Withdrawn"]
+    assert [item["reason"] for item in status["scaling"]["decisions"]][:2] == ["Withdrawn", "ReplicaUnplaced"]
+
+
+def test_a_replica_that_a_quota_refuses_is_unplaced_as_well() -> None:
+    one = team("a", {"chat": gpu_pool(scaling={"pendingSeconds": 60})}, {"chat": steady(25)}, (policy(),))
+    World([one], quota=2).run(240)
+    assert sizes(one) == [1, 2, 3, 2]
+    assert "(pods is forbidden: exceeded quota: gpus, limited: 2)" in told(one, "ReplicaUnplaced")[0][1]
+    assert "exceeded quota" in told(one, "ReplicaWithdrawn")[0][1]
+    assert len(told(one, "ReplicaCreateFailed")) == 1
 
 
 def test_a_node_with_more_gpus_ends_the_wait_at_once() -> None:
@@ -244,3 +253,39 @@ def test_a_measured_cold_start_is_kept_in_status() -> None:
     scaling = one.pools[0].live_status["scaling"]
     assert scaling["coldStartSeconds"] == 90
     assert scaling["coldStarts"] == [90, 90, 90]
+
+
+def test_a_first_size_is_asked_for_replica_by_replica_even_after_a_restart() -> None:
+    one = team("a", {"chat": gpu_pool(replicas=3)}, {"chat": steady(1)}, (policy(),))
+    world = World([one])
+    world.run(5)
+    world.restart()
+    world.run(60)
+    assert sizes(one) == [1, 2, 3]
+
+
+def test_a_first_size_that_has_no_gpus_is_given_up_for_what_demand_asks_for() -> None:
+    one = team("a", {"chat": gpu_pool(replicas=3, scaling={"pendingSeconds": 60})}, {"chat": steady(1)}, (policy(),))
+    world = World([one], gpus=2)
+    world.run(1000)
+    assert sizes(one) == [1, 2, 3, 2]
+
+
+def test_a_manual_pool_gets_what_it_asks_for_at_once_and_keeps_it() -> None:
+    one = team("a", {"chat": gpu_pool(replicas=4, scaling={"mode": "Manual"})}, {"chat": steady(1)}, (policy(),))
+    World([one], gpus=2).run(2000)
+    assert sizes(one) == [4]
+    conditions = {item["type"]: item["reason"] for item in one.pools[0].live_status["conditions"]}
+    assert conditions["GPUsAvailable"] == "Unschedulable"
+
+
+def test_after_a_restart_nobody_asks_before_every_fleet_was_heard() -> None:
+    first = team("a", {"chat": gpu_pool()}, {"chat": steady(25)}, (policy(),))
+    second = team("b", {"chat": gpu_pool()}, {"chat": steady(25)}, (policy(),))
+    world = World([first, second], gpus=2)
+    world.run(100)
+    world.restart()
+    world.teams = [second, first]
+    for _ in range(10):
+        world.run(5)
+        assert sum(world.unplaced(one, "chat") for one in world.teams) <= 1

@@ -15,7 +15,8 @@ from forebay.controller.memory import FleetMemory, Heard
 from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool
 from forebay.controller.plan import Plan, plan
 from forebay.controller.pods import Pod
-from forebay.resources.pool import PoolSpec, PoolStatus
+from forebay.resources.pool import PoolSpec
+from forebay.resources.pool_status import PoolStatus
 from forebay.resources.reasons import Reason
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
 from tests.controller.fleets import NOW, SETTINGS, gateway, pool, token
@@ -63,6 +64,7 @@ class World:
     gpus: int = 100
     start: float = 60.0
     period: float = 5.0
+    quota: int = 1000  # pods of a pool that the API server takes
     now: float = NOW
     ledger: Ledger = field(default_factory=lambda: Ledger(NOW - 1000))
     roomier: dict[str, float] = field(default_factory=dict)
@@ -115,7 +117,10 @@ class World:
 
     def _pool(self, team: Team, item: ObservedPool) -> ObservedPool:
         mine = tuple(pod for pod in team.pods.values() if pod.name.startswith(f"{item.name}-"))
-        return replace(item, statefulset=team.live.get(("StatefulSet", item.name)), pods=mine)
+        found = team.live.get(("StatefulSet", item.name))
+        refused = found is not None and len(mine) < found["spec"]["replicas"]
+        words = f"pods is forbidden: exceeded quota: gpus, limited: {self.quota}" if refused else ""
+        return replace(item, statefulset=found, pods=mine, create_failure=words)
 
     def _cluster(self, team: Team) -> None:
         """StatefulSet controller, scheduler and kubelet."""
@@ -125,7 +130,7 @@ class World:
             wanted = [f"{item.name}-{number}" for number in range(found["spec"]["replicas"] if found else 0)]
             for name in [name for name in team.pods if name.startswith(f"{item.name}-") and name not in wanted]:
                 self.gpus += item.spec.engine.gpus if team.pods.pop(name).node else 0
-            for name in wanted:
+            for name in wanted[: self.quota]:
                 made = Pod(name, f"uid-{name}-{self.now}", "10.0.0.1", created=self.now)
                 pod = team.pods.setdefault(name, made)
                 if not pod.node and self.gpus >= item.spec.engine.gpus:

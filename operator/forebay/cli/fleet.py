@@ -1,7 +1,7 @@
 """What the API server knows of fleets, as values: pools, policies and the Events about them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,7 +11,8 @@ from forebay.cli.problem import Problem
 from forebay.resources import names
 from forebay.resources.fields import Condition
 from forebay.resources.policy import PolicySpec, PolicyStatus
-from forebay.resources.pool import PoolSpec, PoolStatus
+from forebay.resources.pool import PoolSpec
+from forebay.resources.pool_status import PoolStatus
 
 EVENTS_API: Final = "events.k8s.io/v1"
 T = TypeVar("T", bound=BaseModel)
@@ -56,12 +57,12 @@ class Fleets:
 
     pools: tuple[Pool, ...] = ()
     policies: tuple[Policy, ...] = ()
-    namespaces: tuple[str, ...] = field(default=())
 
     @property
     def several(self) -> bool:
         """Whether a namespace has to be named."""
-        return len({item.namespace for item in (*self.pools, *self.policies)}) > 1
+        pools, policies = self.pools, self.policies
+        return len({*(pool.namespace for pool in pools), *(policy.namespace for policy in policies)}) > 1
 
 
 def fleets(cluster: Cluster, namespace: str) -> Fleets:

@@ -17,12 +17,12 @@ HELD: Final[Mapping[ScaleReason, float]] = {
     ScaleReason.MAXIMUM: 0.0,
     ScaleReason.CLOUD_CHEAPER: 10.0,
     ScaleReason.REPLICA_UNPLACED: 10.0,
-    ScaleReason.WITHDRAWN: 10.0,
     ScaleReason.AWAITS_TURN: 10.0,
     ScaleReason.SHARED_DEMAND: 10.0,
     ScaleReason.ASLEEP: 10.0,
 }
-"""What may be in the way of the size that is wanted, and for how many seconds before it is an Event."""
+"""What may be in the way of the size that is wanted, and for how many seconds before it is an Event. That a replica
+was withdrawn is an Event of its own."""
 CREATED_SECONDS: Final = 30.0
 """How long it may take until a pool's first replica has a StatefulSet; after that, something is in its way."""
 
@@ -55,8 +55,9 @@ def gpus_of(spec: PoolSpec) -> str:
     """A name for the GPUs that a pool competes for: their resource, and where its pods may be placed."""
     if not spec.engine.gpus:
         return ""
-    pod = (spec.engine.pod_template or {}).get("spec") or {}
-    where = {key: pod[key] for key in ("nodeSelector", "affinity") if pod.get(key)}
+    pod = (spec.engine.pod_template or {}).get("spec")
+    fields = pod if isinstance(pod, dict) else {}  # one that is no object is refused elsewhere
+    where = {key: fields[key] for key in ("nodeSelector", "affinity") if fields.get(key)}
     return f"{spec.engine.gpu_resource_name}#{fingerprint(where)}" if where else spec.engine.gpu_resource_name
 
 
@@ -67,7 +68,7 @@ def resource_of(gpus: str) -> str:
 
 def _bid(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, sizing: Sizing) -> Bid:
     numbers, memory, decision = sizing.numbers, sizing.memory, sizing.decision
-    unknown = numbers.capacity is None or decision.reason in (ScaleReason.METRICS_STALE, ScaleReason.INITIAL)
+    unknown = numbers.capacity is None or sizing.why in (ScaleReason.METRICS_STALE, ScaleReason.INITIAL)
     needed = max(decision.need, sizing.wanted, numbers.size) if unknown else decision.need
     return Bid(
         pool=f"{fleet.namespace}/{pool.name}",
@@ -79,7 +80,7 @@ def _bid(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, sizing: Sizin
         minimum=spec.scaling.min_replicas,
         gpus=gpus_of(spec),
         priority=memory.priority,
-        money=memory.counters.cost_per_hour(fleet.now) / max(spec.engine.gpus, 1),
+        money=sizing.cost_per_hour / max(spec.engine.gpus, 1),
         pending_seconds=spec.scaling.pending_seconds,
         rollout=numbers.rollout,
         attempt=memory.attempt,
@@ -102,12 +103,13 @@ def _competing(bid: Bid, name: str, memory: FleetMemory, now: float) -> Bid:
 def _granted(sizing: Sizing, grant: Grant) -> Sizing:
     decision = replace(sizing.decision, replicas=grant.replicas, reason=grant.reason or sizing.decision.reason)
     memory = replace(sizing.memory, attempt=grant.attempt)
-    return replace(sizing, decision=decision, memory=memory, first=grant.first)
+    return replace(sizing, decision=decision, memory=memory, ahead=grant.first)
 
 
 def _held(sizing: Sizing, now: float) -> Sizing:
     """The sizing with the latches of what is in the way; those that are off and quiet are forgotten."""
-    before, reason = sizing.memory.held, sizing.decision.reason
+    before, decision = sizing.memory.held, sizing.decision
+    reason = None if decision.reason is ScaleReason.MAXIMUM and decision.need <= decision.replicas else decision.reason
     after = {
         word: latch
         for word, lasts in HELD.items()

@@ -4,7 +4,8 @@ from datetime import datetime
 
 from forebay.controller.capacity import Learning, wished
 from forebay.controller.conditions import rfc3339
-from forebay.resources.pool import CapacityStatus, CurveStatus, PoolSpec
+from forebay.resources.capacity_status import CapacityStatus, CurveStatus
+from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import CapacityBound
 from forebay.rules.capacity import Capacity
 from forebay.rules.curve import Bin, Curve, fit

@@ -48,6 +48,9 @@ class Metrics:
         gauges = {
             "replicas": "Replicas that serve.",
             "desired_replicas": "Replicas that were decided on.",
+            "wanted_replicas": "Replicas that the scaling rule would have, whether there are GPUs or not.",
+            "unplaced_replicas": "Replicas that no node has.",
+            "overflow_dollars_per_hour": "What overflow costs an hour at the rate of the last five minutes.",
             "demand": "Concurrent requests that want the pool.",
             "capacity": "Slots of one replica that Normal requests may use.",
             "slots": "Slots of all serving replicas.",
@@ -120,6 +123,9 @@ def _values(sizing: Sizing) -> dict[str, float]:
     return {
         "replicas": numbers.ready,
         "desired_replicas": decision.replicas,
+        "wanted_replicas": sizing.wanted,
+        "unplaced_replicas": numbers.unplaced,
+        "overflow_dollars_per_hour": sizing.cost_per_hour,
         "demand": decision.demand,
         "capacity": decision.capacity or 0,
         "slots": numbers.slots,

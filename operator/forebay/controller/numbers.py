@@ -28,6 +28,7 @@ class PoolNumbers:
     overflowed_total: int
     silent: tuple[str, ...]  # routers that should report and do not
     heard: int
+    complete: bool  # no router is silent, and at least one gateway speaks
     last_request: float
     size: int = 0  # replicas asked for
     placed: int = 0  # of those, how many a node has
@@ -87,6 +88,7 @@ def numbers_of(pool: ObservedPool, spec: PoolSpec, reports: Reports) -> PoolNumb
         overflowed_total=sum(item.overflowed_total for item in mine),
         silent=reports.silent,
         heard=len(reports.gateways) + len(sidecars),
+        complete=bool(reports.gateways) and not reports.silent,
         last_request=_last_request(reports, mine),
         size=size,
         placed=len(placed),

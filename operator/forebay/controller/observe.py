@@ -15,7 +15,8 @@ from forebay.controller.pods import Pod
 from forebay.controller.reports import Reports, Tokens, rotating
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, PolicyStatus
-from forebay.resources.pool import PoolSpec, PoolStatus
+from forebay.resources.pool import PoolSpec
+from forebay.resources.pool_status import PoolStatus
 from forebay.resources.report import GatewayReport
 from forebay.rules.arbitrate import Bid
 

@@ -199,7 +199,7 @@ def _facts(
         pods=sum(not pod.terminating for pod in pool.pods),
         unschedulable=_unschedulable(pool),
         withdrawn=wording.asked_again(attempt, fleet.now) if withdrawn else "",
-        first=sizing.first if sizing.decision.reason is ScaleReason.AWAITS_TURN else "",
+        first=sizing.ahead if sizing.decision.reason is ScaleReason.AWAITS_TURN else "",
         waiting=waiting[0] if waiting else pool.stuck,
         silent=sizing.numbers.silent,
         heard=sizing.numbers.heard,

@@ -31,17 +31,25 @@ START_SECONDS: Final = {EngineType.VLLM: 300.0, EngineType.SIMULATED: 15.0}
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """The size of a pool, the numbers behind it, and what to remember. `wanted` is the scaling rule's word, which
-    `decision` follows as far as GPUs are to be had (controller/arbitration.py); `first` is the pool that it waits for.
+    """The size of a pool, the numbers behind it, and what to remember. `wanted` and `why` are the scaling rule's word,
+    which `decision` follows as far as GPUs are to be had (controller/arbitration.py); `ahead` is whom it waits for.
     """
 
     decision: ScaleDecision
     numbers: PoolNumbers
     memory: PoolMemory
-    wanted: int = 0
+    wanted: int
+    why: ScaleReason
     load: float = rule.SPILLING.up_load
     cold_start: float = 0.0  # seconds
-    first: str = ""
+    cost_per_hour: float = 0.0  # US dollars, of what overflows
+    ahead: str = ""
+
+    @property
+    def first(self) -> int:
+        """The first size, while it is being asked for, one replica after the other."""
+        given_up = self.decision.reason is ScaleReason.WITHDRAWN
+        return self.wanted if self.why is ScaleReason.INITIAL and self.waits and not given_up else 0
 
     @property
     def waits(self) -> bool:
@@ -54,7 +62,8 @@ def remembered(pool: ObservedPool, memory: PoolMemory | None, now: float) -> Poo
     if memory is not None:
         return memory
     kept = pool.status.scaling
-    history = History.restored(tuple(kept.peaks), kept.peaks_until, now, tuple(float(mean) for mean in kept.means))
+    means, variances = (tuple(float(value) for value in values) for values in (kept.means, kept.variances))
+    history = History.restored(tuple(kept.peaks), kept.peaks_until, now, means, variances)
     told = [reason for reason in ScaleReason if reason.value == kept.reason]
     return PoolMemory(
         counters=Counters(now),
@@ -86,8 +95,16 @@ def size(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, memory: PoolM
         sleep=sleep,
         priority=max((pod.priority for pod in pool.pods), default=memory.priority),
     )
-    load = rule.pace_of(inputs).up_load
-    return Sizing(decision, numbers, kept, decision.replicas, load, inputs.cold_start_seconds)
+    return Sizing(
+        decision,
+        numbers,
+        kept,
+        wanted=decision.replicas,
+        why=decision.reason,
+        load=rule.pace_of(inputs).up_load,
+        cold_start=inputs.cold_start_seconds,
+        cost_per_hour=counters.cost_per_hour(now),
+    )
 
 
 def _inputs(
@@ -117,7 +134,7 @@ def _inputs(
         capacity=numbers.capacity,
         starting=numbers.starting,
         ending=numbers.ending,
-        fresh=not numbers.silent and bool(fleet.gateways) and numbers.heard > 0,
+        fresh=numbers.complete,
         up_window=behavior.scale_up.stabilization_window_seconds,
         down_window=behavior.scale_down.stabilization_window_seconds,
         idle_to_zero=spec.scaling.idle_seconds_to_zero,
@@ -128,7 +145,6 @@ def _inputs(
         rollout=numbers.rollout,
         unplaced=numbers.unplaced,
         replica_hour_price=float(price) * spec.engine.gpus if price is not None and spec.engine.gpus else None,
-        overflow_hour_cost=counters.cost_per_hour(now),
         overflow_cost_per_request_hour=counters.cost_per_request_hour(),
         age_seconds=numbers.age,
         period_seconds=settings.resync_seconds,
@@ -173,14 +189,12 @@ def _woken(
 
 
 def _current(pool: ObservedPool, spec: PoolSpec) -> int | None:
-    """The size decided last, None while the first size is being asked for, one replica after the other; a StatefulSet
-    deleted by hand comes back with the size it had."""
+    """The size decided last, None while the first size is being asked for. A StatefulSet deleted by hand comes back
+    with the size it had."""
     decided, kept = decided_replicas(pool.statefulset), pool.status.scaling
     if decided is None:
         return kept.decisions[0].to_replicas if kept.decisions else None
-    first = min(max(spec.replicas, spec.scaling.min_replicas), spec.scaling.max_replicas)
-    automatic = spec.scaling.mode is ScalingMode.AUTOMATIC
-    return None if automatic and kept.reason == ScaleReason.INITIAL.value and decided < first else decided
+    return None if decided < kept.first_replicas and spec.scaling.mode is ScalingMode.AUTOMATIC else decided
 
 
 def _born(pool: ObservedPool) -> float:

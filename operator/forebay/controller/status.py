@@ -10,7 +10,8 @@ from forebay.controller.manifests.common import pool_selector
 from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.observe import ObservedPool
 from forebay.controller.sizing import Sizing
-from forebay.resources.pool import CapacityStatus, OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
+from forebay.resources.capacity_status import CapacityStatus
+from forebay.resources.pool_status import OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
 
 NUMBERS_SECONDS: Final = 10.0  # how often changed numbers are written
 ALL_SECONDS: Final = 60.0  # how often anything else is
@@ -49,7 +50,9 @@ def pool_status(
             reason=decision.reason.value,
             peaks=list(decision.history.peaks),
             peaks_until=decision.history.until,
+            first_replicas=sizing.first,
             means=[_plain(mean, 3) for mean in decision.history.means],
+            variances=[_plain(variance, 3) for variance in decision.history.variances],
             cold_start_seconds=memory.starts.most or 0,
             cold_starts=list(memory.starts.seconds),
             unplaced_since=round(attempt.since),
@@ -66,7 +69,7 @@ def pool_status(
             running=numbers.overflowing,
             total=numbers.overflowed_total,
             cost=_plain(numbers.overflow_cost, 6),
-            cost_per_hour=_plain(memory.counters.cost_per_hour(now), 2),
+            cost_per_hour=_plain(sizing.cost_per_hour, 2),
         ),
         table_generation=table_generation,
     )

@@ -55,12 +55,10 @@ def held(about: Regarding, why: ScaleReason, sizing: Sizing, trouble: str, now: 
             text = f"{decision.replicas} replicas are asked for, {sizing.numbers.placed} have a node, the next one "
             text += f"has waited {waited:.0f} s{_words(trouble)}: {figures}"
             return Note(about, EventReason.REPLICA_UNPLACED, "Scale", text, warning=True)
-        case ScaleReason.WITHDRAWN:
-            text = f"{stays}: {figures}; {asked_again(sizing.memory.attempt, now)}"
         case ScaleReason.AWAITS_TURN:
-            text = f"{stays}: {figures}; {sizing.first} asks for the same GPUs first"
+            text = f"{stays}: {figures}; {sizing.ahead} asks for the same GPUs first"
         case ScaleReason.SHARED_DEMAND:
-            text = f"{stays}: {figures}; {sizing.first} serves the same requests and starts a replica"
+            text = f"{stays}: {figures}; {sizing.ahead} serves the same requests and starts a replica"
         case _:
             text = f"{stays}: {figures}"
     return Note(about, EventReason.SCALE_HELD, "Scale", text)

@@ -75,6 +75,8 @@ def _outcome(fleet: Fleet, watches: list[Watch]) -> Outcome:
     outcome = Outcome(fleet.clock.now, fleet.fates)
     outcome.minutes = [minute for watch in watches for minute in watch.minutes]
     outcome.changes = sorted((change for watch in watches for change in watch.changes), key=lambda change: change.at)
+    outcome.slots = {name: pool.found.slots for name, pool in fleet.pools.items()}
+    outcome.first_sizes = {name: pool.first_size for name, pool in fleet.pools.items()}
     outcome.gpu_seconds = {name: pool.gpu_seconds_until_now() for name, pool in fleet.pools.items()}
     outcome.gpu_hour_prices = {name: pool.setup.gpu_hour for name, pool in fleet.pools.items()}
     outcome.spent = spending(fleet.fates, models_of(fleet.setup.policies))

@@ -11,12 +11,13 @@ from forebay.replay.engines import Engine
 from forebay.replay.quick import QuickBatch
 from forebay.replay.scaler import Seen
 from forebay.replay.setup import PoolSetup
+from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import Priority
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
 from forebay.router.admission import Admission
 from forebay.router.offering import REPORT_SECONDS, SCARCE
 from forebay.rules.affinity import Sessions
-from forebay.rules.capacity import CapacityInputs, capacity
+from forebay.rules.capacity import CapacityInputs, Learnt, capacity, slot_tokens
 from forebay.rules.facts import PoolView
 from forebay.rules.scale import normal_slots
 from forebay.simulator.batch import Batch, Sequence
@@ -151,14 +152,17 @@ class Pool:
         self.setup, self.clock, self.exact = setup, clock, exact
         self.name = setup.name
         entry = setup.entry
+        told, most = entry.learnt, setup.limits.max_num_seqs
         self.found = capacity(
             CapacityInputs(
                 override=entry.slots_per_replica,
-                max_num_seqs=min(entry.max_num_seqs or setup.limits.max_num_seqs, setup.limits.max_num_seqs),
+                max_num_seqs=min(entry.max_num_seqs or most, most),
                 kv_tokens=setup.limits.kv_tokens,
                 live_tokens=setup.live_tokens,
+                learnt=None if told is None else Learnt(told.slots, told.bound, told.kv_tokens),
             )
         )
+        self.slot_tokens = slot_tokens(self.found, setup.limits.kv_tokens)
         self.capabilities, self.inputs = frozenset(entry.capabilities), frozenset(entry.inputs)
         self.sessions = Sessions()
         self.replicas: dict[int, Replica] = {}
@@ -177,7 +181,10 @@ class Pool:
         self._known = entry.slots_per_replica is not None
         self._counters = Counters(0.0)
         self._looked, self._arrivals = 0.0, 0
-        self.resize(min(max(setup.replicas, setup.scaling.min_replicas), setup.scaling.max_replicas), warm=True)
+        bounds, manual = setup.scaling, setup.scaling.mode is ScalingMode.MANUAL
+        within = min(max(setup.replicas, bounds.min_replicas), bounds.max_replicas)
+        self.first_size = setup.replicas if manual else within
+        self.resize(self.first_size, warm=True)
 
     def view(self, queued: int, ahead: int) -> PoolView:
         """What the rule sees at a gateway where `queued` wait, `ahead` of them before the request that is decided."""
@@ -297,7 +304,7 @@ class Pool:
         self._counters = self._counters.advance(self.name, (gateways,), (sidecars,), now)
         elapsed, arrived = now - self._looked, self.arrivals - self._arrivals
         self._looked, self._arrivals = now, self.arrivals
-        ready = len(self.among)
+        ready, latest = len(self.among), self._counters.latest(now)
         percent = self.setup.entry.high_reserved_percent
         return Seen(
             now=now,
@@ -315,4 +322,9 @@ class Pool:
             arrivals_per_second=arrived / elapsed if elapsed else 0.0,
             cold_start_seconds=self.setup.cold_start,
             last_request=max(demand.last_request, self.last_change),
+            lost=latest.lost,
+            overflowed=latest.overflowed,
+            spent=float(latest.cost),
+            overflow_hour_cost=self._counters.cost_per_hour(now),
+            overflow_cost_per_request_hour=self._counters.cost_per_request_hour(),
         )

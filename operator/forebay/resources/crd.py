@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from forebay.resources.fields import Resource, Rule
 from forebay.resources.names import GROUP, POLICY_KIND, POLICY_PLURAL, POOL_KIND, POOL_PLURAL, VERSION
 from forebay.resources.policy import PolicySpec, PolicyStatus
-from forebay.resources.pool import PoolSpec, PoolStatus
+from forebay.resources.pool import PoolSpec
+from forebay.resources.pool_status import PoolStatus
 from forebay.resources.reasons import ConditionReason, ConditionType
 
 Schema = dict[str, Any]

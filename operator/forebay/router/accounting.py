@@ -65,7 +65,7 @@ class Accounting:
             counters.overflowed -= 1
             counters.by_reason[reason] -= 1
 
-    def came_back(self, pool: str, cost: str) -> None:
+    def came_back(self, pool: str, cost: str = "") -> None:
         """The provider's answer is over. `cost` in US dollars; empty where no price is known, or no answer came."""
         counters = self.of(pool)
         counters.overflow_running -= 1

@@ -114,18 +114,18 @@ def arbitrate(bids: Iterable[Bid], now: float) -> Mapping[str, Grant]:
     ranked = sorted((_seen(bid, now) for bid in bids), key=lambda bid: bid.rank)
     grants = {bid.pool: grant for bid in ranked if (grant := _alone(bid, now)) is not None}
     asking = {bid.gpus: bid.pool for bid in ranked if bid.pool in grants and _asks(bid, grants[bid.pool], now)}
-    coming = {bid.pool: bid.room(bid.size) for bid in ranked if _comes(bid, now)}
+    coming = [(bid, bid.room(bid.size)) for bid in ranked if _comes(bid, now)]
     for bid in ranked:
         if bid.pool in grants:
             continue
         if bid.gpus and bid.gpus in asking:
             grants[bid.pool] = Grant(bid.size, bid.attempt, ScaleReason.AWAITS_TURN, asking[bid.gpus])
-        elif other := _relieved_by(bid, ranked, coming):
+        elif other := _relieved_by(bid, coming):
             grants[bid.pool] = Grant(bid.size, bid.attempt, ScaleReason.SHARED_DEMAND, other)
         else:
             grants[bid.pool] = Grant(bid.size + 1, replace(bid.attempt, since=bid.attempt.since or now, wanted=now))
             asking[bid.gpus] = bid.pool
-            coming[bid.pool] = bid.room(bid.size + 1)
+            coming.append((bid, bid.room(bid.size + 1)))
     return grants
 
 
@@ -171,11 +171,10 @@ def _comes(bid: Bid, now: float) -> bool:
     return starts or now - bid.grown < SETTLING_SECONDS
 
 
-def _relieved_by(bid: Bid, bids: Iterable[Bid], coming: Mapping[str, float]) -> str:
+def _relieved_by(bid: Bid, coming: Iterable[tuple[Bid, float]]) -> str:
     """Who brings room for all that is too much for this pool; empty when nobody does."""
     excess = -bid.room(bid.size)
     if excess <= 0 or bid.size < bid.minimum:
         return ""
-    others = [other.pool for other in bids if other.pool != bid.pool and other.serves & bid.serves]
-    helping = [pool for pool in others if coming.get(pool, 0.0) > 0]
-    return helping[0] if sum(coming[pool] for pool in helping) >= excess else ""
+    helping = [(other.pool, room) for other, room in coming if room > 0 and other.serves & bid.serves]
+    return helping[0][0] if sum(room for _, room in helping) >= excess else ""

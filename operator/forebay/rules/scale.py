@@ -3,14 +3,15 @@
 Demand is absolute: the concurrent requests that want the pool, whether they run, wait, or left for lack of a slot. It
 does not fall because the cloud takes over, so a pool that spills grows.
 
-- Up, to `ceil(mean D / (up_load * C))`, the mean taken over the scaleUp window. Where the cloud takes what does not
-  fit, that is 180 s at a load of 0.9: what ends before a replica could start is the cloud's. Where nothing may leave,
-  30 s and 0.75: queues are all that is left. Replicas that start count.
-- Down by one, once `ceil(D / (down_load * C))` has been below the size for the whole scaleDown window (20 minutes, or
+- Up, to `ceil(mean D / (up_load * C))`, the mean taken over the scaleUp window: 60 s at a load of 0.9 where the cloud
+  takes what does not fit, 30 s and 0.75 where nothing may leave. Replicas that start count.
+- Down by one, once `ceil(D / (down_load * C))` has been below the size for the whole scaleDown window (30 minutes, or
   three cold starts), nothing waits, and no replica starts, ends or rolls. The gap between the loads, and that a size
   once asked for counts as needed for the window, keep a pool from swinging.
-- Where a replica-hour and what leaves both have a price, a replica is started only for overflow that costs more, and an
-  idle one goes once what would leave without it costs less than three quarters of it.
+- Where a replica-hour and what leaves both have a price, money decides instead of loads (rules/worth.py): a replica is
+  started if it saves what it costs, with its start and its window paid back within an hour, and goes once it has saved
+  less than four fifths for the whole window. The cloud may then be let take what is cheaper there, so means are taken
+  over longer: 180 s upwards, 60 s downwards.
 - Reports older than three periods hold the size. A router that is silent can only hide demand: never down, but up.
 
 D = running + queued + max(overflowing now, lost per second * service seconds), the latter by Little's law.
@@ -24,6 +25,7 @@ from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import ScaleReason
 from forebay.rules.capacity import high_reserve
 from forebay.rules.history import History
+from forebay.rules.worth import BreakEven, Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +33,21 @@ class Pace:
     """How eagerly a pool follows its demand. Loads are shares of a replica's slots, windows seconds."""
 
     up_load: float = 0.9
-    down_load: float = 0.75
-    up_window: float = 180.0
-    down_window: float = 1200.0
+    down_load: float = 0.7
+    up_window: float = 60.0
+    down_window: float = 1800.0
+    down_mean: float = 0.0  # seconds over which demand is averaged before the scaleDown window looks at it
 
 
 SPILLING: Final = Pace()
 """Where the cloud takes what does not fit."""
 LOCAL_ONLY: Final = Pace(up_load=0.75, down_load=0.6, up_window=30.0)
 """Where nothing may leave: faster, with more headroom."""
+PRICED: Final = Pace(up_window=180.0, down_mean=60.0)
+"""Where money decides; the loads then serve until a price is known."""
 
-UP_WINDOW_SECONDS: Final = SPILLING.up_window
-DOWN_WINDOW_SECONDS: Final = SPILLING.down_window
 COLD_STARTS: Final = 3  # that the scaleDown window spans at least
 STALE_PERIODS: Final = 3
-WORTH_KEEPING: Final = 0.75  # share of its price that a replica must save to stay
 _SAFE: Final = 1e-9  # 9.000000001 / 9 is one replica, not two
 
 
@@ -90,7 +92,7 @@ class ScaleInputs:
     rollout: bool = False  # a change of the template is under way
     unplaced: int = 0  # replicas that no node takes or the API server refuses; they count as starting, too
     replica_hour_price: float | None = None
-    overflow_hour_cost: float | None = None  # what leaves now, by the hour
+    overflow_hour_cost: float | None = None  # what leaves now, by the hour: to be told, not to be weighed
     overflow_cost_per_request_hour: float | None = None  # of one unit of demand that leaves, by the hour
     age_seconds: float = 0.0  # of the oldest report that counts
     period_seconds: float = 5.0  # between two reports of a router
@@ -121,30 +123,45 @@ def normal_slots(slots: int, high_reserved_percent: int) -> int:
     return slots - high_reserve(slots, high_reserved_percent)
 
 
+def break_even(inputs: ScaleInputs) -> BreakEven | None:
+    """The prices to weigh; None where one is missing or nothing may leave."""
+    price, each = inputs.replica_hour_price, inputs.overflow_cost_per_request_hour
+    if not inputs.overflow_allowed or price is None or not each:
+        return None
+    return BreakEven(price, each)
+
+
 def pace_of(inputs: ScaleInputs) -> Pace:
     """The pace of a pool, with the windows that its spec names."""
-    pace = inputs.pace or (SPILLING if inputs.overflow_allowed else LOCAL_ONLY)
+    usual = LOCAL_ONLY if not inputs.overflow_allowed else PRICED if break_even(inputs) else SPILLING
+    pace = inputs.pace or usual
     down = max(pace.down_window, COLD_STARTS * inputs.cold_start_seconds)
-    return replace(
-        pace,
-        up_window=pace.up_window if inputs.up_window is None else inputs.up_window,
-        down_window=down if inputs.down_window is None else inputs.down_window,
+    return Pace(
+        pace.up_load,
+        pace.down_load,
+        pace.up_window if inputs.up_window is None else inputs.up_window,
+        down if inputs.down_window is None else inputs.down_window,
+        pace.down_mean,
     )
 
 
 def scale(inputs: ScaleInputs) -> ScaleDecision:
     """Decide the size of one pool."""
-    pace, demand, history = pace_of(inputs), inputs.demand.concurrent, inputs.history
-    down = _need(demand, inputs.capacity, pace.down_load)
-    if inputs.capacity is not None and not _stale(inputs):
-        history = history.remember(inputs.now, demand, down, complete=inputs.fresh)
-    mean = history.mean(inputs.now, pace.up_window)
-    look = _Look(inputs, pace, history, mean, _need(mean, inputs.capacity, pace.up_load), down)
+    look = _look(inputs)
     size, reason = _automatic(look)
+    history = look.history
     if inputs.current is not None and size > inputs.current:
         history = history.noted(size)
-    window = pace.down_window if inputs.current is not None and size < inputs.current else pace.up_window
-    decision = ScaleDecision(size, reason, look.up, demand, inputs.capacity, window, history)
+    shrinks = inputs.current is not None and size < inputs.current
+    decision = ScaleDecision(
+        replicas=size,
+        reason=reason,
+        need=look.up,
+        demand=inputs.demand.concurrent,
+        capacity=inputs.capacity,
+        window=look.pace.down_window if shrinks else look.pace.up_window,
+        history=history,
+    )
     if inputs.mode is ScalingMode.MANUAL:
         return replace(decision, replicas=inputs.wished, reason=ScaleReason.MANUAL)
     if inputs.mode is ScalingMode.ADVISORY:
@@ -155,18 +172,36 @@ def scale(inputs: ScaleInputs) -> ScaleDecision:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """The inputs with what follows from them: mean demand of the scaleUp window, replicas for either load."""
+    """The inputs with what follows from them: the replicas to grow to, to shrink to, and that demand alone asks for."""
 
     inputs: ScaleInputs
     pace: Pace
     history: History
-    mean: float
     up: int
     down: int
+    by_load: int
 
     @property
     def floor(self) -> int:
         return max(self.inputs.minimum, 1)
+
+
+def _look(inputs: ScaleInputs) -> _Look:
+    pace, demand, capacity, history = pace_of(inputs), inputs.demand.concurrent, inputs.capacity, inputs.history
+    counts, prices = capacity is not None and not _stale(inputs), break_even(inputs)
+    down = 0 if prices else _need(demand, capacity, pace.down_load)
+    if counts:
+        history = history.remember(inputs.now, demand, down, complete=inputs.fresh)
+    mean = history.mean(inputs.now, pace.up_window)
+    up = by_load = _need(mean, capacity, pace.up_load)
+    if capacity and prices:
+        bound, most = inputs.cold_start_seconds + pace.down_window, inputs.maximum + 1  # one more says: limited
+        lately = history.mean(inputs.now, pace.down_mean) if pace.down_mean else demand
+        variance = history.variance(inputs.now, pace.down_window)
+        up = Spread(mean, variance).worthwhile(capacity, prices.to_start(bound), most)
+        down = Spread(lately, variance).worthwhile(capacity, prices.to_stay(), most)
+        history = history.noted(down) if counts else history
+    return _Look(inputs, pace, history, up, down, by_load)
 
 
 def _automatic(look: _Look) -> tuple[int, ScaleReason]:
@@ -206,28 +241,27 @@ def _about_zero(look: _Look, current: int) -> tuple[int, ScaleReason] | None:
 
 
 def _grow(look: _Look, current: int) -> tuple[int, ScaleReason]:
-    wanted = min(look.up, look.inputs.maximum)
-    if wanted == current:
+    size = min(look.up, look.inputs.maximum)
+    if size == current:
         return current, ScaleReason.MAXIMUM
     if look.inputs.unplaced:
         return current, ScaleReason.REPLICA_UNPLACED
-    size = _worth_starting(look, current, wanted)
-    return size, ScaleReason.DEMAND_ABOVE_CAPACITY if size > current else ScaleReason.CLOUD_CHEAPER
+    return size, ScaleReason.DEMAND_ABOVE_CAPACITY
 
 
 def _shrink(look: _Look, current: int) -> tuple[int, ScaleReason]:
-    if current == look.floor:
-        return current, ScaleReason.MINIMUM
-    dear = _not_worth_keeping(look, current)
-    if look.down >= current and not dear:
-        return current, ScaleReason.WITHIN_CAPACITY
+    cheaper = look.by_load > current  # demand would grow the pool, money does not
+    if look.down >= current or current == look.floor:
+        full = ScaleReason.MINIMUM if current == look.floor else ScaleReason.WITHIN_CAPACITY
+        return current, ScaleReason.CLOUD_CHEAPER if cheaper else full
     if (held := _held(look.inputs)) is not None:
         return current, held
     now, window = look.inputs.now, look.pace.down_window
-    quiet = not look.inputs.demand.queued and max(look.history.most(now, window), look.down) < current
-    if not look.history.covers(now, window) or not (quiet or dear):
+    waits = look.inputs.demand.queued > 0 and break_even(look.inputs) is None  # Low waits wherever others leave
+    if waits or not look.history.covers(now, window) or look.history.most(now, window) >= current:
         return current, ScaleReason.QUIET_WINDOW
-    return current - 1, ScaleReason.DEMAND_BELOW_CAPACITY if quiet else ScaleReason.CLOUD_CHEAPER
+    spills = look.inputs.demand.concurrent > (current - 1) * (look.inputs.capacity or 0)
+    return current - 1, ScaleReason.CLOUD_CHEAPER if spills else ScaleReason.DEMAND_BELOW_CAPACITY
 
 
 def _held(inputs: ScaleInputs) -> ScaleReason | None:
@@ -237,40 +271,6 @@ def _held(inputs: ScaleInputs) -> ScaleReason | None:
     if inputs.starting or inputs.ending:
         return ScaleReason.REPLICAS_STARTING
     return ScaleReason.ROLLOUT if inputs.rollout else None
-
-
-def _worth_starting(look: _Look, current: int, wanted: int) -> int:
-    """The most replicas of which each saves at least what it costs; all that are wanted where a price is missing."""
-    inputs = look.inputs
-    price, each = inputs.replica_hour_price, inputs.overflow_cost_per_request_hour
-    if price is None or each is None or not inputs.overflow_allowed:
-        return wanted
-    for size in range(wanted, current, -1):
-        saved = _beyond(look.mean, size - 1, inputs.capacity) * each
-        if size == current + 1:  # bursts leave before the mean is above capacity
-            saved = max(saved, min(inputs.overflow_hour_cost or 0.0, (inputs.capacity or 0) * each))
-        if saved >= price:
-            return size
-    return current
-
-
-def _not_worth_keeping(look: _Look, current: int) -> bool:
-    """Whether, over the scaleDown window, the last replica kept less from leaving than it costs."""
-    inputs = look.inputs
-    price, each = inputs.replica_hour_price, inputs.overflow_cost_per_request_hour
-    if price is None or each is None or not inputs.overflow_allowed:
-        return False
-    minutes = look.history.minutes(inputs.now, look.pace.down_window)
-    seconds = sum(inside for _, inside in minutes)
-    kept = sum(_beyond(mean, current - 1, inputs.capacity) * inside for mean, inside in minutes)
-    now = _beyond(look.mean, current - 1, inputs.capacity)
-    return seconds > 0 and max(kept / seconds, now) * each < WORTH_KEEPING * price
-
-
-def _beyond(demand: float, replicas: int, capacity: int | None) -> float:
-    """Demand that so many replicas leave, and one more would take."""
-    slots = capacity or 0
-    return min(max(demand - replicas * slots, 0.0), float(slots))
 
 
 def _stale(inputs: ScaleInputs) -> bool:
