@@ -85,11 +85,10 @@ class History:
 
     def noted(self, need: int) -> "History":
         """The history in which the latest look needed at least so many replicas."""
-        if not self.samples:
+        if not self.samples or need <= self.samples[-1].need:
             return self
-        latest = self.samples[-1]
-        latest = replace(latest, need=max(need, latest.need))
-        peaks = (*self.peaks[:-1], max(need, self.peaks[-1]))
+        latest = replace(self.samples[-1], need=need)
+        peaks = self.peaks if need <= self.peaks[-1] else (*self.peaks[:-1], need)
         return replace(self, samples=(*self.samples[:-1], latest), peaks=peaks)
 
     def covers(self, now: float, window: float) -> bool:

@@ -136,10 +136,12 @@ def pace_of(inputs: ScaleInputs) -> Pace:
     usual = LOCAL_ONLY if not inputs.overflow_allowed else PRICED if break_even(inputs) else SPILLING
     pace = inputs.pace or usual
     down = max(pace.down_window, COLD_STARTS * inputs.cold_start_seconds)
-    return replace(
-        pace,
-        up_window=pace.up_window if inputs.up_window is None else inputs.up_window,
-        down_window=down if inputs.down_window is None else inputs.down_window,
+    return Pace(
+        pace.up_load,
+        pace.down_load,
+        pace.up_window if inputs.up_window is None else inputs.up_window,
+        down if inputs.down_window is None else inputs.down_window,
+        pace.down_mean,
     )
 
 
@@ -186,20 +188,19 @@ class _Look:
 
 def _look(inputs: ScaleInputs) -> _Look:
     pace, demand, capacity, history = pace_of(inputs), inputs.demand.concurrent, inputs.capacity, inputs.history
-    counts = capacity is not None and not _stale(inputs)
+    counts, prices = capacity is not None and not _stale(inputs), break_even(inputs)
+    down = 0 if prices else _need(demand, capacity, pace.down_load)
     if counts:
-        history = history.remember(inputs.now, demand, 0, complete=inputs.fresh)
+        history = history.remember(inputs.now, demand, down, complete=inputs.fresh)
     mean = history.mean(inputs.now, pace.up_window)
-    lately = history.mean(inputs.now, pace.down_mean) if pace.down_mean else demand
-    by_load = _need(mean, capacity, pace.up_load)
-    up, down = by_load, _need(lately, capacity, pace.down_load)
-    if capacity and (prices := break_even(inputs)) is not None:
+    up = by_load = _need(mean, capacity, pace.up_load)
+    if capacity and prices:
         bound, most = inputs.cold_start_seconds + pace.down_window, inputs.maximum + 1  # one more says: limited
+        lately = history.mean(inputs.now, pace.down_mean) if pace.down_mean else demand
         variance = history.variance(inputs.now, pace.down_window)
         up = Spread(mean, variance).worthwhile(capacity, prices.to_start(bound), most)
         down = Spread(lately, variance).worthwhile(capacity, prices.to_stay(), most)
-    if counts:
-        history = history.noted(down)
+        history = history.noted(down) if counts else history
     return _Look(inputs, pace, history, up, down, by_load)
 
 

@@ -6,7 +6,6 @@ find none, which for a normal D is the loss function of inventory theory: (m - s
 u = (m - slots) / s and s the standard deviation.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import erf, exp, pi, sqrt
 from typing import Final
@@ -15,6 +14,8 @@ PAYBACK_SECONDS: Final = 3600.0
 """How soon a replica has to pay for what it costs while it starts, and while the pool waits before it lets it go."""
 KEEP: Final = 0.8
 """Share of its price that a replica which serves already must save to stay."""
+_ROOT_HALF: Final = sqrt(0.5)
+_DENSITY: Final = 1.0 / sqrt(2.0 * pi)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,7 @@ class Spread:
         deviation = sqrt(max(self.mean, self.variance))
         over = self.mean - slots
         u = over / deviation
-        density = exp(-u * u / 2.0) / sqrt(2.0 * pi)
-        return max(over * 0.5 * (1.0 + erf(u / sqrt(2.0))) + deviation * density, 0.0)
+        return max(over * 0.5 * (1.0 + erf(u * _ROOT_HALF)) + deviation * _DENSITY * exp(-0.5 * u * u), 0.0)
 
     def kept(self, replicas: int, capacity: int) -> float:
         """Mean concurrent requests that the last of so many replicas keeps from leaving."""
@@ -56,13 +56,8 @@ class Spread:
 
     def worthwhile(self, capacity: int, least: float, most: int) -> int:
         """The most replicas, up to `most`, of which the last one still keeps `least` requests from leaving."""
-        return _last(lambda replicas: self.kept(replicas, capacity) >= least, most)
-
-
-def _last(holds: Callable[[int], bool], most: int) -> int:
-    """The highest number up to `most` that holds, where all below a number that holds do, too; 0 if none does."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle - 1)
-    return low
+        low, high = 0, most  # a replica never keeps more than the one before, so halving finds it
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.kept(middle, capacity) >= least else (low, middle - 1)
+        return low
