@@ -63,6 +63,7 @@ def test_the_api_server_is_away(held: Own) -> None:
         f"asked for then was acted on {acted:.0f} s after\n{summary(streams.answers)}"
     )
     held.scale(held.size)
+    own.calm()
     held.settle()
     none_failed(streams.answers)
     assert sick
@@ -94,6 +95,7 @@ def test_a_router_that_restarts_meanwhile_serves_again(held: Own) -> None:
     finally:
         embedded.start_apiserver()
     own.wait_operator()
+    own.calm()
     held.settle()
     most = max(_at_a_time(streams.answers), default=0)
     print(f"\nengine restarted while the API server was away: {summary(streams.answers)}; {most} ran at a time")

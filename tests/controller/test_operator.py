@@ -12,7 +12,7 @@ from kubernetes.aio import client
 
 from forebay.controller.__main__ import BLIND_SECONDS, DEAF_SECONDS, STUCK_SECONDS, Operator
 from forebay.controller.cluster import POD, Cluster, ClusterError, Kind, Object, _lines
-from forebay.controller.handlers import LABELLED, WATCHED, selector, watch_settings
+from forebay.controller.handlers import BACKOFFS, LABELLED, WATCHED, selector, watch_settings
 from forebay.controller.lease import DURATION_SECONDS
 from forebay.resources.summary import decode
 from tests.controller.fleets import SETTINGS
@@ -79,6 +79,10 @@ def test_only_what_carries_our_label_is_watched() -> None:
     assert {kind.kind for kind in WATCHED if not selector(kind)} == {"LocalModelPool", "CloudFallbackPolicy"}
     assert len(settings.watching.label_selectors) == len(LABELLED)
     assert not settings.posting.enabled
+
+
+def test_an_api_server_that_is_back_is_not_kept_waiting() -> None:
+    assert max(BACKOFFS) <= 5
 
 
 def test_nothing_is_marked_before_everything_is_listed() -> None:

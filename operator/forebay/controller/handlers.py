@@ -26,6 +26,9 @@ GONE: Final = 410  # HTTP: the API server does not know this resourceVersion any
 PAUSE_FIRST: Final = 0.5
 PAUSE_MOST: Final = 5.0  # an API server that is back is not kept waiting
 
+BACKOFFS: Final = (1, 2, 3, *[5] * 10)
+"""Seconds between tries of a list or watch: an API server that is back is not kept waiting."""
+
 
 def selector(kind: Kind) -> str:
     """Label selector for lists and watches of a kind."""
@@ -148,8 +151,10 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 10
+    settings.watching.inactivity_timeout = 75  # bookmarks come every minute: a watch without any is dead
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = BACKOFFS
     settings.queueing.exit_timeout = 1
     for kind in LABELLED:
         settings.watching.label_selectors[kind.api_version, kind.plural] = names.MANAGED_SELECTOR
