@@ -81,7 +81,9 @@ def test_only_what_carries_our_label_is_watched() -> None:
     assert not settings.posting.enabled
 
 
-def test_an_api_server_that_is_back_is_not_kept_waiting() -> None:
+def test_a_watch_without_bookmarks_is_given_up_and_tried_again_within_seconds() -> None:
+    settings = watch_settings()
+    assert 60 < settings.watching.inactivity_timeout < 90
     assert max(BACKOFFS) <= 5
 
 
