@@ -156,6 +156,10 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = BACKOFFS
     settings.queueing.exit_timeout = 1
+    # A worker does nothing but put one object into the cache: at the start ten thousand of them need not wait side by
+    # side, each for five seconds, whether another event comes.
+    settings.queueing.worker_limit = 64
+    settings.queueing.idle_timeout = 0.05
     for kind in LABELLED:
         settings.watching.label_selectors[kind.api_version, kind.plural] = names.MANAGED_SELECTOR
     return settings
