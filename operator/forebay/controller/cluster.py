@@ -1,6 +1,8 @@
 """The one adapter to the Kubernetes API: plain objects in and out, a time limit on every call, one kind of error."""
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ Object = dict[str, Any]
 Objects = list[Object]
 
 TIMEOUT_SECONDS: Final = 15.0
+SILENT_SECONDS: Final = 75.0  # a watch that says nothing for so long is dead: bookmarks come every minute
 WATCH_SECONDS: Final = 240  # after which the API server ends a watch, and a new one goes on where it ended
 PAGE: Final = 500  # objects read at a time: ten thousand at once would take ten times the memory that they need
 
@@ -155,7 +158,7 @@ class Cluster:
             if not 200 <= response.status <= 299:
                 raise ClusterError(response.status, _words(await response.read(), f"HTTP {response.status}"))
             with closing(response.response):
-                async for line in _lines(response.response.content):
+                async for line in _lines(response.response.content, SILENT_SECONDS):
                     event: Object = msgspec.json.decode(line)
                     if event["type"] == "ERROR":
                         status = event["object"]
@@ -178,9 +181,9 @@ class Cluster:
         answer = await self._call(
             "PATCH",
             kind.path(meta["namespace"], meta["name"]),
-            body=obj,
+            body=as_yaml(obj),
             query={"fieldManager": names.FIELD_MANAGER, "force": "true"},
-            content_type="application/apply-patch+yaml",
+            content_type="application/apply-patch+yaml; charset=utf-8",  # so that the client takes the text as it is
         )
         return _with_kind(answer, kind)
 
@@ -201,7 +204,7 @@ class Cluster:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Object | None = None,
+        body: Object | str | None = None,
         content_type: str = "application/json",
     ) -> Object:
         try:
@@ -220,7 +223,7 @@ class Cluster:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Object | None = None,
+        body: Object | str | None = None,
         content_type: str = "application/json",
         seconds: float = TIMEOUT_SECONDS,
     ) -> Any:
@@ -239,10 +242,24 @@ class Cluster:
             raise ClusterError(error.status or 0, _words(error.body, str(error.reason))) from error
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length."""
+_NOT_BARE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+
+
+def as_yaml(obj: Object) -> str:
+    """JSON that is YAML as well, which server-side apply asks for: a pair of escaped surrogates is none, and neither is
+    a bare control character or line break."""
+    text = json.dumps(obj, ensure_ascii=False, separators=(",", ":"))
+    return _NOT_BARE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+async def _lines(content: aiohttp.StreamReader, silence: float) -> AsyncIterator[bytes]:
+    """Lines of any length. Raises TimeoutError when nothing comes for `silence` seconds."""
     pieces: list[bytes] = []
-    async for chunk in content.iter_any():
+    while True:
+        async with asyncio.timeout(silence):
+            chunk = await content.readany()
+        if not chunk:
+            return
         first, *more = chunk.split(b"\n")
         pieces.append(first)
         for piece in more:
