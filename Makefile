@@ -127,6 +127,9 @@ bench-replay: $(STAMP) ## How far a replay can be believed: against the real rou
 bench-calibrate: $(STAMP) ## How far the simulated engine is from recorded runs of vLLM; TRACES=folder has them
 	$(PY) -m bench.calibrate "$(TRACES)"
 
+bench-scaling: $(STAMP) ## GPU-hours, overflow and money of forebay's rule beside six other scalers; TRACES=folder adds recorded ones
+	nice -n 10 $(PY) -m bench.scaling $(if $(TRACES),--traces $(TRACES))
+
 bench-classify: $(STAMP) ## Judge the learned classifier; DATA=requests.jsonl, TRAIN=1 writes new weights
 	nice -n 19 $(PY) -m bench.classify "$(DATA)" $(if $(TRAIN),--train)
 
@@ -136,4 +139,4 @@ bench-profile: $(STAMP) ## kubectl forebay profile on a million lines whose trut
 clean: ## Remove build products (not the caches outside the repo)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build demo-summary.json bench-*.json bench-*.svg
 
-.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
+.PHONY: bench-scaling $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))

@@ -186,7 +186,7 @@ def priced(current: int, mean: float, **changes: object) -> ScaleInputs:
         pytest.param(priced(2, 26), 2, ScaleReason.CLOUD_CHEAPER, id="not started for what the cloud takes for less"),
         pytest.param(priced(2, 29), 3, ScaleReason.DEMAND_ABOVE_CAPACITY, id="started when it pays for its start, too"),
         pytest.param(priced(2, 46), 4, ScaleReason.DEMAND_ABOVE_CAPACITY, id="only replicas that pay are started"),
-        pytest.param(priced(3, 24), 3, ScaleReason.WITHIN_CAPACITY, id="it stays while it saves four fifths"),
+        pytest.param(priced(3, 26), 3, ScaleReason.WITHIN_CAPACITY, id="it stays while it saves what it costs"),
         pytest.param(priced(3, 22), 2, ScaleReason.CLOUD_CHEAPER, id="an idle one that is dearer than the cloud goes"),
         pytest.param(priced(3, 15), 2, ScaleReason.DEMAND_BELOW_CAPACITY, id="as does one that nobody needs"),
         pytest.param(priced(3, 22, starting=1), 3, ScaleReason.REPLICAS_STARTING, id="but not while another starts"),
@@ -205,6 +205,15 @@ def test_a_replica_that_costs_more_than_what_would_leave_is_not_kept(
 ) -> None:
     decision = scale(inputs)
     assert (decision.replicas, decision.reason) == (replicas, reason)
+
+
+def test_a_decision_by_money_says_what_the_replica_is_worth() -> None:
+    grown, dear, gone = scale(priced(2, 29)), scale(priced(2, 26)), scale(priced(3, 22))
+    assert grown.kept is not None and grown.pays_from is not None and grown.kept >= grown.pays_from
+    assert dear.kept is not None and dear.pays_from is not None and dear.kept < dear.pays_from
+    assert gone.kept is not None and gone.pays_from == pytest.approx(5.0) and gone.kept < 5.0
+    assert scale(priced(3, 26)).kept is None
+    assert scale(priced(2, 29, replica_hour_price=None)).kept is None
 
 
 @pytest.mark.parametrize(("slots", "normal"), [(3, 3), (4, 3), (8, 6), (16, 12), (40, 30)])

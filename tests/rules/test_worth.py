@@ -27,7 +27,7 @@ def test_a_replica_has_to_pay_for_its_start_but_not_for_staying() -> None:
     prices = BreakEven(replica_hour=4.0, request_hour=2.0)
     assert prices.to_start(0) == 2.0
     assert prices.to_start(1800) == 3.0
-    assert prices.to_stay() == pytest.approx(1.6)
+    assert prices.to_stay() == 2.0
 
 
 capacities = st.integers(1, 64)

@@ -14,6 +14,7 @@ from functools import partial
 import msgspec
 
 from forebay.replay.clock import Clock
+from forebay.replay.nodes import Nodes
 from forebay.replay.outcome import Fates
 from forebay.replay.pools import Job, Pool, Replica
 from forebay.replay.setup import FleetSetup
@@ -75,7 +76,8 @@ class Fleet:
         self.setup = setup
         self.clock = Clock()
         self.fates = Fates()
-        self.pools = {pool.name: Pool(pool, self.clock, exact=setup.exact) for pool in setup.pools}
+        nodes = Nodes(setup.gpus)
+        self.pools = {pool.name: Pool(pool, self.clock, nodes, exact=setup.exact) for pool in setup.pools}
         self.accounting = Accounting()  # the operator adds up what gateways count: one for all
         self.policies = {entry.name: PolicyView.of(entry) for entry in setup.policies}
         self.gateways = [

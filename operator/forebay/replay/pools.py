@@ -8,6 +8,7 @@ from functools import partial
 from forebay.controller.demand import Counters
 from forebay.replay.clock import Clock
 from forebay.replay.engines import Engine
+from forebay.replay.nodes import Nodes
 from forebay.replay.quick import QuickBatch
 from forebay.replay.scaler import Seen
 from forebay.replay.setup import PoolSetup
@@ -47,13 +48,13 @@ class Replica:
     """A sidecar's slots and its engine."""
 
     __slots__ = ("_jobs", "_told", "_untold", "admission", "ahead", "born", "clock", "engine", "name", "ordinal",
-                 "pool", "seen")  # fmt: skip
+                 "placed", "pool", "seen")  # fmt: skip
 
     def __init__(self, pool: "Pool", ordinal: int) -> None:
         setup, clock = pool.setup, pool.clock
         self.pool, self.clock, self.ordinal = pool, clock, ordinal
         self.name = f"{pool.name}-{ordinal}"
-        self.born = clock.now
+        self.placed, self.born = False, clock.now  # when a node took it, else when it was asked for
         self.seen = (0, 0)  # free and free_high as the pool's sums have them
         self.admission = Admission(pool.found.slots, setup.entry.high_reserved_percent)
         batch = Batch if pool.exact else QuickBatch
@@ -148,8 +149,8 @@ class Replica:
 class Pool:
     """One pool: its replicas by ordinal, as a StatefulSet has them, and the sums that decisions are made from."""
 
-    def __init__(self, setup: PoolSetup, clock: Clock, *, exact: bool) -> None:
-        self.setup, self.clock, self.exact = setup, clock, exact
+    def __init__(self, setup: PoolSetup, clock: Clock, nodes: Nodes, *, exact: bool) -> None:
+        self.setup, self.clock, self.nodes, self.exact = setup, clock, nodes, exact
         self.name = setup.name
         entry = setup.entry
         told, most = entry.learnt, setup.limits.max_num_seqs
@@ -170,7 +171,8 @@ class Pool:
         self.among: tuple[str, ...] = ()
         self.wanted = 0
         self.free = self.free_high = 0
-        self.starting = 0
+        self.starting = 0  # those that a node has and that do not serve yet
+        self.grown = 0.0  # when the latest one began to serve
         self.queued = 0  # at all gateways
         self.untold: dict[Replica, None] = {}  # they have news of first tokens
         self.freed: dict[Replica, None] = {}  # they have a slot that somebody may wait for
@@ -242,20 +244,27 @@ class Pool:
             self._drain(self.replicas[ordinal])
         for ordinal in range(wanted):
             if ordinal not in self.replicas:
-                self._start(ordinal, 0.0 if warm else self.setup.cold_start)
+                self._start(ordinal, warm=warm)
 
-    def _start(self, ordinal: int, seconds: float) -> None:
+    def _start(self, ordinal: int, *, warm: bool = False) -> None:
         replica = self.replicas[ordinal] = Replica(self, ordinal)
+        self.nodes.ask(replica, self.setup.gpus, partial(self._place, replica, warm))
+
+    def _place(self, replica: Replica, warm: bool) -> None:
+        """A node has it; it serves after a cold start, or at once where it was `warm` and has not waited."""
+        at_once = warm and replica.born == self.clock.now
+        replica.placed, replica.born = True, self.clock.now
         self.starting += 1
-        if seconds:
-            self.clock.at(self.clock.now + seconds, partial(self._serve, replica))
-        else:
+        if at_once:
             self._serve(replica)
+        else:
+            self.clock.at(self.clock.now + self.setup.cold_start, partial(self._serve, replica))
 
     def _serve(self, replica: Replica) -> None:
         if self.replicas.get(replica.ordinal) is not replica:
             return
         self.starting -= 1
+        self.grown = self.clock.now if self.clock.now else self.grown
         self._known = True
         self.by_name[replica.name] = replica
         self.among = tuple(sorted(self.by_name))
@@ -263,7 +272,7 @@ class Pool:
 
     def _drain(self, replica: Replica) -> None:
         if replica.state is ReplicaState.STARTING:
-            self.starting -= 1
+            self.starting -= replica.placed
             self._gone(replica)
         elif replica.state is ReplicaState.SERVING:
             del self.by_name[replica.name]
@@ -279,14 +288,29 @@ class Pool:
 
     def _gone(self, replica: Replica) -> None:
         del self.replicas[replica.ordinal]
-        self.gpu_seconds += (self.clock.now - replica.born) * self.setup.gpus
+        if replica.placed:
+            self.gpu_seconds += (self.clock.now - replica.born) * self.setup.gpus
+            self.nodes.give_back(self.setup.gpus)
+        else:
+            self.nodes.forget(replica)
         if replica.ordinal < self.wanted:
-            self._start(replica.ordinal, self.setup.cold_start)
+            self._start(replica.ordinal)
 
     def gpu_seconds_until_now(self) -> float:
         """Of all replicas there were."""
-        alive: Iterator[float] = (self.clock.now - replica.born for replica in self.replicas.values())
+        alive: Iterator[float] = (self.clock.now - it.born for it in self.replicas.values() if it.placed)
         return self.gpu_seconds + sum(alive) * self.setup.gpus
+
+    @property
+    def placed(self) -> int:
+        """Replicas of the size asked for that a node has."""
+        return sum(replica.placed for ordinal, replica in self.replicas.items() if ordinal < self.wanted)
+
+    @property
+    def tail(self) -> int:
+        """How many of the last ordinals have no node."""
+        placed = [ordinal for ordinal, replica in self.replicas.items() if replica.placed and ordinal < self.wanted]
+        return self.wanted - 1 - max(placed, default=-1)
 
     # What a scaler sees.
 
@@ -327,4 +351,5 @@ class Pool:
             spent=float(latest.cost),
             overflow_hour_cost=self._counters.cost_per_hour(now),
             overflow_cost_per_request_hour=self._counters.cost_per_request_hour(),
+            unplaced=self.wanted - self.placed,
         )

@@ -10,8 +10,8 @@ does not fall because the cloud takes over, so a pool that spills grows.
   once asked for counts as needed for the window, keep a pool from swinging.
 - Where a replica-hour and what leaves both have a price, money decides instead of loads (rules/worth.py): a replica is
   started if it saves what it costs, with its start and its window paid back within an hour, and goes once it has saved
-  less than four fifths for the whole window. The cloud may then be let take what is cheaper there, so means are taken
-  over longer: 180 s upwards, 60 s downwards.
+  less than it costs for the whole window. A burst may then be the cloud's, so means are taken over longer: 180 s
+  upwards, 60 s downwards.
 - Reports older than three periods hold the size. A router that is silent can only hide demand: never down, but up.
 
 D = running + queued + max(overflowing now, lost per second * service seconds), the latter by Little's law.
@@ -111,6 +111,8 @@ class ScaleDecision:
     window: float
     history: History
     advised: int | None = None  # what Advisory would do
+    kept: float | None = None  # requests that the replica in question keeps from leaving, where money decides
+    pays_from: float | None = None  # so many
 
     @property
     def limited(self) -> bool:
@@ -162,6 +164,8 @@ def scale(inputs: ScaleInputs) -> ScaleDecision:
         window=look.pace.down_window if shrinks else look.pace.up_window,
         history=history,
     )
+    if look.weighs is not None and (shrinks or size != inputs.current or reason is ScaleReason.CLOUD_CHEAPER):
+        decision = _with_worth(decision, look, look.weighs, shrinks=shrinks)
     if inputs.mode is ScalingMode.MANUAL:
         return replace(decision, replicas=inputs.wished, reason=ScaleReason.MANUAL)
     if inputs.mode is ScalingMode.ADVISORY:
@@ -180,6 +184,10 @@ class _Look:
     up: int
     down: int
     by_load: int
+    mean: float = 0.0
+    lately: float = 0.0
+    variance: float = 0.0
+    weighs: BreakEven | None = None
 
     @property
     def floor(self) -> int:
@@ -193,15 +201,30 @@ def _look(inputs: ScaleInputs) -> _Look:
     if counts:
         history = history.remember(inputs.now, demand, down, complete=inputs.fresh)
     mean = history.mean(inputs.now, pace.up_window)
-    up = by_load = _need(mean, capacity, pace.up_load)
-    if capacity and prices:
-        bound, most = inputs.cold_start_seconds + pace.down_window, inputs.maximum + 1  # one more says: limited
-        lately = history.mean(inputs.now, pace.down_mean) if pace.down_mean else demand
-        variance = history.variance(inputs.now, pace.down_window)
-        up = Spread(mean, variance).worthwhile(capacity, prices.to_start(bound), most)
-        down = Spread(lately, variance).worthwhile(capacity, prices.to_stay(), most)
-        history = history.noted(down) if counts else history
-    return _Look(inputs, pace, history, up, down, by_load)
+    up = _need(mean, capacity, pace.up_load)
+    if not capacity or prices is None:
+        return _Look(inputs, pace, history, up, down, up)
+    lately = history.mean(inputs.now, pace.down_mean) if pace.down_mean else demand
+    variance, most = history.variance(inputs.now, pace.down_window), inputs.maximum + 1  # one more says: limited
+    worth = Spread(mean, variance).worthwhile(capacity, prices.to_start(_bound(inputs, pace)), most)
+    down = Spread(lately, variance).worthwhile(capacity, prices.to_stay(), most)
+    history = history.noted(down) if counts else history
+    return _Look(inputs, pace, history, worth, down, up, mean, lately, variance, prices)
+
+
+def _bound(inputs: ScaleInputs, pace: Pace) -> float:
+    """Seconds for which a replica is paid without being needed: while it starts, and before it may go."""
+    return inputs.cold_start_seconds + pace.down_window
+
+
+def _with_worth(decision: ScaleDecision, look: _Look, prices: BreakEven, *, shrinks: bool) -> ScaleDecision:
+    """The decision with what the replica that goes, comes or does not come is worth."""
+    inputs, current, capacity = look.inputs, look.inputs.current or 0, look.inputs.capacity or 1
+    if shrinks:
+        kept = Spread(look.lately, look.variance).kept(current, capacity)
+        return replace(decision, kept=kept, pays_from=prices.to_stay())
+    kept = Spread(look.mean, look.variance).kept(max(decision.replicas, current + 1), capacity)
+    return replace(decision, kept=kept, pays_from=prices.to_start(_bound(inputs, look.pace)))
 
 
 def _automatic(look: _Look) -> tuple[int, ScaleReason]:

@@ -12,8 +12,6 @@ from typing import Final
 
 PAYBACK_SECONDS: Final = 3600.0
 """How soon a replica has to pay for what it costs while it starts, and while the pool waits before it lets it go."""
-KEEP: Final = 0.8
-"""Share of its price that a replica which serves already must save to stay."""
 _ROOT_HALF: Final = sqrt(0.5)
 _DENSITY: Final = 1.0 / sqrt(2.0 * pi)
 
@@ -31,7 +29,7 @@ class BreakEven:
 
     def to_stay(self) -> float:
         """Requests that a replica must keep from leaving to stay."""
-        return self.replica_hour / self.request_hour * KEEP
+        return self.replica_hour / self.request_hour
 
 
 @dataclass(frozen=True, slots=True)
