@@ -189,12 +189,16 @@ class Operator:
                         self.queue.mark(namespace)
 
     async def _list(self) -> None:
-        """Full lists: once before anything is planned, then now and then in case a watch missed something."""
+        """Full lists: once before anything is planned, then now and then in case a watch missed something.
+
+        And at once when the API server is back: the watches find that out later, each for itself.
+        """
         await self.leases.held.wait()
         while True:
             try:
+                self.leases.back.clear()
                 await self.list_all()
-                await asyncio.sleep(self.settings.relist_seconds)
+                await self.leases.wait_back(self.settings.relist_seconds)
             except ClusterError as error:
                 log.warning("lists: %s", error)
                 await asyncio.sleep(2)
