@@ -30,6 +30,9 @@ docs: $(STAMP) ## Generate the pages that are made from code
 	$(PY) -m tests.router.faults > docs/faults.md
 	$(PY) -m forebay.reference
 
+krew: $(STAMP) ## The archive that krew installs, for this platform and Python
+	plugins/krew/build.sh
+
 dashboards: $(STAMP) ## Generate the chart's Grafana dashboards
 	$(PY) -m charts.dashboards
 
@@ -109,14 +112,23 @@ fuzz: $(STAMP) ## Half an hour of coverage-guided fuzzing of all that reads byte
 fuzz-quick: $(STAMP) ## The same for a minute
 	timeout 600 $(PY) -m bench.fuzz --seconds 60
 
+bench-many: $(STAMP) ## What 100, 300 and 1,000 pools with ten pods each cost the operator, on a real API server (half an hour)
+	nice -n 10 $(PY) -m bench.many
+
 bench-queue: $(STAMP) ## How long a slot stands idle while somebody waits, and in which order waiters are served
 	$(PY) -m bench.queue
 
 bench-affinity: $(STAMP) ## Time to the first token and cache hits by placement; TRACE=file plays recorded conversations
 	$(PY) -m bench.affinity $(if $(TRACE),--trace $(TRACE))
 
+bench-replay: $(STAMP) ## How far a replay can be believed: against the real router, and between its two engines; TRACE=file
+	nice -n 10 $(PY) -m bench.replay $(if $(TRACE),--trace $(TRACE))
+
 bench-calibrate: $(STAMP) ## How far the simulated engine is from recorded runs of vLLM; TRACES=folder has them
 	$(PY) -m bench.calibrate "$(TRACES)"
+
+bench-scaling: $(STAMP) ## GPU-hours, overflow and money of forebay's rule beside six other scalers; TRACES=folder adds recorded ones
+	nice -n 10 $(PY) -m bench.scaling $(if $(TRACES),--traces $(TRACES))
 
 bench-classify: $(STAMP) ## Judge the learned classifier; DATA=requests.jsonl, TRAIN=1 writes new weights
 	nice -n 19 $(PY) -m bench.classify "$(DATA)" $(if $(TRAIN),--train)
@@ -127,4 +139,4 @@ bench-profile: $(STAMP) ## kubectl forebay profile on a million lines whose trut
 clean: ## Remove build products (not the caches outside the repo)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build demo-summary.json bench-*.json bench-*.svg
 
-.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
+.PHONY: bench-scaling $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))

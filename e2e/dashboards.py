@@ -1,100 +1,159 @@
-"""Pictures of the chart's dashboards without a Grafana: a Prometheus scrapes the demo's cluster, and the queries of every
-panel are drawn into one HTML page a dashboard. Needs a cluster with the demo's fleet (make demo) and Debian's prometheus.
+"""Pictures of the chart's dashboards without a Grafana.
+
+A Prometheus scrapes the demo's cluster under its load, and the queries of every panel are drawn into one HTML page
+a dashboard. Needs a cluster with the demo's fleet (make demo).
 
     python -m e2e.dashboards --out FOLDER
 """
 
 import argparse
 import asyncio
-import base64
-import shutil
+import io
+import json
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
+from rich.console import Console
 
 from charts.dashboards import DASHBOARDS, Dashboard, Panel
+from e2e.cluster import tools
 from e2e.cluster.shell import ClusterError, say, step
 from e2e.demo.load import Load
 from e2e.demo.phases import RAMP, Phase
-from e2e.demo.setup import KEYS, NAMESPACE, Fleet, fleet
+from e2e.demo.setup import KEYS, NAMESPACE, SYSTEM_NAMESPACE, Fleet, fleet
+from forebay.cli.cluster import Cluster
+from forebay.cli.problem import Problem
 from forebay.cli.report import Axis, Block, Curve, Curves, Figure, Figures, Heading, dollars, page, percent, short
+from forebay.cli.summary import read
+from forebay.cli.top import View, screen
+from forebay.resources.names import LABEL_POOL
 
 LOOK_SECONDS = 5
 VALUES = {"$namespace": NAMESPACE, "$pool": "chat", "$model": "bravo-small", "$__rate_interval": "20s"}
-POD = "__meta_kubernetes_pod_"
 TONES = ("local", "cloud", "third", "fourth", "other")
 STROKES = ("", "dashed", "dotted")
 SAY = {"percentunit": percent, "currencyUSD": dollars}
 
 
-def scrape_config(kubeconfig: Path, folder: Path) -> dict[str, Any]:
-    """What the chart's PodMonitors ask for, in Prometheus' own words."""
-    config = yaml.safe_load(kubeconfig.read_text())
-    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-    files = {}
-    for name, held in (("ca", cluster), ("certificate", user), ("key", user)):
-        kind = {"ca": "certificate-authority", "certificate": "client-certificate", "key": "client-key"}[name]
-        files[name] = Path(held[kind]) if kind in held else folder / f"{name}.pem"
-        if kind not in held:
-            files[name].write_bytes(base64.b64decode(held[f"{kind}-data"]))
-    tls = {"ca_file": str(files["ca"]), "cert_file": str(files["certificate"]), "key_file": str(files["key"])}
-    return {
-        "global": {"scrape_interval": f"{LOOK_SECONDS}s"},
-        "scrape_configs": [{
-            "job_name": "forebay",
-            "honor_labels": True,
-            "kubernetes_sd_configs": [{"role": "pod", "api_server": cluster["server"], "tls_config": tls}],
-            "relabel_configs": [
-                {"source_labels": [f"{POD}container_port_name"], "regex": "metrics", "action": "keep"},
-                {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-                {"source_labels": [f"{POD}name"], "target_label": "pod"},
-                {"source_labels": [f"{POD}label_forebay_dev_pool"], "target_label": "pool"},
-            ],
-        }],
-    }  # fmt: skip
+def targets(cluster: Cluster) -> list[dict[str, Any]]:
+    """What the chart's PodMonitors would have scraped, with the labels that they give."""
+    found = []
+    for namespace in (NAMESPACE, SYSTEM_NAMESPACE):
+        for pod in cluster.list("v1", "pods", namespace):
+            address, labels = pod["status"].get("podIP"), pod["metadata"].get("labels") or {}
+            port = _metrics_port(pod["spec"])
+            if address and port and not pod["metadata"].get("deletionTimestamp"):
+                mine = {"namespace": namespace, "pod": pod["metadata"]["name"]}
+                pool = {"pool": labels[LABEL_POOL]} if LABEL_POOL in labels else {}
+                found.append({"targets": [f"{address}:{port}"], "labels": {**mine, **pool}})
+    return found
+
+
+def _metrics_port(spec: dict[str, Any]) -> int | None:
+    containers = (*spec["containers"], *(spec.get("initContainers") or ()))
+    ports = (port for container in containers for port in container.get("ports") or ())
+    return next((int(port["containerPort"]) for port in ports if port.get("name") == "metrics"), None)
+
+
+def scrape_config(folder: Path) -> dict[str, Any]:
+    """Debian's Prometheus is built without discovery in Kubernetes: it follows a file."""
+    found = [{"files": [str(folder / "targets.json")], "refresh_interval": "2s"}]
+    job = {"job_name": "forebay", "honor_labels": True, "file_sd_configs": found}
+    return {"global": {"scrape_interval": f"{LOOK_SECONDS}s"}, "scrape_configs": [job]}
 
 
 @contextmanager
-def prometheus(kubeconfig: Path) -> Iterator[str]:
+def prometheus(cluster: Cluster) -> Iterator[str]:
     """A Prometheus on loopback with a folder of its own. Raises ClusterError where it is not installed."""
-    binary = shutil.which("prometheus")
+    binary = tools.prometheus()
     if binary is None:
-        raise ClusterError("there is no prometheus here; run: apt-get install prometheus")
+        raise ClusterError("there is no Prometheus here; run: make tools")
     with tempfile.TemporaryDirectory(prefix="forebay-prometheus-") as made, socket.socket() as free:
         folder = Path(made)
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
         free.close()
-        (folder / "prometheus.yaml").write_text(yaml.safe_dump(scrape_config(kubeconfig, folder)))
+        (folder / "prometheus.yaml").write_text(yaml.safe_dump(scrape_config(folder)))
         with (folder / "log").open("w") as log:
             process = subprocess.Popen(
                 [binary, f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}",
                  f"--web.listen-address={address}"], stdout=log, stderr=log,
             )  # fmt: skip
+        ended = threading.Event()
+        following = threading.Thread(target=_follow, args=(cluster, folder / "targets.json", ended), daemon=True)
+        following.start()
         try:
             yield f"http://{address}"
         finally:
+            ended.set()
+            following.join(30)
             process.terminate()
             process.wait(timeout=20)
 
 
-def load(here: Fleet) -> None:
-    """The demo's ramp with some quiet before and after."""
+def _follow(cluster: Cluster, file: Path, ended: threading.Event) -> None:
+    """Keep the file up to date: pods come and go with the load."""
+    while not ended.is_set():
+        with suppress(Problem):
+            new = file.with_suffix(".new")
+            new.write_text(json.dumps(targets(cluster)))
+            new.rename(file)
+        ended.wait(LOOK_SECONDS)
+
+
+class Top:
+    """Looks at the operator's summary beside the load, and keeps the fullest view that `top` would have shown."""
+
+    def __init__(self, here: Fleet) -> None:
+        self.cluster = Cluster.connect(str(here.kubeconfig))
+        self.fullest: View | None = None
+        self.ended = threading.Event()
+
+    def look(self) -> None:
+        """Until the load has ended."""
+        before, most = None, -1
+        while not self.ended.wait(LOOK_SECONDS):
+            try:
+                now = read(self.cluster)
+            except Problem:
+                continue  # the next one tells
+            busy = sum(pool.running + pool.queued for fleet in now.fleets for pool in fleet.pools)
+            if busy > most:
+                self.fullest, most = View(now, before, NAMESPACE), busy
+            before = now
+
+    def picture(self) -> str:
+        """As SVG."""
+        console = Console(record=True, width=132, file=io.StringIO())
+        if self.fullest is not None:
+            console.print(screen(self.fullest))
+        return console.export_svg(title="kubectl forebay top -n demo")
+
+
+def load(here: Fleet) -> Top:
+    """The demo's ramp with some quiet before and after; what `top` showed meanwhile."""
+    top = Top(here)
+    looking = threading.Thread(target=top.look, daemon=True)
+    looking.start()
 
     async def nothing(_: Phase) -> None:
         return
 
     quiet = Phase("quiet", 30, chat=3, sort=2)
     asyncio.run(Load(here.door, KEYS).ramp((quiet, *RAMP, quiet), nothing))
+    top.ended.set()
+    looking.join(30)
+    return top
 
 
 def series(
@@ -151,10 +210,13 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     try:
         here = fleet(NAMESPACE)
-        with prometheus(here.kubeconfig) as url, httpx.Client(timeout=30, trust_env=False) as http:
+        with (
+            prometheus(Cluster.connect(str(here.kubeconfig))) as url,
+            httpx.Client(timeout=30, trust_env=False) as http,
+        ):
             begin = time.time()
             with step("sending the demo's load"):
-                load(here)
+                (out / "top.svg").write_text(load(here).picture())
             time.sleep(2 * LOOK_SECONDS)
             for dashboard in DASHBOARDS:
                 file = out / f"{dashboard.name}.html"

@@ -46,7 +46,7 @@ def main() -> int:
             mine, line = compare(run, times_of(run, own[run.name]))
             ways: dict[str, Off] = {
                 "itself": mine,
-                "first half, on the second": compare(run, times_of(run, first), slice(middle, None))[0],
+                "first half, on the other": compare(run, times_of(run, first), slice(middle, None))[0],
             }
             if (other := OTHER_GPU.get(run.name)) in own:
                 ways["other GPU's run"] = compare(run, times_of(run, own[other]))[0]

@@ -30,6 +30,8 @@ def grant(plane: ControlPlane, *values: str) -> Path:
     chart = run(tools.helm(), "template", "forebay", REPO / "charts" / "forebay", "-n", SYSTEM, *values)
     roles = [d for d in yaml.safe_load_all(chart) if d and d["apiVersion"].startswith("rbac.")]
     kubectl = (tools.kubernetes(), "kubectl", "--kubeconfig", plane.kubeconfig)
+    own = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}
+    run(*kubectl, "apply", "-f", "-", stdin=yaml.safe_dump(own))
     run(*kubectl, "apply", "-f", "-", stdin=yaml.safe_dump_all(roles))
     return plane.authority.kubeconfig("operator", f"/CN={USER}")
 
@@ -37,7 +39,7 @@ def grant(plane: ControlPlane, *values: str) -> Path:
 class Process:
     """A running operator. Use as a context manager."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, control_port: int) -> None:
         self.port, health = _free_port(), _free_port()
         self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         environment = {
@@ -47,6 +49,8 @@ class Process:
             "FOREBAY_ENGINE_IMAGE": "vllm/vllm-openai:v0.11.0",
             "FOREBAY_METRICS_PORT": str(self.port),
             "FOREBAY_HEALTH_PORT": str(health),
+            "FOREBAY_CONTROL_PORT": str(control_port),
+            "FOREBAY_WAKE_PORT": str(_free_port()),
             "FOREBAY_LOG_LEVEL": "WARNING",
             "POD_NAME": "forebay-operator-bench",
             "POD_NAMESPACE": SYSTEM,

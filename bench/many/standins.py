@@ -77,7 +77,7 @@ class StandIns:
         self.by_address[address] = self.by_pod[router.namespace, router.pod] = router
         router.render()
 
-    async def listen(self, port: int = names.PORT_CONTROL) -> int:
+    async def listen(self, port: int = 0) -> int:
         """Answer for all of them on this port, 0 for a free one. Returns the port."""
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -20,12 +20,12 @@ from forebay.resources.table import RoutingTable
 from forebay.simulator.batch import ServiceTime
 from tests.router.fleet import Fleet, Pool, fleet
 
-STEP = ServiceTime(base=0.05, per_running=0.0, per_kv_token=0.0, prefill_tokens_per_second=1e12)
-WAIT_SECONDS = 2
+STEP = ServiceTime(base=0.15, per_running=0.0, per_kv_token=0.0, prefill_tokens_per_second=1e12)
+WAIT_SECONDS = 6
 POOLS = {
-    "chat": Pool(slots=4, replicas=2, max_wait_seconds=WAIT_SECONDS, max_requests=5, substitute=Permission.ALLOWED),
+    "chat": Pool(slots=4, replicas=2, max_wait_seconds=WAIT_SECONDS, max_requests=2, substitute=Permission.ALLOWED),
     "sort": Pool(
-        slots=3, replicas=1, max_wait_seconds=WAIT_SECONDS, max_requests=5,
+        slots=3, replicas=1, max_wait_seconds=WAIT_SECONDS, max_requests=2,
         capabilities=(Capability.EXTRACTION,),
     ),
 }  # fmt: skip
@@ -65,7 +65,7 @@ def trace(count: int, seed: int) -> list[Request]:
     rng = random.Random(seed)
     found, at = [], 0.0
     for number in range(count):
-        at += rng.expovariate((1.0, 4.0, 9.0)[int(at // 20) % 3])
+        at += rng.expovariate((0.3, 1.3, 3.0)[int(at // 60) % 3])
         capability = rng.choices(tuple(SAID), (5, 2, 4, 0.2))[0]
         model = ""
         if rng.random() < 0.15:
@@ -75,7 +75,7 @@ def trace(count: int, seed: int) -> list[Request]:
         found.append(
             Request(
                 at,
-                prompt=rng.randrange(500, 4000) if talks else rng.randrange(10, 300),
+                prompt=rng.randrange(500, 1900) if talks else rng.randrange(10, 300),
                 output=output,
                 priority=rng.choices(tuple(Priority), (2, 6, 2))[0],
                 model=model,

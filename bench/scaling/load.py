@@ -166,6 +166,11 @@ class Load:
                 found[index] += max(0.0, min(at + seconds, (index + 1) * step) - max(at, index * step))
         return [work / step for work in found]
 
+    def first(self, capacity: int) -> int:
+        """Replicas to begin with: for the demand of the first hour at 90 %."""
+        hour = self.part(0.0, min(3600.0, self.span))
+        return max(1, round(sum(hour.seconds) / 3600.0 / (0.9 * capacity)))
+
     def character(self) -> dict[str, float]:
         """What kind of trace it is."""
         gaps = [after - before for before, after in zip(self.at, self.at[1:], strict=False)]

@@ -45,9 +45,8 @@ class Bench:
         key = (load is self.tune, name, setting, point, cloud)
         if key not in self._played:
             setup = self.setup if cloud else without_cloud(self.setup)
-            first = max(1, round(sum(load.demand(3600.0)[:1]) / (0.9 * setup.capacity)))
             scaler = KINDS[name].make(load, setup, point, setting)
-            self._played[key] = play(load, setup, scaler, first)
+            self._played[key] = play(load, setup, scaler, load.first(setup.capacity))
             self.say(name)
         return self._played[key]
 
@@ -68,7 +67,7 @@ def measure(bench: Bench) -> dict[str, Any]:
                 _row(name, f"told {point.name} prices", (), bench.outcome(bench.report, name, (), point), best, point)
                 for point in POINTS
             ]
-        for point in POINTS:
+        for point in POINTS if KINDS[name].grid else ():
             setting = bench.tuned(name, point)
             found = bench.outcome(bench.report, name, setting, point)
             rows.append(_row(name, f"tuned for {point.name} prices", setting, found, best, point))
@@ -124,10 +123,7 @@ def _row(
 
 def plays(traces: int, cold_starts: int) -> int:
     """How many plays there are at most, for a bar."""
-    each = sum(
-        (2 + 3 * kind.priced) + (len(kind.grid) + 1) * (3 if kind.priced else 1) + 2 * (not kind.priced)
-        for kind in KINDS.values()
-    )
+    each = sum(2 + 3 * kind.priced + len(kind.grid) + 3 * bool(kind.grid) for kind in KINDS.values())
     return traces * cold_starts * each
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from bench.scaling.report import defaults
 from bench.scaling.settings import OURS
 
-COLUMNS, PANEL, TALL, LEFT, TOP, GAP_X, GAP_Y = 3, 230, 170, 60, 74, 62, 62
+COLUMNS, PANEL, TALL, LEFT, TOP, GAP_X, GAP_Y = 3, 225, 170, 66, 74, 78, 54
 MOST: Final = 2.5  # GPU-hours / oracle
 LEAST_SHARE, MOST_SHARE = 1e-4, 1.0
 CLASSES: Final = {
@@ -18,7 +18,7 @@ STYLE: Final = """.t{fill:#1f2328}.m{fill:#57606a;font-size:11px}.g{stroke:#d0d7
 .goal{fill:#1a7f37;opacity:.1}
 .f{fill:#1a7f37;stroke:#1a7f37}.h{fill:#bc4c00;stroke:#bc4c00}.k{fill:#8250df;stroke:#8250df}
 .n{fill:#cf222e;stroke:#cf222e}.r{fill:#0969da;stroke:#0969da}.s{fill:#9a6700;stroke:#9a6700}
-.o{fill:#8c959f;stroke:#8c959f}.d{fill:#8c959f;opacity:.35}.l{fill:none;stroke-width:1.6}
+.o{fill:#8c959f;stroke:#8c959f}.d{fill:#8c959f;opacity:.35}.l{fill:none;stroke-width:1.4}.l.f{stroke-width:2.4}
 @media (prefers-color-scheme: dark){.t{fill:#e6edf3}.m{fill:#9da7b3}.g{stroke:#30363d}
 .f{fill:#3fb950;stroke:#3fb950}.h{fill:#f0883e;stroke:#f0883e}.k{fill:#a371f7;stroke:#a371f7}
 .n{fill:#f85149;stroke:#f85149}.r{fill:#58a6ff;stroke:#58a6ff}.s{fill:#d29922;stroke:#d29922}.goal{fill:#3fb950}
@@ -36,12 +36,12 @@ def picture(found: dict[str, Any]) -> str:
     for index, trace in enumerate(traces):
         x = LEFT + index % COLUMNS * (PANEL + GAP_X)
         parts.append(_panel(trace, x, TOP + index // COLUMNS * (TALL + GAP_Y)))
-    parts.append(_day(found["day"], LEFT, below + 18, width - 2 * LEFT, 150))
+    parts.append(_day(found["day"], LEFT, below + 12, width - LEFT - GAP_X, 150))
     label = (
         "GPU-hours beside the oracle's and share of requests that left, by scaler and trace; and one day of one trace"
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {below + 210}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {below + 192}" '
         f'font-family="system-ui, sans-serif" font-size="13" role="img" aria-label="{label}">\n<style>{STYLE}</style>\n'
         f'<text class="t" x="12" y="20">Each scaler with its own defaults, {cold_start:.0f} s cold start: '
         "GPU-hours / oracle (across), requests that left (up). Shaded: the goal</text>\n"
@@ -108,7 +108,7 @@ def _day(day: dict[str, Any], x: int, y: int, wide: int, tall: int) -> str:
         parts.append(
             f'<text class="m" x="{x - 4}" y="{y + tall - tall * value / most + 4:.1f}" text-anchor="end">{value}</text>'
         )
-    for name, line in day["slots"].items():
+    for name, line in sorted(day["slots"].items(), key=lambda item: item[0] == OURS):
         path = f"M{point(0, line[0][1])}" + "".join(
             f"H{x + wide * hours / 24:.1f}V{y + tall - tall * slots / most:.1f}" for hours, slots in line[1:]
         )

@@ -1,4 +1,4 @@
-"""Every scaler with its own defaults, and a grid of twelve settings for each to be tuned with."""
+"""Every scaler with its own defaults, and twelve settings to be tuned with. forebay is told prices instead."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,14 +18,11 @@ Setting = tuple[float, ...]
 """What a scaler is made with; empty: its own defaults."""
 
 LOADS: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-PACES: Final = tuple(  # six; loads do not matter where prices are known: up_window and down_mean do
-    (0.9, 0.7, up, down, mean) for up, down, mean in product((60.0, 180.0, 300.0), (1200.0,), (60.0, 180.0))
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One scaler: how it is made, and what it is tuned with."""
+    """One scaler: how it is made, and what it is tuned with (nothing: it is not)."""
 
     make: Callable[[Load, Setup, PricePoint | None, Setting], Scaler]
     grid: tuple[Setting, ...]
@@ -46,7 +43,7 @@ def _forebay(load: Load, setup: Setup, point: PricePoint | None, setting: Settin
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "forebay": Kind(_forebay, PACES, priced=True),
+    "forebay": Kind(_forebay, (), priced=True),
     "HPA, in flight": Kind(_of(Hpa), tuple(product(LOADS, (300.0, 1200.0)))),
     "KEDA, waiting > 5": Kind(_of(Keda), tuple(product((1.0, 2.0, 5.0, 10.0, 20.0, 40.0), (300.0, 1200.0)))),
     "Knative KPA": Kind(_of(Kpa), tuple(product(LOADS, (60.0, 300.0)))),

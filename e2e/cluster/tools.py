@@ -31,6 +31,7 @@ VERSION_FLAGS = " ".join(
 KUBERNETES_BINARY = BIN / "kubernetes"
 HELM = BIN / "helm"
 PAUSE = BIN / "pause"
+PROMETHEUS = ("prometheus", "promtool")
 
 
 def install(system: bool) -> None:
@@ -43,6 +44,7 @@ def install(system: bool) -> None:
     _build("Kubernetes " + KUBERNETES, HERE / "kubernetes", KUBERNETES_BINARY, f"-s -w {VERSION_FLAGS}")
     _build("the pause program", HERE / "pause", PAUSE, "-s -w")
     _helm()
+    _prometheus()
 
 
 def kubernetes() -> Path:
@@ -158,6 +160,31 @@ def _wheel(requirement: str, digest: str, folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
+def prometheus(program: str = "prometheus") -> Path | None:
+    """Prometheus or its promtool, the machine's or the cache's; None where there is none: what needs it is skipped."""
+    found = shutil.which(program)
+    here = BIN / program
+    return Path(found) if found else here if here.exists() else None
+
+
+def _prometheus() -> None:
+    """Two programs out of Debian's package, which is not installed: that would start a service."""
+    if all(prometheus(name) for name in PROMETHEUS) or not shutil.which("apt-get"):
+        return
+    with step("fetching Prometheus"), tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+        Path(scratch).chmod(0o755)  # apt downloads as a user of its own
+        done = subprocess.run(
+            ["apt-get", "download", "-qq", "prometheus"], cwd=scratch, capture_output=True, text=True, check=False
+        )
+        packages = [*Path(scratch).glob("prometheus_*.deb")]
+        if done.returncode != 0 or not packages:
+            say("Prometheus is not to be had here: tests of alerts and of history will be skipped")
+            return
+        run("dpkg-deb", "-x", packages[0], Path(scratch) / "tree")
+        for name in PROMETHEUS:
+            (Path(scratch) / "tree" / "usr" / "bin" / name).replace(BIN / name)
+
+
 def has_system_packages() -> bool:
     """Whether nodes can run here."""
     return all(shutil.which(name) for name in PROGRAMS)
@@ -168,4 +195,14 @@ def runs(program: Path) -> bool:
     return ok(program, "version")
 
 
-__all__ = ["HELM", "KUBERNETES_BINARY", "PAUSE", "has_system_packages", "helm", "install", "kubernetes", "runs"]
+__all__ = [
+    "HELM",
+    "KUBERNETES_BINARY",
+    "PAUSE",
+    "has_system_packages",
+    "helm",
+    "install",
+    "kubernetes",
+    "prometheus",
+    "runs",
+]

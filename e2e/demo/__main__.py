@@ -144,7 +144,7 @@ The cluster is up. Try next:
   export KUBECONFIG={fleet.kubeconfig}
   kubectl -n {fleet.namespace} get localmodelpools,cloudfallbackpolicies
   kubectl -n {fleet.namespace} get events
-  kubectl -n {fleet.namespace} describe lmp chat
+  .venv/bin/kubectl-forebay explain chat -n {fleet.namespace}    # or status, top, cost
   curl -i {fleet.door}/v1/chat/completions -H 'authorization: Bearer {KEYS["interactive"]}' \\
     -H 'content-type: application/json' -d '{{"model":"auto","messages":[{{"role":"user","content":"Hello"}}]}}'
   export OPENAI_BASE_URL={fleet.door}/v1 OPENAI_API_KEY={KEYS["interactive"]}

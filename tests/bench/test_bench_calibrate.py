@@ -79,6 +79,4 @@ def test_the_default_engine_is_the_recorded_one() -> None:
     assert times.step(33, 41_408, 0) == pytest.approx(0.0246, rel=0.06)
     known = engine("rtx-4090", "meta-llama/Llama-3.1-8B")
     assert known is not None
-    assert times.per_token(33, 41_408 / 33) == pytest.approx(times.step(33, 41_408, 0))
-    assert times.per_token(33, 1250, 857, 653) > times.per_token(33, 1250)
     assert ServiceTime.of(known).base == pytest.approx(known.base_seconds)

@@ -10,6 +10,7 @@ import pytest
 
 from bench.scaling.__main__ import main
 from bench.scaling.baselines import Hpa, Kpa, RayServe, SkyServe, Static
+from bench.scaling.fidelity import compare
 from bench.scaling.load import CHARACTERS, DAY, STEP, Load, arrivals, generated
 from bench.scaling.oracle import OVERFLOW, oracle, plan
 from bench.scaling.ours import Forebay
@@ -144,3 +145,10 @@ def test_a_trace_of_days_is_cut_where_it_is_asked_to_be(morning: Load) -> None:
     assert part.name == "an hour"
     assert part.at[0] >= 0
     assert part.span < 3600 < DAY
+
+
+def test_the_quick_model_is_near_the_replay(morning: Load) -> None:
+    found = compare(morning.part(0, 900), Setup(), 2)
+    assert found["requests"][0] == found["requests"][1]
+    here, there = found["replica-hours"]
+    assert here == pytest.approx(there, rel=0.15)

@@ -17,6 +17,14 @@ VARIANTS: dict[str, list[str]] = {
     "namespaces": ["--set", "namespaces={team-a,team-b}"],
     "bare": ["--set", "networkPolicies.enabled=false", "--set", "crds.install=false"],
     "cloud": ["--set", "cloud.allowedNetworks={10.96.0.0/16,fd00::/8}"],
+    "monitoring": [
+        "--set",
+        "dashboards.enabled=true",
+        "--set",
+        "prometheusRules.enabled=true",
+        "--set",
+        "podMonitors.enabled=true",
+    ],
     "image": ["--set", "image.tag=dev", "--set", "routerImage=r:1", "--set", "imagePullSecrets[0].name=s"],
 }
 
@@ -47,7 +55,7 @@ def test_lint() -> None:
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())
 def test_every_object_is_valid(values: list[str]) -> None:
     for document in render(*values):
-        if document["kind"] not in ("CustomResourceDefinition", "PodMonitor"):
+        if document["kind"] not in ("CustomResourceDefinition", "PodMonitor", "PrometheusRule"):
             kubernetes_validate.validate(document, "1.34", strict=True)
 
 

@@ -29,11 +29,12 @@ def pool(name: str = "chat", namespace: str = "team", **status: Any) -> dict[str
 
 
 def policy(name: str = "default", namespace: str = "team", **status: Any) -> dict[str, Any]:
+    target = {"provider": "acme", "model": "large"}
     provider = {"name": "acme", "baseURL": "https://acme.example/v1", "models": [{"name": "large"}]}
     usual = {"pools": 1, "conditions": [condition("Ready", "True", "Accepted")]}
     return {
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"providers": [provider], "primary": [{"provider": "acme", "model": "large"}]},
+        "spec": {"providers": [provider], "primary": [target], "secondary": [target]},
         "status": {**usual, **status},
     }
 

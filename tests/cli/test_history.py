@@ -1,7 +1,6 @@
 """`cost --prometheus` against a real Prometheus that scrapes real routers."""
 
 import asyncio
-import shutil
 import socket
 import subprocess
 import time
@@ -16,6 +15,7 @@ import pytest
 import uvloop
 import yaml
 
+from e2e.cluster import tools
 from forebay.cli.cost.bill import By, lines, one_less
 from forebay.cli.cost.history import Prometheus, period
 from forebay.cli.fleet import pool_of
@@ -25,8 +25,8 @@ from forebay.rules.cost import Price
 from tests.cli.objects import pool as pool_object
 from tests.router.fleet import Fleet, Pool, fleet
 
-BINARY = shutil.which("prometheus")
-needs_prometheus = pytest.mark.skipif(BINARY is None, reason="no Prometheus here (Debian: apt-get install prometheus)")
+BINARY = tools.prometheus()
+needs_prometheus = pytest.mark.skipif(BINARY is None, reason="no Prometheus here; run: make tools")
 PRICE = Price("bravo", "bravo-model", 1.0, 4.0)
 GAUGES = {"replicas": 1, "desired_replicas": 1, "slots": 2, "running": 1, "queued": 0, "overflow_running": 0}
 
@@ -86,13 +86,15 @@ def test_the_bill_of_history_is_what_the_routers_counted(tmp_path: Path) -> None
                 (f.sidecars["chat-0"].metrics.port, {"namespace": "team", "pool": "chat"}),
                 (gauges, {"namespace": "forebay-system"}),
             ]
-            await spend(f)
             folder = tmp_path / "prometheus"
             folder.mkdir()
-            with prometheus(folder, targets) as url:
-                await samples(url, 3)
-                await asyncio.to_thread(look, f, url)
-            server.close()
+            try:
+                await spend(f)
+                with prometheus(folder, targets) as url:
+                    await samples(url, 3)
+                    await asyncio.to_thread(look, f, url)
+            finally:
+                server.close()
 
     uvloop.run(work())
 
@@ -111,7 +113,7 @@ async def spend(f: Fleet) -> None:
         for provider in policy.providers
     )
     policies = (msgspec.structs.replace(policy, providers=priced),)
-    f.gateway.context.table.take(msgspec.structs.replace(table, generation=9, policies=policies))
+    f.gateway.context.table.take(msgspec.structs.replace(table, generation=9, hash="priced", policies=policies))
     for key in ("sk-vip", ""):
         await f.ask(20, key=key)
     await asyncio.gather(*(f.ask(200, key="sk-vip", x_forebay_priority="High") for _ in range(8)))

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.cli import console
+from forebay.cli.explain import MOST_LINES, show_pool
 from forebay.cli.fleet import pool_of, told_of
 from forebay.cli.story import happened, now_in_words, why_this_size, why_this_spill
 from forebay.resources.reasons import ScaleReason
@@ -35,7 +38,8 @@ def test_the_same_step_on_another_day_is_another_line() -> None:
     assert len(story(decisions, [step(1, 2, UP, "2027-01-15T07:10:04Z")])) == 2
 
 
-STEPS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from([UP, DOWN])), max_size=10)
+SIZES = st.permutations([0, 1, 2, 3]).map(lambda them: (them[0], them[1]))
+STEPS = st.lists(st.tuples(SIZES, st.sampled_from([UP, DOWN])).map(lambda it: (*it[0], it[1])), max_size=10)
 
 
 @given(STEPS, st.data())
@@ -77,3 +81,25 @@ def test_a_pool_that_was_not_looked_at_yet_is_explained_too() -> None:
 def test_events_of_others_are_not_told() -> None:
     foreign = {**step(1, 2, UP, "2027-01-15T07:10:04Z"), "reportingController": "kubelet"}
     assert told_of([foreign]) == ()
+
+
+def test_what_was_in_the_way_of_a_change_is_told_by_its_event_or_by_the_decision_alone() -> None:
+    held = {**decision(3, 3, "AtMaximum", "2027-01-15T07:30:00Z"), "wanted": 5}
+    note = "replicas stay at 3, demand asks for 5: demand 40.0, capacity 7 a replica (Normal), reason AtMaximum; raise"
+    assert story([held], [event("ScaleLimited", note, "2027-01-15T07:30:01Z")]) == [("07:30:01", "ScaleLimited")]
+    assert story([held], []) == [("07:30:00", "ScaleLimited")]
+    awaits = decision(1, 1, "AwaitsTurn", "2027-01-15T07:30:00Z")
+    assert story([awaits], []) == [("07:30:00", "ScaleHeld")]
+
+
+def test_learnt_capacity_says_what_bounds_it() -> None:
+    learnt = pool_of(pool(capacity={"slots": 8, "bound": "Latency"}))
+    assert why_this_size(learnt)[-1].startswith("a replica has 8 slots, Latency: with more, a token would take longer")
+
+
+def test_a_long_story_shows_its_end_and_says_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    many = told_of([step(1, 2, UP, f"2027-01-15T07:{n // 60:02}:{n % 60:02}Z") for n in range(MOST_LINES + 5)])
+    show_pool(console.out(), pool_of(pool(scaling={})), many)
+    text = capsys.readouterr().out
+    assert "5 earlier ones are left out" in text
+    assert text.count("ScaledUp") == MOST_LINES

@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import yaml
 from kubernetes import client
 from kubernetes.aio import client as aio
 
 from forebay.controller.__main__ import Operator
 from forebay.controller.cluster import EVENT, OWNED, SECRET, Cluster, ClusterError, Kind, Object
-from forebay.controller.reports import Reports
 from forebay.controller.settings import Settings
 from forebay.resources import names
 from tests.controller.fleets import SETTINGS
@@ -47,17 +48,15 @@ async def operator(
     cluster: Cluster, settings: Settings = LOCAL, control_port: int = names.PORT_CONTROL
 ) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
     """A new operator that makes passes when told to: lists instead of watches. Routers listen on `control_port`."""
-    made = Operator(settings, cluster)
-    made.passes.reports = Reports(control_port)
+    made = Operator(replace(settings, control_port=control_port), cluster)
 
     async def look(namespace: str) -> None:
-        await made._list_all()
+        await made.list_all()
         await made.passes.run(namespace)
 
     try:
         yield look
     finally:
-        await made.passes.reports.close()
         await made.reports.close()
 
 
@@ -72,7 +71,8 @@ async def versions(cluster: Cluster, namespace: str) -> dict[str, str]:
 
 async def told(cluster: Cluster, namespace: str) -> list[tuple[str, str]]:
     events, _ = await cluster.list(EVENT, namespace)
-    return sorted((event["reason"], event["note"]) for event in events)
+    mine = (event for event in events if event.get("reportingController") == names.REPORTING_CONTROLLER)
+    return sorted((event["reason"], event["note"]) for event in mine)
 
 
 async def appears(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Object:
@@ -83,3 +83,19 @@ async def appears(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Ob
             if not error.not_found:
                 raise
         await asyncio.sleep(0.05)
+
+
+def kubeconfig_of(api: client.ApiClient, folder: Path) -> Path:
+    """A kubeconfig for those who read one."""
+    settings = api.configuration
+    kubeconfig = folder / "config"
+    access = {"certificate-authority": settings.ssl_ca_cert, "server": settings.host}
+    user = {"client-certificate": settings.cert_file, "client-key": settings.key_file}
+    document = {
+        "clusters": [{"name": "c", "cluster": access}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    kubeconfig.write_text(yaml.safe_dump(document))
+    return kubeconfig

@@ -3,13 +3,12 @@
 import asyncio
 import base64
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from kubernetes import client
 
+from e2e.cluster.controlplane import ControlPlane
 from forebay.controller.__main__ import Operator
 from forebay.controller.actions import Note
 from forebay.controller.cluster import (
@@ -209,26 +208,10 @@ def test_what_is_said_again_becomes_a_series(api: client.ApiClient, namespace: s
     in_cluster(api, scene)
 
 
-def kubeconfig_of(api: client.ApiClient, folder: Path) -> Path:
-    """A kubeconfig for those who read one."""
-    settings = api.configuration
-    kubeconfig = folder / "config"
-    access = {"certificate-authority": settings.ssl_ca_cert, "server": settings.host}
-    user = {"client-certificate": settings.cert_file, "client-key": settings.key_file}
-    document = {
-        "clusters": [{"name": "c", "cluster": access}],
-        "users": [{"name": "u", "user": user}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    kubeconfig.write_text(yaml.safe_dump(document))
-    return kubeconfig
-
-
 def test_the_whole_operator_follows_what_it_watches(
-    api: client.ApiClient, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plane: ControlPlane, api: client.ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig_of(api, tmp_path)))
+    monkeypatch.setenv("KUBECONFIG", str(plane.kubeconfig))  # kopf has a connection of its own
 
     async def scene(cluster: Cluster) -> None:
         made = Operator(replace(LOCAL, namespaces=(namespace,), resync_seconds=60), cluster)
@@ -244,5 +227,17 @@ def test_the_whole_operator_follows_what_it_watches(
         assert statefulset["metadata"]["ownerReferences"][0]["name"] == "chat"
         stop.set()
         await running
+
+    in_cluster(api, scene)
+
+
+@pytest.mark.parametrize(
+    "text", ["emoji 🌊", "bell \x07", "c1 \x85\x9f", "bom \ufeff", "none \uffff", "tab\tlines\n\u2028\u2029", "\x7f"]
+)
+def test_any_text_survives_an_apply(api: client.ApiClient, namespace: str, text: str) -> None:
+    async def scene(cluster: Cluster) -> None:
+        body: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "t", "namespace": namespace}}
+        applied = await cluster.apply({**body, "data": {"text": text}})
+        assert applied["data"]["text"] == text
 
     in_cluster(api, scene)

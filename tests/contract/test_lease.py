@@ -12,10 +12,9 @@ from forebay.controller.cluster import EVENT, LEASE, Cluster
 from forebay.controller.events import Recorder
 from forebay.controller.lease import LeaseLostError, Leases
 from forebay.resources import names
-from tests.contract.test_controller import in_cluster, namespace
+from tests.contract.scene import in_cluster
 
 pytestmark = pytest.mark.apiserver
-__all__ = ["namespace"]  # a fixture
 
 
 @dataclass
@@ -68,6 +67,20 @@ def test_a_silent_holder_is_replaced_and_ends_when_it_comes_back(api: client.Api
         assert second.may_act("team")
         with pytest.raises(LeaseLostError, match="second"):
             await first._round()
+
+    scene_in(api, namespace, act)
+
+
+def test_the_first_renewal_after_an_outage_is_told(api: client.ApiClient, namespace: str) -> None:
+    async def act(cluster: Cluster, common: str) -> None:
+        one = operator(cluster, "one", Clock(), common=common)
+        await one._round()
+        await one._round()
+        assert not one.back.is_set()
+        one.problem = "the API server does not answer"  # as run() notes it
+        await one._round()
+        assert one.back.is_set()
+        await one.wait_back(60)
 
     scene_in(api, namespace, act)
 

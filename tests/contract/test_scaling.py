@@ -17,20 +17,18 @@ from forebay.controller.cluster import EVENT, POD, POOL, SECRET, STATEFUL_SET, C
 from forebay.controller.manifests.common import gateway_selector, pool_labels
 from forebay.resources import names
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, Report, SidecarReport, encode
-from tests.contract.test_controller import (
+from tests.contract.scene import (
     LOCAL,
     SIMULATED,
     appears,
     custom,
     in_cluster,
     kubeconfig_of,
-    namespace,
     operator,
     told,
     versions,
 )
 
-__all__ = ["namespace"]
 pytestmark = pytest.mark.apiserver
 
 GATE, REPLICA = "127.81.0.1", "127.81.0.2"

@@ -60,12 +60,13 @@ def test_managed_fields_are_not_kept() -> None:
     assert "managedFields" not in found["metadata"]
 
 
-def test_of_a_pod_only_what_its_status_says_is_kept() -> None:
+def test_of_a_pod_only_what_is_read_is_kept() -> None:
     cache = Cache()
-    cache.put({**pod("a", 1), "spec": {"containers": [{}]}, "status": {"phase": "Running", "qosClass": "Burstable"}})
+    spec = {"containers": [{}], "nodeName": "n"}
+    cache.put({**pod("a", 1), "spec": spec, "status": {"phase": "Running", "qosClass": "Burstable"}})
     found = cache.get("Pod", "team", "a")
     assert found is not None
-    assert "spec" not in found
+    assert found["spec"] == {"nodeName": "n"}
     assert found["status"] == {"phase": "Running"}
 
 

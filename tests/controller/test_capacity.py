@@ -14,8 +14,8 @@ from forebay.controller.capacity_status import capacity_status, restored
 from forebay.controller.memory import FleetMemory
 from forebay.controller.plan import plan
 from forebay.controller.programming import pool_entry
+from forebay.resources.capacity_status import CapacityStatus
 from forebay.resources.pool import PoolSpec
-from forebay.resources.pool_status import CapacityStatus
 from forebay.resources.reasons import CapacityBound, EventReason
 from forebay.resources.report import EngineReport, LengthReport, ReplicaState, SidecarReport
 from forebay.resources.table import LearntEntry
@@ -202,6 +202,18 @@ def test_the_smaller_gpu_of_a_mixed_pool_is_not_learnt_from_and_runs_fewer() -> 
     assert learnt.on(25_000) == learnt.slots // 4
 
 
+def test_the_larger_gpu_may_be_silent_for_a_while_and_its_end_shows_within_an_hour() -> None:
+    small, large, pool = SimEngine(kv_tokens=25_000), SimEngine(), pool_spec()
+    learning = learn(Learning(), pool, "engine", [report(large, 0), report(small, 1)], None, NOW)
+    for beginning in (learning, restored(capacity_status(learning, pool))):
+        alone = beginning
+        for minute in range(1, 62):
+            alone = learn(alone, pool, "engine", [report(small, 1)], None, NOW + 60 * minute)
+            if minute == 30:
+                assert (alone.slots, alone.kv_tokens) == (48, 100_000)
+        assert (alone.slots, alone.kv_tokens) == (12, 25_000)
+
+
 def test_a_router_that_does_not_answer_for_a_while_counts_nothing_twice() -> None:
     engine = SimEngine(noise=0.0)
     learning = follow(Learning(), engine, 1.0, lambda _: 10.0, pool_spec())
@@ -245,6 +257,14 @@ def test_an_override_is_effective_at_once_and_leaves_routers_nothing_to_be_told(
     assert pool_entry("chat", "team", own, status).learnt is None
     told = pool_entry("chat", "team", pool_spec(), status).learnt
     assert told == LearntEntry(slots=48, bound=CapacityBound.MEMORY, kv_tokens=100_000)
+
+
+def test_an_engine_that_says_nothing_of_its_batch_takes_what_vllm_usually_takes() -> None:
+    wide, pool = SimEngine(kv_tokens=4_000_000), pool_spec()
+    found = learn(Learning(), pool, "engine", [report(wide)], None, NOW)
+    assert (found.slots, found.capacity(pool).bound) == (256, CapacityBound.MAX_NUM_SEQS)
+    more = spec(capacity={}, engine={"args": ["--max-num-seqs=1024"]})
+    assert learn(Learning(), more, "engine", [report(wide)], None, NOW).capacity(more).slots == 1024
 
 
 def test_each_step_is_an_event_a_status_and_then_a_table() -> None:
@@ -294,3 +314,19 @@ def test_a_constant_load_on_a_noisy_engine_changes_replicas_once_in_a_week_at_mo
         if decision.replicas != sizes[-1]:
             sizes.append(decision.replicas)
     assert len(sizes) - 1 <= 1, sizes
+
+
+def test_a_move_of_c_alone_never_scales_down_within_the_window() -> None:
+    """What was needed at the C of that minute stays needed until the minute has left the window."""
+    history, now, size, jumped = History(), NOW, 6, NOW + 3600
+    for _ in range(600):
+        now += 10
+        slots = 20 if now < jumped else 40
+        inputs = ScaleInputs(now=now, current=size, maximum=10, demand=Demand(running=100), capacity=slots)
+        decision = scale(replace(inputs, history=history))
+        history = decision.history
+        if decision.replicas < size:
+            break
+        size = decision.replicas
+    assert size in (6, 7)
+    assert now - jumped >= 1200

@@ -16,7 +16,7 @@ COUNT = 1500
 
 
 def played(fleet: FleetSetup, seed: int = 1, count: int = COUNT) -> Outcome:
-    scalers = {item.name: Forebay(item.scaling) for item in fleet.pools}
+    scalers = {item.name: Forebay.of(fleet, item) for item in fleet.pools}
     return play(bursty(count, seed, session_share=0.5), fleet, scalers, seed)
 
 

@@ -10,6 +10,7 @@ from forebay.cli import explain, status, top
 from forebay.cli.cost.command import cost
 from forebay.cli.problem import Problem
 from forebay.cli.profile.command import profile
+from forebay.cli.replay.command import replay
 
 app = typer.Typer(
     name="kubectl forebay",
@@ -25,9 +26,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app.command()(profile)
-
-
 @app.callback()
 def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
@@ -39,6 +37,8 @@ app.command()(status.status)
 app.command()(top.top)
 app.command()(explain.explain)
 app.command()(cost)
+app.command()(profile)
+app.command()(replay)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ WAIT: Final = "wait a minute; if it stays, look at the operator's log"
 NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
     _R.PENDING: WAIT,
     _R.REPLICAS_STARTING: "wait for the engines to load; `kubectl logs POD -c engine` shows how far they are",
+    _R.REPLICAS_STUCK: "look at that replica's engine log, then delete the pod that the message names",
     _R.NO_REPLICAS_READY: "read the message, then `kubectl describe pod` of a replica and `kubectl logs POD -c engine`",
     _R.INVALID_SPEC: "correct the field that the message names and apply the object again",
     _R.GATEWAY_UNAVAILABLE: f"look at the Deployment {names.GATEWAY}: `kubectl describe deployment {names.GATEWAY}`",
@@ -30,6 +31,8 @@ NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
     _R.TABLE_REFUSED: "the router keeps its last good table: give routers and operator the same version",
     _R.CREATE_REFUSED: "change what the message names: the quota, the namespace's Pod Security, a webhook or the spec",
     _R.UNSCHEDULABLE: "add nodes with what a replica asks for, or lower engine.gpus or scaling.maxReplicas",
+    _R.WITHDRAWN: "add nodes with free GPUs and it is asked for at once; or lower scaling.maxReplicas",
+    _R.AWAITS_TURN: "add nodes with free GPUs, or lower the other pool's scaling.maxReplicas; it is next in turn",
     _R.STALE: "look at the pods that the message names; the pool grows on what is known and does not shrink meanwhile",
     _R.OLDER_ROUTER: "not urgent: it comes with the next change of spec, or now with rollout.adoptRouter: Always",
     _R.REFUSED: "correct engine.podTemplate as the message says; until then the pods stay as they are",

@@ -44,13 +44,15 @@ class Cluster:
 
         settings = client.Configuration()
         try:
-            config.load_kube_config(kubeconfig or None, context or None, settings, persist_config=False)
+            config.load_kube_config(  # type: ignore[no-untyped-call]
+                kubeconfig or None, context or None, settings, persist_config=False
+            )
             namespace = _namespace(kubeconfig, context)
         except config.ConfigException as error:
             if kubeconfig or context:
                 raise Problem(_no_config(str(error), kubeconfig, context)) from None
             try:
-                config.load_incluster_config(client_configuration=settings)
+                config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
             except config.ConfigException:
                 raise Problem(_no_config(str(error), kubeconfig, context)) from None
             namespace = _own_namespace()
@@ -99,7 +101,7 @@ class Cluster:
         )
         try:
             response = self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
-            body: bytes = response.read()
+            body: bytes = response.read()  # type: ignore[no-untyped-call]
         except ApiException as error:
             raise asked.refused(error.status or 0, error.body) from None
         except (HTTPError, OSError) as error:
@@ -142,7 +144,7 @@ def _root(api_version: str) -> str:
 def _namespace(kubeconfig: str, context: str) -> str:
     from kubernetes import config  # noqa: PLC0415
 
-    contexts, active = config.list_kube_config_contexts(kubeconfig or None)
+    contexts, active = config.list_kube_config_contexts(kubeconfig or None)  # type: ignore[no-untyped-call]
     chosen = next((item for item in contexts if item["name"] == context), active)
     return str(chosen["context"].get("namespace") or "default")
 

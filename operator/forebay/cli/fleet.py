@@ -1,7 +1,7 @@
 """What the API server knows of fleets, as values: pools, policies and the Events about them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -57,12 +57,12 @@ class Fleets:
 
     pools: tuple[Pool, ...] = ()
     policies: tuple[Policy, ...] = ()
-    namespaces: tuple[str, ...] = field(default=())
 
     @property
     def several(self) -> bool:
         """Whether a namespace has to be named."""
-        return len({item.namespace for item in (*self.pools, *self.policies)}) > 1
+        pools, policies = self.pools, self.policies
+        return len({*(pool.namespace for pool in pools), *(policy.namespace for policy in policies)}) > 1
 
 
 def fleets(cluster: Cluster, namespace: str) -> Fleets:

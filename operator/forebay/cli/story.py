@@ -5,7 +5,7 @@ for an hour. A decision and the Event that told it become one line. All words ar
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -14,12 +14,16 @@ from forebay.cli.fleet import Pool, Told
 from forebay.cli.words import meaning
 from forebay.resources.pool import ScalingMode
 from forebay.resources.pool_status import ReplicaCount
-from forebay.resources.reasons import EventReason, Reason, ScaleReason
+from forebay.resources.reasons import CapacityBound, EventReason, Reason, ScaleReason
 
-STEP: Final = re.compile(r"^replicas (\d+) -> (\d+)\b(?:.*\breason (\w+))?")
+STEP: Final = re.compile(r"^replicas (\d+) -> (\d+)\b")
+_WHY: Final = re.compile(r"\breason ([A-Z]\w+)")
 _REASON: Final = re.compile(r"\b([A-Z][A-Za-z]+) (\d+)\b")
 _SAME_SECONDS: Final = 30.0
 """A decision is in the status within so long of its Event."""
+_HELD: Final[Mapping[str, EventReason]] = {
+    ScaleReason.MAXIMUM: EventReason.SCALE_LIMITED, ScaleReason.REPLICA_UNPLACED: EventReason.REPLICA_UNPLACED,
+}  # fmt: skip
 _SPILL: Final = (EventReason.OVERFLOW_STARTED, EventReason.OVERFLOW_STOPPED)
 
 
@@ -36,40 +40,49 @@ class Happened:
 
 
 def happened(decisions: Iterable[ReplicaCount], events: Sequence[Told]) -> tuple[Happened, ...]:
-    """Decisions and Events in one order, oldest first, each change of size once."""
-    steps = [event for event in events if STEP.match(event.note)]
-    alone = [decision for decision in decisions if not any(_tells(event, decision) for event in steps)]
+    """Decisions and Events in one order, oldest first, each decision once."""
+    about_size = [event for event in events if _WHY.search(event.note)]
+    alone = [decision for decision in decisions if not any(_tells(event, decision) for event in about_size)]
     told = [*map(_of_event, events), *map(_of_decision, alone)]
     return tuple(sorted(told, key=lambda item: item.time))
 
 
 def _tells(event: Told, decision: ReplicaCount) -> bool:
-    found = STEP.match(event.note)
-    if found is None:
-        return False
-    same = (int(found[1]), int(found[2]), found[3] or decision.reason)
-    apart = abs((_time(event.time) - _time(decision.time)).total_seconds())
-    return same == (decision.from_replicas, decision.to_replicas, decision.reason) and apart <= _SAME_SECONDS
+    step, why = STEP.match(event.note), _WHY.search(event.note)
+    changed = decision.from_replicas, decision.to_replicas
+    first = decision.reason == ScaleReason.INITIAL  # told with the objects that were created
+    sizes = (int(step[1]), int(step[2])) if step else changed if first else (decision.from_replicas,) * 2
+    same = sizes == changed and why is not None and why[1] == decision.reason
+    return same and abs((_time(event.time) - _time(decision.time)).total_seconds()) <= _SAME_SECONDS
 
 
 def _of_event(event: Told) -> Happened:
-    """An Event; a change of size is explained by the reason of that size, which says more than `ScaledUp`."""
-    step = STEP.match(event.note)
-    why = meaning(ScaleReason, step[3]) if step and step[3] else meaning(EventReason, event.reason)
-    return Happened(event.time, event.reason, why, event.note, event.warning, event.count)
+    """An Event; what is about the size is explained by its reason, which says more than `ScaledUp`."""
+    why = _WHY.search(event.note)
+    says = meaning(ScaleReason, why[1]) if why else meaning(EventReason, event.reason)
+    return Happened(event.time, event.reason, says, event.note, event.warning, event.count)
 
 
 def _of_decision(decision: ReplicaCount) -> Happened:
     """A decision whose Event is gone, or that had none of its own, as the first size."""
     before, after = decision.from_replicas, decision.to_replicas
-    word = EventReason.CREATED if before == 0 and decision.reason == ScaleReason.INITIAL else (
-        EventReason.SCALED_UP if after > before else EventReason.SCALED_DOWN
+    figures = f"demand {decision.demand}, capacity {decision.capacity or 'unknown'}"
+    what = f"replicas {before} -> {after}" if before != after else (
+        f"replicas stay at {after}, demand asks for {decision.wanted}"
     )  # fmt: skip
-    what = (
-        f"replicas {before} -> {after}: demand {decision.demand}, capacity {decision.capacity or 'unknown'}, "
-        f"reason {decision.reason}"
-    )
-    return Happened(decision.time, word, meaning(ScaleReason, decision.reason), what)
+    says = meaning(ScaleReason, decision.reason)
+    return Happened(decision.time, _word_of(decision), says, f"{what}: {figures}, reason {decision.reason}")
+
+
+def _word_of(decision: ReplicaCount) -> EventReason:
+    """The word that its Event had."""
+    if decision.reason == ScaleReason.INITIAL:
+        return EventReason.CREATED
+    if decision.from_replicas == decision.to_replicas:
+        return _HELD.get(decision.reason, EventReason.SCALE_HELD)
+    if decision.reason == ScaleReason.WITHDRAWN:
+        return EventReason.REPLICA_WITHDRAWN
+    return EventReason.SCALED_UP if decision.to_replicas > decision.from_replicas else EventReason.SCALED_DOWN
 
 
 def now_in_words(pool: Pool) -> str:
@@ -100,6 +113,9 @@ def why_this_size(pool: Pool) -> list[str]:
         full = float(scaling.demand) / scaling.capacity
         lines.append(f"demand {scaling.demand}, requests at a time that run, wait, or left for lack of a slot")
         lines.append(f"capacity {scaling.capacity} slots a replica (Normal): the demand fills {full:.1f} replicas")
+    learnt = pool.status.capacity
+    if learnt.slots and learnt.bound:
+        lines.append(f"a replica has {learnt.slots} slots, {learnt.bound}: {meaning(CapacityBound, learnt.bound)}")
     return lines
 
 
@@ -110,7 +126,8 @@ def why_this_spill(pool: Pool, events: Sequence[Told]) -> list[str]:
     if overflow.state != "Active" and not overflow.total and last is None:
         return []
     state = "requests overflow now" if overflow.state == "Active" else "no request overflows now"
-    lines = [f"{state}; {overflow.total} did since the gateways began"]
+    cost = f", for ${overflow.cost}" if float(overflow.cost) else ""
+    lines = [f"{state}; {overflow.total} did since the gateways began{cost}"]
     if last is not None:
         lines.append(f"{last.time[11:19]} {last.reason}: {last.note}")
         lines += [f"{word}: {meaning(Reason, word)}" for word, _ in _REASON.findall(last.note) if _is_reason(word)]

@@ -13,10 +13,10 @@ import uvloop
 
 from forebay.controller import probes, wake
 from forebay.controller.cache import Cache
-from forebay.controller.cluster import Cluster, ClusterError
+from forebay.controller.cluster import SILENT_SECONDS, Cluster, ClusterError
 from forebay.controller.events import Recorder
 from forebay.controller.execute import Executor
-from forebay.controller.handlers import WATCHED, Watch, selector, watch_settings
+from forebay.controller.handlers import Watch, watch_settings
 from forebay.controller.lease import DURATION_SECONDS, LeaseLostError, Leases
 from forebay.controller.ledger import Ledger
 from forebay.controller.metrics import CONTENT_TYPE, Metrics
@@ -30,6 +30,7 @@ from forebay.resources import names, summary
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS: Final = 60.0  # the work loop did not go round for so long
+BLIND_SECONDS: Final = SILENT_SECONDS + 15  # a watch that died is back within this, or it is not coming back
 DEAF_SECONDS: Final = 30.0  # a list showed a change, and no watch has said a word for so long since
 
 
@@ -66,8 +67,8 @@ class Operator:
         self.metrics = Metrics()
         self.queue = WorkQueue(Pace(), settings.concurrency)
         self.watch = Watch(self.cache, self.queue)
-        self.reports = Reports()
-        self.listed = asyncio.Event()
+        self.reports = Reports(settings.control_port)
+        self.listed = self.watch.listed
         self.missed = -inf
         """loop.time() when a list last showed what no watch had told."""
         self.tokens = Tokens(cluster)
@@ -89,6 +90,7 @@ class Operator:
                 "lease": self.leases.run(),
                 "lists": self._list(),
                 "watches": self._watch(stop),
+                "pods": self.watch.pods(self.cluster, self.settings.namespaces),
                 "nodes": self._look_at_nodes(),
                 "passes": self.queue.run(self._pass),
                 "stop": _wait(stop),
@@ -131,6 +133,7 @@ class Operator:
         self.metrics.queue_depth.set(len(self.queue))
         self.metrics.events_left_out.set(self.recorder.left_out)
         self.metrics.watch_age.set(asyncio.get_running_loop().time() - self.watch.last_event)
+        self.metrics.watch_silence.set(self.watch.silence())
         self.metrics.lease_age.set(self.leases.age)
         self.metrics.ages(self.passes.ended, time.monotonic())
         return probes.Page(200, self.metrics.text(), CONTENT_TYPE)
@@ -155,6 +158,8 @@ class Operator:
             return self.leases.problem or "the API server does not answer"
         if not self.listed.is_set():
             return "the first lists are incomplete"
+        if self.watch.silence() > BLIND_SECONDS:
+            return f"the watch of pods has been silent for {self.watch.silence():.0f} s"
         return self.sickness()
 
     async def _pass(self, namespace: str) -> float | None:
@@ -188,27 +193,17 @@ class Operator:
         await self.leases.held.wait()
         while True:
             try:
-                await self._list_all()
-                self.listed.set()
+                await self.list_all()
                 await asyncio.sleep(self.settings.relist_seconds)
             except ClusterError as error:
                 log.warning("lists: %s", error)
                 await asyncio.sleep(2)
 
-    async def _list_all(self) -> None:
-        changed: set[str] = set()
-        namespaces = self.settings.namespaces or ("",)
-        for kind in WATCHED:
-            found, revisions = [], []
-            for namespace in namespaces:
-                objects, revision = await self.cluster.list(kind, namespace, labels=selector(kind))
-                found += objects
-                revisions.append(revision)
-            changed |= self.cache.replace(kind, found, min(revisions, key=int))
-        if changed and self.listed.is_set():
+    async def list_all(self) -> None:
+        """Read everything, and note what no watch had told."""
+        first = not self.listed.is_set()
+        if await self.watch.list(self.cluster, self.settings.namespaces) and not first:
             self.missed = asyncio.get_running_loop().time()
-        for namespace in changed:
-            self.queue.mark(namespace)
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -1,10 +1,11 @@
 """The operator's own copy of what it watches, by kind, namespace and name. Fed by lists, watches and own writes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Final
 
 from forebay.controller.cluster import POD, Kind, Object
+from forebay.resources import names
 
 Key = tuple[str, str]
 _NO_REVISION: Final = 0
@@ -46,14 +47,22 @@ class Cache:
 
     def replace(self, kind: Kind, objects: Iterable[Object], revision: str) -> set[str]:
         """Take over a full list made at `revision`. Returns the namespaces in which something changed."""
-        listed = {_key(obj): obj for obj in objects}
+        listed = list(objects)
+        changed = {namespace_of(obj) for obj in listed if self.put(obj)}
+        return changed | self.keep(kind, {_key(obj) for obj in listed}, revision)
+
+    def keep(self, kind: Kind, found: Set[Key], revision: str, namespace: str = "") -> set[str]:
+        """Forget what a full list, made at `revision`, did not show. Returns the namespaces where there was any."""
         at = int(revision or 0)
-        missing = [obj for obj in self.of(kind.kind) if _key(obj) not in listed and _revision(obj) <= at]
-        for obj in missing:
-            self._drop(kind.kind, *_key(obj))
-        self._gone[kind.kind].clear()
-        changed = [obj for obj in listed.values() if self.put(obj)]
-        return {namespace_of(obj) for obj in (*missing, *changed)}
+        missing = [
+            _key(obj) for obj in self.of(kind.kind, namespace) if _key(obj) not in found and _revision(obj) <= at
+        ]
+        for key in missing:
+            self._drop(kind.kind, *key)
+        gone = self._gone[kind.kind]
+        for key in [key for key in gone if namespace in ("", key[0]) and gone[key] <= at]:
+            del gone[key]
+        return {key[0] for key in missing}
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """One object, or None."""
@@ -88,14 +97,34 @@ def _revision(obj: Object) -> int:
 
 
 def _trimmed(obj: Object) -> Object:
-    """Without managed fields, which are long and which nobody reads; of a pod, only what its status says."""
-    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    """Without managed fields, which are long and which nobody reads; of a pod, only what is read."""
+    metadata = obj["metadata"]
     if obj["kind"] != POD.kind:
-        return {**obj, "metadata": metadata}
-    status = obj.get("status") or {}
-    kept = {key: status[key] for key in _OF_A_POD if key in status}
-    return {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": metadata, "status": kept}
+        return {**obj, "metadata": {key: value for key, value in metadata.items() if key != "managedFields"}}
+    status = _chosen(obj.get("status") or {}, _OF_A_PODS_STATUS)
+    if "conditions" in status:
+        status["conditions"] = [item for item in status["conditions"] or () if item["type"] in _OF_ITS_CONDITIONS]
+        if any(item["type"] == "Ready" and item["status"] == "True" for item in status["conditions"]):
+            status = {key: value for key, value in status.items() if not key.endswith("Statuses")}
+    return {
+        "kind": POD.kind,
+        "apiVersion": POD.api_version,
+        "metadata": _chosen(metadata, _OF_ITS_METADATA)
+        | {"annotations": _chosen(metadata.get("annotations") or {}, _OF_ITS_ANNOTATIONS)},
+        "spec": _chosen(obj.get("spec") or {}, _OF_A_PODS_SPEC),
+        "status": status,
+    }
 
 
-_OF_A_POD: Final = ("phase", "podIP", "conditions", "containerStatuses", "initContainerStatuses")
-"""There are ten times as many pods as anything else, and their specs are long."""
+def _chosen(fields: Object, kept: Iterable[str]) -> Object:
+    return {key: fields[key] for key in kept if key in fields}
+
+
+# What pods.py reads. There are ten times as many pods as anything else, and they are long.
+_OF_ITS_METADATA: Final = (
+    "name", "namespace", "uid", "resourceVersion", "labels", "creationTimestamp", "deletionTimestamp",
+)  # fmt: skip
+_OF_ITS_ANNOTATIONS: Final = (names.ANNOTATION_GENERATION,)
+_OF_A_PODS_SPEC: Final = ("nodeName", "priority")
+_OF_A_PODS_STATUS: Final = ("phase", "podIP", "conditions", "containerStatuses", "initContainerStatuses")
+_OF_ITS_CONDITIONS: Final = ("Ready", "PodScheduled")

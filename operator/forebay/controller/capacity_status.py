@@ -4,8 +4,8 @@ from datetime import datetime
 
 from forebay.controller.capacity import Learning, wished
 from forebay.controller.conditions import rfc3339
+from forebay.resources.capacity_status import CapacityStatus, CurveStatus
 from forebay.resources.pool import PoolSpec
-from forebay.resources.pool_status import CapacityStatus, CurveStatus
 from forebay.resources.reasons import CapacityBound
 from forebay.rules.capacity import Capacity
 from forebay.rules.curve import Bin, Curve, fit

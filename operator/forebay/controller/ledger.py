@@ -37,6 +37,11 @@ class Ledger:
         """What the pools of this namespace ask for now."""
         self._bids[namespace] = (now, bids)
 
+    def repeat(self, namespace: str, now: float) -> None:
+        """They ask for what they asked for."""
+        if (told := self._bids.get(namespace)) is not None:
+            self._bids[namespace] = (now, told[1])
+
     def forget(self, namespace: str) -> None:
         """It has no pools any more."""
         self._bids.pop(namespace, None)

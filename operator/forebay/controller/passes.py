@@ -87,6 +87,17 @@ class Passes:
             self._resting[namespace] = still
         return self.settings.resync_seconds if planned.again is None else planned.again
 
+    async def _rests(self, namespace: str) -> bool:
+        """Whether a fleet that was at rest still is: nothing has changed, and its gateways say what they said."""
+        still = self._resting.pop(namespace, None)
+        if still is None or not still.holds(self.cache.changes(namespace), time.time()):
+            return False
+        if await self.reports.fetch(self.tokens.value(namespace), still.addresses, keep=True) != still.said:
+            return False
+        self._resting[namespace] = still
+        self.ledger.repeat(namespace, time.time())
+        return True
+
     def _among_others(self, fleet: ObservedFleet) -> ObservedFleet:
         """The fleet with what others ask for. No await between this, the plan and what the ledger is told of it."""
         began = fleet.now - self.ledger.began < KEPT_SECONDS
@@ -97,13 +108,3 @@ class Passes:
             rivals_known=self.ledger.knows(others, fleet.now),
             roomier=dict(self.nodes.roomier),
         )
-
-    async def _rests(self, namespace: str) -> bool:
-        """Whether a fleet that was at rest still is: nothing has changed, and its gateways say what they said."""
-        still = self._resting.pop(namespace, None)
-        if still is None or not still.holds(self.cache.changes(namespace), time.time()):
-            return False
-        if await self.reports.fetch(self.tokens.value(namespace), still.addresses) != still.said:
-            return False
-        self._resting[namespace] = still
-        return True

@@ -15,9 +15,9 @@ from forebay.controller.memory import Heard
 from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool
 from forebay.controller.pods import Pod
 from forebay.resources import names, table
+from forebay.resources.capacity_status import CapacityStatus
 from forebay.resources.policy import PolicySpec, Provider
 from forebay.resources.pool import PoolSpec
-from forebay.resources.pool_status import CapacityStatus
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import (
     LearntEntry,

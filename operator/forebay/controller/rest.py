@@ -33,6 +33,7 @@ def rest(fleet: ObservedFleet, planned: Plan, memory: FleetMemory, changes: int)
     busy = (
         any(batch.actions for batch in planned.batches)
         or planned.again is not None
+        or planned.bids
         or memory.failures
         or rotating(fleet.token)
     )
@@ -53,7 +54,7 @@ def _still(pool: ObservedPool, sizing: Sizing | None) -> bool:
         return pool.spec is None
     numbers, memory, scaling = sizing.numbers, sizing.memory, pool.spec.scaling
     moving = numbers.starting or numbers.ending or numbers.silent or pool.stuck or pool.create_failure
-    latched = memory.spill.latch.on or any(latch.on for latch in memory.held.values())
+    latched = memory.spill.latch.on or any(latch.on for latch in memory.held.values()) or sizing.waits
     least = sizing.decision.replicas <= max(scaling.min_replicas, 1) or scaling.mode is not ScalingMode.AUTOMATIC
     sleepy = sizing.decision.replicas > 0 and scaling.idle_seconds_to_zero is not None
     return not (moving or latched or numbers.running) and least and not sleepy

@@ -36,6 +36,7 @@ class Settings:
     provider_networks: tuple[str, ...] = ()  # CIDR: where cloud providers may be besides public addresses
     health_port: int = 8082
     metrics_port: int = 9090
+    control_port: int = names.PORT_CONTROL  # of the routers; tests put another one here
     host: str = "0.0.0.0"  # noqa: S104 - a pod's own address is not known beforehand
     instance: str = "forebay"
     own_namespace: str = ""
@@ -73,6 +74,7 @@ def load(env: Mapping[str, str] = os.environ) -> Settings:
         network_policies=env.get("FOREBAY_NETWORK_POLICIES", "true").lower() != "false",
         health_port=int(_number(env, "FOREBAY_HEALTH_PORT", 8082, least=0)),
         metrics_port=int(_number(env, "FOREBAY_METRICS_PORT", 9090, least=0)),
+        control_port=int(_number(env, "FOREBAY_CONTROL_PORT", names.PORT_CONTROL, least=1)),
         instance=env.get("POD_NAME") or socket.gethostname(),
         own_namespace=env.get("POD_NAMESPACE", ""),
         operator=_service(env.get("FOREBAY_SERVICE", ""), env.get("POD_NAMESPACE", "")),

@@ -62,7 +62,8 @@ def remembered(pool: ObservedPool, memory: PoolMemory | None, now: float) -> Poo
     if memory is not None:
         return memory
     kept = pool.status.scaling
-    history = History.restored(tuple(kept.peaks), kept.peaks_until, now, tuple(float(mean) for mean in kept.means))
+    means, variances = (tuple(float(value) for value in values) for values in (kept.means, kept.variances))
+    history = History.restored(tuple(kept.peaks), kept.peaks_until, now, means, variances)
     told = [reason for reason in ScaleReason if reason.value == kept.reason]
     return PoolMemory(
         counters=Counters(now),

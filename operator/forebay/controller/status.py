@@ -10,7 +10,8 @@ from forebay.controller.manifests.common import pool_selector
 from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.observe import ObservedPool
 from forebay.controller.sizing import Sizing
-from forebay.resources.pool_status import CapacityStatus, OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
+from forebay.resources.capacity_status import CapacityStatus
+from forebay.resources.pool_status import OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
 
 NUMBERS_SECONDS: Final = 10.0  # how often changed numbers are written
 ALL_SECONDS: Final = 60.0  # how often anything else is
@@ -51,6 +52,7 @@ def pool_status(
             peaks_until=decision.history.until,
             first_replicas=sizing.first,
             means=[_plain(mean, 3) for mean in decision.history.means],
+            variances=[_plain(variance, 3) for variance in decision.history.variances],
             cold_start_seconds=memory.starts.most or 0,
             cold_starts=list(memory.starts.seconds),
             unplaced_since=round(attempt.since),

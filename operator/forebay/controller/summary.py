@@ -18,27 +18,35 @@ from forebay.resources.pool import PoolSpec
 from forebay.resources.summary import FleetSummary, PoolSummary, Summary, encode, price_rows
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The last look at one fleet, and what was added up until then."""
+
+    fleet: ObservedFleet
+    sizings: Mapping[str, Sizing]
+    tally: Tally
+
+
 @dataclass(slots=True)
 class Summaries:
-    """The tallies of all fleets, and the latest sizes."""
+    """What is known of every fleet; made into a page only when somebody asks."""
 
-    _tallies: dict[str, Tally] = field(default_factory=dict)
-    _fleets: dict[str, FleetSummary] = field(default_factory=dict)
+    _known: dict[str, Known] = field(default_factory=dict)
 
     def take(self, fleet: ObservedFleet, sizings: Mapping[str, Sizing]) -> None:
         """Take in one pass over a fleet; one without pools and policies is forgotten."""
         if not fleet.owners:
-            self._tallies.pop(fleet.namespace, None)
-            self._fleets.pop(fleet.namespace, None)
+            self._known.pop(fleet.namespace, None)
             return
-        tally = self._tallies.get(fleet.namespace) or Tally.begun(fleet.now)
+        before = self._known.get(fleet.namespace)
+        tally = before.tally if before is not None else Tally.begun(fleet.now)
         tally = tally.advance(fleet).with_sizes(sizings, fleet.now)
-        self._tallies[fleet.namespace] = tally
-        self._fleets[fleet.namespace] = fleet_summary(fleet, sizings, tally)
+        self._known[fleet.namespace] = Known(fleet, sizings, tally)
 
     def page(self) -> bytes:
         """All fleets as JSON."""
-        return encode(Summary(version=__version__, time=time.time(), fleets=tuple(self._fleets.values())))
+        fleets = tuple(fleet_summary(known.fleet, known.sizings, known.tally) for known in self._known.values())
+        return encode(Summary(version=__version__, time=time.time(), fleets=fleets))
 
 
 def fleet_summary(fleet: ObservedFleet, sizings: Mapping[str, Sizing], tally: Tally) -> FleetSummary:

@@ -10,7 +10,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 
 from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.sizing import Sizing
-from forebay.resources.report import GatewayReport, PoolDemand, SidecarReport
+from forebay.resources.report import PoolDemand, Report, SidecarReport
 from forebay.resources.summary import MINUTES, Minute
 from forebay.resources.usage import UsageRow
 
@@ -123,6 +123,8 @@ class Counted:
 
 
 OVERFLOW: Final = "overflow "
+Totals = dict[str, tuple[float, Counted]]
+"""By process: when it began, and what it has counted since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,21 +175,22 @@ class Tally:
         """The tally after one more look. Reports that are not of now count once: their totals have not grown."""
         reports = [item.report for item in fleet.heard.values()]
         usage = {report.replica: (report.started, Used.of(report.usage)) for report in reports}
-        pools = {pool.name: self._pool(fleet, pool) for pool in fleet.pools}
+        engines, demands = _by_pool(reports)
+        pools = {
+            pool.name: self._pool(fleet, pool, engines.get(pool.name, {}), demands.get(pool.name, {}))
+            for pool in fleet.pools
+        }
         return replace(self, looked=fleet.now, usage=self.usage.advance(usage), pools=pools)
 
-    def _pool(self, fleet: ObservedFleet, pool: ObservedPool) -> PoolTally:
+    def _pool(self, fleet: ObservedFleet, pool: ObservedPool, engines: Totals, demands: Totals) -> PoolTally:
         known = self.pools.get(pool.name)
         if known is None:
             known = PoolTally(Meter(self.since, Counted()), Meter(self.since, Counted()))
-        reports = [item.report for item in fleet.heard.values()]
-        sidecars = [item for item in reports if isinstance(item, SidecarReport) and item.pool == pool.name]
-        gateways = [item for item in reports if isinstance(item, GatewayReport)]
         gpus = pool.spec.engine.gpus if pool.spec is not None else 0
         return replace(
             known,
-            engine=known.engine.advance({item.replica: (item.started, _tokens(item)) for item in sidecars}),
-            demand=known.demand.advance({item.replica: (item.started, _demand(pool.name, item)) for item in gateways}),
+            engine=known.engine.advance(engines),
+            demand=known.demand.advance(demands),
             gpu_seconds=known.gpu_seconds + gpus * len(pool.pods) * max(fleet.now - self.looked, 0.0),
         )
 
@@ -208,6 +211,19 @@ def _in_minute(known: PoolTally, sizing: Sizing, at: int) -> PoolTally:
     return replace(known, running=done.with_look(at, values), minutes=minutes)
 
 
+def _by_pool(reports: Iterable[Report]) -> tuple[dict[str, Totals], dict[str, Totals]]:
+    """What engines and gateways have counted, by pool and by process; one walk, however many pools there are."""
+    engines: dict[str, Totals] = {}
+    demands: dict[str, Totals] = {}
+    for report in reports:
+        if isinstance(report, SidecarReport):
+            engines.setdefault(report.pool, {})[report.replica] = (report.started, _tokens(report))
+        else:
+            for seen in report.pools:
+                demands.setdefault(seen.pool, {})[report.replica] = (report.started, _demand(seen))
+    return engines, demands
+
+
 def _tokens(report: SidecarReport) -> Counted:
     engine = report.engine
     if engine is None:
@@ -215,7 +231,6 @@ def _tokens(report: SidecarReport) -> Counted:
     return Counted({"prompt": engine.prompt_tokens_total, "generation": engine.generation_tokens_total})
 
 
-def _demand(pool: str, report: GatewayReport) -> Counted:
-    seen = next((item for item in report.pools if item.pool == pool), PoolDemand(pool=pool))
+def _demand(seen: PoolDemand) -> Counted:
     counted = {"requests": seen.requests_total, "rejected": seen.rejected_total, "expired": seen.expired_total}
     return Counted({**counted, **{f"{OVERFLOW}{reason}": n for reason, n in seen.overflow_by_reason.items()}})

@@ -174,7 +174,10 @@ def refused(about: Regarding, reason: EventReason, words: str) -> Note:
 
 def _figures(decision: ScaleDecision) -> str:
     capacity = f"{decision.capacity} a replica (Normal)" if decision.capacity else "unknown"
-    return f"demand {decision.demand:.1f}, capacity {capacity}, window {decision.window:.0f} s"
+    worth = ""
+    if decision.kept is not None and decision.pays_from is not None:
+        worth = f", the replica keeps {decision.kept:.1f} requests from leaving and pays from {decision.pays_from:.1f}"
+    return f"demand {decision.demand:.1f}, capacity {capacity}, window {decision.window:.0f} s{worth}"
 
 
 def _words(trouble: str) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 import msgspec
 
 from forebay.replay.clock import Clock
+from forebay.replay.nodes import Nodes
 from forebay.replay.outcome import Fates
 from forebay.replay.pools import Job, Pool, Replica
 from forebay.replay.setup import FleetSetup
@@ -29,6 +30,7 @@ from forebay.rules.allowance import Allowance, Place
 from forebay.rules.capacity import weight
 from forebay.rules.facts import USUAL_ANSWER_TOKENS, CloudTarget, FleetView, PolicyView, RequestFacts
 from forebay.rules.queue import Line, Waiter
+from forebay.rules.spending import Usage, price
 from forebay.simulator.batch import Sequence
 
 TOTAL_SECONDS = Timeouts().total
@@ -56,6 +58,7 @@ class Journey:
     pool: str = ""  # that demand is counted at
     waited: float = 0.0
     home_waited: bool = False
+    at_gap: bool = False  # it waits although no pool could serve it
     until: dict[bool, float] = field(default_factory=dict)  # the end of its wait, by whether that is a cold one
     place: Waiter | None = None
     line: Line | None = None
@@ -73,7 +76,8 @@ class Fleet:
         self.setup = setup
         self.clock = Clock()
         self.fates = Fates()
-        self.pools = {pool.name: Pool(pool, self.clock, exact=setup.exact) for pool in setup.pools}
+        nodes = Nodes(setup.gpus)
+        self.pools = {pool.name: Pool(pool, self.clock, nodes, exact=setup.exact) for pool in setup.pools}
         self.accounting = Accounting()  # the operator adds up what gateways count: one for all
         self.policies = {entry.name: PolicyView.of(entry) for entry in setup.policies}
         self.gateways = [
@@ -128,6 +132,9 @@ class Fleet:
     def _decide(self, journey: Journey) -> None:
         while True:
             if self.clock.now >= journey.request.at + TOTAL_SECONDS:
+                if journey.pool and journey.facts.waited and not journey.at_gap:
+                    self.accounting.asked(journey.pool, self.clock.now)
+                    self.accounting.refused(journey.pool, waited=True, repeated=False)
                 self._end(journey, Reason.DEADLINE_EXCEEDED, 503)
                 return
             decision = rule.route(journey.facts, self._view(journey))
@@ -136,6 +143,7 @@ class Fleet:
                 case rule.Local(pool):
                     done = self._local(journey, self.pools[pool])
                 case rule.Wait(pools, cold):
+                    journey.at_gap = decision.reason is not Reason.QUEUED
                     done = self._wait(journey, pools, cold)
                 case rule.Cloud() as cloud:
                     done = self._overflow(journey, cloud)
@@ -207,7 +215,7 @@ class Fleet:
 
     def _send(self, journey: Journey, replica: Replica) -> None:
         request, pool = journey.request, replica.pool
-        size = weight(journey.facts.live_tokens, pool.found, pool.setup.live_tokens)
+        size = weight(journey.facts.live_tokens, pool.found, pool.slot_tokens)
         sequence = Sequence(request.prompt, max(1, request.output), self.clock.now, request.blocks)
         known = journey.session if request.session else None
         replica.take(Job(sequence, size, known, partial(self._served, journey, pool.name)), request.priority)
@@ -236,11 +244,13 @@ class Fleet:
             journey.learn(waited=True)
             return False
         if self._join(journey, pool, lines[name], until):
+            self.accounting.waits_at_gap(name, int(journey.at_gap))
             again = min(until, now + RECONSIDER_SECONDS)
             self.clock.at(again, partial(self._wait_over, journey, journey.place, pool, until))
         else:
-            self.accounting.asked(name, now)
-            self.accounting.refused(name, waited=False, repeated=False)
+            if not journey.at_gap:
+                self.accounting.asked(name, now)
+                self.accounting.refused(name, waited=False, repeated=False)
             self._end(journey, Reason.QUEUE_FULL, 429)
         return True
 
@@ -266,6 +276,7 @@ class Fleet:
         if journey.place is not place:
             return
         self._leave(journey, pool)
+        self.accounting.waits_at_gap(pool.name, -int(journey.at_gap))
         journey.waited += self.clock.now - journey.joined
         if self.clock.now >= until:
             journey.learn(waited=True)
@@ -293,6 +304,7 @@ class Fleet:
             journey = self._places[best.id]
             if journey.line is journey.gateway.lines[pool.name]:
                 journey.waited += now - journey.joined
+                self.accounting.waits_at_gap(pool.name, -int(journey.at_gap))
             self._leave(journey, pool)
             self._send(journey, replica)
 
@@ -330,7 +342,8 @@ class Fleet:
         request, now = journey.request, self.clock.now
         allowance.give_back(place, request.prompt + request.output)
         if counted:
-            self.accounting.came_back(counted)
+            cost = price(Usage(request.prompt, request.output), target.model)
+            self.accounting.came_back(counted, "" if cost is None else str(cost))
         if journey.pool:
             self.accounting.asked(journey.pool, now)
         first = sent - request.at + self.setup.cloud.first_token

@@ -181,6 +181,8 @@ class Outcome:
     fates: Fates = field(default_factory=Fates)
     minutes: list[Minute] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    slots: dict[str, int] = field(default_factory=dict)  # of one replica, by pool
+    first_sizes: dict[str, int] = field(default_factory=dict)
     gpu_seconds: dict[str, float] = field(default_factory=dict)  # by pool
     gpu_hour_prices: dict[str, Decimal | None] = field(default_factory=dict)
     spent: list[Spent] = field(default_factory=list)

@@ -8,15 +8,17 @@ from functools import partial
 from forebay.controller.demand import Counters
 from forebay.replay.clock import Clock
 from forebay.replay.engines import Engine
+from forebay.replay.nodes import Nodes
 from forebay.replay.quick import QuickBatch
 from forebay.replay.scaler import Seen
 from forebay.replay.setup import PoolSetup
+from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import Priority
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
 from forebay.router.admission import Admission
 from forebay.router.offering import REPORT_SECONDS, SCARCE
 from forebay.rules.affinity import Sessions
-from forebay.rules.capacity import CapacityInputs, capacity
+from forebay.rules.capacity import CapacityInputs, Learnt, capacity, slot_tokens
 from forebay.rules.facts import PoolView
 from forebay.rules.scale import normal_slots
 from forebay.simulator.batch import Batch, Sequence
@@ -46,13 +48,13 @@ class Replica:
     """A sidecar's slots and its engine."""
 
     __slots__ = ("_jobs", "_told", "_untold", "admission", "ahead", "born", "clock", "engine", "name", "ordinal",
-                 "pool", "seen")  # fmt: skip
+                 "placed", "pool", "seen")  # fmt: skip
 
     def __init__(self, pool: "Pool", ordinal: int) -> None:
         setup, clock = pool.setup, pool.clock
         self.pool, self.clock, self.ordinal = pool, clock, ordinal
         self.name = f"{pool.name}-{ordinal}"
-        self.born = clock.now
+        self.placed, self.born = False, clock.now  # when a node took it, else when it was asked for
         self.seen = (0, 0)  # free and free_high as the pool's sums have them
         self.admission = Admission(pool.found.slots, setup.entry.high_reserved_percent)
         batch = Batch if pool.exact else QuickBatch
@@ -147,18 +149,21 @@ class Replica:
 class Pool:
     """One pool: its replicas by ordinal, as a StatefulSet has them, and the sums that decisions are made from."""
 
-    def __init__(self, setup: PoolSetup, clock: Clock, *, exact: bool) -> None:
-        self.setup, self.clock, self.exact = setup, clock, exact
+    def __init__(self, setup: PoolSetup, clock: Clock, nodes: Nodes, *, exact: bool) -> None:
+        self.setup, self.clock, self.nodes, self.exact = setup, clock, nodes, exact
         self.name = setup.name
         entry = setup.entry
+        told, most = entry.learnt, setup.limits.max_num_seqs
         self.found = capacity(
             CapacityInputs(
                 override=entry.slots_per_replica,
-                max_num_seqs=min(entry.max_num_seqs or setup.limits.max_num_seqs, setup.limits.max_num_seqs),
+                max_num_seqs=min(entry.max_num_seqs or most, most),
                 kv_tokens=setup.limits.kv_tokens,
                 live_tokens=setup.live_tokens,
+                learnt=None if told is None else Learnt(told.slots, told.bound, told.kv_tokens),
             )
         )
+        self.slot_tokens = slot_tokens(self.found, setup.limits.kv_tokens)
         self.capabilities, self.inputs = frozenset(entry.capabilities), frozenset(entry.inputs)
         self.sessions = Sessions()
         self.replicas: dict[int, Replica] = {}
@@ -166,7 +171,8 @@ class Pool:
         self.among: tuple[str, ...] = ()
         self.wanted = 0
         self.free = self.free_high = 0
-        self.starting = 0
+        self.starting = 0  # those that a node has and that do not serve yet
+        self.grown = 0.0  # when the latest one began to serve
         self.queued = 0  # at all gateways
         self.untold: dict[Replica, None] = {}  # they have news of first tokens
         self.freed: dict[Replica, None] = {}  # they have a slot that somebody may wait for
@@ -177,7 +183,10 @@ class Pool:
         self._known = entry.slots_per_replica is not None
         self._counters = Counters(0.0)
         self._looked, self._arrivals = 0.0, 0
-        self.resize(min(max(setup.replicas, setup.scaling.min_replicas), setup.scaling.max_replicas), warm=True)
+        bounds, manual = setup.scaling, setup.scaling.mode is ScalingMode.MANUAL
+        within = min(max(setup.replicas, bounds.min_replicas), bounds.max_replicas)
+        self.first_size = setup.replicas if manual else within
+        self.resize(self.first_size, warm=True)
 
     def view(self, queued: int, ahead: int) -> PoolView:
         """What the rule sees at a gateway where `queued` wait, `ahead` of them before the request that is decided."""
@@ -235,20 +244,27 @@ class Pool:
             self._drain(self.replicas[ordinal])
         for ordinal in range(wanted):
             if ordinal not in self.replicas:
-                self._start(ordinal, 0.0 if warm else self.setup.cold_start)
+                self._start(ordinal, warm=warm)
 
-    def _start(self, ordinal: int, seconds: float) -> None:
+    def _start(self, ordinal: int, *, warm: bool = False) -> None:
         replica = self.replicas[ordinal] = Replica(self, ordinal)
+        self.nodes.ask(replica, self.setup.gpus, partial(self._place, replica, warm))
+
+    def _place(self, replica: Replica, warm: bool) -> None:
+        """A node has it; it serves after a cold start, or at once where it was `warm` and has not waited."""
+        at_once = warm and replica.born == self.clock.now
+        replica.placed, replica.born = True, self.clock.now
         self.starting += 1
-        if seconds:
-            self.clock.at(self.clock.now + seconds, partial(self._serve, replica))
-        else:
+        if at_once:
             self._serve(replica)
+        else:
+            self.clock.at(self.clock.now + self.setup.cold_start, partial(self._serve, replica))
 
     def _serve(self, replica: Replica) -> None:
         if self.replicas.get(replica.ordinal) is not replica:
             return
         self.starting -= 1
+        self.grown = self.clock.now if self.clock.now else self.grown
         self._known = True
         self.by_name[replica.name] = replica
         self.among = tuple(sorted(self.by_name))
@@ -256,7 +272,7 @@ class Pool:
 
     def _drain(self, replica: Replica) -> None:
         if replica.state is ReplicaState.STARTING:
-            self.starting -= 1
+            self.starting -= replica.placed
             self._gone(replica)
         elif replica.state is ReplicaState.SERVING:
             del self.by_name[replica.name]
@@ -272,14 +288,29 @@ class Pool:
 
     def _gone(self, replica: Replica) -> None:
         del self.replicas[replica.ordinal]
-        self.gpu_seconds += (self.clock.now - replica.born) * self.setup.gpus
+        if replica.placed:
+            self.gpu_seconds += (self.clock.now - replica.born) * self.setup.gpus
+            self.nodes.give_back(self.setup.gpus)
+        else:
+            self.nodes.forget(replica)
         if replica.ordinal < self.wanted:
-            self._start(replica.ordinal, self.setup.cold_start)
+            self._start(replica.ordinal)
 
     def gpu_seconds_until_now(self) -> float:
         """Of all replicas there were."""
-        alive: Iterator[float] = (self.clock.now - replica.born for replica in self.replicas.values())
+        alive: Iterator[float] = (self.clock.now - it.born for it in self.replicas.values() if it.placed)
         return self.gpu_seconds + sum(alive) * self.setup.gpus
+
+    @property
+    def placed(self) -> int:
+        """Replicas of the size asked for that a node has."""
+        return sum(replica.placed for ordinal, replica in self.replicas.items() if ordinal < self.wanted)
+
+    @property
+    def tail(self) -> int:
+        """How many of the last ordinals have no node."""
+        placed = [ordinal for ordinal, replica in self.replicas.items() if replica.placed and ordinal < self.wanted]
+        return self.wanted - 1 - max(placed, default=-1)
 
     # What a scaler sees.
 
@@ -297,7 +328,7 @@ class Pool:
         self._counters = self._counters.advance(self.name, (gateways,), (sidecars,), now)
         elapsed, arrived = now - self._looked, self.arrivals - self._arrivals
         self._looked, self._arrivals = now, self.arrivals
-        ready = len(self.among)
+        ready, latest = len(self.among), self._counters.latest(now)
         percent = self.setup.entry.high_reserved_percent
         return Seen(
             now=now,
@@ -315,4 +346,10 @@ class Pool:
             arrivals_per_second=arrived / elapsed if elapsed else 0.0,
             cold_start_seconds=self.setup.cold_start,
             last_request=max(demand.last_request, self.last_change),
+            lost=latest.lost,
+            overflowed=latest.overflowed,
+            spent=float(latest.cost),
+            overflow_hour_cost=self._counters.cost_per_hour(now),
+            overflow_cost_per_request_hour=self._counters.cost_per_request_hour(),
+            unplaced=self.wanted - self.placed,
         )

@@ -227,11 +227,11 @@ KNOWN: Final = (
 
 
 def _seconds(row: Row, name: str, absent: float | None = None) -> float:
-    value = row.get(name)
+    value: Any = row.get(name)
     if value is None and absent is not None:
         return absent
     try:
-        number = float(value)  # type: ignore[arg-type] - whatever it is
+        number = float(value)
     except (TypeError, ValueError):
         raise _LineError(f"{name} is {value!r:.40}, not a number") from None
     if not isfinite(number):
@@ -240,11 +240,11 @@ def _seconds(row: Row, name: str, absent: float | None = None) -> float:
 
 
 def _count(row: Row, name: str, absent: int | None = None) -> int:
-    value = row.get(name)
+    value: Any = row.get(name)
     if value is None and absent is not None:
         return absent
     try:
-        number = int(value)  # type: ignore[arg-type] - whatever it is
+        number = int(value)
     except (TypeError, ValueError):
         number = -1
     if number < 0 or isinstance(value, bool):

@@ -6,8 +6,9 @@ from decimal import Decimal
 
 from forebay.controller.programming import policy_entry, pool_entry
 from forebay.resources.fields import Money
-from forebay.resources.policy import PolicySpec
-from forebay.resources.pool import PoolSpec, Scaling
+from forebay.resources.names import DEFAULT_POLICY
+from forebay.resources.policy import OverflowTo, PolicySpec
+from forebay.resources.pool import CloudUse, PoolSpec, Scaling
 from forebay.resources.table import ModelEntry, PolicyEntry, PoolEntry, ProviderEntry, TargetEntry
 from forebay.rules.capacity import TYPICAL_TOKENS
 from forebay.simulator.batch import Limits, ServiceTime
@@ -95,12 +96,22 @@ class FleetSetup:
     gateways: int = 2
     cloud: CloudTime = CloudTime()
     exact: bool = False
+    gpus: int | None = None  # None: as many as are asked for
 
     def __post_init__(self) -> None:
         if not self.pools or self.gateways < 1:
             raise ValueError("a fleet needs at least one pool and one gateway")
         if len({pool.name for pool in self.pools}) != len(self.pools):
             raise ValueError("two pools of the fleet have the same name")
+
+    def may_overflow(self, pool: PoolSetup) -> bool:
+        """Whether a Normal request of this pool may leave when it is full."""
+        name = pool.entry.policy or DEFAULT_POLICY
+        policy = next((item for item in self.policies if item.name == name), None)
+        if policy is None or CloudUse.NEVER in (policy.cloud, pool.entry.cloud):
+            return False
+        tiers = {OverflowTo.PRIMARY: policy.primary, OverflowTo.SECONDARY: policy.secondary, OverflowTo.QUEUE: ()}
+        return bool(tiers[policy.normal])
 
 
 def policy_of(name: str, spec: PolicySpec) -> PolicyEntry:

@@ -1,7 +1,7 @@
 """What a gateway counts for the operator: demand by pool, each request once, at the pool the rule would choose."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -31,6 +31,7 @@ class _Pool:
 
 Heard = tuple[int, int, int]
 """What the replicas of a pool have said lately: how many serve, their slots, the requests that they run."""
+NOTHING_HEARD: Mapping[str, Heard] = {}
 
 
 class Accounting:
@@ -84,9 +85,11 @@ class Accounting:
         else:
             self.of(pool).rejected += 1
 
-    def report(self, pools: Iterable[tuple[str, int, Heard]]) -> tuple[PoolDemand, ...]:
-        """For the operator; `pools` are names with the number that waits now, and what their replicas said."""
-        return tuple(self._demand(name, queued, heard) for name, queued, heard in pools)
+    def report(
+        self, pools: Iterable[tuple[str, int]], heard: Mapping[str, Heard] = NOTHING_HEARD
+    ) -> tuple[PoolDemand, ...]:
+        """For the operator; `pools` are names with the number that waits now."""
+        return tuple(self._demand(name, queued, heard.get(name, (0, 0, 0))) for name, queued in pools)
 
     def _demand(self, name: str, queued: int, heard: Heard) -> PoolDemand:
         c = self.of(name)

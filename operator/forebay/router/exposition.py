@@ -2,6 +2,7 @@
 has a name for them. Only looked at when the sidecar is scraped."""
 
 import re
+from functools import cache
 from typing import Final
 
 from forebay.resources.report import LengthReport
@@ -13,13 +14,17 @@ Buckets = tuple[list[tuple[str, float]], float]
 """Cumulative counts by upper bound, in ascending order, and the sum of all values."""
 
 _OWN = re.compile(r"(?:# (?:HELP|TYPE) )?vllm:(?!\w*_created\b)")
-_SAMPLE = re.compile(r"^(vllm:\w+?)_(bucket|sum)\{([^}]*)\} (\S+)$", re.M)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def of_engine(text: str) -> str:
     """The lines of the engine's own families; not those of its process and its HTTP server."""
     return "".join(line for line in text.splitlines(keepends=True) if _OWN.match(line))
+
+
+@cache
+def _samples(name: str) -> re.Pattern[str]:
+    return re.compile(rf"^{re.escape(name)}_(bucket|sum)\{{([^}}]*)\}} (\S+)$", re.M)
 
 
 def lengths(text: str, name: str) -> LengthReport:
@@ -39,9 +44,7 @@ def histogram(text: str, name: str) -> dict[str, Buckets]:
     """One histogram by `model_name`; the series of several data-parallel engines are summed. Empty where it is not."""
     counts: dict[str, dict[str, float]] = {}
     sums: dict[str, float] = {}
-    for family, kind, labels, value in _SAMPLE.findall(text):
-        if family != name:
-            continue
+    for kind, labels, value in _samples(name).findall(text):
         found = dict(_LABEL.findall(labels))
         model = found.get("model_name", "")
         if kind == "sum":

@@ -222,10 +222,8 @@ class Gateway:
         """For the operator."""
         table = self.context.table
         now = asyncio.get_running_loop().time()
-        pools = (
-            (entry.name, self.waiting.length(entry.name), self.replicas.heard(entry.name, now))
-            for entry in table.table.pools
-        )
+        pools = [(entry.name, self.waiting.length(entry.name)) for entry in table.table.pools]
+        heard = {name: self.replicas.heard(name, now) for name, _ in pools}
         return GatewayReport(
             replica=self.context.settings.replica,
             version=VERSION,
@@ -233,7 +231,7 @@ class Gateway:
             generation=table.table.generation,
             hash=table.table.hash,
             ready=self.ready,
-            pools=self.accounting.report(pools),
+            pools=self.accounting.report(pools, heard),
             missing_keys=self.cloud.missing_keys(),
             provider_problems=self.cloud.problems(),
             table_error=table.problem or self.context.clients.problem,

@@ -5,7 +5,7 @@ slots of one replica for a minute and leaves C as it is.
 """
 
 from dataclasses import dataclass
-from math import floor
+from math import exp, floor, log1p
 from typing import Final
 
 from forebay.resources.reasons import CapacityBound as Bound
@@ -15,6 +15,9 @@ UNKNOWN: Final = 32
 
 TYPICAL_TOKENS: Final = 2048
 """Live tokens of a request before any was seen."""
+
+USUAL_MAX_NUM_SEQS: Final = 256
+"""What vLLM takes for --max-num-seqs by itself, on all but the largest GPUs (1,024 there)."""
 
 UP_PER_HOUR: Final = 0.02
 DOWN_PER_HOUR: Final = 0.05
@@ -90,8 +93,8 @@ def _of_engine(inputs: CapacityInputs) -> list[tuple[int, Bound]]:
 def moved(exact: float, target: float, hours: float) -> float:
     """C after `hours` on its way to `target`: at most 2 % an hour up, 5 % an hour down."""
     if target >= exact:
-        return min(target, exact * pow(1.0 + UP_PER_HOUR, hours))
-    return max(target, exact * pow(1.0 - DOWN_PER_HOUR, hours))
+        return min(target, exact * exp(hours * log1p(UP_PER_HOUR)))
+    return max(target, exact * exp(hours * log1p(-DOWN_PER_HOUR)))
 
 
 def told(slots: int, exact: float) -> int:

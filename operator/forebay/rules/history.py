@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 FINE_SECONDS: Final = 300  # how far back samples of a second go; further back there are minutes
-MINUTES: Final = 240  # as many as the status has room for
+MINUTES: Final = 120  # the longest window, with room for three cold starts of 40 minutes
 GAP_SECONDS: Final = 90  # a longer pause in observing ends what counts as seen
 AWAY_SECONDS: Final = 15  # that the first look after a restart speaks for: about as long as one takes
 MINUTE: Final = 60
@@ -23,15 +23,17 @@ class Sample:
 class History:
     """Demand, and the replicas that it needed, of the last minutes. Times are Unix seconds.
 
-    The minutes outlive the operator in `status.scaling`: `peaks` (most replicas needed) and `means` (mean demand, in
-    concurrent requests), one entry each a minute, oldest first, the last one of minute `until`. Replicas are kept as
-    they were needed with the capacity of that time, so that a capacity that rises by itself shrinks nothing within the
-    window; demand is kept as it was, so that a capacity that moves does not rewrite what was asked for.
+    The minutes outlive the operator in `status.scaling`: `peaks` (most replicas needed), `means` (mean demand, in
+    concurrent requests) and `variances` (of the demand around the mean of its minute), one entry each a minute, oldest
+    first, the last one of minute `until`. Replicas are kept as they were needed with the capacity and the prices of
+    that time, so that a capacity that rises by itself shrinks nothing within the window; demand is kept as it was, so
+    that a capacity that moves does not rewrite what was asked for.
     """
 
     samples: tuple[Sample, ...] = ()
     peaks: tuple[int, ...] = ()
     means: tuple[float, ...] = ()
+    variances: tuple[float, ...] = ()
     until: int = 0
     fine_since: float = 0.0  # samples have no gap since then
     coarse_since: float = 0.0  # minutes have no gap since then
@@ -39,15 +41,22 @@ class History:
     last_complete: float = 0.0  # look at which nobody was silent
 
     @classmethod
-    def restored(cls, peaks: tuple[int, ...], until: int, now: float, means: tuple[float, ...] = ()) -> "History":
+    def restored(
+        cls,
+        peaks: tuple[int, ...],
+        until: int,
+        now: float,
+        means: tuple[float, ...] = (),
+        variances: tuple[float, ...] = (),
+    ) -> "History":
         """History after a restart, from what the status kept. Windows under a minute begin anew."""
         until = until if peaks else int(now // MINUTE)
         unbroken = now - (until + 1) * MINUTE <= GAP_SECONDS
         since = (until + 1 - len(peaks)) * MINUTE if unbroken else now
-        means = means[-len(peaks) :] if peaks else ()
         return cls(
             peaks=peaks,
-            means=(*((means[:1] or (0.0,)) * (len(peaks) - len(means))), *means),
+            means=_padded(means, len(peaks)),
+            variances=_padded(variances, len(peaks)),
             until=until,
             fine_since=now,
             coarse_since=min(since, now),
@@ -76,11 +85,10 @@ class History:
 
     def noted(self, need: int) -> "History":
         """The history in which the latest look needed at least so many replicas."""
-        if not self.samples:
+        if not self.samples or need <= self.samples[-1].need:
             return self
-        latest = self.samples[-1]
-        latest = replace(latest, need=max(need, latest.need))
-        peaks = (*self.peaks[:-1], max(need, self.peaks[-1]))
+        latest = replace(self.samples[-1], need=need)
+        peaks = self.peaks if need <= self.peaks[-1] else (*self.peaks[:-1], need)
         return replace(self, samples=(*self.samples[:-1], latest), peaks=peaks)
 
     def covers(self, now: float, window: float) -> bool:
@@ -108,6 +116,14 @@ class History:
             return self.means[-1] if self.means else 0.0
         return sum(mean * seconds for mean, seconds in minutes) / spoken
 
+    def variance(self, now: float, window: float) -> float:
+        """Mean variance of the demand within the minutes of the window that are over; 0 if there is none.
+
+        What is longer than a minute, the mean follows; so this is what bursts add.
+        """
+        seen = self.variances[-1 - max(1, round(window / MINUTE)) : -1] if self.until == int(now // MINUTE) else ()
+        return sum(seen) / len(seen) if seen else 0.0
+
     def minutes(self, now: float, window: float) -> list[tuple[float, float]]:
         """Mean demand of each minute within the window, newest first, and the seconds of it that lie within."""
         found = []
@@ -127,19 +143,28 @@ class History:
         """
         minute = int(now // MINUTE)
         if not self.peaks or minute - self.until >= MINUTES:
-            return replace(self, peaks=(need,), means=(demand,), until=minute)
+            return replace(self, peaks=(need,), means=(demand,), variances=(0.0,), until=minute)
         if minute <= self.until:
             elapsed = now - self.until * MINUTE
             share = max(now - self.last, 0.0) / elapsed if elapsed > 0 else 1.0
+            off = demand - self.means[-1]
             return replace(
                 self,
                 peaks=(*self.peaks[:-1], max(self.peaks[-1], need)),
-                means=(*self.means[:-1], self.means[-1] + (demand - self.means[-1]) * share),
+                means=(*self.means[:-1], self.means[-1] + off * share),
+                variances=(*self.variances[:-1], (1.0 - share) * (self.variances[-1] + share * off * off)),
             )
         missed = minute - self.until - 1
         return replace(
             self,
             peaks=(*self.peaks, *(self.peaks[-1:] * missed), need)[-MINUTES:],
             means=(*self.means, *(self.means[-1:] * missed), demand)[-MINUTES:],
+            variances=(*self.variances, *(self.variances[-1:] * missed), 0.0)[-MINUTES:],
             until=minute,
         )
+
+
+def _padded(values: tuple[float, ...], length: int) -> tuple[float, ...]:
+    """As many values, the oldest repeated: a status of before they were kept has fewer."""
+    values = values[-length:] if length else ()
+    return (*((values[:1] or (0.0,)) * (length - len(values))), *values)

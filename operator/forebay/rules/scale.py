@@ -10,8 +10,8 @@ does not fall because the cloud takes over, so a pool that spills grows.
   once asked for counts as needed for the window, keep a pool from swinging.
 - Where a replica-hour and what leaves both have a price, money decides instead of loads (rules/worth.py): a replica is
   started if it saves what it costs, with its start and its window paid back within an hour, and goes once it has saved
-  less than four fifths for the whole window. The cloud may then be let take what is cheaper there, so means are taken
-  over longer: 180 s upwards, 60 s downwards.
+  less than it costs for the whole window. A burst may then be the cloud's, so means are taken over longer: 180 s
+  upwards, 60 s downwards.
 - Reports older than three periods hold the size. A router that is silent can only hide demand: never down, but up.
 
 D = running + queued + max(overflowing now, lost per second * service seconds), the latter by Little's law.
@@ -25,7 +25,7 @@ from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import ScaleReason
 from forebay.rules.capacity import high_reserve
 from forebay.rules.history import History
-from forebay.rules.worth import BreakEven, worthwhile
+from forebay.rules.worth import BreakEven, Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ SPILLING: Final = Pace()
 """Where the cloud takes what does not fit."""
 LOCAL_ONLY: Final = Pace(up_load=0.75, down_load=0.6, up_window=30.0)
 """Where nothing may leave: faster, with more headroom."""
-PRICED: Final = Pace(up_window=180.0, down_window=1200.0, down_mean=60.0)
+PRICED: Final = Pace(up_window=180.0, down_mean=60.0)
 """Where money decides; the loads then serve until a price is known."""
 
 COLD_STARTS: Final = 3  # that the scaleDown window spans at least
@@ -92,6 +92,7 @@ class ScaleInputs:
     rollout: bool = False  # a change of the template is under way
     unplaced: int = 0  # replicas that no node takes or the API server refuses; they count as starting, too
     replica_hour_price: float | None = None
+    overflow_hour_cost: float | None = None  # what leaves now, by the hour: to be told, not to be weighed
     overflow_cost_per_request_hour: float | None = None  # of one unit of demand that leaves, by the hour
     age_seconds: float = 0.0  # of the oldest report that counts
     period_seconds: float = 5.0  # between two reports of a router
@@ -110,6 +111,8 @@ class ScaleDecision:
     window: float
     history: History
     advised: int | None = None  # what Advisory would do
+    kept: float | None = None  # requests that the replica in question keeps from leaving, where money decides
+    pays_from: float | None = None  # so many
 
     @property
     def limited(self) -> bool:
@@ -135,10 +138,12 @@ def pace_of(inputs: ScaleInputs) -> Pace:
     usual = LOCAL_ONLY if not inputs.overflow_allowed else PRICED if break_even(inputs) else SPILLING
     pace = inputs.pace or usual
     down = max(pace.down_window, COLD_STARTS * inputs.cold_start_seconds)
-    return replace(
-        pace,
-        up_window=pace.up_window if inputs.up_window is None else inputs.up_window,
-        down_window=down if inputs.down_window is None else inputs.down_window,
+    return Pace(
+        pace.up_load,
+        pace.down_load,
+        pace.up_window if inputs.up_window is None else inputs.up_window,
+        down if inputs.down_window is None else inputs.down_window,
+        pace.down_mean,
     )
 
 
@@ -159,6 +164,8 @@ def scale(inputs: ScaleInputs) -> ScaleDecision:
         window=look.pace.down_window if shrinks else look.pace.up_window,
         history=history,
     )
+    if look.weighs is not None and (shrinks or size != inputs.current or reason is ScaleReason.CLOUD_CHEAPER):
+        decision = _with_worth(decision, look, look.weighs, shrinks=shrinks)
     if inputs.mode is ScalingMode.MANUAL:
         return replace(decision, replicas=inputs.wished, reason=ScaleReason.MANUAL)
     if inputs.mode is ScalingMode.ADVISORY:
@@ -177,6 +184,10 @@ class _Look:
     up: int
     down: int
     by_load: int
+    mean: float = 0.0
+    lately: float = 0.0
+    variance: float = 0.0
+    weighs: BreakEven | None = None
 
     @property
     def floor(self) -> int:
@@ -185,20 +196,35 @@ class _Look:
 
 def _look(inputs: ScaleInputs) -> _Look:
     pace, demand, capacity, history = pace_of(inputs), inputs.demand.concurrent, inputs.capacity, inputs.history
-    counts = capacity is not None and not _stale(inputs)
+    counts, prices = capacity is not None and not _stale(inputs), break_even(inputs)
+    down = 0 if prices else _need(demand, capacity, pace.down_load)
     if counts:
-        history = history.remember(inputs.now, demand, 0, complete=inputs.fresh)
+        history = history.remember(inputs.now, demand, down, complete=inputs.fresh)
     mean = history.mean(inputs.now, pace.up_window)
+    up = _need(mean, capacity, pace.up_load)
+    if not capacity or prices is None:
+        return _Look(inputs, pace, history, up, down, up)
     lately = history.mean(inputs.now, pace.down_mean) if pace.down_mean else demand
-    by_load = _need(mean, capacity, pace.up_load)
-    up, down = by_load, _need(lately, capacity, pace.down_load)
-    if capacity and (prices := break_even(inputs)) is not None:
-        bound, most = inputs.cold_start_seconds + pace.down_window, inputs.maximum + 1  # one more says: limited
-        up = worthwhile(mean, capacity, prices.to_start(bound), most)
-        down = worthwhile(lately, capacity, prices.to_stay(), most)
-    if counts:
-        history = history.noted(down)
-    return _Look(inputs, pace, history, up, down, by_load)
+    variance, most = history.variance(inputs.now, pace.down_window), inputs.maximum + 1  # one more says: limited
+    worth = Spread(mean, variance).worthwhile(capacity, prices.to_start(_bound(inputs, pace)), most)
+    down = Spread(lately, variance).worthwhile(capacity, prices.to_stay(), most)
+    history = history.noted(down) if counts else history
+    return _Look(inputs, pace, history, worth, down, up, mean, lately, variance, prices)
+
+
+def _bound(inputs: ScaleInputs, pace: Pace) -> float:
+    """Seconds for which a replica is paid without being needed: while it starts, and before it may go."""
+    return inputs.cold_start_seconds + pace.down_window
+
+
+def _with_worth(decision: ScaleDecision, look: _Look, prices: BreakEven, *, shrinks: bool) -> ScaleDecision:
+    """The decision with what the replica that goes, comes or does not come is worth."""
+    inputs, current, capacity = look.inputs, look.inputs.current or 0, look.inputs.capacity or 1
+    if shrinks:
+        kept = Spread(look.lately, look.variance).kept(current, capacity)
+        return replace(decision, kept=kept, pays_from=prices.to_stay())
+    kept = Spread(look.mean, look.variance).kept(max(decision.replicas, current + 1), capacity)
+    return replace(decision, kept=kept, pays_from=prices.to_start(_bound(inputs, look.pace)))
 
 
 def _automatic(look: _Look) -> tuple[int, ScaleReason]:

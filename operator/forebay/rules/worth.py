@@ -1,19 +1,19 @@
 """What one more replica is worth: the requests that it keeps from leaving, beside what it costs.
 
-Concurrent requests vary around their mean m about as a Poisson variable does: normally, with variance m. In a pool of
-so many slots, `E[max(D - slots, 0)]` of them find none, which is the normal loss function of inventory theory:
-(m - slots) * Phi(u) + sqrt(m) * phi(u), with u = (m - slots) / sqrt(m).
+Concurrent requests vary around their mean m: as a Poisson variable does, with variance m, where clients are many and
+alone; by more where they come in bursts, which is measured. In a pool of so many slots, `E[max(D - slots, 0)]` of them
+find none, which for a normal D is the loss function of inventory theory: (m - slots) * Phi(u) + s * phi(u), with
+u = (m - slots) / s and s the standard deviation.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import erf, exp, pi, sqrt
 from typing import Final
 
 PAYBACK_SECONDS: Final = 3600.0
 """How soon a replica has to pay for what it costs while it starts, and while the pool waits before it lets it go."""
-KEEP: Final = 0.8
-"""Share of its price that a replica which serves already must save to stay."""
+_ROOT_HALF: Final = sqrt(0.5)
+_DENSITY: Final = 1.0 / sqrt(2.0 * pi)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +29,33 @@ class BreakEven:
 
     def to_stay(self) -> float:
         """Requests that a replica must keep from leaving to stay."""
-        return self.replica_hour / self.request_hour * KEEP
+        return self.replica_hour / self.request_hour
 
 
-def beyond(mean: float, slots: float) -> float:
-    """Mean concurrent requests that find none of these slots."""
-    if mean <= 0.0:
-        return 0.0
-    spread = sqrt(mean)
-    u = (mean - slots) / spread
-    return max((mean - slots) * 0.5 * (1.0 + erf(u / sqrt(2.0))) + spread * exp(-u * u / 2.0) / sqrt(2.0 * pi), 0.0)
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Concurrent requests: their mean, and their variance, which is never less than the mean."""
 
+    mean: float
+    variance: float = 0.0
 
-def kept(mean: float, replicas: int, capacity: int) -> float:
-    """Mean concurrent requests that the last of so many replicas keeps from leaving."""
-    return beyond(mean, (replicas - 1) * capacity) - beyond(mean, replicas * capacity)
+    def beyond(self, slots: float) -> float:
+        """Mean concurrent requests that find none of these slots."""
+        if self.mean <= 0.0:
+            return 0.0
+        deviation = sqrt(max(self.mean, self.variance))
+        over = self.mean - slots
+        u = over / deviation
+        return max(over * 0.5 * (1.0 + erf(u * _ROOT_HALF)) + deviation * _DENSITY * exp(-0.5 * u * u), 0.0)
 
+    def kept(self, replicas: int, capacity: int) -> float:
+        """Mean concurrent requests that the last of so many replicas keeps from leaving."""
+        return self.beyond((replicas - 1) * capacity) - self.beyond(replicas * capacity)
 
-def worthwhile(mean: float, capacity: int, least: float, most: int) -> int:
-    """The most replicas, up to `most`, of which the last one still keeps `least` requests from leaving."""
-    return _last(lambda replicas: kept(mean, replicas, capacity) >= least, most)
-
-
-def _last(holds: Callable[[int], bool], most: int) -> int:
-    """The highest number up to `most` that holds, where all below a number that holds do, too; 0 if none does."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle - 1)
-    return low
+    def worthwhile(self, capacity: int, least: float, most: int) -> int:
+        """The most replicas, up to `most`, of which the last one still keeps `least` requests from leaving."""
+        low, high = 0, most  # a replica never keeps more than the one before, so halving finds it
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.kept(middle, capacity) >= least else (low, middle - 1)
+        return low

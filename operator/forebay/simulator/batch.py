@@ -33,18 +33,6 @@ class ServiceTime:
         times = engine.base_seconds, engine.shares.request, engine.kv_token_seconds
         return cls(*times, engine.prompt_tokens_per_second)
 
-    def per_token(
-        self, running: float, held_tokens: float, prompt_tokens: float = 0.0, answer_tokens: float = 1.0
-    ) -> float:
-        """Mean seconds between the tokens of a request while `running` requests hold so many tokens each.
-
-        With the lengths of prompt and answer, others' prompts count as well: each token of an answer then waits for
-        `running` such prompts over the length of an answer. This is what a model of requests alone needs.
-        """
-        decode = self.base + self.per_running * running + self.per_kv_token * running * held_tokens
-        prompts = running * prompt_tokens / max(1.0, answer_tokens)
-        return decode + prompts / self.prefill_tokens_per_second
-
     def step(self, running: int, kv_tokens: int, prefill_tokens: int) -> float:
         """Duration of one step."""
         computing = (prefill_tokens + running) / self.prefill_tokens_per_second if prefill_tokens else 0.0

@@ -19,7 +19,7 @@ from forebay.cli.place import SYSTEM_NAMESPACE, ContextOption, KubeconfigOption,
 from forebay.cli.problem import Problem
 from forebay.cli.summary import of, read, why_not
 from forebay.resources import names
-from forebay.resources.summary import price_rows
+from forebay.resources.summary import PriceRow, price_rows
 from forebay.rules.cost import Price
 
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -103,7 +103,7 @@ def _history(
         )
 
 
-def _rows(found: Fleets) -> Iterable[counted.PriceRow]:
+def _rows(found: Fleets) -> Iterable[PriceRow]:
     return [row for item in found.policies if item.spec is not None for row in price_rows(item.name, item.spec)]
 
 

@@ -1,15 +1,18 @@
 """What local is worth for one log and one pool: shares, bills, the best size, and where local begins to win."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor, log10
+from statistics import fmean
 from typing import Final
 
 from forebay.cli.prices import asked, find
-from forebay.cli.profile.pool import Pool
+from forebay.cli.profile.check import Check, check
+from forebay.cli.profile.pool import Pool, on_hardware
 from forebay.cli.profile.reading import Log
 from forebay.cli.profile.sureness import Shares, Span, shares
 from forebay.cli.profile.traffic import Traffic, blocks, declared, traffic
+from forebay.rules.capacity import TYPICAL_TOKENS
 from forebay.rules.cost import (
     Basis,
     BasisName,
@@ -25,6 +28,7 @@ from forebay.rules.cost import (
 )
 
 POINTS: Final = 49
+SAMPLE: Final = 50_000
 ROWS: Final = 8
 YARDSTICKS: Final = ("gpt-5.6", "claude-sonnet-5", "gpt-5.4-mini", "gpt-5.6-luna", "gpt-5-nano")
 """Models of the shipped table that break-evens are given for, dear to cheap; of another table its first five."""
@@ -41,6 +45,7 @@ class Question:
     displaced: str | None = None
     days: float | None = None
     seed: int = 0
+    replay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class Answer:
     break_evens: Mapping[BasisName, float | None]
     yardsticks: Mapping[str, Mapping[BasisName, float | None]]
     curve: tuple[Point, ...]
+    check: Check | None = None
 
     @property
     def chosen(self) -> Basis:
@@ -88,6 +94,7 @@ class Answer:
 
 def answer(log: Log, question: Question, say: Callable[[str], None] = lambda _: None) -> Answer:
     """Play the log, and count; `say` is told what is being done. Raises Problem for a model without a price."""
+    question = replace(question, pool=on_hardware(question.pool, *_held(log, question.pool)))
     pool, table = question.pool, question.table
     default = asked(question.displaced, table) if question.displaced else table[0]
     priced = [default if question.displaced else find(name, table) or default for name in log.models]
@@ -95,13 +102,13 @@ def answer(log: Log, question: Question, say: Callable[[str], None] = lambda _: 
     demand = played.demand()
     bases = {name: basis(name, question.hardware, pool.gpus) for name in BasisName}
     chosen = bases[question.basis]
-    best = cheapest(chosen, demand, pool.slots)
-    peak = for_the_peak(chosen, demand, pool.slots)
+    best = cheapest(chosen, demand, pool.usable)
+    peak = for_the_peak(chosen, demand, pool.usable)
     # What could be served is shown for the recommended size, or for one replica where none pays for itself.
     shown = max(1, best.replicas)
     say("asking how sure that is")
     fits = declared(pool)
-    sure = shares(blocks(played, log, fits, shown * pool.slots), fits[:-2], fits[-1], question.seed)
+    sure = shares(blocks(played, log, fits, shown * pool.usable), fits[:-2], fits[-1], question.seed)
     months = played.months
     everything = sure.usd.scaled(1 / months)
     total = sure.left.scaled(1 / months, best.hardware) if best.replicas else everything
@@ -118,12 +125,32 @@ def answer(log: Log, question: Question, say: Callable[[str], None] = lambda _: 
         all_local=peak,
         local_first=best,
         total=total,
-        sizes=_sizes(chosen, demand, pool.slots, best.replicas, peak.replicas),
-        bests={name: cheapest(each, demand, pool.slots) for name, each in bases.items()},
-        break_evens={name: break_even(each, demand, pool.slots) for name, each in bases.items()},
-        yardsticks=_yardsticks(played, bases, pool.slots, table),
-        curve=_curve(bases, chosen, demand, pool.slots),
+        sizes=_sizes(chosen, demand, pool.usable, best.replicas, peak.replicas),
+        bests={name: cheapest(each, demand, pool.usable) for name, each in bases.items()},
+        break_evens={name: break_even(each, demand, pool.usable) for name, each in bases.items()},
+        yardsticks=_yardsticks(played, bases, pool.usable, table),
+        curve=_curve(bases, chosen, demand, pool.usable),
+        check=_check(log, played, pool, shown, say) if question.replay else None,
     )
+
+
+def _check(log: Log, played: Traffic, pool: Pool, replicas: int, say: Callable[[str], None]) -> Check:
+    return check(log, played, pool, replicas, lambda seconds: say(f"replaying the busiest stretch, {seconds:,.0f} s"))
+
+
+def _held(log: Log, pool: Pool) -> tuple[int, float]:
+    """Tokens that 90 % of the requests hold in an engine's cache at most, at their end; and on average, in between.
+
+    Of those that fit the pool's context; a sample of a long log.
+    """
+    every = range(0, len(log), len(log) // SAMPLE + 1)
+    ends = sorted(
+        tokens for number in every if (tokens := log.prompt[number] + log.output[number]) <= pool.context_tokens
+    )
+    if not ends:
+        return TYPICAL_TOKENS, TYPICAL_TOKENS
+    outputs = fmean(log.output[number] for number in every)
+    return max(1, ends[int(0.9 * (len(ends) - 1))]), max(1.0, fmean(ends) - outputs / 2)
 
 
 def _sizes(chosen: Basis, demand: Demand, slots: int, best: int, most: int) -> tuple[Bill, ...]:

@@ -1,10 +1,10 @@
 """The command: options to a question, a log to an answer, an answer to terminal, data or page."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -48,6 +48,10 @@ def profile(
         int | None, typer.Option(min=1, max=4096, help="Requests at a time, of a replica.", rich_help_panel=_ASKED)
     ] = None,
     gpus: Annotated[int | None, typer.Option(min=1, max=64, help="GPUs of a replica.", rich_help_panel=_ASKED)] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="Kind of GPU, as a100-80gb: slots and speed by a table.", rich_help_panel=_ASKED)
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Its model, for that table.", rich_help_panel=_ASKED)] = None,
     token_ms: Annotated[
         float | None, typer.Option(min=0.01, help="Time for a token when it is full.", rich_help_panel=_ASKED)
     ] = None,
@@ -81,11 +85,14 @@ def profile(
     ] = _HARDWARE.kwh_price,
     gpu_hour_price: Annotated[
         float | None,
-        typer.Option(min=0, help="Rent of a GPU, US dollars an hour.  [default: 2]", rich_help_panel=_MONEY),
+        typer.Option(min=0, help="Rent of a GPU, US dollars an hour: the pool's, else 2.", rich_help_panel=_MONEY),
     ] = None,
     report: Annotated[
         Path | None, typer.Option("--html", help="Write a page with plots here.", rich_help_panel="Output")
     ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Play the busiest stretch through the queue, too.", rich_help_panel=_ASKED)
+    ] = False,
     output: FormatOption = Format.TABLE,
     seed: Annotated[int, typer.Option(help="Of the draws behind the bounds.", rich_help_panel="Output")] = 0,
 ) -> None:
@@ -93,10 +100,21 @@ def profile(
 
     Nothing leaves this machine, and no prompt is written anywhere. No cluster is needed.
     """
-    chosen = _pool(pool, capabilities, context, slots, gpus, token_ms, prefill)
+    said = {
+        "capabilities": None if capabilities is None else _capabilities(capabilities),
+        "context_tokens": context,
+        "slots": slots,
+        "gpus": gpus,
+        "token_seconds": None if token_ms is None else token_ms / 1000,
+        "prefill": prefill,
+        "gpu": gpu,
+        "model": model,
+        "name": model,
+    }
+    chosen = _pool(pool, {name: value for name, value in said.items() if value is not None})
     rent = gpu_hour_price if gpu_hour_price is not None else chosen.gpu_hour_price
     hardware = Hardware(gpu_price, months, watts, kwh_price, people, _HARDWARE.gpu_hour_price if rent is None else rent)
-    question = Question(chosen, hardware, basis, prices(price_table), displaced, days, seed)
+    question = Question(chosen, hardware, basis, prices(price_table), displaced, days, seed, replay)
     found = _answer(log, _format(form), question)
     if report is not None:
         _write(report, html(found))
@@ -140,26 +158,10 @@ def _format(name: str) -> LogFormat | None:
     raise Problem(f"there is no format {name!r}: take auto, {_KNOWN}", 2)
 
 
-def _pool(
-    manifest: Path | None,
-    capabilities: str | None,
-    context: int | None,
-    slots: int | None,
-    gpus: int | None,
-    token_ms: float | None,
-    prefill: float | None,
-) -> Pool:
-    """The manifest's pool, or the usual one; options win."""
+def _pool(manifest: Path | None, said: Mapping[str, Any]) -> Pool:
+    """The manifest's pool, or the usual one; options win, over tables too."""
     chosen = from_manifest(manifest, _POOL) if manifest is not None else _POOL
-    return replace(
-        chosen,
-        capabilities=_capabilities(capabilities) if capabilities is not None else chosen.capabilities,
-        context_tokens=context or chosen.context_tokens,
-        slots=slots or chosen.slots,
-        gpus=gpus or chosen.gpus,
-        token_seconds=token_ms / 1000 if token_ms else chosen.token_seconds,
-        prefill=prefill or chosen.prefill,
-    )
+    return replace(chosen, **said, fixed=chosen.fixed | said.keys())
 
 
 def _capabilities(words: str) -> frozenset[Capability]:

@@ -12,6 +12,8 @@ from forebay.cli.problem import Problem
 from forebay.resources.names import POOL_KIND
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import Capability
+from forebay.rules import hardware
+from forebay.rules.capacity import high_reserve
 
 CONTEXT_FLAG: Final = "--max-model-len"
 SEQUENCES_FLAG: Final = "--max-num-seqs"
@@ -25,6 +27,7 @@ class Pool:
     """
 
     name: str = "a 7B model"
+    model: str = "llama-3.1-8b"
     capabilities: frozenset[Capability] = frozenset(
         {Capability.CLASSIFICATION, Capability.EXTRACTION, Capability.GENERAL}
     )
@@ -34,10 +37,48 @@ class Pool:
     token_seconds: float = 0.025
     prefill: float = 8_000.0
     gpu_hour_price: float | None = None
+    reserved_percent: int = 10  # of the slots, for High
+    gpu: str = ""
+    most: int | None = None  # --max-num-seqs
+    target: float | None = None  # seconds a token, as the pool wishes
+    fixed: frozenset[str] = frozenset()  # fields that somebody has said, which no table changes
+
+    @property
+    def usable(self) -> int:
+        """Slots of a replica that Normal may use."""
+        return self.slots - high_reserve(self.slots, self.reserved_percent)
 
     def seconds(self, prompt: int, output: int) -> float:
-        """How long a request holds a slot."""
+        """How long a request holds a slot, alone."""
         return prompt / self.prefill + output * self.token_seconds
+
+    def held_up(self, slot: int, mean_prompt: float) -> float:
+        """How much longer it takes in this slot: while it runs, as many others come as run beside it (Little's law),
+        and each of their prompts holds up everybody's tokens."""
+        return slot % self.usable * mean_prompt / self.prefill
+
+
+def on_hardware(pool: Pool, live_tokens: int, held_tokens: float) -> Pool:
+    """The pool with slots and speed from the table of GPUs and models, where a GPU is named.
+
+    `live_tokens` is what 90 % of its requests hold in the cache at most, `held_tokens` what one holds on average.
+    Raises Problem for a GPU or model that the table does not know.
+    """
+    if not pool.gpu:
+        return pool
+    engine = hardware.engine(pool.gpu, pool.model, pool.gpus)
+    if engine is None:
+        raise Problem(
+            f"no table says how {pool.model} runs on {pool.gpus} x {pool.gpu}: give --slots, --token-ms and --prefill "
+            f"instead, or, where it fits, one of the GPUs {', '.join(hardware.GPUS)} and one of the models "
+            f"{', '.join(hardware.MODELS)}",
+            2,
+        )
+    slots = engine.slots(live_tokens, pool.target)
+    slots = pool.slots if "slots" in pool.fixed else min(slots, pool.most or slots)
+    token = pool.token_seconds if "token_seconds" in pool.fixed else engine.curve(held_tokens).seconds(slots)
+    prefill = pool.prefill if "prefill" in pool.fixed else engine.prompt_tokens_per_second
+    return replace(pool, slots=slots, token_seconds=token, prefill=prefill)
 
 
 def from_manifest(path: Path, otherwise: Pool) -> Pool:
@@ -64,13 +105,19 @@ def _of(document: dict[str, Any], path: Path, otherwise: Pool) -> Pool:
     context = spec.model.context_tokens or _flag(args, CONTEXT_FLAG)
     sequences = _flag(args, SEQUENCES_FLAG)
     target = spec.capacity.time_per_output_token_milliseconds
+    override = spec.capacity.slots_per_replica
     return replace(
         otherwise,
+        model=spec.model.source or spec.model.name,
+        most=sequences,
+        target=target / 1000 if target else None,
+        fixed=frozenset({"slots"}) if override else frozenset(),
         name=f"{document.get('metadata', {}).get('name', path.name)} ({spec.model.name})",
         capabilities=frozenset(spec.capabilities),
         context_tokens=context or otherwise.context_tokens,
-        slots=spec.capacity.slots_per_replica or min(sequences or otherwise.slots, otherwise.slots),
+        slots=override or min(sequences or otherwise.slots, otherwise.slots),
         gpus=spec.engine.gpus or 1,
+        reserved_percent=spec.capacity.high_reserved_percent,
         token_seconds=target / 1000 if target else otherwise.token_seconds,
         gpu_hour_price=float(spec.gpu_hour_price) if spec.gpu_hour_price else None,
     )

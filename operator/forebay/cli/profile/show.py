@@ -17,13 +17,15 @@ def show(found: Answer, console: Console) -> None:
     """Sentences and tables."""
     console.print(words.read(found))
     for notice in words.notices(found):
-        console.print(f"! {notice}", style="yellow", markup=False)
+        console.print(f"! {notice}", style="yellow", markup=False, soft_wrap=not console.is_terminal)
     console.print()
     console.print(words.headline(found), style="bold", markup=False)
     console.print()
     _table(console, ("capability", "requests", "from, to", "tokens", "served"), words.classes(found))
     local = found.shares.local
     console.print(f"\nlocal share {percent(local.value)} ({words.span(local)})\n", markup=False)
+    if replayed := words.replayed(found):
+        console.print(f"{replayed}\n", markup=False)
     money = ("replicas", "hardware", "cloud", "total a month")
     _table(console, (f"way ({words.BASES[found.question.basis]})", *money), words.ways(found))
     console.print()
@@ -31,7 +33,8 @@ def show(found: Answer, console: Console) -> None:
     console.print()
     titles = ("local wins from … tokens a month", *(words.BASES[name] for name in found.bases))
     _table(console, titles, words.yardsticks(found))
-    console.print(f"\nthis log: {short(found.demand.tokens)} tokens a month. {words.claim(found)}", markup=False)
+    console.print(f"\nthis log: {short(found.demand.tokens)} tokens a month", markup=False)
+    console.print(words.claim(found), markup=False, soft_wrap=not console.is_terminal)
 
 
 def _table(console: Console, titles: tuple[str, ...], rows: list[Any], left: int = 1) -> None:
@@ -59,6 +62,7 @@ def data(found: Answer) -> dict[str, Any]:
             for place, name in enumerate(CLASSES) if played.by_class[place].requests
         },
         "localShare": asdict(found.shares.local),
+        "replay": None if found.check is None else asdict(found.check),
         "basis": str(found.question.basis),
         "tokensPerMonth": round(found.demand.tokens),
         "allCloud": asdict(found.all_cloud),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from forebay.cli.profile.answer import Answer
+from forebay.cli.profile.pool import Pool
 from forebay.cli.profile.reading import CLASSES, EMBEDDINGS, UNKNOWN
 from forebay.cli.profile.sureness import SURE, Span
 from forebay.cli.report import dollars, percent, short
@@ -12,7 +13,7 @@ from forebay.rules.cost import CLAIM_TOKENS, BasisName, Bill
 
 BASES: Final = {
     BasisName.ELECTRICITY: "electricity only",
-    BasisName.OWNED: "owned, paid off",
+    BasisName.OWNED: "owned, amortised",
     BasisName.RENTED: "rented",
 }
 LITTLE_HOURS: Final = 24
@@ -136,6 +137,19 @@ def claim(found: Answer) -> str:
     )
 
 
+def replayed(found: Answer) -> str:
+    """What the replay of the busiest stretch says; empty where none was asked for."""
+    seen = found.check
+    if seen is None:
+        return ""
+    return (
+        f"Replayed with {replicas(seen.replicas)}, the busiest {seen.requests:,} requests ({seen.seconds / 60:,.0f} "
+        f"minutes): {percent(seen.replayed)} stay local, {percent(seen.reckoned)} as reckoned here; "
+        f"{percent(seen.waited)} of these wait for a slot, and 95 % have their first token within "
+        f"{seen.first_token:.1f} s."
+    )
+
+
 def notices(found: Answer) -> list[str]:
     """What was guessed, left out, or cannot be known from this log."""
     log, played, said = found.log, found.traffic, []
@@ -156,6 +170,15 @@ def notices(found: Answer) -> list[str]:
             f"{log.assumed:,} requests do not say how many tokens were generated: the mean of their kind is taken, "
             f"or 512 at most."
         )
+    if log.by_time:
+        said.append(
+            f"{log.by_time:,} answers of pools have no count of tokens: it is told by their time, at 25 ms each."
+        )
+    if log.spent:
+        said.append(
+            f"The log itself says that it cost {dollars(log.spent)}; at list prices it is "
+            f"{dollars(found.all_cloud.value * played.months)}."
+        )
     if log.texts > log.looked_at:
         said.append(
             f"The words of {log.looked_at:,} of {log.texts:,} requests were classified; each stands for those of its "
@@ -175,6 +198,11 @@ def notices(found: Answer) -> list[str]:
     return said
 
 
+def _gpus(pool: Pool) -> str:
+    kind = f" {pool.gpu}" if pool.gpu else ""
+    return f"{pool.gpus}{kind} GPU{'s' * (pool.gpus > 1)}"
+
+
 def assumptions(found: Answer) -> Sequence[tuple[str, str, str]]:
     """Name, value, how to change it."""
     question, pool, hardware = found.question, found.question.pool, found.question.hardware
@@ -192,9 +220,9 @@ def assumptions(found: Answer) -> Sequence[tuple[str, str, str]]:
          f"{price.source or 'your table'}{', ' + price.as_of if price.as_of else ''}"),
         ("pool", f"{pool.name}: {', '.join(sorted(pool.capabilities))}; {pool.context_tokens:,} tokens of context",
          "--pool MANIFEST, --capabilities, --context"),
-        ("a replica", f"{pool.gpus} GPU{'s' * (pool.gpus > 1)}, {pool.slots} requests at a time, "
-         f"{pool.token_seconds * 1000:g} ms a token when full, {pool.prefill:,.0f} prompt tokens a second",
-         "--gpus, --slots, --token-ms, --prefill; measure yours"),
+        ("a replica", f"{_gpus(pool)}, {pool.slots} requests at a time, {pool.usable} of them if not High; "
+         f"{pool.token_seconds * 1000:.3g} ms a token when full, {pool.prefill:,.0f} prompt tokens a second",
+         f"{'by the table of GPUs and models; ' if pool.gpu else '--gpu, --model or '}--slots, --token-ms, --prefill"),
         ("owned", f"{dollars(hardware.gpu_price)} a GPU with its share of the server, over {hardware.months:g} months; "
          f"{dollars(hardware.people_month)} a month for people", "--gpu-price, --months, --people"),
         ("electricity", f"{hardware.watts:g} W a GPU at the wall, all month, at ${hardware.kwh_price:g} a kWh",

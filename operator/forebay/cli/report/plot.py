@@ -72,9 +72,8 @@ class Curves:
         for at, says in self.rules:
             svg.append(element("path", d=f"M{text(x.at(at))} {top}V{bottom}", class_="rule"))
             end = x.at(at) > width * 0.6
-            svg.append(
-                element("text", says, x=x.at(at) + (-5 if end else 5), y=top - 8, text_anchor="end" if end else "start")
-            )
+            beside = x.at(at) + (-5 if end else 5)
+            svg.append(element("text", says, x=beside, y=bottom - 8, text_anchor="end" if end else "start"))
         for curve in self.curves:
             svg.extend(_curve(curve, x, y))
         for number, mark in enumerate(self.marks, 1):

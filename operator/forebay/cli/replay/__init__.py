@@ -1,0 +1,1 @@
+"""`kubectl forebay replay`: what a pool would have done with a trace."""
