@@ -112,11 +112,17 @@ fuzz: $(STAMP) ## Half an hour of coverage-guided fuzzing of all that reads byte
 fuzz-quick: $(STAMP) ## The same for a minute
 	timeout 600 $(PY) -m bench.fuzz --seconds 60
 
+bench-many: $(STAMP) ## What 100, 300 and 1,000 pools with ten pods each cost the operator, on a real API server (half an hour)
+	nice -n 10 $(PY) -m bench.many
+
 bench-queue: $(STAMP) ## How long a slot stands idle while somebody waits, and in which order waiters are served
 	$(PY) -m bench.queue
 
 bench-affinity: $(STAMP) ## Time to the first token and cache hits by placement; TRACE=file plays recorded conversations
 	$(PY) -m bench.affinity $(if $(TRACE),--trace $(TRACE))
+
+bench-replay: $(STAMP) ## How far a replay can be believed: against the real router, and between its two engines; TRACE=file
+	nice -n 10 $(PY) -m bench.replay $(if $(TRACE),--trace $(TRACE))
 
 bench-calibrate: $(STAMP) ## How far the simulated engine is from recorded runs of vLLM; TRACES=folder has them
 	$(PY) -m bench.calibrate "$(TRACES)"

@@ -86,7 +86,10 @@ def quantiles(title: str, metric: str, of: str, says: str = "") -> Panel:
 
 
 _SERVED: Final = 'sum(rate(forebay_requests_total{FLEET,kind=~"local|cloud"}[RATE]))'
-_ALL: Final = "sum(rate(forebay_requests_total{FLEET}[RATE]))"
+_REFUSED: Final = (
+    '(sum(rate(forebay_requests_total{FLEET,kind="none"}[RATE])) or vector(0)) / '
+    "sum(rate(forebay_requests_total{FLEET}[RATE]))"
+)
 
 FLEET: Final = Dashboard(
     "fleet", "forebay / fleet", "Is it fine, how full is it, what leaves and why.",
@@ -96,7 +99,7 @@ FLEET: Final = Dashboard(
                "Of the requests that were served."),
         number("slots in use", "percentunit", "sum(forebay_pool_running{FLEET}) / sum(forebay_pool_slots{FLEET})"),
         number("waiting", "short", "sum(forebay_pool_queued{FLEET})", "Requests at the gateways.", (1, 20)),
-        number("refused", "percentunit", f'sum(rate(forebay_requests_total{{FLEET,kind="none"}}[RATE])) / {_ALL}',
+        number("refused", "percentunit", _REFUSED,
                "Of all requests, those that clients got wrong included.", (0.01, 0.05)),
         lines("slots in use", "short", ("forebay_pool_running{FLEET}", "{{pool}} runs"),
               ("forebay_pool_slots{FLEET}", "{{pool}} slots")),

@@ -60,7 +60,7 @@ def pool_body(namespace: str, name: str, replicas: int) -> Object:
         "capabilities": ["general", "classification"],
         "replicas": replicas,
         "engine": {"gpus": 1, "args": ["--max-num-seqs", "64"], "cache": {"hostPath": {"path": "/var/cache/models"}}},
-        "scaling": {"minReplicas": replicas, "maxReplicas": 2 * replicas},
+        "scaling": {"mode": "Manual"},  # the size is there at once
         "gpuHourPrice": "1.20",
     }
     metadata = {"name": name, "namespace": namespace}

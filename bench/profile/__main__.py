@@ -18,7 +18,8 @@ from rich.table import Table
 from bench.profile.generate import FORMS, Truth, generate
 from forebay.cli.profile.pool import Pool
 
-POOL: Final = Pool()
+POOL: Final = Pool(slots=12)
+"""Small enough that the log's peaks do not fit into one replica, nor all of them into the best size."""
 
 
 def main() -> int:
@@ -70,7 +71,8 @@ def profiled(log: Path, folder: Path) -> tuple[Any, float, float, float]:
     """What the command says; seconds, CPU seconds, and its peak of memory in MiB."""
     out = folder / "answer.json"
     page = str(folder / f"{log.stem}.html")
-    command = [sys.executable, "-m", "forebay.cli", "profile", str(log), "--html", page, "-o", "json"]
+    command = [sys.executable, "-m", "forebay.cli", "profile", str(log), "--slots", str(POOL.slots), "--html",
+               page, "-o", "json"]  # fmt: skip
     begun = time.monotonic()
     with out.open("w") as file:
         actions = [(os.POSIX_SPAWN_DUP2, file.fileno(), 1)]
@@ -91,7 +93,7 @@ def share(truths: Iterable[Truth], replicas: int) -> float:
         while ends and ends[0] <= request.at:
             heappop(ends)
         fits = request.capability in POOL.capabilities and request.prompt + request.output <= POOL.context_tokens
-        if fits and len(ends) < replicas * POOL.slots:
+        if fits and len(ends) < replicas * POOL.usable:
             served += 1
             heappush(ends, request.at + POOL.seconds(request.prompt, request.output))
     return served / count
@@ -107,7 +109,7 @@ def show(rows: list[dict[str, Any]]) -> None:
                       str(row["cpu_seconds"]), str(row["peak_mib"]), f"{row['local']:.1%}",
                       f"{row['low']:.1%} to {row['high']:.1%}", f"{row['truth']:.1%}",
                       f"{row['points_off']:+.1f}")  # fmt: skip
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 if __name__ == "__main__":

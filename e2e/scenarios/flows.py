@@ -4,27 +4,31 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from e2e.netpolicy import End, Flow
 from e2e.scenarios.helpers import get
 
 _ESTABLISHED, _TIME_WAIT, _LISTEN = "01", "06", "0A"
 _LINE = re.compile(r"^\s*\d+: ([0-9A-F]{8}):([0-9A-F]{4}) ([0-9A-F]{8}):([0-9A-F]{4}) ([0-9A-F]{2})")
-HOST_BRIDGE: Final = "10.245.0."
 Connection = tuple[str, str, int]
 """Who opened it, to whom, and to which port: addresses as the receiving pod sees them."""
 
 
 def connections() -> set[Connection]:
     """Every connection that a pod of this machine has accepted and not forgotten yet."""
-    found: set[Connection] = set()
-    for table in _tables():
-        lines = [match.groups() for line in table.splitlines() if (match := _LINE.match(line))]
-        listening = {port for _, port, _, _, state in lines if state == _LISTEN}
-        for local, port, remote, _, state in lines:
-            if state in (_ESTABLISHED, _TIME_WAIT) and port in listening:
-                found.add((_address(remote), _address(local), int(port, 16)))
+    return {one for table in _tables() for one in accepted(table)}
+
+
+def accepted(table: str) -> set[Connection]:
+    """Connections to ports that somebody listens on, in a text of /proc/net/tcp; those within the pod left out."""
+    lines = [match.groups() for line in table.splitlines() if (match := _LINE.match(line))]
+    listening = {port for _, port, _, _, state in lines if state == _LISTEN}
+    found = {
+        (_address(remote), _address(local), int(port, 16))
+        for local, port, remote, _, state in lines
+        if state in (_ESTABLISHED, _TIME_WAIT) and port in listening
+    }
     return {one for one in found if not one[1].startswith("127.")}
 
 

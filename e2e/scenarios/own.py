@@ -6,12 +6,14 @@ import os
 import re
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from kubernetes import client, config
 
 from e2e.cluster import __main__ as cluster
@@ -23,8 +25,9 @@ from forebay.resources.names import CONTROL_TOKEN_SECRET, PATH_REPORT, PORT_CONT
 
 NAMESPACE = "holds"
 POOL = "long"
-LONG = os.environ.get("FOREBAY_E2E", "") == "long"
-"""make e2e-long: streams and outages at full length."""
+EXTENT = os.environ.get("FOREBAY_E2E", "quick")
+"""quick: what CI has time for. all: every variant. long: those with streams and outages at full length."""
+LONG = EXTENT == "long"
 MANIFEST = Path(__file__).with_name("fleet.yaml")
 FILES = ("clients.yaml", "providers.yaml", "policy.yaml")
 
@@ -32,6 +35,15 @@ FILES = ("clients.yaml", "providers.yaml", "policy.yaml")
 def long_or(quick: int, full: int) -> int:
     """A length for CI, and the full one."""
     return full if LONG else quick
+
+
+long_only = pytest.mark.skipif(EXTENT == "quick", reason="part of make e2e-long")
+"""For what CI has no time for."""
+
+
+def ways(all_of_them: Iterable[str], *quick: str) -> list[str]:
+    """The variants of one scenario: some in CI, else all of them."""
+    return list(quick) if EXTENT == "quick" else list(all_of_them)
 
 
 @dataclass(slots=True)
@@ -101,7 +113,9 @@ def make() -> Own:
 
 
 def remove() -> None:
-    """All of it."""
+    """All of it; pods first, because a namespace waits by the clock for half of the longest grace in it."""
+    kubectl("delete", "localmodelpools,cloudfallbackpolicies,deployments", "--all", "-n", NAMESPACE, check=False)
+    until(lambda: not get("pods", NAMESPACE), "no pod", 120)
     kubectl("delete", "namespace", NAMESPACE, "--timeout=180s", "--wait=true", check=False)
 
 
@@ -137,6 +151,12 @@ def ready(name: str) -> int:
     """Replicas that are ready and not ending."""
     found = get("pods", NAMESPACE, "-l", f"forebay.dev/pool={name}")
     return sum("deletionTimestamp" not in pod["metadata"] and is_ready(pod) for pod in found)
+
+
+def wanted(name: str = POOL) -> int:
+    """The size that the operator asks of the StatefulSet."""
+    found = json.loads(kubectl("get", "statefulset", name, "-n", NAMESPACE, "-o", "json"))
+    return int(found["spec"]["replicas"])
 
 
 def ready_gateways() -> int:

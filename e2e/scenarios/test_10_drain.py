@@ -12,7 +12,7 @@ import pytest
 from e2e.demo.setup import kubectl
 from e2e.scenarios import own
 from e2e.scenarios.helpers import get, until
-from e2e.scenarios.own import NAMESPACE, POOL, Own, long_or
+from e2e.scenarios.own import NAMESPACE, POOL, Own, long_or, ways
 from e2e.scenarios.streams import flowing, none_failed, summary
 
 TOKENS = long_or(200, 1000)
@@ -128,7 +128,7 @@ WAYS: dict[str, tuple[Callable[[Own], None], int]] = {
 """Each way, and how many replicas it sends away at least."""
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ways(WAYS, "scale-down", "kubectl drain"))
 def test_no_stream_is_aborted_and_nothing_new_comes(held: Own, way: str) -> None:
     held.settle()
     send_away, least = WAYS[way]

@@ -13,7 +13,7 @@ from e2e.demo.setup import NAMESPACE as DEMO
 from e2e.demo.setup import Fleet
 from e2e.scenarios import own
 from e2e.scenarios.helpers import get, until
-from e2e.scenarios.own import NAMESPACE, POOL, Own
+from e2e.scenarios.own import NAMESPACE, POOL, Own, long_only
 from e2e.scenarios.streams import flowing, none_failed, summary
 
 NEXT = IMAGE.rpartition(":")[0] + ":next"
@@ -124,6 +124,7 @@ def test_adopt_router_always_rolls_one_at_a_time_and_the_cloud_covers(held: Own,
     own.patch({"rollout": {"adoptRouter": "OnNextChange"}})
 
 
+@long_only
 def test_a_downgrade_is_an_upgrade_like_any_other(held: Own, newer: str) -> None:
     held.settle()
     before = own.identities()
@@ -135,6 +136,7 @@ def test_a_downgrade_is_an_upgrade_like_any_other(held: Own, newer: str) -> None
     assert own.condition("RouterOutdated")["status"] == "True"
 
 
+@long_only
 def test_a_change_of_spec_takes_the_router_along(held: Own, newer: str) -> None:
     own.patch({"model": {"revision": f"r{int(time.time())}"}})
     until(lambda: own.condition("RouterOutdated")["status"] == "False", "RouterOutdated False", 60)

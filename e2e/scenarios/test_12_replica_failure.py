@@ -10,11 +10,12 @@ import pytest
 from e2e.demo.setup import kubectl
 from e2e.scenarios import own
 from e2e.scenarios.helpers import until
-from e2e.scenarios.own import NAMESPACE, POOL, Own, long_or
+from e2e.scenarios.own import NAMESPACE, POOL, Own, long_or, ways
 from e2e.scenarios.streams import Streams, flowing, never_silent, none_refused, summary
 
 TOKENS = long_or(100, 600)
 VICTIM = f"{POOL}-1"
+LOST_GPU = "engine without a GPU behind a healthy /health"
 
 
 def delete_now(held: Own) -> None:
@@ -54,7 +55,7 @@ WAYS: dict[str, tuple[Callable[[Own], None], Callable[[Own], None], int]] = {
     "engine killed": (kill_engine, nothing, 10),
     "router killed": (kill_router, nothing, 10),
     "engine hung": (freeze_engine, thaw_engine, 40),
-    "engine without a GPU behind a healthy /health": (lose_gpu, mend_gpu, 45),
+    LOST_GPU: (lose_gpu, mend_gpu, 45),
 }
 """How it breaks, how it is mended, and for how many seconds it is watched in between."""
 
@@ -75,7 +76,7 @@ def broken(held: Own, way: str) -> Iterator[Streams]:
     held.settle()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ways(WAYS, "engine killed", LOST_GPU))
 def test_others_serve_and_nobody_is_cut_silently(held: Own, way: str) -> None:
     began = time.time()
     with broken(held, way) as streams:

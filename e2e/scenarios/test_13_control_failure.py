@@ -1,16 +1,15 @@
 """A gateway or the operator is killed: what runs goes on, and what was begun is finished, once."""
 
-import json
 import random
 import time
 
 from e2e.demo.setup import SYSTEM_NAMESPACE, kubectl
 from e2e.scenarios import own
 from e2e.scenarios.helpers import get, operator_pod, until
-from e2e.scenarios.own import LONG, NAMESPACE, POOL, Own, long_or
+from e2e.scenarios.own import LONG, NAMESPACE, Own, long_only, long_or
 from e2e.scenarios.streams import flowing, never_silent, none_failed, none_refused, summary
 
-KILLS = long_or(3, 10)
+KILLS = long_or(2, 10)
 
 
 def gateways() -> list[str]:
@@ -34,6 +33,7 @@ def test_a_killed_gateway_costs_its_own_streams_and_no_other(held: Own) -> None:
     assert own.identities() == before
 
 
+@long_only
 def test_a_gateway_that_is_rolled_cuts_nothing(held: Own) -> None:
     old = gateways()
     with flowing(held.door, at_once=12, tokens=100) as streams:
@@ -60,7 +60,7 @@ def test_the_operator_killed_at_random_points_of_a_scale(held: Own) -> None:
             time.sleep(rng.uniform(0.0, 4.0 if LONG else 2.0))
             kill_operator()
             own.wait_operator()
-            until(lambda: sizes_of() == size, f"{size} replicas asked of the StatefulSet", 60)  # noqa: B023
+            until(lambda: own.wanted() == size, f"{size} replicas asked of the StatefulSet", 60)  # noqa: B023
             held.settle(size)
     steps = own.steps(began)
     print(f"\noperator killed {KILLS} times: asked for {asked}, Events tell of {steps}\n{summary(streams.answers)}")
@@ -71,8 +71,3 @@ def test_the_operator_killed_at_random_points_of_a_scale(held: Own) -> None:
     assert len(steps) <= len(wanted)
     held.scale(held.size)
     held.settle()
-
-
-def sizes_of() -> int:
-    found = json.loads(kubectl("get", "statefulset", POOL, "-n", NAMESPACE, "-o", "json"))
-    return int(found["spec"]["replicas"])

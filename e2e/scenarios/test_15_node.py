@@ -10,7 +10,7 @@ from e2e.cluster.embedded import started
 from e2e.cluster.node import Node
 from e2e.scenarios import own
 from e2e.scenarios.helpers import get, until
-from e2e.scenarios.own import NAMESPACE, POOL, Own, long_or
+from e2e.scenarios.own import NAMESPACE, POOL, Own, long_only, long_or
 from e2e.scenarios.streams import flowing, never_silent, none_failed, none_refused, summary
 
 SILENT_SECONDS = long_or(60, 120)
@@ -60,6 +60,7 @@ def spread(held: Own, node: Node) -> None:
         pytest.skip(f"the scheduler put {len(there(node))} of {held.size} replicas on {node.name}")
 
 
+@long_only
 def test_a_dead_kubelet_costs_nothing(held: Own, node: Node) -> None:
     spread(held, node)
     before, began, replicas = own.identities(), time.time(), there(node)
@@ -78,6 +79,7 @@ def test_a_dead_kubelet_costs_nothing(held: Own, node: Node) -> None:
     assert own.identities() == before
 
 
+@long_only
 def test_a_lost_node_costs_what_ran_there(held: Own, node: Node) -> None:
     """Gateways and replicas of that node are out of reach. Clients of the lost gateway have to come again."""
     spread(held, node)

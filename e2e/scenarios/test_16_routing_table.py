@@ -9,7 +9,7 @@ import pytest
 from e2e.demo.setup import kubectl
 from e2e.scenarios import own
 from e2e.scenarios.helpers import until
-from e2e.scenarios.own import NAMESPACE, POOL, Own
+from e2e.scenarios.own import NAMESPACE, POOL, Own, ways
 from e2e.scenarios.streams import flowing, none_failed, summary
 
 TABLE = "forebay-routing"
@@ -47,7 +47,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ways(WAYS, "not JSON", "an older generation"))
 def test_a_table_that_somebody_wrote(held: Own, way: str) -> None:
     held.settle()
     own.programmed()

@@ -12,7 +12,7 @@ from e2e.cluster.shell import ClusterError
 from e2e.demo.setup import kubectl
 from e2e.scenarios import own
 from e2e.scenarios.helpers import get, until
-from e2e.scenarios.own import MANIFEST, NAMESPACE, POOL, Own
+from e2e.scenarios.own import MANIFEST, NAMESPACE, POOL, Own, long_only
 from e2e.scenarios.streams import flowing, none_failed, summary
 
 SCALE = f"/apis/forebay.dev/v1alpha1/namespaces/{NAMESPACE}/localmodelpools/{POOL}/scale"
@@ -66,6 +66,7 @@ def test_kubectl_scale_is_followed_in_manual_and_refused_otherwise(held: Own) ->
     assert own.steps(began)[0] == (3, 4)
 
 
+@long_only
 def test_an_autoscaler_drives_the_scale_subresource(held: Own) -> None:
     """HPA reads status.selector and status.replicas there and PUTs spec.replicas; KEDA makes an HPA do so."""
     held.settle()
@@ -80,6 +81,7 @@ def test_an_autoscaler_drives_the_scale_subresource(held: Own) -> None:
     held.settle()
 
 
+@long_only
 def test_a_horizontal_pod_autoscaler_scales_the_pool(held: Own) -> None:
     """A real one; this cluster has no metrics, so only its lower bound acts."""
     held.settle()
@@ -101,6 +103,7 @@ def test_a_horizontal_pod_autoscaler_scales_the_pool(held: Own) -> None:
     held.settle()
 
 
+@long_only
 def test_a_second_pool_with_the_same_served_name_shares_its_requests(held: Own) -> None:
     held.settle()
     twin = yaml.safe_load(MANIFEST.read_text())
@@ -190,6 +193,7 @@ def answers(door: str) -> Any:
     return asked
 
 
+@long_only
 def test_everything_of_the_fleet_deleted_by_hand_but_the_pool(held: Own) -> None:
     """The StatefulSet and the gateways as well: they come back at the size they had."""
     held.settle()

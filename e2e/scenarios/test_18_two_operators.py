@@ -12,7 +12,7 @@ from e2e.demo import setup
 from e2e.demo.setup import RELEASE, SYSTEM_NAMESPACE, helm, kubectl
 from e2e.scenarios import own
 from e2e.scenarios.helpers import get, until
-from e2e.scenarios.own import NAMESPACE, POOL, Own
+from e2e.scenarios.own import NAMESPACE, POOL, Own, long_only
 from e2e.scenarios.streams import flowing, none_failed, summary
 
 SECOND, SECOND_NAMESPACE = "other", "forebay-other"
@@ -91,6 +91,7 @@ def test_the_second_only_says_so_and_takes_over(held: Own, second: None) -> None
     assert own.identities() == after
 
 
+@long_only
 def test_a_namespace_with_an_operator_of_its_own_is_left_to_it(held: Own, second: None) -> None:
     held.settle()
     before = own.identities()

@@ -1,5 +1,6 @@
 """What commands write, and where."""
 
+import io
 import json
 
 import pytest
@@ -22,6 +23,25 @@ def test_a_pipe_gets_no_colours_and_no_wrapped_lines(
     assert "\x1b" not in written
     assert written.splitlines()[1].startswith("chat")
     assert len(written.splitlines()) == 2
+
+
+class Terminal(io.StringIO):
+    """A file that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_a_terminal_gets_colours_unless_no_color_is_set(
+    no_color: str, coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    console.out().print("[red]full[/red]")
+    assert ("\x1b[31m" in terminal.getvalue()) is coloured
 
 
 @pytest.mark.parametrize(("form", "read"), [(Format.JSON, json.loads), (Format.YAML, yaml.safe_load)])

@@ -47,11 +47,11 @@ def shown() -> str:
 
 def test_the_bill_on_a_terminal() -> None:
     text = shown()
-    assert text.startswith("demo, 2027-01-15 07:01 to 2027-01-15 08:01 UTC (1.0 h), by pool; counted by the operator")
+    assert text.startswith("demo, 2027-01-15 07:01 to 2027-01-15 08:01 UTC (60 min), by pool; counted by the operator")
     row = next(line.split() for line in text.splitlines() if line.startswith("chat "))
     assert row == ["chat", "500", "12", "429.0k", "152.0k", "$2.40", "$0.0760", "$1.10", "-$1.38"]
-    assert "chat, one more (1 GPU) over 1.0 h: 100% of what overflowed would have stayed" in text
-    assert "chat, one less (1 GPU) over 1.0 h: 50% of what ran would have left" in text
+    assert "chat, one more (1 GPU) over 60 min: 100% of what overflowed would have stayed" in text
+    assert "chat, one less (1 GPU) over 60 min: 50% of what ran would have left" in text
     assert "small at $1 / $4 a million tokens in / out (policy default, secondary)" in text
 
 

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.cli import console
+from forebay.cli.explain import MOST_LINES, show_pool
 from forebay.cli.fleet import pool_of, told_of
 from forebay.cli.story import happened, now_in_words, why_this_size, why_this_spill
 from forebay.resources.reasons import ScaleReason
@@ -92,3 +95,11 @@ def test_what_was_in_the_way_of_a_change_is_told_by_its_event_or_by_the_decision
 def test_learnt_capacity_says_what_bounds_it() -> None:
     learnt = pool_of(pool(capacity={"slots": 8, "bound": "Latency"}))
     assert why_this_size(learnt)[-1].startswith("a replica has 8 slots, Latency: with more, a token would take longer")
+
+
+def test_a_long_story_shows_its_end_and_says_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    many = told_of([step(1, 2, UP, f"2027-01-15T07:{n // 60:02}:{n % 60:02}Z") for n in range(MOST_LINES + 5)])
+    show_pool(console.out(), pool_of(pool(scaling={})), many)
+    text = capsys.readouterr().out
+    assert "5 earlier ones are left out" in text
+    assert text.count("ScaledUp") == MOST_LINES

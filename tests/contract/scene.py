@@ -51,7 +51,7 @@ async def operator(
     made = Operator(replace(settings, control_port=control_port), cluster)
 
     async def look(namespace: str) -> None:
-        await made._list_all()
+        await made.list_all()
         await made.passes.run(namespace)
 
     try:

@@ -122,16 +122,51 @@ def test_what_is_neither_a_pool_nor_a_request_is_one_sentence(busy: Fleet) -> No
         assert wrong.stderr.count("\n") == 1
 
 
+def test_the_shell_completes_commands_values_and_pools(busy: Fleet) -> None:
+    def completed(*words: str) -> list[str]:
+        asked = "import sys; from forebay.cli.complete import main; main()"
+        said = subprocess.run(
+            [sys.executable, "-c", asked, *words], capture_output=True, text=True, timeout=60, check=True,
+            env={**os.environ, "KUBECONFIG": str(busy.kubeconfig)},
+        )  # fmt: skip
+        return said.stdout.split()
+
+    assert completed("ex") == ["explain", ":4"]
+    assert completed("cost", "--by", "cl") == ["client", ":4"]
+    assert completed("explain", "ch") == ["chat", ":4"]
+    assert completed("explain", "-n", "elsewhere", "ch") == [":4"]
+
+
 def test_an_empty_namespace_says_so(fleet: Fleet) -> None:
     assert "has no pool and no policy" in fleet.forebay("status").stdout
 
 
-def test_without_the_right_it_says_which_verb_on_what(busy: Fleet, tmp_path: Path) -> None:
-    busy.core.create_namespaced_service_account(busy.namespace, {"metadata": {"name": "nobody"}})
+def somebody(fleet: Fleet, name: str, folder: Path) -> Path:
+    """A kubeconfig of somebody without any right."""
+    fleet.core.create_namespaced_service_account(fleet.namespace, {"metadata": {"name": name}})
     request = client.AuthenticationV1TokenRequest(spec=client.V1TokenRequestSpec(audiences=[]))
-    token = busy.core.create_namespaced_service_account_token("nobody", busy.namespace, request).status.token
-    config = tmp_path / "nobody.yaml"
-    config.write_text(yaml.safe_dump(kubeconfig(busy.api, busy.namespace, {"token": token})))
+    token = fleet.core.create_namespaced_service_account_token(name, fleet.namespace, request).status.token
+    config = folder / f"{name}.yaml"
+    config.write_text(yaml.safe_dump(kubeconfig(fleet.api, fleet.namespace, {"token": token})))
+    return config
+
+
+def test_who_may_see_pools_but_no_events_gets_the_decisions(busy: Fleet, tmp_path: Path) -> None:
+    config = somebody(busy, "viewer", tmp_path)
+    roles = client.RbacAuthorizationV1Api(busy.api)
+    rule = {"apiGroups": [GROUP], "resources": ["localmodelpools"], "verbs": ["get", "list"]}
+    roles.create_namespaced_role(busy.namespace, {"metadata": {"name": "viewer"}, "rules": [rule]})
+    subject = {"kind": "ServiceAccount", "name": "viewer", "namespace": busy.namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "viewer"}
+    binding = {"metadata": {"name": "viewer"}, "roleRef": role, "subjects": [subject]}
+    roles.create_namespaced_role_binding(busy.namespace, binding)
+    told = busy.forebay("explain", "chat", "-o", "json", config=config)
+    assert [item["what"][:15] for item in json.loads(told.stdout)["happened"]] == ["replicas 1 -> 2", "replicas 2 -> 3"]
+    assert f"you may not list events in namespace {busy.namespace}" in told.stderr
+
+
+def test_without_the_right_it_says_which_verb_on_what(busy: Fleet, tmp_path: Path) -> None:
+    config = somebody(busy, "nobody", tmp_path)
     for command in (["status"], ["explain", "chat"]):
         refused = busy.forebay(*command, config=config)
         assert refused.returncode == 1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from kubernetes import client
 
+from e2e.cluster.controlplane import ControlPlane
 from forebay.controller.__main__ import Operator
 from forebay.controller.actions import Note
 from forebay.controller.cluster import (
@@ -207,7 +208,11 @@ def test_what_is_said_again_becomes_a_series(api: client.ApiClient, namespace: s
     in_cluster(api, scene)
 
 
-def test_the_whole_operator_follows_what_it_watches(api: client.ApiClient, namespace: str) -> None:
+def test_the_whole_operator_follows_what_it_watches(
+    plane: ControlPlane, api: client.ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(plane.kubeconfig))  # kopf has a connection of its own
+
     async def scene(cluster: Cluster) -> None:
         made = Operator(replace(LOCAL, namespaces=(namespace,), resync_seconds=60), cluster)
         stop = asyncio.Event()
@@ -222,5 +227,17 @@ def test_the_whole_operator_follows_what_it_watches(api: client.ApiClient, names
         assert statefulset["metadata"]["ownerReferences"][0]["name"] == "chat"
         stop.set()
         await running
+
+    in_cluster(api, scene)
+
+
+@pytest.mark.parametrize(
+    "text", ["emoji 🌊", "bell \x07", "c1 \x85\x9f", "bom \ufeff", "none \uffff", "tab\tlines\n\u2028\u2029", "\x7f"]
+)
+def test_any_text_survives_an_apply(api: client.ApiClient, namespace: str, text: str) -> None:
+    async def scene(cluster: Cluster) -> None:
+        body: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "t", "namespace": namespace}}
+        applied = await cluster.apply({**body, "data": {"text": text}})
+        assert applied["data"]["text"] == text
 
     in_cluster(api, scene)

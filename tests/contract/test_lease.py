@@ -12,10 +12,9 @@ from forebay.controller.cluster import EVENT, LEASE, Cluster
 from forebay.controller.events import Recorder
 from forebay.controller.lease import LeaseLostError, Leases
 from forebay.resources import names
-from tests.contract.test_controller import in_cluster, namespace
+from tests.contract.scene import in_cluster
 
 pytestmark = pytest.mark.apiserver
-__all__ = ["namespace"]  # a fixture
 
 
 @dataclass

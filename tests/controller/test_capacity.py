@@ -202,6 +202,18 @@ def test_the_smaller_gpu_of_a_mixed_pool_is_not_learnt_from_and_runs_fewer() -> 
     assert learnt.on(25_000) == learnt.slots // 4
 
 
+def test_the_larger_gpu_may_be_silent_for_a_while_and_its_end_shows_within_an_hour() -> None:
+    small, large, pool = SimEngine(kv_tokens=25_000), SimEngine(), pool_spec()
+    learning = learn(Learning(), pool, "engine", [report(large, 0), report(small, 1)], None, NOW)
+    for beginning in (learning, restored(capacity_status(learning, pool))):
+        alone = beginning
+        for minute in range(1, 62):
+            alone = learn(alone, pool, "engine", [report(small, 1)], None, NOW + 60 * minute)
+            if minute == 30:
+                assert (alone.slots, alone.kv_tokens) == (48, 100_000)
+        assert (alone.slots, alone.kv_tokens) == (12, 25_000)
+
+
 def test_a_router_that_does_not_answer_for_a_while_counts_nothing_twice() -> None:
     engine = SimEngine(noise=0.0)
     learning = follow(Learning(), engine, 1.0, lambda _: 10.0, pool_spec())

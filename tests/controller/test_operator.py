@@ -1,16 +1,17 @@
 """What the operator says of itself, and what its watches do with an event."""
 
 import asyncio
-from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from kubernetes.aio import client
 
 from forebay.controller.__main__ import DEAF_SECONDS, STUCK_SECONDS, Operator
 from forebay.controller.cluster import POD, Cluster, ClusterError, Kind, Object
-from forebay.controller.handlers import WATCHED, selector
+from forebay.controller.handlers import LABELLED, WATCHED, selector, watch_settings
+from forebay.resources.summary import decode
 from tests.controller.fleets import SETTINGS
 
 
@@ -71,77 +72,68 @@ def test_an_event_that_changes_something_marks_its_namespace() -> None:
 
 
 def test_only_what_carries_our_label_is_watched() -> None:
+    settings = watch_settings()
     assert {kind.kind for kind in WATCHED if not selector(kind)} == {"LocalModelPool", "CloudFallbackPolicy"}
+    assert len(settings.watching.label_selectors) == len(LABELLED)
+    assert not settings.posting.enabled
 
 
 def test_nothing_is_marked_before_everything_is_listed() -> None:
     async def scene(made: Operator, now: float) -> None:
         api = FakeApi({kind.plural: 1200 if kind is POD else 1 for kind in WATCHED}, slow="statefulsets")
         made.listed.clear()
-        running = asyncio.create_task(made.watch.run(api, ()))  # type: ignore[arg-type]
+        listing = asyncio.create_task(made.watch.list(api, ()))  # type: ignore[arg-type]
         await api.waits.wait()
         assert not made.listed.is_set()
         assert len(made.queue) == 0
         api.go.set()
-        async with asyncio.timeout(5):
-            await made.listed.wait()
+        assert await listing == {"team"}
+        assert made.listed.is_set()
         assert len(made.queue) == 1
         assert len(list(made.cache.of("Pod"))) == 1200
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
     with_operator(scene)
 
 
-def test_a_watch_goes_on_where_it_ended_and_lists_anew_when_that_is_forgotten() -> None:
+def test_a_first_list_that_broke_off_loses_nobody() -> None:
     async def scene(made: Operator, now: float) -> None:
-        changed = {"type": "MODIFIED", "object": {"metadata": metadata(0, 20)}}
-        bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "30"}}}
-        api = FakeApi({kind.plural: 1 for kind in WATCHED})
-        api.script["pods"] = [[changed, bookmark], [ClusterError(0, "reset")], [ClusterError(410, "too old")]]
+        api = FakeApi({kind.plural: 1 for kind in WATCHED}, broken="statefulsets")
         made.listed.clear()
-        running = asyncio.create_task(made.watch.run(api, ()))  # type: ignore[arg-type]
-        async with asyncio.timeout(5):
-            while len(api.watched["pods"]) < 4:
-                await asyncio.sleep(0.01)
-        assert api.watched["pods"] == ["9", "30", "30", "9"]
-        assert api.lists["pods"] == 2
-        assert api.lists["services"] == 1
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        with pytest.raises(ClusterError):
+            await made.watch.list(api, ())  # type: ignore[arg-type]
+        assert not made.listed.is_set()
+        api.broken = ""
+        assert await made.watch.list(api, ()) == {"team"}  # type: ignore[arg-type]
+        assert await made.watch.list(api, ()) == set()  # type: ignore[arg-type]
 
     with_operator(scene)
-
-
-def metadata(number: int, revision: int) -> Object:
-    return {"name": f"o-{number}", "namespace": "team", "resourceVersion": str(revision)}
 
 
 class FakeApi:
-    """Lists in pages and watches by a script: what a real API server does only now and then."""
+    """Lists in pages: what a real API server does only with thousands of objects."""
 
-    def __init__(self, counts: dict[str, int], slow: str = "") -> None:
-        self.counts, self.slow = counts, slow
+    def __init__(self, counts: dict[str, int], slow: str = "", broken: str = "") -> None:
+        self.counts, self.slow, self.broken = counts, slow, broken
         self.waits, self.go = asyncio.Event(), asyncio.Event()
-        self.script: dict[str, list[list[Any]]] = {}
-        self.watched: dict[str, list[str]] = defaultdict(list)
-        self.lists: Counter[str] = Counter()
 
     async def pages(self, kind: Kind, namespace: str, *, labels: str) -> AsyncIterator[tuple[list[Object], str]]:
-        self.lists[kind.plural] += 1
+        if kind.plural == self.broken:
+            raise ClusterError(0, "reset")
         if kind.plural == self.slow:
             self.waits.set()
             await self.go.wait()
-        numbers = range(self.counts[kind.plural])
-        objects = [{"kind": kind.kind, "apiVersion": "v1", "metadata": metadata(number, 5)} for number in numbers]
+        metadata = [
+            {"name": f"o-{n}", "namespace": "team", "resourceVersion": "5"} for n in range(self.counts[kind.plural])
+        ]
+        objects = [{"kind": kind.kind, "apiVersion": "v1", "metadata": one} for one in metadata]
         for at in range(0, len(objects), 500):
             yield objects[at : at + 500], "9"
 
-    async def watch(self, kind: Kind, namespace: str, revision: str, *, labels: str) -> AsyncIterator[Object]:
-        self.watched[kind.plural].append(revision)
-        if not (script := self.script.get(kind.plural)):
-            await asyncio.Event().wait()
-        for event in script.pop(0):
-            if isinstance(event, ClusterError):
-                raise event
-            yield event
+
+def test_the_summary_is_there_before_the_first_pass() -> None:
+    async def scene(made: Operator, now: float) -> None:
+        page = made._summary_page()
+        assert (page.status, page.content_type) == (200, "application/json")
+        assert decode(page.body).fleets == ()
+
+    with_operator(scene)

@@ -59,6 +59,7 @@ def test_pools_with_the_same_resource_and_other_nodes_do_not_compete() -> None:
     assert gpus_of(big).startswith(f"{GPU}#")
     assert gpus_of(labelled) == GPU
     assert gpus_of(spec(engine={"gpus": 0})) == ""
+    assert gpus_of(spec(engine={"gpus": 1, "podTemplate": {"spec": [None]}})) == GPU
 
 
 def node(name: str, gpus: int | None) -> Object:

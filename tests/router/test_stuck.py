@@ -25,7 +25,7 @@ def test_a_stuck_engine_gets_nothing_new_until_it_counts_on(tmp_path: Path, monk
     monkeypatch.setattr(engines, "METRICS_SECONDS", 0.05)
     monkeypatch.setattr(engines, "PROBE_SECONDS", 0.05)
     monkeypatch.setattr(engines, "PROBE_ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(progress, "STUCK_SECONDS", 0.3)
+    monkeypatch.setattr(progress, "STUCK_SECONDS", 1.5)  # a busy machine is not stuck
 
     async def act(made: Fleet) -> None:
         stuck, side = made.engines["chat-0"], made.side("chat-0")
@@ -34,7 +34,7 @@ def test_a_stuck_engine_gets_nothing_new_until_it_counts_on(tmp_path: Path, monk
         await made.until(lambda: side.admission.state is ReplicaState.STARTING)
         report = side.report().engine
         assert report is not None
-        assert report.stuck_seconds >= 0.3
+        assert report.stuck_seconds >= 1.5
         await made.until(lambda: [it.state for it in made.gate.replicas.of("chat")].count(ReplicaState.SERVING) == 1)
         answers = [await made.ask(tokens=5) for _ in range(6)]
         assert {answer.headers["x-forebay-destination"] for answer in answers} == {"chat"}

@@ -1,6 +1,6 @@
 """`kubectl forebay explain POOL|REQUEST-ID`: why this size, why this spill, which decision when, and what it saw."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from forebay.cli import console
 from forebay.cli.advice import issues
-from forebay.cli.cluster import Cluster
+from forebay.cli.cluster import Cluster, Refused
 from forebay.cli.console import Format, FormatOption
 from forebay.cli.fleet import Fleets, Pool, Told, fleets, told
 from forebay.cli.fleet import pool as read_pool
@@ -20,9 +20,25 @@ from forebay.cli.story import Happened, happened, now_in_words, why_this_size, w
 from forebay.cli.words import meaning
 from forebay.resources.reasons import ConditionReason, Reason
 
+MOST_LINES: Final = 40
+"""Of what happened, on a terminal."""
+
+
+def _pools(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of pools for a shell's completion; none where they cannot be asked for."""
+    chosen = context.params
+    try:
+        cluster, where = connect(chosen.get("kubeconfig", ""), chosen.get("context", ""), chosen.get("namespace", ""))
+        return [pool.name for pool in fleets(cluster, where).pools if pool.name.startswith(incomplete)]
+    except Problem:
+        return []
+
 
 def explain(
-    what: Annotated[str, typer.Argument(metavar="POOL|REQUEST-ID", help="A pool, or the x-forebay-request-id.")],
+    what: Annotated[
+        str,
+        typer.Argument(metavar="POOL|REQUEST-ID", help="A pool, or the x-forebay-request-id.", autocompletion=_pools),
+    ],
     namespace: NamespaceOption = "",
     output: FormatOption = Format.TABLE,
     tail: Annotated[int, typer.Option(help="Lines of each router's log to look through.", min=1)] = TAIL_LINES,
@@ -33,7 +49,7 @@ def explain(
     cluster, where = connect(kubeconfig, context, namespace)
     pool = read_pool(cluster, where, what) if _may_be_a_pool(what) else None
     if pool is not None:
-        events = told(cluster, where, about=what)
+        events = _events(cluster, where, what)
         if output is Format.TABLE:
             show_pool(console.out(), pool, events)
         else:
@@ -44,6 +60,17 @@ def explain(
         show_request(console.out(), found)
     else:
         console.emit(request_as_data(found), output)
+
+
+def _events(cluster: Cluster, namespace: str, name: str) -> tuple[Told, ...]:
+    """The Events of a pool; whoever may not see them gets the decisions alone."""
+    try:
+        return told(cluster, namespace, about=name)
+    except Refused as refused:
+        if refused.code != 403:
+            raise
+        console.err().print(f"note: {refused}; until then the story is the status's last ten decisions", soft_wrap=True)
+        return ()
 
 
 def _may_be_a_pool(what: str) -> bool:
@@ -73,7 +100,10 @@ def show_pool(to: Console, pool: Pool, events: tuple[Told, ...]) -> None:
     _section(to, "why this size", why_this_size(pool))
     _section(to, "why this spill", why_this_spill(pool, events) or ["nothing has left for the cloud"])
     to.print("\n[bold]what happened[/bold], oldest first (UTC)")
-    for item in happened(pool.status.scaling.decisions, events):
+    story = happened(pool.status.scaling.decisions, events)
+    if len(story) > MOST_LINES:
+        to.print(f"  {len(story) - MOST_LINES} earlier ones are left out; -o json has them all")
+    for item in story[-MOST_LINES:]:
         _line(to, item)
     wrong = issues(Fleets(pools=(pool,)))
     if wrong:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +37,8 @@ from forebay.resources.summary import FleetSummary, Minute, PoolSummary, Summary
 BARS: Final = "▁▂▃▄▅▆▇█"
 METER_CELLS: Final = 10
 SPARK_MINUTES: Final = 20
+RATE_SECONDS: Final = 60.0
+"""Rates are means of so long, once it has been looked at."""
 
 
 def top(
@@ -79,12 +81,16 @@ class View:
 
 def _live(cluster: Cluster, system_namespace: str, view: View, every: float) -> None:
     """Until the user has seen enough."""
+    looks = deque([view.now])
     try:
         with Live(screen(view), console=console.out(), screen=True, auto_refresh=False) as live:
             while True:
                 time.sleep(every)
                 try:
-                    view = View(read(cluster, system_namespace), view.now, view.namespace)
+                    looks.append(read(cluster, system_namespace))
+                    while len(looks) > 2 and looks[-1].time - looks[1].time >= RATE_SECONDS:
+                        looks.popleft()
+                    view = View(looks[-1], looks[0], view.namespace)
                 except Refused as refused:
                     view = View(view.now, view.before, view.namespace, why_not(refused, system_namespace))
                 live.update(screen(view), refresh=True)

@@ -8,6 +8,7 @@ import time
 from math import inf
 from typing import Final
 
+import kopf
 import uvloop
 
 from forebay.controller import probes, wake
@@ -15,7 +16,7 @@ from forebay.controller.cache import Cache
 from forebay.controller.cluster import Cluster, ClusterError
 from forebay.controller.events import Recorder
 from forebay.controller.execute import Executor
-from forebay.controller.handlers import WATCHED, Watch
+from forebay.controller.handlers import Watch, watch_settings
 from forebay.controller.lease import DURATION_SECONDS, LeaseLostError, Leases
 from forebay.controller.ledger import Ledger
 from forebay.controller.metrics import CONTENT_TYPE, Metrics
@@ -41,7 +42,8 @@ def main() -> None:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    logging.getLogger("aiohttp").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+    for chatty in ("aiohttp", "kopf"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
     try:
         uvloop.run(run(settings))
     except LeaseLostError as error:
@@ -86,7 +88,7 @@ class Operator:
             for name, work in {
                 "lease": self.leases.run(),
                 "lists": self._list(),
-                "watches": self._watch(),
+                "watches": self._watch(stop),
                 "nodes": self._look_at_nodes(),
                 "passes": self.queue.run(self._pass),
                 "stop": _wait(stop),
@@ -161,10 +163,16 @@ class Operator:
             return 1.0
         return await self.passes.run(namespace)
 
-    async def _watch(self) -> None:
-        """Follow the cluster, once this operator is the one to act."""
-        await self.leases.held.wait()
-        await self.watch.run(self.cluster, self.settings.namespaces)
+    async def _watch(self, stop: asyncio.Event) -> None:
+        await self.listed.wait()
+        await kopf.operator(
+            registry=self.watch.registry(),
+            settings=watch_settings(),
+            standalone=True,
+            clusterwide=not self.settings.namespaces,
+            namespaces=self.settings.namespaces,
+            stop_flag=stop,
+        )
 
     async def _look_at_nodes(self) -> None:
         """While pools wait for GPUs; more of them are worth a look at the fleets that wait."""
@@ -176,21 +184,20 @@ class Operator:
                         self.queue.mark(namespace)
 
     async def _list(self) -> None:
-        """Full lists now and then, in case a watch missed something."""
-        await self.listed.wait()
+        """Full lists: once before anything is planned, then now and then in case a watch missed something."""
+        await self.leases.held.wait()
         while True:
-            await asyncio.sleep(self.settings.relist_seconds)
             try:
-                await self._list_all()
+                await self.list_all()
+                await asyncio.sleep(self.settings.relist_seconds)
             except ClusterError as error:
                 log.warning("lists: %s", error)
+                await asyncio.sleep(2)
 
-    async def _list_all(self) -> None:
-        changed: set[str] = set()
-        for kind in WATCHED:
-            for namespace in self.settings.namespaces or ("",):
-                changed |= (await self.watch.list(self.cluster, kind, namespace))[0]
-        if changed and self.listed.is_set():
+    async def list_all(self) -> None:
+        """Read everything, and note what no watch had told."""
+        first = not self.listed.is_set()
+        if await self.watch.list(self.cluster, self.settings.namespaces) and not first:
             self.missed = asyncio.get_running_loop().time()
 
 

@@ -55,8 +55,9 @@ def gpus_of(spec: PoolSpec) -> str:
     """A name for the GPUs that a pool competes for: their resource, and where its pods may be placed."""
     if not spec.engine.gpus:
         return ""
-    pod = (spec.engine.pod_template or {}).get("spec") or {}
-    where = {key: pod[key] for key in ("nodeSelector", "affinity") if pod.get(key)}
+    pod = (spec.engine.pod_template or {}).get("spec")
+    fields = pod if isinstance(pod, dict) else {}  # one that is no object is refused elsewhere
+    where = {key: fields[key] for key in ("nodeSelector", "affinity") if fields.get(key)}
     return f"{spec.engine.gpu_resource_name}#{fingerprint(where)}" if where else spec.engine.gpu_resource_name
 
 

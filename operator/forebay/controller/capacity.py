@@ -27,6 +27,7 @@ LONGEST_WINDOW_SECONDS: Final = 30.0
 LEAST_TOKENS: Final = 20  # in a window
 LENGTHS_HALVE_SECONDS: Final = 86_400.0
 ALIKE: Final = 0.95  # caches of engines that are learnt from together
+SMALLER_AFTER_SECONDS: Final = 3600.0
 REMEMBERED: Final = 256  # replicas
 _GPU_LABELS: Final = (
     "nvidia.com/gpu.product",
@@ -41,6 +42,7 @@ class Learning:
 
     engine: str = ""  # hash of image, arguments and model
     kv_tokens: int = 0
+    sized: float = 0.0  # an engine with that cache was last heard of; 0: not since this process began
     bins: Bins = ()
     lengths: Lengths = field(default_factory=Lengths)
     last: Mapping[str, EngineReport] = field(default_factory=dict)  # by replica
@@ -72,7 +74,7 @@ def learn(
         for report in reports
         if report.state is not ReplicaState.STARTING and report.engine is not None and report.engine.kv_tokens
     }
-    after = _sized(after, max((read.kv_tokens or 0 for read in engines.values()), default=0))
+    after = _sized(after, max((read.kv_tokens or 0 for read in engines.values()), default=0), now)
     for replica, read in engines.items():
         if (read.kv_tokens or 0) >= ALIKE * after.kv_tokens:
             after = _look(after, after.last.get(replica), read)
@@ -81,13 +83,21 @@ def learn(
     return _think(after, spec, table, now) if now - after.thought >= THINK_SECONDS else after
 
 
-def _sized(learning: Learning, kv_tokens: int) -> Learning:
-    """A cache of another size is another engine: its curve is learnt anew, and what memory allows holds at once."""
-    if not kv_tokens or ALIKE * kv_tokens <= learning.kv_tokens <= kv_tokens / ALIKE:
+def _sized(learning: Learning, kv_tokens: int, now: float) -> Learning:
+    """A cache of another size is another engine: its curve is learnt anew, and what memory allows holds at once.
+
+    A smaller one only counts when no larger one was heard of for an hour: that may be silent for a moment, and the
+    smaller engine's sidecar runs fewer in any case.
+    """
+    if not kv_tokens:
         return learning
+    if ALIKE * learning.kv_tokens <= kv_tokens <= learning.kv_tokens / ALIKE:
+        return replace(learning, sized=now)
+    if kv_tokens < learning.kv_tokens and (learning.sized == 0.0 or now - learning.sized < SMALLER_AFTER_SECONDS):
+        return replace(learning, sized=learning.sized or now)
     slow = learning.target is not None and learning.target.bound is CapacityBound.LATENCY
     slots = learning.slots if slow else 0
-    return replace(learning, kv_tokens=kv_tokens, bins=(), curve=None, thought=0.0, slots=slots)
+    return replace(learning, kv_tokens=kv_tokens, sized=now, bins=(), curve=None, thought=0.0, slots=slots)
 
 
 def _look(learning: Learning, before: EngineReport | None, read: EngineReport) -> Learning:

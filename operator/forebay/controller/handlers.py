@@ -1,28 +1,22 @@
-"""Lists and watches: all that the operator knows of the cluster comes in here, and marks its namespace dirty. Nothing
-is decided.
+"""What comes in from the cluster: lists, and what kopf watches. It goes into the cache and marks its namespace dirty.
 
-One task for each kind, and each namespace where they are named: a list, then a watch from where the list ended; and a
-list again when the API server has forgotten that moment.
+Nothing is decided here.
 """
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
+import kopf
+
 from forebay.controller.cache import Cache, namespace_of
-from forebay.controller.cluster import OWNED, POD, POLICY, POOL, Cluster, ClusterError, Kind
+from forebay.controller.cluster import OWNED, POD, POLICY, POOL, Cluster, Kind
 from forebay.controller.queue import WorkQueue
 from forebay.resources import names
-
-log = logging.getLogger(__name__)
 
 WATCHED: Final = (POOL, POLICY, POD, *OWNED)
 LABELLED: Final = (POD, *OWNED)
 """Kinds of which only those with our label are watched."""
-GONE: Final = 410  # HTTP: the API server does not know this resourceVersion any more
-PAUSE_FIRST: Final = 0.5
-PAUSE_MOST: Final = 15.0
 
 
 def selector(kind: Kind) -> str:
@@ -36,41 +30,34 @@ class Watch:
     def __init__(self, cache: Cache, queue: WorkQueue) -> None:
         self._cache = cache
         self._queue = queue
-        self._early: set[str] = set()  # changed before everything was listed
         self.listed = asyncio.Event()
-        """Set once everything is known."""
+        """Set once everything is known: before, half of it must not be taken for the whole."""
         self.last_event = asyncio.get_running_loop().time()
         """loop.time() of the last event of any kind."""
 
-    async def run(self, cluster: Cluster, namespaces: tuple[str, ...]) -> None:
-        """Follow everything until cancelled."""
+    def registry(self) -> kopf.OperatorRegistry:
+        """Handlers of all kinds, in a registry of their own."""
+        registry = kopf.OperatorRegistry()
+        for kind in WATCHED:
+            kopf.on.event(kind.api_version, kind.plural, registry=registry, id=f"watch-{kind.plural}")(
+                self._handler(kind)
+            )
+        kopf.on.login(registry=registry, id="login")(_login)
+        return registry
+
+    async def list(self, cluster: Cluster, namespaces: tuple[str, ...]) -> set[str]:
+        """Take over full lists of everything. Returns the namespaces in which they changed something.
+
+        Raises ClusterError; what was read by then is known, and `listed` not yet set.
+        """
         scopes = [(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)]
-        missing = set(scopes)
-
-        def known(scope: tuple[Kind, str]) -> None:
-            missing.discard(scope)
-            if not missing and not self.listed.is_set():
-                self.listed.set()
-                for namespace in self._early:
-                    self._queue.mark(namespace)
-
-        async with asyncio.TaskGroup() as group:
-            for scope in scopes:
-                group.create_task(self._follow(cluster, scope, known), name=f"watch {scope[0].plural} {scope[1]}")
-
-    async def list(self, cluster: Cluster, kind: Kind, namespace: str) -> tuple[set[str], str]:
-        """Take over a full list. Returns the namespaces in which it changed something, and its resourceVersion."""
-        changed: set[str] = set()
-        found: set[tuple[str, str]] = set()
-        revision = "0"
-        async for objects, at in cluster.pages(kind, namespace, labels=selector(kind)):
-            revision = at
-            changed |= {namespace_of(obj) for obj in objects if self._cache.put(obj)}
-            found |= {(namespace_of(obj), obj["metadata"]["name"]) for obj in objects}
-        changed |= self._cache.keep(kind, found, revision, namespace)
-        for name in changed:
-            self._mark(name)
-        return changed, revision
+        changed = set().union(*await asyncio.gather(*(self._list(cluster, *scope) for scope in scopes)))
+        if not self.listed.is_set():
+            self.listed.set()
+            changed = {namespace_of(obj) for kind in WATCHED for obj in self._cache.of(kind.kind)}
+        for namespace in changed:
+            self._queue.mark(namespace)
+        return changed
 
     def take(self, kind: Kind, event: Mapping[str, Any]) -> None:
         """One event as the API server sent it."""
@@ -78,43 +65,41 @@ class Watch:
         obj = {**event["object"], "kind": kind.kind, "apiVersion": kind.api_version}
         changed = self._cache.remove(obj) if event["type"] == "DELETED" else self._cache.put(obj)
         if changed:
-            self._mark(namespace_of(obj))
+            self._queue.mark(namespace_of(obj))
 
-    async def _follow(self, cluster: Cluster, scope: tuple[Kind, str], known: Any) -> None:
-        kind, namespace = scope
-        pause = PAUSE_FIRST
-        while True:
-            try:
-                _, revision = await self.list(cluster, kind, namespace)
-                known(scope)
-                pause = PAUSE_FIRST
-                await self._watch(cluster, kind, namespace, revision)
-            except ClusterError as error:
-                log.warning("list of %s: %s", kind.plural, error)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, PAUSE_MOST)
+    async def _list(self, cluster: Cluster, kind: Kind, namespace: str) -> set[str]:
+        changed: set[str] = set()
+        found: set[tuple[str, str]] = set()
+        revision = "0"
+        async for objects, at in cluster.pages(kind, namespace, labels=selector(kind)):
+            revision = at
+            changed |= {namespace_of(obj) for obj in objects if self._cache.put(obj)}
+            found |= {(namespace_of(obj), obj["metadata"]["name"]) for obj in objects}
+        return changed | self._cache.keep(kind, found, revision, namespace)
 
-    async def _watch(self, cluster: Cluster, kind: Kind, namespace: str, revision: str) -> None:
-        """Follow from this moment on, one watch after the other, until the API server has forgotten it."""
-        pause = PAUSE_FIRST
-        while True:
-            try:
-                async for event in cluster.watch(kind, namespace, revision, labels=selector(kind)):
-                    revision = event["object"]["metadata"]["resourceVersion"]
-                    pause = PAUSE_FIRST
-                    if event["type"] != "BOOKMARK":
-                        self.take(kind, event)
-            except ClusterError as error:
-                if error.status == GONE:
-                    log.info("watch of %s: %s; listing anew", kind.plural, error)
-                    return
-                log.warning("watch of %s: %s", kind.plural, error)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, PAUSE_MOST)
+    def _handler(self, kind: Kind) -> Any:
+        async def handler(event: Mapping[str, Any], **_: Any) -> None:
+            self.take(kind, event)
 
-    def _mark(self, namespace: str) -> None:
-        """Before everything is listed, half of it must not be taken for the whole."""
-        if self.listed.is_set():
-            self._queue.mark(namespace)
-        else:
-            self._early.add(namespace)
+        return handler
+
+
+def watch_settings() -> kopf.OperatorSettings:
+    """Kopf as a mere watcher: no Events, no peering, no annotations, and time limits on everything."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = 240
+    settings.watching.client_timeout = 300
+    settings.watching.connect_timeout = 10
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    settings.queueing.exit_timeout = 1
+    for kind in LABELLED:
+        settings.watching.label_selectors[kind.api_version, kind.plural] = names.MANAGED_SELECTOR
+    return settings
+
+
+def _login(**kwargs: Any) -> Any:
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)

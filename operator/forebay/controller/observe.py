@@ -100,8 +100,7 @@ async def observe(
     secret, heard = None, {}
     if next(cache.of(POOL.kind, namespace), None) or next(cache.of(POLICY.kind, namespace), None):
         secret = await tokens.secret(namespace)
-        everybody = memory.pending is not None or rotating(secret)
-        heard = await _listen(pods, tokens.value(namespace), reports, memory.heard, now, everybody=everybody)
+        heard = await _listen(pods, tokens.value(namespace), reports, memory, now, everybody=rotating(secret))
     live = {(kind.kind, obj["metadata"]["name"]): obj for kind in OWNED for obj in cache.of(kind.kind, namespace)}
     pools = [
         _pool(obj, live, pods.get(obj["metadata"]["name"], ()))
@@ -139,12 +138,13 @@ async def _listen(
     pods: Mapping[str, tuple[Pod, ...]],
     token: str,
     reports: Reports,
-    before: Mapping[str, Heard],
+    memory: FleetMemory,
     now: float,
     *,
     everybody: bool,
 ) -> dict[str, Heard]:
     """What every router last said: the gateways are asked, and those sidecars for which they do not speak."""
+    before = memory.heard
     gateways = [pod for pod in pods.get("", ()) if pod.address]
     new = await reports.fetch(token, {pod.name: pod.address for pod in gateways})
     said = [report if isinstance(report := new.get(pod.name), GatewayReport) else None for pod in gateways]
@@ -152,7 +152,7 @@ async def _listen(
     spoken_for: list[Pod] = []
     for pool, mine in pods.items():
         if pool:
-            resting = not everybody and all(pod.counts for pod in mine)
+            resting = not everybody and all(pod.counts and pod.uid not in memory.touched for pod in mine)
             resting = resting and at_rest(pool, [pod.name for pod in mine], said, before, now)
             (spoken_for if resting else asked).extend(pod for pod in mine if pod.address)
     new |= await reports.fetch(token, {pod.name: pod.address for pod in asked})

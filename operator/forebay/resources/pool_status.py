@@ -7,6 +7,9 @@ from pydantic import Field
 from forebay.resources.capacity_status import CapacityStatus
 from forebay.resources.fields import LIST_ATOMIC, Condition, Resource, list_map
 
+Decimal = Annotated[str, Field(max_length=40, pattern=r"^\d+(\.\d+)?$")]
+"""A number that is not negative, as a string: no floating point in the API."""
+
 
 class ReplicaCount(Resource):
     """A change of size, or what was in the way of one (the size before and after are then the same)."""
@@ -46,9 +49,7 @@ class ScalingStatus(Resource):
     """Most replicas needed in each of the last minutes, oldest first; the last entry is the minute `peaksUntil`."""
     peaks_until: Annotated[int, Field(ge=0)] = 0
     """Unix minute of the last entry of `peaks`."""
-    means: Annotated[
-        list[Annotated[str, Field(max_length=20)]], Field(max_length=240, json_schema_extra=LIST_ATOMIC)
-    ] = []
+    means: Annotated[list[Decimal], Field(max_length=240, json_schema_extra=LIST_ATOMIC)] = []
     """Mean demand of the same minutes."""
     variances: Annotated[
         list[Annotated[str, Field(max_length=20)]], Field(max_length=240, json_schema_extra=LIST_ATOMIC)
@@ -68,7 +69,7 @@ class ScalingStatus(Resource):
     """Unix second before which it is not asked for again, unless there are more GPUs."""
     wanted_since: Annotated[int, Field(ge=0)] = 0
     """Of a pool at zero: Unix second since when requests want it; 0: none does."""
-    wanted_cost: Annotated[str, Field(max_length=40)] = "0"
+    wanted_cost: Decimal = "0"
     """US dollars that those requests have cost in the cloud since."""
     decisions: Annotated[list[ReplicaCount], Field(max_length=10, json_schema_extra=LIST_ATOMIC)] = []
     """The last ten changes of size and what was in the way of one, newest first."""

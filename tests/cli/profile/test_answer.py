@@ -7,6 +7,7 @@ import pytest
 
 from forebay.cli.prices import asked, shipped
 from forebay.cli.problem import Problem
+from forebay.cli.profile import check
 from forebay.cli.profile.answer import Answer, Question, answer
 from forebay.cli.profile.entry import EMBEDDING, Entry
 from forebay.cli.profile.formats_text import FORMATS
@@ -18,7 +19,7 @@ from forebay.rules.cost import BasisName, Hardware
 
 CAPABLE = (Capability.CLASSIFICATION, Capability.EXTRACTION, Capability.GENERAL)
 MONTH = (0.0, 730 * 3600.0)
-SMALL = Pool(slots=4, token_seconds=0.02, prefill=10_000)
+SMALL = Pool(slots=4, reserved_percent=0, token_seconds=0.02, prefill=10_000)
 
 
 def requests(count: int, per_second: float, seed: int = 1, share: float = 0.8) -> Log:
@@ -44,8 +45,8 @@ def erlang_b(slots: int, offered: float) -> float:
 
 @pytest.mark.parametrize("offered", [2.0, 4.0, 8.0])
 def test_what_finds_no_slot_is_as_erlang_says(offered: float) -> None:
-    log = requests(20_000, per_second=offered / 2, share=1.0)
-    found = asked_of(log)
+    log = requests(20_000, per_second=offered / 1.9, share=1.0)
+    found = asked_of(log, replace(SMALL, prefill=1e9))  # prompts hold up nobody
     served = found.traffic.carried[4]  # all requests cost the same
     assert served == pytest.approx(1 - erlang_b(4, offered), abs=0.02)
 
@@ -139,6 +140,25 @@ def test_a_gpu_by_name_gives_slots_and_speed_by_the_table() -> None:
 def test_what_no_table_knows_is_one_sentence() -> None:
     with pytest.raises(Problem, match=r"no table says how llama-3.1-8b runs on 1 x abacus: give --slots.*a100"):
         asked_of(requests(10, 1.0), Pool(gpu="abacus"))
+
+
+@pytest.mark.parametrize(("per_second", "slack"), [(0.8, 0.02), (1.6, 0.04), (3.2, 0.08)])
+def test_a_replay_through_the_queue_comes_to_nearly_the_same(per_second: float, slack: float) -> None:
+    found = asked_of(requests(3_000, per_second), displaced="gpt-5-nano", basis=BasisName.RENTED, replay=True).check
+    assert found is not None
+    assert (found.requests, found.replicas) == (3_000, 1)
+    assert found.replayed == pytest.approx(found.reckoned, abs=slack)
+
+
+def test_of_a_long_log_the_busiest_stretch_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "REQUESTS", 100)
+    quiet = [Entry(at=float(at * 60), prompt=1000, output=95, capability=Capability.GENERAL) for at in range(300)]
+    burst = [Entry(at=9000 + at * 0.1, prompt=1000, output=95, capability=Capability.GENERAL) for at in range(100)]
+    found = asked_of(of([*quiet, *burst], FORMATS[0]), replay=True).check
+    assert found is not None
+    assert found.requests == 100
+    assert found.seconds < 60
+    assert found.reckoned < 0.5
 
 
 def test_embeddings_are_not_for_a_chat_pool() -> None:

@@ -22,7 +22,7 @@ _COLUMNS: Final = ("local", "cloud", "tokens in", "tokens out", "gpus", "cloud $
 def title(period: Period, by: By) -> str:
     """What was looked at, and who counted it."""
     begin, end = (datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M") for time in (period.begin, period.end))
-    return f"{period.namespace}, {begin} to {end} UTC ({period.hours:.1f} h), by {by}; counted by {period.source}"
+    return f"{period.namespace}, {begin} to {end} UTC ({span(period.hours)}), by {by}; counted by {period.source}"
 
 
 def screen(period: Period, by: By) -> list[RenderableType]:
@@ -64,7 +64,7 @@ def in_words(item: WhatIf) -> str:
     else:
         verdict = f"{dollars(abs(item.net))} {'dearer' if item.net > 0 else 'cheaper'}"
     money = f"GPUs {signed(item.hardware)}, cloud {signed(item.cloud)}"
-    return f"{item.pool}, one {size} ({gpus}) over {item.hours:.1f} h: {what}; {money}: {verdict}"
+    return f"{item.pool}, one {size} ({gpus}) over {span(item.hours)}: {what}; {money}: {verdict}"
 
 
 def assumptions(period: Period) -> list[tuple[str, str, str]]:
@@ -122,7 +122,7 @@ def report(period: Period) -> str:
         blocks += [Heading("One replica more or less"), _what_if_table(ifs)]
     blocks += [Heading("What this rests on"), Assumptions(assumptions(period))]
     begin, end = (datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M") for time in (period.begin, period.end))
-    lead = f"Fleet {period.namespace}, {begin} to {end} UTC ({period.hours:.1f} h), counted by {period.source}."
+    lead = f"Fleet {period.namespace}, {begin} to {end} UTC ({span(period.hours)}), counted by {period.source}."
     return page("What the fleet cost", blocks, lead)
 
 
@@ -155,6 +155,13 @@ def _what_if_table(ifs: Sequence[WhatIf]) -> Table:
 def _share(line: Line) -> str:
     requests = line.local_requests + line.cloud_requests
     return f"{line.local_requests / requests:.0%}" if requests else UNKNOWN
+
+
+def span(hours: float) -> str:
+    """A length of time: minutes below two hours, days above two days."""
+    if hours < 2:
+        return f"{hours * 60:.0f} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def dollars(value: float | None) -> str:

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Final
 
 from forebay.cli.prices import asked, find
+from forebay.cli.profile.check import Check, check
 from forebay.cli.profile.pool import Pool, on_hardware
 from forebay.cli.profile.reading import Log
 from forebay.cli.profile.sureness import Shares, Span, shares
@@ -44,6 +45,7 @@ class Question:
     displaced: str | None = None
     days: float | None = None
     seed: int = 0
+    replay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Answer:
     break_evens: Mapping[BasisName, float | None]
     yardsticks: Mapping[str, Mapping[BasisName, float | None]]
     curve: tuple[Point, ...]
+    check: Check | None = None
 
     @property
     def chosen(self) -> Basis:
@@ -99,13 +102,13 @@ def answer(log: Log, question: Question, say: Callable[[str], None] = lambda _: 
     demand = played.demand()
     bases = {name: basis(name, question.hardware, pool.gpus) for name in BasisName}
     chosen = bases[question.basis]
-    best = cheapest(chosen, demand, pool.slots)
-    peak = for_the_peak(chosen, demand, pool.slots)
+    best = cheapest(chosen, demand, pool.usable)
+    peak = for_the_peak(chosen, demand, pool.usable)
     # What could be served is shown for the recommended size, or for one replica where none pays for itself.
     shown = max(1, best.replicas)
     say("asking how sure that is")
     fits = declared(pool)
-    sure = shares(blocks(played, log, fits, shown * pool.slots), fits[:-2], fits[-1], question.seed)
+    sure = shares(blocks(played, log, fits, shown * pool.usable), fits[:-2], fits[-1], question.seed)
     months = played.months
     everything = sure.usd.scaled(1 / months)
     total = sure.left.scaled(1 / months, best.hardware) if best.replicas else everything
@@ -122,11 +125,12 @@ def answer(log: Log, question: Question, say: Callable[[str], None] = lambda _: 
         all_local=peak,
         local_first=best,
         total=total,
-        sizes=_sizes(chosen, demand, pool.slots, best.replicas, peak.replicas),
-        bests={name: cheapest(each, demand, pool.slots) for name, each in bases.items()},
-        break_evens={name: break_even(each, demand, pool.slots) for name, each in bases.items()},
-        yardsticks=_yardsticks(played, bases, pool.slots, table),
-        curve=_curve(bases, chosen, demand, pool.slots),
+        sizes=_sizes(chosen, demand, pool.usable, best.replicas, peak.replicas),
+        bests={name: cheapest(each, demand, pool.usable) for name, each in bases.items()},
+        break_evens={name: break_even(each, demand, pool.usable) for name, each in bases.items()},
+        yardsticks=_yardsticks(played, bases, pool.usable, table),
+        curve=_curve(bases, chosen, demand, pool.usable),
+        check=check(log, played, pool, shown) if question.replay else None,
     )
 
 

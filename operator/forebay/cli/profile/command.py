@@ -90,6 +90,9 @@ def profile(
     report: Annotated[
         Path | None, typer.Option("--html", help="Write a page with plots here.", rich_help_panel="Output")
     ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Play the busiest stretch through the router's queue, too.")
+    ] = False,
     output: FormatOption = Format.TABLE,
     seed: Annotated[int, typer.Option(help="Of the draws behind the bounds.", rich_help_panel="Output")] = 0,
 ) -> None:
@@ -111,7 +114,7 @@ def profile(
     chosen = _pool(pool, {name: value for name, value in said.items() if value is not None})
     rent = gpu_hour_price if gpu_hour_price is not None else chosen.gpu_hour_price
     hardware = Hardware(gpu_price, months, watts, kwh_price, people, _HARDWARE.gpu_hour_price if rent is None else rent)
-    question = Question(chosen, hardware, basis, prices(price_table), displaced, days, seed)
+    question = Question(chosen, hardware, basis, prices(price_table), displaced, days, seed, replay)
     found = _answer(log, _format(form), question)
     if report is not None:
         _write(report, html(found))

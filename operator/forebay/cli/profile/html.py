@@ -69,8 +69,8 @@ def _classes(found: Answer) -> list[Block]:
     bars.append(Bar("served by the pool", local.value, local.low, local.high, tone="third"))
     played = found.traffic
     hours = [place * played.period.hours / len(played.busy) for place in range(len(played.busy))]
-    slots = found.question.pool.slots * max(1, found.local_first.replicas)
-    size = f"{max(1, found.local_first.replicas)} × {found.question.pool.slots} slots"
+    slots = found.question.pool.usable * max(1, found.local_first.replicas)
+    size = f"{max(1, found.local_first.replicas)} × {found.question.pool.usable} slots"
     load = Curves(
         "Slots that the requests would hold, had the pool enough of them",
         Axis("hours from the log's begin"),
@@ -88,7 +88,8 @@ def _classes(found: Answer) -> list[Block]:
         Axis(say=percent, low=0.0, high=1.0),
         note="Blue-green: the pool declares it; orange: it does not. Lines: where the truth lies, nine times in ten.",
     )
-    return [shares, load]
+    replayed = words.replayed(found)
+    return [shares, load, Text(replayed)] if replayed else [shares, load]
 
 
 def _costs(found: Answer) -> list[Block]:

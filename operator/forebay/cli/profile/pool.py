@@ -13,6 +13,7 @@ from forebay.resources.names import POOL_KIND
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import Capability
 from forebay.rules import hardware
+from forebay.rules.capacity import high_reserve
 
 CONTEXT_FLAG: Final = "--max-model-len"
 SEQUENCES_FLAG: Final = "--max-num-seqs"
@@ -36,14 +37,25 @@ class Pool:
     token_seconds: float = 0.025
     prefill: float = 8_000.0
     gpu_hour_price: float | None = None
+    reserved_percent: int = 10  # of the slots, for High
     gpu: str = ""
     most: int | None = None  # --max-num-seqs
     target: float | None = None  # seconds a token, as the pool wishes
     fixed: frozenset[str] = frozenset()  # fields that somebody has said, which no table changes
 
+    @property
+    def usable(self) -> int:
+        """Slots of a replica that Normal may use."""
+        return self.slots - high_reserve(self.slots, self.reserved_percent)
+
     def seconds(self, prompt: int, output: int) -> float:
-        """How long a request holds a slot."""
+        """How long a request holds a slot, alone."""
         return prompt / self.prefill + output * self.token_seconds
+
+    def held_up(self, slot: int, mean_prompt: float) -> float:
+        """How much longer it takes in this slot: while it runs, as many others come as run beside it (Little's law),
+        and each of their prompts holds up everybody's tokens."""
+        return slot % self.usable * mean_prompt / self.prefill
 
 
 def on_hardware(pool: Pool, live_tokens: int, held_tokens: float) -> Pool:
@@ -105,6 +117,7 @@ def _of(document: dict[str, Any], path: Path, otherwise: Pool) -> Pool:
         context_tokens=context or otherwise.context_tokens,
         slots=override or min(sequences or otherwise.slots, otherwise.slots),
         gpus=spec.engine.gpus or 1,
+        reserved_percent=spec.capacity.high_reserved_percent,
         token_seconds=target / 1000 if target else otherwise.token_seconds,
         gpu_hour_price=float(spec.gpu_hour_price) if spec.gpu_hour_price else None,
     )

@@ -24,6 +24,8 @@ def show(found: Answer, console: Console) -> None:
     _table(console, ("capability", "requests", "from, to", "tokens", "served"), words.classes(found))
     local = found.shares.local
     console.print(f"\nlocal share {percent(local.value)} ({words.span(local)})\n", markup=False)
+    if replayed := words.replayed(found):
+        console.print(f"{replayed}\n", markup=False)
     money = ("replicas", "hardware", "cloud", "total a month")
     _table(console, (f"way ({words.BASES[found.question.basis]})", *money), words.ways(found))
     console.print()
@@ -60,6 +62,7 @@ def data(found: Answer) -> dict[str, Any]:
             for place, name in enumerate(CLASSES) if played.by_class[place].requests
         },
         "localShare": asdict(found.shares.local),
+        "replay": None if found.check is None else asdict(found.check),
         "basis": str(found.question.basis),
         "tokensPerMonth": round(found.demand.tokens),
         "allCloud": asdict(found.all_cloud),

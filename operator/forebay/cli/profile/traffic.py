@@ -4,7 +4,7 @@ Columns are by the number of the request in the log, as in `reading.Log`.
 """
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
@@ -136,10 +136,12 @@ def traffic(
     period = _period(log, days, seed)
     say("playing it against the pool")
     usd = _usd(log, priced)
-    slot, too_long = _slots(log, pool, period)
+    fits, too_long = _fits(log, pool)
+    prompt = fmean(log.prompt[number] for number in range(len(log)) if fits[number]) if any(fits) else 0.0
+    slot = _slots(log, pool, period, fits, prompt)
     say("adding up")
     carried, servable_usd = _carried(usd, slot)
-    busy, peak = _in_use(log, pool, period, slot)
+    busy, peak = _in_use(log, pool, period, slot, prompt)
     by_class, by_model, servable = _sums(log, slot)
     everything = _total(by_class)
     return Traffic(period, usd, slot, by_class, by_model, everything, servable, too_long, servable_usd, carried, busy,
@@ -193,26 +195,24 @@ def _usd(log: Log, priced: Sequence[Price]) -> "array[float]":
     return usd
 
 
-def _slots(log: Log, pool: Pool, period: Period) -> tuple["array[int]", int]:
-    """The slot that each request takes; and how many have the right capability, but are too long."""
-    fits = declared(pool)
-    held, too_long = array("I"), 0
+def _fits(log: Log, pool: Pool) -> tuple[bytearray, int]:
+    """Which requests the pool could serve; and how many have the right capability, but are too long."""
+    classes, fits, too_long = declared(pool), bytearray(len(log)), 0
+    for number, (kind, prompt, output) in enumerate(zip(log.kind, log.prompt, log.output, strict=True)):
+        if classes[kind & 7]:
+            fits[number] = prompt + output <= pool.context_tokens
+            too_long += not fits[number]
+    return fits, too_long
 
-    def arrivals() -> Iterator[tuple[float, float]]:
-        nonlocal too_long
-        for number in period.order:
-            if fits[log.kind[number] & 7]:
-                prompt, output = log.prompt[number], log.output[number]
-                if prompt + output > pool.context_tokens:
-                    too_long += 1
-                    continue
-                held.append(number)
-                yield period.at[number], pool.seconds(prompt, output)
 
+def _slots(log: Log, pool: Pool, period: Period, fits: bytearray, mean_prompt: float) -> "array[int]":
+    """The slot that each request takes."""
+    held = array("I", (number for number in period.order if fits[number]))
+    arrivals = ((period.at[number], pool.seconds(log.prompt[number], log.output[number])) for number in held)
     slot = array("I", [NOWHERE]) * len(log)
-    for number, taken in zip(held, hunt(arrivals()), strict=True):
+    for number, taken in zip(held, hunt(arrivals, lambda slot: pool.held_up(slot, mean_prompt)), strict=True):
         slot[number] = taken
-    return slot, too_long
+    return slot
 
 
 def _carried(usd: "array[float]", slot: "array[int]") -> tuple[tuple[float, ...], float]:
@@ -234,13 +234,15 @@ def _carried(usd: "array[float]", slot: "array[int]") -> tuple[tuple[float, ...]
     return tuple(carried), whole
 
 
-def _in_use(log: Log, pool: Pool, period: Period, slot: "array[int]") -> tuple[tuple[float, ...], tuple[int, ...]]:
+def _in_use(
+    log: Log, pool: Pool, period: Period, slot: "array[int]", mean_prompt: float
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Slots in use by block, had the pool enough of them: mean, and the highest."""
     seconds, peak = [0.0] * period.blocks, [0] * period.blocks
     for number, taken in enumerate(slot):
         if taken != NOWHERE:
             block = period.block(number)
-            seconds[block] += pool.seconds(log.prompt[number], log.output[number])
+            seconds[block] += pool.seconds(log.prompt[number], log.output[number]) + pool.held_up(taken, mean_prompt)
             if taken >= peak[block]:
                 peak[block] = taken + 1
     return tuple(total / period.width for total in seconds), tuple(peak)

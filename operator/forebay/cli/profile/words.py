@@ -137,6 +137,19 @@ def claim(found: Answer) -> str:
     )
 
 
+def replayed(found: Answer) -> str:
+    """What the replay of the busiest stretch says; empty where none was asked for."""
+    seen = found.check
+    if seen is None:
+        return ""
+    return (
+        f"Replayed with {replicas(seen.replicas)}, the busiest {seen.requests:,} requests ({seen.seconds / 60:,.0f} "
+        f"minutes): {percent(seen.replayed)} stay local, {percent(seen.reckoned)} as reckoned here; "
+        f"{percent(seen.waited)} of these wait for a slot, and 95 % have their first token within "
+        f"{seen.first_token:.1f} s."
+    )
+
+
 def notices(found: Answer) -> list[str]:
     """What was guessed, left out, or cannot be known from this log."""
     log, played, said = found.log, found.traffic, []
@@ -198,8 +211,8 @@ def assumptions(found: Answer) -> Sequence[tuple[str, str, str]]:
          f"{price.source or 'your table'}{', ' + price.as_of if price.as_of else ''}"),
         ("pool", f"{pool.name}: {', '.join(sorted(pool.capabilities))}; {pool.context_tokens:,} tokens of context",
          "--pool MANIFEST, --capabilities, --context"),
-        ("a replica", f"{_gpus(pool)}, {pool.slots} requests at a time, {pool.token_seconds * 1000:.3g} ms a token "
-         f"when full, {pool.prefill:,.0f} prompt tokens a second",
+        ("a replica", f"{_gpus(pool)}, {pool.slots} requests at a time, {pool.usable} of them if not High; "
+         f"{pool.token_seconds * 1000:.3g} ms a token when full, {pool.prefill:,.0f} prompt tokens a second",
          f"{'by the table of GPUs and models; ' if pool.gpu else '--gpu, --model or '}--slots, --token-ms, --prefill"),
         ("owned", f"{dollars(hardware.gpu_price)} a GPU with its share of the server, over {hardware.months:g} months; "
          f"{dollars(hardware.people_month)} a month for people", "--gpu-price, --months, --people"),

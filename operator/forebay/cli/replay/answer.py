@@ -39,8 +39,8 @@ class Served:
     refused: int
     waited: int  # of those that a replica answered
     wait: Spread | None  # of those that waited and were answered by a replica
-    first_token: Spread | None  # of all answers
-    per_token: Spread | None  # of answers by replicas
+    first_token: Spread | None  # of answers by replicas: how fast a provider is, nobody here knows
+    per_token: Spread | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def _served(priority: Priority, fates: Sequence[Fate]) -> Served:
         refused=sum(fate.status != 200 for fate in fates),
         waited=len(waited),
         wait=Spread.of(fate.waited for fate in waited),
-        first_token=Spread.of(fate.first_token for fate in fates),
+        first_token=Spread.of(fate.first_token for fate in local),
         per_token=Spread.of(fate.per_token for fate in local),
     )
 

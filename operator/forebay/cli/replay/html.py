@@ -39,10 +39,7 @@ def html(found: Answer) -> str:
     return page(TITLE, blocks, words.source(found))
 
 
-_TIMES = (
-    "Waited: of those that a replica answered; their wait. First token: of all answers, the cloud's included, whose "
-    "speed is assumed. Per token: of answers by replicas."
-)
+_TIMES = "Of answers by replicas: how many waited for a slot, and how long; the time to the first token, and for each."
 
 
 def _figures(found: Answer) -> Figures:
@@ -54,7 +51,7 @@ def _figures(found: Answer) -> Figures:
         Figure(f"{sum(pool.gpu_hours for pool in found.pools):,.1f}", "GPU-hours", words.usd(found.local_cost)),
     ]
     if first is not None:
-        figures.append(Figure(words.seconds(first.p95), "to the first token", f"p95 of {priority}"))
+        figures.append(Figure(words.seconds(first.p95), "to the first local token", f"p95 of {priority}"))
     return Figures(figures)
 
 
