@@ -3,9 +3,9 @@
 Demand is absolute: the concurrent requests that want the pool, whether they run, wait, or left for lack of a slot. It
 does not fall because the cloud takes over, so a pool that spills grows.
 
-- Up, to `ceil(mean D / (up_load * C))`, the mean taken over the scaleUp window: 60 s, or the time of two requests if that
-  is longer, at a load of 0.9 where the cloud takes what does not fit; 30 s and 0.75 where nothing may leave. Replicas
-  that start count.
+- Up, to `ceil(mean D / (up_load * C))`, the mean taken over the scaleUp window: 60 s, or the time of two requests if
+  that is longer, at a load of 0.9 where the cloud takes what does not fit; 30 s and 0.75 where nothing may leave.
+  Replicas that start count.
 - Down by one, once `ceil(D / (down_load * C))` has been below the size for the whole scaleDown window (30 minutes, or
   three cold starts), nothing waits, and no replica starts, ends or rolls. The gap between the loads, and that a size
   once asked for counts as needed for the window, keep a pool from swinging.
