@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import ScaleReason
 from forebay.rules.history import History
-from forebay.rules.scale import Demand, ScaleInputs, normal_slots, scale
+from forebay.rules.scale import Demand, ScaleInputs, normal_slots, pace_of, scale
 
 NOW = 1_800_000_000.0
 WINDOW = 20.0
@@ -140,6 +140,14 @@ def test_a_scale_up_window_waits_until_demand_has_held() -> None:
     spike = pool(demand=busy, up_window=15.0, history=quiet(1))
     assert scale(spike).replicas == 2
     assert scale(replace(spike, history=quiet(4))).replicas == 4
+
+
+def test_the_window_to_grow_by_spans_two_requests_unless_the_spec_says_otherwise() -> None:
+    slow = Demand(service_seconds=80.0)
+    assert pace_of(pool(up_window=None, demand=slow)).up_window == 160.0
+    assert pace_of(pool(up_window=None)).up_window == 60.0
+    assert pace_of(pool(up_window=None, demand=slow, overflow_allowed=False)).up_window == 30.0
+    assert pace_of(pool(up_window=5.0, demand=slow)).up_window == 5.0
 
 
 def test_history_survives_a_restart_for_long_windows() -> None:

@@ -208,8 +208,8 @@ class ScalingRules(Resource):
 
 
 class Behavior(Resource):
-    """Windows of scaling. Empty: up by the mean of a minute (30 seconds where nothing may overflow, 3 minutes where
-    prices decide), down after 30 minutes or three cold starts, whichever is longer."""
+    """Windows of scaling. Empty: up by the mean of a minute or of two requests' time (30 seconds where nothing may
+    overflow, 3 minutes where prices decide), down after 30 minutes or three cold starts, whichever is longer."""
 
     scale_up: ScalingRules = ScalingRules()
     """Towards more replicas."""

@@ -51,9 +51,7 @@ class ScalingStatus(Resource):
     """Unix minute of the last entry of `peaks`."""
     means: Annotated[list[Decimal], Field(max_length=240, json_schema_extra=LIST_ATOMIC)] = []
     """Mean demand of the same minutes."""
-    variances: Annotated[
-        list[Annotated[str, Field(max_length=20)]], Field(max_length=240, json_schema_extra=LIST_ATOMIC)
-    ] = []
+    variances: Annotated[list[Decimal], Field(max_length=240, json_schema_extra=LIST_ATOMIC)] = []
     """How demand varied around the mean of each of them."""
     cold_start_seconds: int = 0
     """From wanted to serving: 90 % of the last starts took no longer. 0: none was seen yet."""

@@ -3,8 +3,9 @@
 Demand is absolute: the concurrent requests that want the pool, whether they run, wait, or left for lack of a slot. It
 does not fall because the cloud takes over, so a pool that spills grows.
 
-- Up, to `ceil(mean D / (up_load * C))`, the mean taken over the scaleUp window: 60 s at a load of 0.9 where the cloud
-  takes what does not fit, 30 s and 0.75 where nothing may leave. Replicas that start count.
+- Up, to `ceil(mean D / (up_load * C))`, the mean taken over the scaleUp window: 60 s, or the time of two requests if
+  that is longer, at a load of 0.9 where the cloud takes what does not fit; 30 s and 0.75 where nothing may leave.
+  Replicas that start count.
 - Down by one, once `ceil(D / (down_load * C))` has been below the size for the whole scaleDown window (30 minutes, or
   three cold starts), nothing waits, and no replica starts, ends or rolls. The gap between the loads, and that a size
   once asked for counts as needed for the window, keep a pool from swinging.
@@ -46,6 +47,7 @@ LOCAL_ONLY: Final = Pace(up_load=0.75, down_load=0.6, up_window=30.0)
 PRICED: Final = Pace(up_window=180.0, down_mean=60.0)
 """Where money decides; the loads then serve until a price is known."""
 
+SERVICE_TIMES: Final = 2  # that the scaleUp window spans at least: what runs now tells little of what comes
 COLD_STARTS: Final = 3  # that the scaleDown window spans at least
 STALE_PERIODS: Final = 3
 _SAFE: Final = 1e-9  # 9.000000001 / 9 is one replica, not two
@@ -137,11 +139,13 @@ def pace_of(inputs: ScaleInputs) -> Pace:
     """The pace of a pool, with the windows that its spec names."""
     usual = LOCAL_ONLY if not inputs.overflow_allowed else PRICED if break_even(inputs) else SPILLING
     pace = inputs.pace or usual
+    spanned = SERVICE_TIMES * inputs.demand.service_seconds if inputs.overflow_allowed else 0.0
+    up = max(pace.up_window, spanned)
     down = max(pace.down_window, COLD_STARTS * inputs.cold_start_seconds)
     return Pace(
         pace.up_load,
         pace.down_load,
-        pace.up_window if inputs.up_window is None else inputs.up_window,
+        up if inputs.up_window is None else inputs.up_window,
         down if inputs.down_window is None else inputs.down_window,
         pace.down_mean,
     )
