@@ -324,17 +324,24 @@ paths = st.lists(
 ).map(lambda parts: [demand for part in parts for demand in part])
 
 
-@given(paths)
-def test_a_pool_that_grew_does_not_shrink_within_the_window(path: list[int]) -> None:
-    sizes = play(path, pool(up_window=None, down_window=None, history=History()))
+@given(paths, st.sampled_from([None, 1.0]))
+def test_a_pool_that_grew_does_not_shrink_within_the_window(path: list[int], price: float | None) -> None:
+    money = {"replica_hour_price": price, "overflow_cost_per_request_hour": 0.2}
+    sizes = play(path, pool(up_window=None, down_window=None, history=History(), **money))
     ups = [at for at in range(1, len(sizes)) if sizes[at] > sizes[at - 1]]
     downs = [at for at in range(1, len(sizes)) if sizes[at] < sizes[at - 1]]
-    assert all(down < up or (down - up) * 15.0 >= 1200 for up in ups for down in downs)
+    assert all(down < up or (down - up) * 15.0 >= 1800 for up in ups for down in downs)
 
 
-@given(paths, st.frozensets(st.integers(1, 360), max_size=10))
-def test_restarts_only_put_off_shrinking_by_a_minute(path: list[int], restarts: frozenset[int]) -> None:
-    begin = pool(up_window=None, down_window=None, history=History())
+prices = st.sampled_from([None, 1.0])
+
+
+@given(paths, st.frozensets(st.integers(1, 360), max_size=10), prices)
+def test_restarts_only_put_off_shrinking_by_a_minute(
+    path: list[int], restarts: frozenset[int], price: float | None
+) -> None:
+    money = {"replica_hour_price": price, "overflow_cost_per_request_hour": 0.2}
+    begin = pool(up_window=None, down_window=None, history=History(), **money)
     undisturbed, disturbed = play(path, begin), play(path, begin, restarts=restarts)
     for look, size in enumerate(disturbed):
         assert size in undisturbed[max(0, look - 4) : look + 1]
@@ -344,16 +351,16 @@ def test_restarts_only_put_off_shrinking_by_a_minute(path: list[int], restarts: 
 def test_a_capacity_that_moves_by_itself_does_not_shrink_a_pool_within_the_window(
     demand: int, before: int, after: int
 ) -> None:
+    """An hour at one capacity, so that the pool has settled; then nearly half an hour at the other."""
     begin = pool(up_window=None, down_window=None, capacity=before, current=5, history=History())
     history, sizes = begin.history, [5]
-    for look in range(160):
-        now, slots = NOW + 15.0 * look, before if look < 81 else after
+    for look in range(360):
+        now, slots = NOW + 15.0 * look, before if look < 250 else after
         decision = scale(
             replace(begin, now=now, capacity=slots, demand=Demand(running=demand), current=sizes[-1], history=history)
         )
         history = decision.history
         sizes.append(decision.replicas)
-    settled = sizes[81]
-    need = -(-demand * 4 // (3 * before))
-    if settled <= max(need, 1):
-        assert min(sizes[81:]) >= settled
+    settled, needed = sizes[250], -(-demand * 10 // (7 * before))
+    assert settled >= min(max(needed, 1), 5)
+    assert min(sizes[250:]) >= min(settled, max(needed, 1))
