@@ -224,6 +224,23 @@ def test_a_decision_by_money_says_what_the_replica_is_worth() -> None:
     assert scale(priced(2, 29, replica_hour_price=None)).kept is None
 
 
+def test_short_windows_of_the_spec_are_short_where_money_decides_too() -> None:
+    history = History.restored((), 0, NOW - 90)
+    for second in range(90):
+        history = history.remember(NOW - 90 + second, 40.0 if second < 70 else 3.0, 1)
+    quick = priced(3, 3, history=history, down_window=12.0)
+    assert pace_of(quick).down_mean == 12.0
+    assert scale(quick).reason is ScaleReason.DEMAND_BELOW_CAPACITY
+
+
+def test_bursts_of_the_last_minutes_make_a_replica_worth_keeping() -> None:
+    history = History.restored((1,) * 60, int(NOW // 60) - 1, NOW, (16.0,) * 60, (250.0,) * 60)
+    calm = priced(3, 16, overflow_cost_per_request_hour=0.4)
+    bursty = replace(calm, history=history)
+    assert scale(calm).replicas == 2
+    assert scale(bursty).replicas == 3
+
+
 @pytest.mark.parametrize(("slots", "normal"), [(3, 3), (4, 3), (8, 6), (16, 12), (40, 30)])
 def test_normal_slots_leave_highs_share(slots: int, normal: int) -> None:
     assert normal_slots(slots, 25) == normal
