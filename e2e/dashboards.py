@@ -31,11 +31,11 @@ from e2e.cluster.shell import ClusterError, say, step
 from e2e.demo.load import Load
 from e2e.demo.phases import RAMP, Phase
 from e2e.demo.setup import KEYS, NAMESPACE, SYSTEM_NAMESPACE, Fleet, fleet
-from forebay.cli.cluster import Cluster
 from forebay.cli.problem import Problem
 from forebay.cli.report import Axis, Block, Curve, Curves, Figure, Figures, Heading, dollars, page, percent, short
-from forebay.cli.summary import read
-from forebay.cli.top import View, screen
+from forebay.cli.running.cluster import Cluster
+from forebay.cli.running.summary import read
+from forebay.cli.running.top import View, screen
 from forebay.resources.names import LABEL_POOL
 
 LOOK_SECONDS = 5

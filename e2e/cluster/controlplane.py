@@ -108,7 +108,7 @@ class ControlPlane:
                 "--initial-advertise-peer-urls", peers, "--initial-cluster", f"default={peers}",
             ],
         )  # fmt: skip
-        flags = apiserver_flags(authority, etcd, "127.0.0.1", secure, "10.0.0.0/24")
+        flags = apiserver_flags(authority, etcd, "127.0.0.1", secure, "10.0.0.0/16")
         # Where no controller makes service accounts, admission must not ask for them.
         without = [] if self._controllers else ["--disable-admission-plugins=ServiceAccount"]
         self._spawn("apiserver", [binary, *flags, *without])

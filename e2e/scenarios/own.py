@@ -29,6 +29,7 @@ EXTENT = os.environ.get("FOREBAY_E2E", "quick")
 """quick: what CI has time for. all: every variant. long: those with streams and outages at full length."""
 LONG = EXTENT == "long"
 MANIFEST = Path(__file__).with_name("fleet.yaml")
+CALM_SECONDS = 15
 FILES = ("clients.yaml", "providers.yaml", "policy.yaml")
 
 
@@ -266,6 +267,20 @@ def wait_operator(seconds: float = 90) -> None:
 
     until(there, "a ready operator", seconds)
     OPERATOR.find()
+
+
+def calm() -> None:
+    """Until every node is Ready: after an outage of the API server the node controller doubts them all for a while."""
+
+    def ready_nodes() -> bool:
+        return all(is_ready(node) for node in get("nodes", ""))
+
+    end = time.monotonic() + 180
+    since = 0.0
+    while not since or time.monotonic() - since < CALM_SECONDS:
+        since = (since or time.monotonic()) if ready_nodes() else 0.0
+        assert time.monotonic() < end, "nodes are not Ready"
+        time.sleep(1)
 
 
 def quiet(seconds: float) -> None:

@@ -81,7 +81,8 @@ class Streams:
     async def _run(self) -> None:
         running: set[asyncio.Task[None]] = set()
         connector = aiohttp.TCPConnector(limit=0, force_close=True)  # each on its own connection: any gateway
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=END_SECONDS)) as web:
+        patience = aiohttp.ClientTimeout(total=END_SECONDS, sock_connect=5, sock_read=90)  # 5 s are OpenAI's, too
+        async with aiohttp.ClientSession(connector=connector, timeout=patience) as web:
             number = 0
             while not self._stop.is_set():
                 while len(running) < self.at_once:

@@ -55,6 +55,7 @@ def without_network(node: Node) -> Iterator[None]:
 
 def spread(held: Own, node: Node) -> None:
     """At least one replica on this node and one elsewhere."""
+    own.calm()
     held.settle()
     if not 0 < len(there(node)) < held.size:
         pytest.skip(f"the scheduler put {len(there(node))} of {held.size} replicas on {node.name}")
@@ -65,7 +66,7 @@ def test_a_dead_kubelet_costs_nothing(held: Own, node: Node) -> None:
     spread(held, node)
     before, began, replicas = own.identities(), time.time(), there(node)
     with flowing(held.door, at_once=14, tokens=60) as streams, without_kubelet(node):
-        until(lambda: state(node.name) == "Unknown", f"{node.name} NotReady", 90)
+        until(lambda: state(node.name) == "Unknown", f"{node.name} NotReady", 150)
         noticed = time.time() - began
         time.sleep(SILENT_SECONDS - 45)
         message = own.condition("Ready")["message"]
@@ -87,7 +88,7 @@ def test_a_lost_node_costs_what_ran_there(held: Own, node: Node) -> None:
     with flowing(held.door, at_once=10, tokens=100) as streams:
         time.sleep(5)
         with without_network(node):
-            until(lambda: state(node.name) == "Unknown", f"{node.name} NotReady", 90)
+            until(lambda: state(node.name) == "Unknown", f"{node.name} NotReady", 150)
             noticed = time.time() - began - 5
             time.sleep(SILENT_SECONDS - 45)
             late = time.monotonic()

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from forebay.cli import advice
+from forebay.cli.running import advice
 from forebay.controller import metrics as operator_metrics
 from forebay.resources import headers, names, reasons
 from forebay.resources.words import Word

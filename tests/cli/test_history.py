@@ -18,8 +18,8 @@ import yaml
 from e2e.cluster import tools
 from forebay.cli.cost.bill import By, lines, one_less
 from forebay.cli.cost.history import Prometheus, period
-from forebay.cli.fleet import pool_of
 from forebay.cli.problem import Problem
+from forebay.cli.running.fleet import pool_of
 from forebay.controller import probes
 from forebay.rules.cost import Price
 from tests.cli.objects import pool as pool_object

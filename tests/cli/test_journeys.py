@@ -2,7 +2,7 @@
 
 import msgspec
 
-from forebay.cli.journeys import in_words, look
+from forebay.cli.running.journeys import in_words, look
 from forebay.resources.reasons import Reason
 from forebay.router.access_log import Line
 from forebay.rules.route import Saw

@@ -91,6 +91,12 @@ def test_pools_that_stand_in_one_file_are_one_fleet(trace: Path) -> None:
     assert found["assumptions"]["cold start of chat"] == "15 s"
 
 
+def test_gpus_may_be_few(trace: Path) -> None:
+    found = json.loads(forebay(trace, "--pool", POOL, "--gpus", 2, "--cold-start", 30, "-o", "json").stdout)
+    assert max(minute["ready"] for minute in found["pools"][0]["minutes"]) == 2
+    assert found["pools"][0]["gpuHours"] <= 2 * found["trace"]["hours"] + 1e-3
+
+
 def test_the_table_of_gpus_sets_slots_and_speed(trace: Path) -> None:
     by_gpu = {}
     for gpu in ("h100", "l4"):
@@ -129,7 +135,7 @@ def test_a_spec_that_makes_no_sense_is_named_with_its_field(trace: Path, tmp_pat
 
 def test_the_page_is_drawn_and_says_what_the_terminal_says(trace: Path) -> None:
     found = read(trace)
-    fleet = fleet_of([POOL, POLICY], found.requests, gpu=None, cold_start=60.0, gateways=2, exact=False)
+    fleet = fleet_of([POOL, POLICY], found.requests, gpu=None, gpus=None, cold_start=60.0, gateways=2, exact=False)
     pool = fleet.setup.pools[0]
     outcome = play(found.requests, fleet.setup, Forebay.of(fleet.setup, pool))
     told = answer("trace.csv", found, fleet.setup, outcome, fleet.assumptions)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.cli import console
-from forebay.cli.explain import MOST_LINES, show_pool
-from forebay.cli.fleet import pool_of, told_of
-from forebay.cli.story import happened, now_in_words, why_this_size, why_this_spill
+from forebay.cli.running.explain import MOST_LINES, show_pool
+from forebay.cli.running.fleet import pool_of, told_of
+from forebay.cli.running.story import happened, now_in_words, why_this_size, why_this_spill
 from forebay.resources.reasons import ScaleReason
 from tests.cli.objects import decision, event, pool, step
 

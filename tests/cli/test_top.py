@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from forebay.cli.top import View, local_dollars_an_hour, meter, screen, spark
+from forebay.cli.running.top import View, local_dollars_an_hour, meter, screen, spark
 from forebay.resources.summary import FleetSummary, Minute, PoolSummary, Summary
 from forebay.resources.usage import UsageRow
 

@@ -71,6 +71,20 @@ def test_a_silent_holder_is_replaced_and_ends_when_it_comes_back(api: client.Api
     scene_in(api, namespace, act)
 
 
+def test_the_first_renewal_after_an_outage_is_told(api: client.ApiClient, namespace: str) -> None:
+    async def act(cluster: Cluster, common: str) -> None:
+        one = operator(cluster, "one", Clock(), common=common)
+        await one._round()
+        await one._round()
+        assert not one.back.is_set()
+        one.problem = "the API server does not answer"  # as run() notes it
+        await one._round()
+        assert one.back.is_set()
+        await one.wait_back(60)
+
+    scene_in(api, namespace, act)
+
+
 def test_of_two_that_find_it_free_one_gets_it(api: client.ApiClient, namespace: str) -> None:
     async def act(cluster: Cluster, common: str) -> None:
         made = [operator(cluster, f"op-{number}", Clock(), common=common) for number in range(5)]

@@ -1,16 +1,19 @@
 """What the operator says of itself, and what its watches do with an event."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+import aiohttp
 import pytest
 from kubernetes.aio import client
 
-from forebay.controller.__main__ import DEAF_SECONDS, STUCK_SECONDS, Operator
-from forebay.controller.cluster import POD, Cluster, ClusterError, Kind, Object
-from forebay.controller.handlers import LABELLED, WATCHED, selector, watch_settings
+from forebay.controller.__main__ import BLIND_SECONDS, DEAF_SECONDS, STUCK_SECONDS, Operator
+from forebay.controller.cluster import POD, Cluster, ClusterError, Kind, Object, _lines
+from forebay.controller.handlers import BACKOFFS, LABELLED, WATCHED, selector, watch_settings
+from forebay.controller.lease import DURATION_SECONDS
 from forebay.resources.summary import decode
 from tests.controller.fleets import SETTINGS
 
@@ -78,6 +81,12 @@ def test_only_what_carries_our_label_is_watched() -> None:
     assert not settings.posting.enabled
 
 
+def test_a_watch_without_bookmarks_is_given_up_and_tried_again_within_seconds() -> None:
+    settings = watch_settings()
+    assert 60 < settings.watching.inactivity_timeout < 90
+    assert max(BACKOFFS) <= 5
+
+
 def test_nothing_is_marked_before_everything_is_listed() -> None:
     async def scene(made: Operator, now: float) -> None:
         api = FakeApi({kind.plural: 1200 if kind is POD else 1 for kind in WATCHED}, slow="statefulsets")
@@ -109,14 +118,40 @@ def test_a_first_list_that_broke_off_loses_nobody() -> None:
     with_operator(scene)
 
 
+def test_pods_are_followed_from_where_a_watch_ended_and_listed_anew_when_that_is_forgotten() -> None:
+    async def scene(made: Operator, now: float) -> None:
+        changed = {
+            "type": "MODIFIED",
+            "object": {"metadata": {"name": "o-0", "namespace": "team", "resourceVersion": "20"}},
+        }
+        bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "30"}}}
+        api = FakeApi({kind.plural: 1 for kind in WATCHED})
+        api.script = [[changed, bookmark], [ClusterError(0, "reset")], [ClusterError(410, "too old")]]
+        await made.watch.list(api, ())  # type: ignore[arg-type]
+        following = asyncio.create_task(made.watch.pods(api, ()))  # type: ignore[arg-type]
+        async with asyncio.timeout(5):
+            while len(api.watched) < 4:
+                await asyncio.sleep(0.01)
+        assert api.watched == ["9", "30", "30", "9"]
+        assert (api.lists["pods"], api.lists["services"]) == (2, 1)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+    with_operator(scene)
+
+
 class FakeApi:
-    """Lists in pages: what a real API server does only with thousands of objects."""
+    """Lists in pages and watches by a script: what a real API server does only now and then."""
 
     def __init__(self, counts: dict[str, int], slow: str = "", broken: str = "") -> None:
         self.counts, self.slow, self.broken = counts, slow, broken
         self.waits, self.go = asyncio.Event(), asyncio.Event()
+        self.script: list[list[Any]] = []
+        self.watched: list[str] = []
+        self.lists: Counter[str] = Counter()
 
     async def pages(self, kind: Kind, namespace: str, *, labels: str) -> AsyncIterator[tuple[list[Object], str]]:
+        self.lists[kind.plural] += 1
         if kind.plural == self.broken:
             raise ClusterError(0, "reset")
         if kind.plural == self.slow:
@@ -129,11 +164,70 @@ class FakeApi:
         for at in range(0, len(objects), 500):
             yield objects[at : at + 500], "9"
 
+    async def watch(self, kind: Kind, namespace: str, revision: str, *, labels: str) -> AsyncIterator[Object]:
+        self.watched.append(revision)
+        if not self.script:
+            await asyncio.Event().wait()
+        for event in self.script.pop(0):
+            if isinstance(event, ClusterError):
+                raise event
+            yield event
+
 
 def test_the_summary_is_there_before_the_first_pass() -> None:
     async def scene(made: Operator, now: float) -> None:
         page = made._summary_page()
         assert (page.status, page.content_type) == (200, "application/json")
         assert decode(page.body).fleets == ()
+
+    with_operator(scene)
+
+
+class Halting:
+    """A body that goes on for a while, and then nothing comes."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.pieces = pieces
+
+    async def readany(self) -> bytes:
+        if not self.pieces:
+            await asyncio.Event().wait()
+        return self.pieces.pop(0)
+
+
+def test_a_watch_that_says_nothing_for_too_long_is_given_up() -> None:
+    async def scene() -> None:
+        silent = cast(aiohttp.StreamReader, Halting([b'{"a"', b': 1}\n{"b"']))
+        heard = []
+        with pytest.raises(TimeoutError):
+            async for line in _lines(silent, 0.05):
+                heard.append(line)
+        assert heard == [b'{"a": 1}']
+
+    asyncio.run(scene())
+
+
+def test_an_operator_whose_watch_of_pods_is_silent_is_not_ready_and_not_restarted() -> None:
+    async def scene(made: Operator, now: float) -> None:
+        made.leases.held.set()
+        made.leases._scopes[0].renewed = made.leases.clock()
+        assert made.unready() == ""
+        made.watch._heard[""] = now - BLIND_SECONDS - 1
+        assert "has been silent" in made.unready()
+        assert made.sickness() == ""
+        made.watch._hear("")
+        assert made.unready() == ""
+
+    with_operator(scene)
+
+
+def test_an_operator_that_cannot_renew_its_lease_does_nothing_and_says_so() -> None:
+    async def scene(made: Operator, now: float) -> None:
+        assert "not held yet" in made.unready()
+        made.leases.held.set()
+        made.leases._scopes[0].renewed = made.leases.clock() - DURATION_SECONDS - 1
+        made.leases.problem = "the Lease could not be renewed"
+        assert "could not be renewed" in made.unready()
+        assert await made._pass("team") == 1.0
 
     with_operator(scene)

@@ -42,8 +42,9 @@ def sizes(one: Team, name: str = "chat") -> list[int]:
     return [size for _, size in one.sizes[name]]
 
 
-def test_a_pool_that_asks_for_more_gpus_than_there_are_says_so_spills_and_withdraws() -> None:
-    one = team("a", {"chat": gpu_pool(scaling={"pendingSeconds": 60})}, {"chat": steady(25)}, (policy(),))
+@pytest.mark.parametrize("pending", [20, 60])
+def test_a_pool_that_asks_for_more_gpus_than_there_are_says_so_spills_and_withdraws(pending: int) -> None:
+    one = team("a", {"chat": gpu_pool(scaling={"pendingSeconds": pending})}, {"chat": steady(25)}, (policy(),))
     world = World([one], gpus=2)
     world.run(240)
     assert sizes(one) == [1, 2, 3, 2]

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 
 from forebay.replay import FleetSetup, PoolSetup, Request, simple_policy
-from forebay.resources.pool import Behavior, Scaling, ScalingRules
+from forebay.resources.pool import Behavior, Permission, Scaling, ScalingRules
 from forebay.resources.reasons import Priority
 from forebay.resources.table import PoolEntry, QueueEntry
 
@@ -29,7 +29,7 @@ def bursty(count: int, seed: int, rate: float = 4.0, session_share: float = 0.0)
 
 def pool(
     name: str = "chat", *, most: int = 4, slots: int = 8, cold_start: float = 60.0, wait: int = 30,
-    down_window: int | None = None,
+    down_window: int | None = None, substitute: Permission = Permission.DENIED,
 ) -> PoolSetup:  # fmt: skip
     """A pool with a price, of one replica at first."""
     behavior = Behavior(scale_down=ScalingRules(stabilization_window_seconds=down_window))
@@ -38,6 +38,7 @@ def pool(
             name=name,
             served_names=(f"{name}-model",),
             slots_per_replica=slots,
+            substitute=substitute,
             queue=QueueEntry(max_wait_seconds=wait, max_requests=200),
         ),
         Scaling(min_replicas=1, max_replicas=most, behavior=behavior),

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from forebay import __version__
-from forebay.cli import explain, status, top
 from forebay.cli.cost.command import cost
 from forebay.cli.problem import Problem
 from forebay.cli.profile.command import profile
 from forebay.cli.replay.command import replay
+from forebay.cli.running import explain, status, top
 
 app = typer.Typer(
     name="kubectl forebay",

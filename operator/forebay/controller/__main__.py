@@ -13,7 +13,7 @@ import uvloop
 
 from forebay.controller import probes, wake
 from forebay.controller.cache import Cache
-from forebay.controller.cluster import Cluster, ClusterError
+from forebay.controller.cluster import SILENT_SECONDS, Cluster, ClusterError
 from forebay.controller.events import Recorder
 from forebay.controller.execute import Executor
 from forebay.controller.handlers import Watch, watch_settings
@@ -30,6 +30,7 @@ from forebay.resources import names, summary
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS: Final = 60.0  # the work loop did not go round for so long
+BLIND_SECONDS: Final = SILENT_SECONDS + 15  # a watch that died is back within this, or it is not coming back
 DEAF_SECONDS: Final = 30.0  # a list showed a change, and no watch has said a word for so long since
 
 
@@ -89,6 +90,7 @@ class Operator:
                 "lease": self.leases.run(),
                 "lists": self._list(),
                 "watches": self._watch(stop),
+                "pods": self.watch.pods(self.cluster, self.settings.namespaces),
                 "nodes": self._look_at_nodes(),
                 "passes": self.queue.run(self._pass),
                 "stop": _wait(stop),
@@ -131,6 +133,7 @@ class Operator:
         self.metrics.queue_depth.set(len(self.queue))
         self.metrics.events_left_out.set(self.recorder.left_out)
         self.metrics.watch_age.set(asyncio.get_running_loop().time() - self.watch.last_event)
+        self.metrics.watch_silence.set(self.watch.silence())
         self.metrics.lease_age.set(self.leases.age)
         self.metrics.ages(self.passes.ended, time.monotonic())
         return probes.Page(200, self.metrics.text(), CONTENT_TYPE)
@@ -155,6 +158,8 @@ class Operator:
             return self.leases.problem or "the API server does not answer"
         if not self.listed.is_set():
             return "the first lists are incomplete"
+        if self.watch.silence() > BLIND_SECONDS:
+            return f"the watch of pods has been silent for {self.watch.silence():.0f} s"
         return self.sickness()
 
     async def _pass(self, namespace: str) -> float | None:
@@ -184,12 +189,16 @@ class Operator:
                         self.queue.mark(namespace)
 
     async def _list(self) -> None:
-        """Full lists: once before anything is planned, then now and then in case a watch missed something."""
+        """Full lists: once before anything is planned, then now and then in case a watch missed something.
+
+        And at once when the API server is back: the watches find that out later, each for itself.
+        """
         await self.leases.held.wait()
         while True:
             try:
+                self.leases.back.clear()
                 await self.list_all()
-                await asyncio.sleep(self.settings.relist_seconds)
+                await self.leases.wait_back(self.settings.relist_seconds)
             except ClusterError as error:
                 log.warning("lists: %s", error)
                 await asyncio.sleep(2)

@@ -10,13 +10,13 @@ from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.sizing import Sizing
 from forebay.resources.pool import PoolSpec, ScalingMode
 from forebay.resources.reasons import ScaleReason
-from forebay.rules.arbitrate import Bid, Grant, arbitrate
+from forebay.rules.arbitrate import PLACING_SECONDS, Bid, Grant, arbitrate
 
 HELD_STOP_SECONDS: Final = 60.0
 HELD: Final[Mapping[ScaleReason, float]] = {
     ScaleReason.MAXIMUM: 0.0,
     ScaleReason.CLOUD_CHEAPER: 10.0,
-    ScaleReason.REPLICA_UNPLACED: 10.0,
+    ScaleReason.REPLICA_UNPLACED: 0.0,  # the scheduler's time is over by then
     ScaleReason.AWAITS_TURN: 10.0,
     ScaleReason.SHARED_DEMAND: 10.0,
     ScaleReason.ASLEEP: 10.0,
@@ -108,8 +108,7 @@ def _granted(sizing: Sizing, grant: Grant) -> Sizing:
 
 def _held(sizing: Sizing, now: float) -> Sizing:
     """The sizing with the latches of what is in the way; those that are off and quiet are forgotten."""
-    before, decision = sizing.memory.held, sizing.decision
-    reason = None if decision.reason is ScaleReason.MAXIMUM and decision.need <= decision.replicas else decision.reason
+    before, reason = sizing.memory.held, _in_the_way(sizing, now)
     after = {
         word: latch
         for word, lasts in HELD.items()
@@ -117,3 +116,12 @@ def _held(sizing: Sizing, now: float) -> Sizing:
         or latch.first is not None
     }
     return replace(sizing, memory=replace(sizing.memory, held=after))
+
+
+def _in_the_way(sizing: Sizing, now: float) -> ScaleReason | None:
+    """The decision's reason, unless it keeps nothing from anybody: a maximum that is enough, a pod just made."""
+    decision = sizing.decision
+    if decision.reason is ScaleReason.MAXIMUM and decision.need <= decision.replicas:
+        return None
+    young = now - sizing.memory.attempt.since < PLACING_SECONDS
+    return None if decision.reason is ScaleReason.REPLICA_UNPLACED and young else decision.reason

@@ -1,8 +1,10 @@
 """The one adapter to the Kubernetes API: plain objects in and out, a time limit on every call, one kind of error."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,6 +22,8 @@ Object = dict[str, Any]
 Objects = list[Object]
 
 TIMEOUT_SECONDS: Final = 15.0
+SILENT_SECONDS: Final = 75.0  # a watch that says nothing for so long is dead: bookmarks come every minute
+WATCH_SECONDS: Final = 240  # after which the API server ends a watch, and a new one goes on where it ended
 PAGE: Final = 500  # objects read at a time: ten thousand at once would take ten times the memory that they need
 
 
@@ -140,6 +144,29 @@ class Cluster:
             if not (following := metadata.get("continue") or ""):
                 return
 
+    async def watch(self, kind: Kind, namespace: str, revision: str, *, labels: str = "") -> AsyncIterator[Object]:
+        """Events since `revision`, as the API server sends them, bookmarks included; ends after some minutes.
+
+        Raises ClusterError, 410 when the API server has forgotten that revision.
+        """
+        query = {
+            "watch": "true", "resourceVersion": revision, "labelSelector": labels, "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }  # fmt: skip
+        try:
+            response = await self._send("GET", kind.path(namespace), query=query, seconds=WATCH_SECONDS + 60)
+            if not 200 <= response.status <= 299:
+                raise ClusterError(response.status, _words(await response.read(), f"HTTP {response.status}"))
+            with closing(response.response):
+                async for line in _lines(response.response.content, SILENT_SECONDS):
+                    event: Object = msgspec.json.decode(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
+                        raise ClusterError(int(status.get("code") or 0), str(status.get("message")))
+                    yield event
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterError(0, f"the API server does not answer: {error or type(error).__name__}") from error
+
     async def create(self, obj: Object, manager: str = names.FIELD_MANAGER) -> Object:
         """Create an object that does not exist yet. Raises ClusterError (conflict when it does)."""
         kind = kind_of(obj)
@@ -181,6 +208,27 @@ class Cluster:
         content_type: str = "application/json",
     ) -> Object:
         try:
+            response = await self._send(method, path, query=query, body=body, content_type=content_type)
+            raw = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterError(0, f"the API server does not answer: {error or type(error).__name__}") from error
+        if not 200 <= response.status <= 299:
+            raise ClusterError(response.status, _words(raw, f"HTTP {response.status}"))
+        answer: Object = msgspec.json.decode(raw)
+        return answer
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | str | None = None,
+        content_type: str = "application/json",
+        seconds: float = TIMEOUT_SECONDS,
+    ) -> Any:
+        """The response before its body is read. Raises ClusterError where the client library does."""
+        try:
             request = await self._api.param_serialize(
                 method,
                 path,
@@ -189,16 +237,9 @@ class Cluster:
                 body=body,
                 auth_settings=["BearerToken"],
             )
-            response = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
-            raw = await response.read()  # type: ignore[no-untyped-call]
+            return await self._api.call_api(*request, _request_timeout=seconds)
         except ApiException as error:
             raise ClusterError(error.status or 0, _words(error.body, str(error.reason))) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ClusterError(0, f"the API server does not answer: {error or type(error).__name__}") from error
-        if not 200 <= response.status <= 299:
-            raise ClusterError(response.status, _words(raw, f"HTTP {response.status}"))
-        answer: Object = msgspec.json.decode(raw)
-        return answer
 
 
 _NOT_BARE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -209,6 +250,21 @@ def as_yaml(obj: Object) -> str:
     a bare control character or line break."""
     text = json.dumps(obj, ensure_ascii=False, separators=(",", ":"))
     return _NOT_BARE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+async def _lines(content: aiohttp.StreamReader, silence: float) -> AsyncIterator[bytes]:
+    """Lines of any length. Raises TimeoutError when nothing comes for `silence` seconds."""
+    pieces: list[bytes] = []
+    while True:
+        async with asyncio.timeout(silence):
+            chunk = await content.readany()
+        if not chunk:
+            return
+        first, *more = chunk.split(b"\n")
+        pieces.append(first)
+        for piece in more:
+            yield b"".join(pieces)
+            pieces = [piece]
 
 
 def _words(body: str | bytes | None, otherwise: str) -> str:

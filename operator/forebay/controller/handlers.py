@@ -1,22 +1,33 @@
-"""What comes in from the cluster: lists, and what kopf watches. It goes into the cache and marks its namespace dirty.
+"""What comes in from the cluster: lists, then watches. It goes into the cache and marks its namespace dirty.
 
-Nothing is decided here.
+Kopf watches what users write and what is made of it. Pods are ten times as many as all of that, and long: kopf would
+list them a second time, in one piece. They are followed here from where their list ended. Nothing is decided.
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
 import kopf
 
 from forebay.controller.cache import Cache, namespace_of
-from forebay.controller.cluster import OWNED, POD, POLICY, POOL, Cluster, Kind
+from forebay.controller.cluster import OWNED, POD, POLICY, POOL, Cluster, ClusterError, Kind
 from forebay.controller.queue import WorkQueue
 from forebay.resources import names
 
-WATCHED: Final = (POOL, POLICY, POD, *OWNED)
+log = logging.getLogger(__name__)
+
+BY_KOPF: Final = (POOL, POLICY, *OWNED)
+WATCHED: Final = (*BY_KOPF, POD)
 LABELLED: Final = (POD, *OWNED)
 """Kinds of which only those with our label are watched."""
+GONE: Final = 410  # HTTP: the API server does not know this resourceVersion any more
+PAUSE_FIRST: Final = 0.5
+PAUSE_MOST: Final = 5.0  # an API server that is back is not kept waiting
+
+BACKOFFS: Final = (1, 2, 3, *[5] * 10)
+"""Seconds between tries of a list or watch: an API server that is back is not kept waiting."""
 
 
 def selector(kind: Kind) -> str:
@@ -34,11 +45,17 @@ class Watch:
         """Set once everything is known: before, half of it must not be taken for the whole."""
         self.last_event = asyncio.get_running_loop().time()
         """loop.time() of the last event of any kind."""
+        self._pods: dict[str, str] = {}  # by namespace: resourceVersion up to which its pods are known
+        self._heard: dict[str, float] = {}  # by namespace: loop.time() of its last word on pods, bookmarks included
+
+    def silence(self) -> float:
+        """Seconds since the most silent watch of pods was heard of; 0 before the first lists."""
+        return asyncio.get_running_loop().time() - min(self._heard.values()) if self._heard else 0.0
 
     def registry(self) -> kopf.OperatorRegistry:
-        """Handlers of all kinds, in a registry of their own."""
+        """Handlers of what kopf watches, in a registry of their own."""
         registry = kopf.OperatorRegistry()
-        for kind in WATCHED:
+        for kind in BY_KOPF:
             kopf.on.event(kind.api_version, kind.plural, registry=registry, id=f"watch-{kind.plural}")(
                 self._handler(kind)
             )
@@ -59,6 +76,13 @@ class Watch:
             self._queue.mark(namespace)
         return changed
 
+    async def pods(self, cluster: Cluster, namespaces: tuple[str, ...]) -> None:
+        """Follow the pods from their first list on, until cancelled."""
+        await self.listed.wait()
+        async with asyncio.TaskGroup() as group:
+            for namespace in namespaces or ("",):
+                group.create_task(self._follow(cluster, namespace), name=f"pods {namespace}")
+
     def take(self, kind: Kind, event: Mapping[str, Any]) -> None:
         """One event as the API server sent it."""
         self.last_event = asyncio.get_running_loop().time()
@@ -75,7 +99,41 @@ class Watch:
             revision = at
             changed |= {namespace_of(obj) for obj in objects if self._cache.put(obj)}
             found |= {(namespace_of(obj), obj["metadata"]["name"]) for obj in objects}
+        if kind is POD:
+            self._pods[namespace] = revision
+            self._hear(namespace)
         return changed | self._cache.keep(kind, found, revision, namespace)
+
+    async def _follow(self, cluster: Cluster, namespace: str) -> None:
+        """One watch after the other, each from where the last one ended; a list where that is forgotten."""
+        pause = PAUSE_FIRST
+        while True:
+            try:
+                async for event in cluster.watch(POD, namespace, self._pods[namespace], labels=selector(POD)):
+                    self._pods[namespace] = event["object"]["metadata"]["resourceVersion"]
+                    pause = PAUSE_FIRST
+                    self._hear(namespace)
+                    if event["type"] != "BOOKMARK":
+                        self.take(POD, event)
+            except ClusterError as error:
+                log.warning("watch of pods: %s", error)
+                if error.status == GONE and await self._listed_anew(cluster, namespace):
+                    continue
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, PAUSE_MOST)
+
+    async def _listed_anew(self, cluster: Cluster, namespace: str) -> bool:
+        try:
+            changed = await self._list(cluster, POD, namespace)
+        except ClusterError as error:
+            log.warning("list of pods: %s", error)
+            return False
+        for name in changed:
+            self._queue.mark(name)
+        return True
+
+    def _hear(self, namespace: str) -> None:
+        self._heard[namespace] = asyncio.get_running_loop().time()
 
     def _handler(self, kind: Kind) -> Any:
         async def handler(event: Mapping[str, Any], **_: Any) -> None:
@@ -85,7 +143,7 @@ class Watch:
 
 
 def watch_settings() -> kopf.OperatorSettings:
-    """Kopf as a mere watcher: no Events, no peering, no annotations, and time limits on everything."""
+    """Kopf as a watcher: no Events, no peering, no annotations, and time limits on everything."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
@@ -93,9 +151,15 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 10
+    settings.watching.inactivity_timeout = 75  # bookmarks come every minute: a watch without any is dead
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = BACKOFFS
     settings.queueing.exit_timeout = 1
+    # A worker does nothing but put one object into the cache: at the start ten thousand of them need not wait side by
+    # side, each for five seconds, whether another event comes.
+    settings.queueing.worker_limit = 64
+    settings.queueing.idle_timeout = 0.05
     for kind in LABELLED:
         settings.watching.label_selectors[kind.api_version, kind.plural] = names.MANAGED_SELECTOR
     return settings

@@ -6,6 +6,7 @@ finds its Lease held waits and says so. One that loses it ends: what it remember
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -102,6 +103,7 @@ class Leases:
     common: str = "kube-system"  # where operators for the whole cluster hold theirs
     clock: Callable[[], float] = time.monotonic
     held: asyncio.Event = field(default_factory=asyncio.Event)
+    back: asyncio.Event = field(default_factory=asyncio.Event)  # the API server answers again
     problem: str = "the Lease is not held yet"
     _scopes: list[_Scope] = field(default_factory=list)
     _others: frozenset[str] = frozenset()
@@ -130,6 +132,12 @@ class Leases:
                 log.warning("%s", self.problem)
             await asyncio.sleep(RENEW_SECONDS if self.held.is_set() else 1.0)
 
+    async def wait_back(self, seconds: float) -> None:
+        """Until the API server answers after a time in which it did not, but no longer than `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.back.wait()
+
     async def release(self) -> None:
         """Let another operator, or this one's successor, begin at once."""
         for scope in self._scopes:
@@ -152,6 +160,8 @@ class Leases:
             return
         if self.namespaces and not self.held.is_set():
             await asyncio.sleep(YIELD_SECONDS)
+        if self.problem and self.held.is_set():
+            self.back.set()
         self.problem = ""
         self.held.set()
 

@@ -34,6 +34,11 @@ class Metrics:
             "Events beyond the budget of what they are about.",
             registry=self.registry,
         )
+        self.watch_silence = Gauge(
+            "forebay_operator_watch_silence_seconds",
+            "Since the watch of pods was heard of, bookmarks included; above 90 the operator is not ready.",
+            registry=self.registry,
+        )
         self.lease_age = Gauge(
             "forebay_operator_lease_age_seconds",
             "Since the operator's Lease was last renewed; infinite while another operator holds it.",

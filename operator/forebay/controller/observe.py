@@ -146,7 +146,7 @@ async def _listen(
     """What every router last said: the gateways are asked, and those sidecars for which they do not speak."""
     before = memory.heard
     gateways = [pod for pod in pods.get("", ()) if pod.address]
-    new = await reports.fetch(token, {pod.name: pod.address for pod in gateways})
+    new = await reports.fetch(token, {pod.name: pod.address for pod in gateways}, keep=True)
     said = [report if isinstance(report := new.get(pod.name), GatewayReport) else None for pod in gateways]
     asked: list[Pod] = []
     spoken_for: list[Pod] = []

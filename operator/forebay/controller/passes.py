@@ -92,7 +92,7 @@ class Passes:
         still = self._resting.pop(namespace, None)
         if still is None or not still.holds(self.cache.changes(namespace), time.time()):
             return False
-        if await self.reports.fetch(self.tokens.value(namespace), still.addresses) != still.said:
+        if await self.reports.fetch(self.tokens.value(namespace), still.addresses, keep=True) != still.said:
             return False
         self._resting[namespace] = still
         self.ledger.repeat(namespace, time.time())

@@ -86,17 +86,21 @@ class Reports:
         if self._session is not None:
             await self._session.close()
 
-    async def fetch(self, token: str, addresses: Mapping[str, str]) -> dict[str, Report]:
-        """Reports by pod name, of those who answered in time. `addresses` are pod IPs by pod name."""
+    async def fetch(self, token: str, addresses: Mapping[str, str], *, keep: bool = False) -> dict[str, Report]:
+        """Reports by pod name, of those who answered in time. `addresses` are pod IPs by pod name.
+
+        `keep`: leave connections open for the next time. Sidecars are too many for that: each would be an open file.
+        """
         if not token:
             return {}
-        answers = await asyncio.gather(*(self._one(token, pod, ip) for pod, ip in addresses.items()))
+        headers = {"Authorization": f"Bearer {token}", **({} if keep else {"Connection": "close"})}
+        answers = await asyncio.gather(*(self._one(headers, pod, ip) for pod, ip in addresses.items()))
         return {pod: report for pod, report in zip(addresses, answers, strict=True) if report is not None}
 
-    async def _one(self, token: str, pod: str, ip: str) -> Report | None:
+    async def _one(self, headers: Mapping[str, str], pod: str, ip: str) -> Report | None:
         url = URL.build(scheme="http", host=ip, port=self._port, path=names.PATH_REPORT)
         try:
-            async with self._slots, self._ask(url, token) as answer:
+            async with self._slots, self._ask(url, headers) as answer:
                 if answer.status != 200:
                     log.info("router %s answers its report with %d", pod, answer.status)
                     return None
@@ -106,13 +110,13 @@ class Reports:
             log.debug("router %s: no report: %s", pod, error or type(error).__name__)
             return None
 
-    def _ask(self, url: URL, token: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    def _ask(self, url: URL, headers: Mapping[str, str]) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """Never redirected: the token is for this address alone. No proxy stands between operator and pods."""
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS)
             self._session = aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=False)
-        return self._session.get(url, headers={"Authorization": f"Bearer {token}"}, allow_redirects=False)
+        return self._session.get(url, headers=headers, allow_redirects=False)
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:

@@ -8,14 +8,14 @@ offers bring about (rules/offers.py).
 import itertools
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 
-import msgspec
-
 from forebay.replay.clock import Clock
+from forebay.replay.journey import Gateway, Journey
+from forebay.replay.nodes import Nodes
 from forebay.replay.outcome import Fates
-from forebay.replay.pools import Job, Pool, Replica
+from forebay.replay.pools import Pool
+from forebay.replay.replicas import Job, Replica
 from forebay.replay.setup import FleetSetup
 from forebay.replay.trace import Request
 from forebay.resources.reasons import Capability, Reason
@@ -35,39 +35,6 @@ from forebay.simulator.batch import Sequence
 TOTAL_SECONDS = Timeouts().total
 
 
-@dataclass(slots=True, eq=False)
-class Gateway:
-    """One gateway's lines, by pool and by replica, and what it may still send to each provider."""
-
-    lines: dict[str, Line]
-    homes: dict[str, Line] = field(default_factory=dict)
-    allowances: dict[tuple[str, str], Allowance] = field(default_factory=dict)
-
-
-@dataclass(slots=True, eq=False)
-class Journey:
-    """One request on its way. Seconds of the clock."""
-
-    number: int
-    request: Request
-    facts: RequestFacts
-    gateway: Gateway
-    session: int
-    reason: Reason = Reason.LOCAL_CAPACITY
-    pool: str = ""  # that demand is counted at
-    waited: float = 0.0
-    home_waited: bool = False
-    at_gap: bool = False  # it waits although no pool could serve it
-    until: dict[bool, float] = field(default_factory=dict)  # the end of its wait, by whether that is a cold one
-    place: Waiter | None = None
-    line: Line | None = None
-    joined: float = 0.0
-
-    def learn(self, **facts: bool) -> None:
-        """Decide differently from now on."""
-        self.facts = msgspec.structs.replace(self.facts, **facts)
-
-
 class Fleet:
     """All of it; requests go in by `run`."""
 
@@ -75,7 +42,8 @@ class Fleet:
         self.setup = setup
         self.clock = Clock()
         self.fates = Fates()
-        self.pools = {pool.name: Pool(pool, self.clock, exact=setup.exact) for pool in setup.pools}
+        nodes = Nodes(setup.gpus)
+        self.pools = {pool.name: Pool(pool, self.clock, nodes, exact=setup.exact) for pool in setup.pools}
         self.accounting = Accounting()  # the operator adds up what gateways count: one for all
         self.policies = {entry.name: PolicyView.of(entry) for entry in setup.policies}
         self.gateways = [

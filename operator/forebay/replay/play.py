@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 
 from forebay.replay.fleet import Fleet
-from forebay.replay.outcome import Change, Minute, Outcome, spending
-from forebay.replay.pools import Pool
-from forebay.replay.scaler import Scaler, Seen
+from forebay.replay.outcome import Outcome, spending
+from forebay.replay.scaler import Forebay, Scaler
 from forebay.replay.setup import FleetSetup, models_of
 from forebay.replay.trace import Request
+from forebay.replay.watch import Operator, Watch
 
 PROGRESS_EVENTS = 1000
 
@@ -30,45 +29,19 @@ def play(
     if lacking := [pool.name for pool in setup.pools if pool.name not in scalers]:
         raise ValueError(f"no scaler for pool {lacking[0]}: give one for each pool, by name")
     fleet = Fleet(setup, seed)
-    watches = [Watch(fleet, fleet.pools[name], found) for name, found in scalers.items() if name in fleet.pools]
+    watches = {name: Watch(fleet, fleet.pools[name], scalers[name]) for name in fleet.pools}
+    ours = {name: watch for name, watch in watches.items() if isinstance(watch.scaler, Forebay)}
+    if ours:
+        Operator(fleet, ours, min(watch.scaler.period for watch in ours.values())).begin()
+    for name, watch in watches.items():
+        if name not in ours:
+            watch.begin()
     for number, now in enumerate(fleet.run(requests)):
         if not number % PROGRESS_EVENTS:
             progress(now)
-    for watch in watches:
+    for watch in watches.values():
         watch.note(watch.seen())
-    return _outcome(fleet, watches)
-
-
-class Watch:
-    """Looks at one pool every period: asks its scaler, and notes what is."""
-
-    def __init__(self, fleet: Fleet, pool: Pool, scaler: Scaler) -> None:
-        self.fleet, self.pool, self.scaler = fleet, pool, scaler
-        self.minutes: list[Minute] = []
-        self.changes: list[Change] = []
-        fleet.clock.at(0.0, self._look)
-
-    def _look(self) -> None:
-        """Never the last event: the fleet stops when its requests are over."""
-        seen = self.seen()
-        self.note(seen)
-        wanted = max(0, self.scaler.decide(seen))
-        if wanted != self.pool.wanted:
-            self.changes.append(Change(seen.now, self.pool.name, self.pool.wanted, wanted))
-            self.pool.resize(wanted)
-        self.fleet.clock.at(seen.now + self.scaler.period, partial(self._look))
-
-    def seen(self) -> Seen:
-        """The pool as the operator would see it now."""
-        (demand,) = self.fleet.accounting.report([(self.pool.name, self.pool.queued)])
-        return self.pool.look(demand)
-
-    def note(self, seen: Seen) -> None:
-        """Into this minute."""
-        minute = int(seen.now // 60)
-        if not self.minutes or self.minutes[-1].minute != minute:
-            self.minutes.append(Minute(seen.pool, minute))
-        self.minutes[-1].add(seen, len(self.pool.among) * self.pool.found.slots)
+    return _outcome(fleet, list(watches.values()))
 
 
 def _outcome(fleet: Fleet, watches: list[Watch]) -> Outcome:

@@ -1,155 +1,28 @@
-"""Pools and their replicas in simulated time: slots, engines, cold starts, drains."""
+"""Pools in simulated time: their size, cold starts and drains, and the sums that decisions are made from."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from forebay.controller.demand import Counters
 from forebay.replay.clock import Clock
-from forebay.replay.engines import Engine
-from forebay.replay.quick import QuickBatch
+from forebay.replay.nodes import Nodes
+from forebay.replay.replicas import Replica
 from forebay.replay.scaler import Seen
 from forebay.replay.setup import PoolSetup
 from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import Priority
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
-from forebay.router.admission import Admission
-from forebay.router.offering import REPORT_SECONDS, SCARCE
 from forebay.rules.affinity import Sessions
 from forebay.rules.capacity import CapacityInputs, Learnt, capacity, slot_tokens
 from forebay.rules.facts import PoolView
 from forebay.rules.scale import normal_slots
-from forebay.simulator.batch import Batch, Sequence
-
-Ended = Callable[["Job", bool], None]
-"""Hears of a job that is over, and whether it was served to its end."""
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One request at a replica. `first`: the clock when it had its first token."""
-
-    sequence: Sequence
-    size: int  # slots
-    session: int | None
-    ended: Ended
-    replica: str = ""
-    first: float = 0.0
-
-
-def urgent(told: tuple[int, int], now: tuple[int, int]) -> bool:
-    """Whether a sidecar reports its free slots, for anybody and for High, at once (router/offering.py)."""
-    return (told[0] > 0) != (now[0] > 0) or (told[1] > 0) != (now[1] > 0) or (now[1] <= SCARCE and now[1] != told[1])
-
-
-class Replica:
-    """A sidecar's slots and its engine."""
-
-    __slots__ = ("_jobs", "_told", "_untold", "admission", "ahead", "born", "clock", "engine", "name", "ordinal",
-                 "pool", "seen")  # fmt: skip
-
-    def __init__(self, pool: "Pool", ordinal: int) -> None:
-        setup, clock = pool.setup, pool.clock
-        self.pool, self.clock, self.ordinal = pool, clock, ordinal
-        self.name = f"{pool.name}-{ordinal}"
-        self.born = clock.now
-        self.seen = (0, 0)  # free and free_high as the pool's sums have them
-        self.admission = Admission(pool.found.slots, setup.entry.high_reserved_percent)
-        batch = Batch if pool.exact else QuickBatch
-        self.engine = Engine(clock, batch(setup.limits, setup.times, setup.slow), self._first, self._end)
-        self.ahead = 0  # prompt tokens that wait for their first token, as gateways know it
-        self._untold: deque[Job] = deque()  # those that have had it, and no report has said so yet
-        self._told = (0, 0)  # free and free_high as last reported
-        self._jobs: dict[Sequence, Job] = {}
-        self.admission.on_change = self._changed
-
-    def take(self, job: Job, priority: Priority) -> None:
-        """A request comes; there is a slot for it."""
-        admitted = self.admission.admit(priority, job.size)
-        assert admitted, f"{self.name} had no slot"
-        job.replica = self.name
-        self._jobs[job.sequence] = job
-        self.ahead += job.sequence.prompt
-        self.engine.add(job.sequence)
-
-    @property
-    def news_since(self) -> float:
-        """When the first token was made that nobody has heard of."""
-        return self._untold[0].first if self._untold else float("inf")
-
-    def hear(self, now: float) -> None:
-        """Gateways hear of first tokens REPORT_SECONDS after the first that is news, all in one report."""
-        untold = self._untold
-        while untold and untold[0].first + REPORT_SECONDS <= now:
-            due = untold[0].first + REPORT_SECONDS
-            while untold and untold[0].first <= due:
-                self._tell(untold.popleft())
-        if not untold:
-            self.pool.untold.pop(self, None)
-
-    def _tell(self, job: Job) -> None:
-        self.ahead -= job.sequence.prompt
-        if job.session is not None:
-            self.pool.sessions.serve(job.session, self.name, job.sequence.prompt, self.clock.now)
-
-    @property
-    def state(self) -> ReplicaState:
-        """As its sidecar says."""
-        return self.admission.state
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing runs here."""
-        return not self._jobs
-
-    def cut(self) -> None:
-        """The drain has lasted too long: what still runs is given up."""
-        for job in list(self._jobs.values()):
-            self.engine.remove(job.sequence)
-            if not job.first:
-                self.ahead -= job.sequence.prompt
-            self._over(job, served=False)
-
-    def _first(self, sequence: Sequence) -> None:
-        job = self._jobs[sequence]
-        job.first = self.clock.now
-        self._untold.append(job)
-        self.pool.untold[self] = None
-
-    def _end(self, sequence: Sequence) -> None:
-        self._over(self._jobs[sequence], served=True)
-
-    def _over(self, job: Job, *, served: bool) -> None:
-        del self._jobs[job.sequence]
-        seconds = self.clock.now - job.sequence.arrived
-        if served:
-            self.pool.finished += 1
-            self.pool.service_seconds += seconds
-        self.admission.release(seconds, served, job.size)
-        job.ended(job, served)
-        self.pool.look_after(self)
-
-    def _changed(self) -> None:
-        """Keep the pool's sums."""
-        a, (free, free_high) = self.admission, self.seen
-        self.seen = now_free, now_free_high = a.free, a.free_high
-        if urgent(self._told, self.seen):
-            self._told = self.seen
-            while self._untold and self._untold[0].first < self.clock.now:  # who came to an end now came first
-                self._tell(self._untold.popleft())
-        pool = self.pool
-        pool.free += now_free - free
-        pool.free_high += now_free_high - free_high
-        if pool.queued and (now_free > free or now_free_high > free_high):
-            pool.freed[self] = None
 
 
 class Pool:
     """One pool: its replicas by ordinal, as a StatefulSet has them, and the sums that decisions are made from."""
 
-    def __init__(self, setup: PoolSetup, clock: Clock, *, exact: bool) -> None:
-        self.setup, self.clock, self.exact = setup, clock, exact
+    def __init__(self, setup: PoolSetup, clock: Clock, nodes: Nodes, *, exact: bool) -> None:
+        self.setup, self.clock, self.nodes, self.exact = setup, clock, nodes, exact
         self.name = setup.name
         entry = setup.entry
         told, most = entry.learnt, setup.limits.max_num_seqs
@@ -170,7 +43,8 @@ class Pool:
         self.among: tuple[str, ...] = ()
         self.wanted = 0
         self.free = self.free_high = 0
-        self.starting = 0
+        self.starting = 0  # those that a node has and that do not serve yet
+        self.grown = 0.0  # when the latest one began to serve
         self.queued = 0  # at all gateways
         self.untold: dict[Replica, None] = {}  # they have news of first tokens
         self.freed: dict[Replica, None] = {}  # they have a slot that somebody may wait for
@@ -242,20 +116,27 @@ class Pool:
             self._drain(self.replicas[ordinal])
         for ordinal in range(wanted):
             if ordinal not in self.replicas:
-                self._start(ordinal, 0.0 if warm else self.setup.cold_start)
+                self._start(ordinal, warm=warm)
 
-    def _start(self, ordinal: int, seconds: float) -> None:
+    def _start(self, ordinal: int, *, warm: bool = False) -> None:
         replica = self.replicas[ordinal] = Replica(self, ordinal)
+        self.nodes.ask(replica, self.setup.gpus, partial(self._place, replica, warm))
+
+    def _place(self, replica: Replica, warm: bool) -> None:
+        """A node has it; it serves after a cold start, or at once where it was `warm` and has not waited."""
+        at_once = warm and replica.born == self.clock.now
+        replica.placed, replica.born = True, self.clock.now
         self.starting += 1
-        if seconds:
-            self.clock.at(self.clock.now + seconds, partial(self._serve, replica))
-        else:
+        if at_once:
             self._serve(replica)
+        else:
+            self.clock.at(self.clock.now + self.setup.cold_start, partial(self._serve, replica))
 
     def _serve(self, replica: Replica) -> None:
         if self.replicas.get(replica.ordinal) is not replica:
             return
         self.starting -= 1
+        self.grown = self.clock.now if self.clock.now else self.grown
         self._known = True
         self.by_name[replica.name] = replica
         self.among = tuple(sorted(self.by_name))
@@ -263,7 +144,7 @@ class Pool:
 
     def _drain(self, replica: Replica) -> None:
         if replica.state is ReplicaState.STARTING:
-            self.starting -= 1
+            self.starting -= replica.placed
             self._gone(replica)
         elif replica.state is ReplicaState.SERVING:
             del self.by_name[replica.name]
@@ -279,14 +160,29 @@ class Pool:
 
     def _gone(self, replica: Replica) -> None:
         del self.replicas[replica.ordinal]
-        self.gpu_seconds += (self.clock.now - replica.born) * self.setup.gpus
+        if replica.placed:
+            self.gpu_seconds += (self.clock.now - replica.born) * self.setup.gpus
+            self.nodes.give_back(self.setup.gpus)
+        else:
+            self.nodes.forget(replica)
         if replica.ordinal < self.wanted:
-            self._start(replica.ordinal, self.setup.cold_start)
+            self._start(replica.ordinal)
 
     def gpu_seconds_until_now(self) -> float:
         """Of all replicas there were."""
-        alive: Iterator[float] = (self.clock.now - replica.born for replica in self.replicas.values())
+        alive: Iterator[float] = (self.clock.now - it.born for it in self.replicas.values() if it.placed)
         return self.gpu_seconds + sum(alive) * self.setup.gpus
+
+    @property
+    def placed(self) -> int:
+        """Replicas of the size asked for that a node has."""
+        return sum(replica.placed for ordinal, replica in self.replicas.items() if ordinal < self.wanted)
+
+    @property
+    def tail(self) -> int:
+        """How many of the last ordinals have no node."""
+        placed = [ordinal for ordinal, replica in self.replicas.items() if replica.placed and ordinal < self.wanted]
+        return self.wanted - 1 - max(placed, default=-1)
 
     # What a scaler sees.
 
@@ -327,4 +223,5 @@ class Pool:
             spent=float(latest.cost),
             overflow_hour_cost=self._counters.cost_per_hour(now),
             overflow_cost_per_request_hour=self._counters.cost_per_request_hour(),
+            unplaced=self.wanted - self.placed,
         )

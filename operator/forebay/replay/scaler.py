@@ -42,6 +42,7 @@ class Seen:
     spent: float = 0.0
     overflow_hour_cost: float | None = None
     overflow_cost_per_request_hour: float | None = None
+    unplaced: int = 0  # replicas that no node has
 
 
 class Scaler(Protocol):
@@ -85,6 +86,8 @@ class Forebay:
         self.history: History | None = None
         self.sleep = Sleep()
         self.last: ScaleDecision | None = None
+        self.seen: Seen | None = None
+        self.load = rule.SPILLING.up_load  # share of the slots that is to be used
 
     @classmethod
     def of(cls, setup: FleetSetup, pool: PoolSetup, period: float = PERIOD_SECONDS) -> "Forebay":
@@ -95,7 +98,8 @@ class Forebay:
 
     def decide(self, seen: Seen) -> int:
         """As the operator would."""
-        self.last = rule.scale(self._inputs(seen))
+        inputs = self._inputs(seen)
+        self.seen, self.last, self.load = seen, rule.scale(inputs), rule.pace_of(inputs).up_load
         self.history = self.last.history
         if seen.size or self.scaling.min_replicas or self.scaling.mode is ScalingMode.MANUAL:
             self.sleep = Sleep()
@@ -129,6 +133,7 @@ class Forebay:
             history=self.history or History.restored((), 0, seen.now),
             overflow_allowed=self.overflow,
             cold_start_seconds=seen.cold_start_seconds,
+            unplaced=seen.unplaced,
             replica_hour_price=self.replica_hour,
             overflow_hour_cost=seen.overflow_hour_cost,
             overflow_cost_per_request_hour=seen.overflow_cost_per_request_hour,

@@ -96,6 +96,7 @@ class FleetSetup:
     gateways: int = 2
     cloud: CloudTime = CloudTime()
     exact: bool = False
+    gpus: int | None = None  # None: as many as are asked for
 
     def __post_init__(self) -> None:
         if not self.pools or self.gateways < 1:

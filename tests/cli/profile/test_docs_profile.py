@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.profile.claim import drawing
 from forebay.cli.prices import asked, shipped
 from forebay.cli.profile.formats_text import FORMATS
 from forebay.cli.profile.lines import zstd
@@ -55,6 +56,12 @@ def test_its_table_of_the_claim_is_what_the_rule_says() -> None:
             for name in (BasisName.ELECTRICITY, BasisName.OWNED, BasisName.RENTED)
         ]
         assert points == [short(point or 0) for point in found]
+
+
+def test_its_picture_is_up_to_date() -> None:
+    assert (REPO / "docs" / "break-even.svg").read_text() == drawing(), (
+        "run: .venv/bin/python -m bench.profile.claim > docs/break-even.svg"
+    )
 
 
 def test_it_lists_every_format() -> None:

@@ -58,9 +58,11 @@ def test_forebays_own_log_keeps_label_priority_and_cost() -> None:
     assert not read("forebay", logs.forebay(model="qwen-7b")).guessed
 
 
-def test_forebays_own_log_counts_the_estimate_where_a_pool_answered() -> None:
+def test_forebays_own_log_takes_estimates_where_a_pool_answered() -> None:
     found = read("forebay", logs.forebay(destination="chat", input_tokens=0, output_tokens=0, cached_tokens=0))
-    assert (found.prompt, found.output) == (90, None)
+    assert (found.prompt, found.output, found.by_time) == (90, 80, True)  # 2 s at 25 ms a token
+    streamed = logs.forebay(output_tokens=0, stream=True, first_token_ms=500)
+    assert read("forebay", streamed).output == 60
 
 
 def test_the_reader_knows_the_routers_fields() -> None:

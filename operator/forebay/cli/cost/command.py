@@ -9,15 +9,22 @@ from typing import Annotated, Final
 import typer
 
 from forebay.cli import console, prices
-from forebay.cli.cluster import Cluster, Refused
 from forebay.cli.console import Format, FormatOption
 from forebay.cli.cost import counted, history, words
 from forebay.cli.cost.bill import By
 from forebay.cli.cost.period import Period
-from forebay.cli.fleet import Fleets, Pool, fleets
-from forebay.cli.place import SYSTEM_NAMESPACE, ContextOption, KubeconfigOption, NamespaceOption, SystemOption, connect
 from forebay.cli.problem import Problem
-from forebay.cli.summary import of, read, why_not
+from forebay.cli.running.cluster import Cluster, Refused
+from forebay.cli.running.fleet import Fleets, Pool, fleets
+from forebay.cli.running.place import (
+    SYSTEM_NAMESPACE,
+    ContextOption,
+    KubeconfigOption,
+    NamespaceOption,
+    SystemOption,
+    connect,
+)
+from forebay.cli.running.summary import of, read, why_not
 from forebay.resources import names
 from forebay.resources.summary import PriceRow, price_rows
 from forebay.rules.cost import Price

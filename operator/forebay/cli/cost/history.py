@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from forebay.cli.cost.period import Moment, Period, PoolUse, Use
-from forebay.cli.fleet import Pool
 from forebay.cli.problem import Problem
+from forebay.cli.running.fleet import Pool
 from forebay.rules.cost import Price
 
 TIMEOUT_SECONDS: Final = 60.0

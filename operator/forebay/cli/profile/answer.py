@@ -130,8 +130,12 @@ def answer(log: Log, question: Question, say: Callable[[str], None] = lambda _: 
         break_evens={name: break_even(each, demand, pool.usable) for name, each in bases.items()},
         yardsticks=_yardsticks(played, bases, pool.usable, table),
         curve=_curve(bases, chosen, demand, pool.usable),
-        check=check(log, played, pool, shown) if question.replay else None,
+        check=_check(log, played, pool, shown, say) if question.replay else None,
     )
+
+
+def _check(log: Log, played: Traffic, pool: Pool, replicas: int, say: Callable[[str], None]) -> Check:
+    return check(log, played, pool, replicas, lambda seconds: say(f"replaying the busiest stretch, {seconds:,.0f} s"))
 
 
 def _held(log: Log, pool: Pool) -> tuple[int, float]:

@@ -85,13 +85,13 @@ def profile(
     ] = _HARDWARE.kwh_price,
     gpu_hour_price: Annotated[
         float | None,
-        typer.Option(min=0, help="Rent of a GPU, US dollars an hour.  [default: 2]", rich_help_panel=_MONEY),
+        typer.Option(min=0, help="Rent of a GPU, US dollars an hour: the pool's, else 2.", rich_help_panel=_MONEY),
     ] = None,
     report: Annotated[
         Path | None, typer.Option("--html", help="Write a page with plots here.", rich_help_panel="Output")
     ] = None,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Play the busiest stretch through the router's queue, too.")
+        bool, typer.Option("--replay", help="Play the busiest stretch through the queue, too.", rich_help_panel=_ASKED)
     ] = False,
     output: FormatOption = Format.TABLE,
     seed: Annotated[int, typer.Option(help="Of the draws behind the bounds.", rich_help_panel="Output")] = 0,

@@ -30,6 +30,7 @@ class Entry(Struct, gc=False):
     path: str = CHAT
     capability: Capability | None = None
     guessed: bool = False  # the given capability was guessed from words
+    by_time: bool = False  # `output` was told by how long the answer took
     priority: Priority = Priority.NORMAL
     task_type: str = ""
     failed: bool = False

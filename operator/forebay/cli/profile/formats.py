@@ -15,6 +15,8 @@ from forebay.cli.profile.entry import CHAT, EMBEDDING, Entry, MalformedError, pa
 from forebay.resources.reasons import Capability, Priority
 from forebay.rules.facts import AUTO_MODELS
 
+TOKEN_MS: Final = 25.0
+"""What a token of a pool's answer is taken to have lasted."""
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Stamp = float | str | None
 Reader = Callable[[bytes], Entry]
@@ -73,6 +75,9 @@ class ForebayLine(Struct, gc=False):
     output_tokens: Count = 0
     cached_tokens: Count = 0
     cost_usd: str = ""
+    stream: bool = False
+    queue_ms: Count = 0
+    first_token_ms: Count = 0
     duration_ms: Count = 0
 
 
@@ -184,12 +189,16 @@ def priority_of(word: str | None) -> Priority:
 
 
 def read_forebay(line: bytes) -> Entry:
-    """A line of the access log. Counted tokens win over the estimate; a pool's answers are not counted there."""
+    """A line of the access log. Tokens of a pool's answers are not counted there: their number is told by the time."""
     found = _forebay(line)
+    timed = not found.output_tokens and found.duration_ms > 0
+    busy = found.duration_ms - (found.first_token_ms if found.stream else found.queue_ms)
+    output = max(1, round(busy / TOKEN_MS)) if timed else found.output_tokens or None
     return Entry(
         at=found.time - found.duration_ms / 1000 if found.time else None,
         prompt=found.input_tokens or found.prompt_tokens or None,
-        output=found.output_tokens or None,
+        output=output,
+        by_time=timed,
         cached=min(found.cached_tokens, found.input_tokens),
         model=found.model,
         path=path_of(found.path),

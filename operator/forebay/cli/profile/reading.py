@@ -60,6 +60,7 @@ class Log:
     first_malformed: list[tuple[int, str]] = field(default_factory=list)  # line, why
     failed: int = 0
     timeless: int = 0
+    by_time: int = 0  # requests whose output was told by how long it took
     texts: int = 0  # requests classified by words, and how many of them were looked at
     looked_at: int = 0
     spent: float | None = None
@@ -150,6 +151,7 @@ class _Reading:
         if at is None:
             log.timeless += 1
             at = log.at[-1] if log.at else nan
+        log.by_time += entry.by_time
         log.at.append(at)
         log.prompt.append(prompt or 0)
         log.output.append(output)

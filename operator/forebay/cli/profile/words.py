@@ -170,6 +170,15 @@ def notices(found: Answer) -> list[str]:
             f"{log.assumed:,} requests do not say how many tokens were generated: the mean of their kind is taken, "
             f"or 512 at most."
         )
+    if log.by_time:
+        said.append(
+            f"{log.by_time:,} answers of pools have no count of tokens: it is told by their time, at 25 ms each."
+        )
+    if log.spent:
+        said.append(
+            f"The log itself says that it cost {dollars(log.spent)}; at list prices it is "
+            f"{dollars(found.all_cloud.value * played.months)}."
+        )
     if log.texts > log.looked_at:
         said.append(
             f"The words of {log.looked_at:,} of {log.texts:,} requests were classified; each stands for those of its "

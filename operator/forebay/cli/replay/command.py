@@ -42,6 +42,9 @@ def replay(
     size: Annotated[
         int | None, typer.Option(min=0, help="Always so many replicas, instead of scaling.", rich_help_panel=_FLEET)
     ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=0, help="GPUs that there are.  [default: enough]", rich_help_panel=_FLEET)
+    ] = None,
     gateways: Annotated[int, typer.Option(min=1, max=64, help="Gateways.", rich_help_panel=_FLEET)] = 2,
     tempo: Annotated[
         float, typer.Option(min=0.001, max=1000, help="Requests come so many times as fast.", rich_help_panel=_PLAY)
@@ -65,7 +68,7 @@ def replay(
     found = _read(trace)
     requests = found.faster(tempo)
     fleet = fleet_of(
-        [*pool, *(policy or [])], requests, gpu=gpu, cold_start=cold_start, gateways=gateways, exact=exact
+        [*pool, *(policy or [])], requests, gpu=gpu, cold_start=cold_start, gpus=gpus, gateways=gateways, exact=exact
     )  # fmt: skip
     outcome = _played(requests, fleet.setup, size, period, seed)
     told = answer(trace.name, found, fleet.setup, outcome, fleet.assumptions)

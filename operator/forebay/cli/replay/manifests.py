@@ -40,6 +40,7 @@ def fleet_of(
     gpu: str | None,
     cold_start: float | None,
     gateways: int,
+    gpus: int | None,
     exact: bool,
 ) -> Fleet:
     """All pools and policies of these files. Raises Problem."""
@@ -54,8 +55,10 @@ def fleet_of(
     assumed = [row for _, rows in pools for row in rows]
     if absent := sorted(wanted - {policy.name for policy in policies}):
         assumed.append(("policy", f"no {', '.join(absent)}", "nothing leaves without one; give it with --policy"))
+    if gpus is not None:
+        assumed.append(("GPUs", str(gpus), "for all pools together; change with --gpus"))
     try:
-        setup = FleetSetup(tuple(pool for pool, _ in pools), policies, gateways=gateways, exact=exact)
+        setup = FleetSetup(tuple(pool for pool, _ in pools), policies, gateways=gateways, exact=exact, gpus=gpus)
     except ValueError as error:
         raise Problem(f"{', '.join(map(str, files))}: {error}", 2) from None
     return Fleet(setup, tuple(assumed))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from forebay.cli.fleet import Fleets
+from forebay.cli.running.fleet import Fleets
 from forebay.cli.words import word
 from forebay.resources import names
 from forebay.resources.fields import Condition

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from forebay.cli.cluster import Cluster, Refused
+from forebay.cli.running.cluster import Cluster, Refused
 from forebay.cli.words import meaning
 from forebay.resources import names
 from forebay.resources.reasons import Capability, Priority, Reason

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from forebay.cli.cluster import Cluster, Refused
-from forebay.cli.place import SYSTEM_NAMESPACE
 from forebay.cli.problem import Problem
+from forebay.cli.running.cluster import Cluster, Refused
+from forebay.cli.running.place import SYSTEM_NAMESPACE
 from forebay.resources.summary import PATH, SERVICE, FleetSummary, Summary, decode
 
 

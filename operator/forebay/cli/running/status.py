@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from forebay.cli import console
-from forebay.cli.advice import Issue, issues
 from forebay.cli.console import Format, FormatOption
-from forebay.cli.fleet import Fleets, Policy, Pool, condition, fleets
-from forebay.cli.place import ContextOption, EverywhereOption, KubeconfigOption, NamespaceOption, connect
+from forebay.cli.running.advice import Issue, issues
+from forebay.cli.running.fleet import Fleets, Policy, Pool, condition, fleets
+from forebay.cli.running.place import ContextOption, EverywhereOption, KubeconfigOption, NamespaceOption, connect
 from forebay.cli.words import meaning
 from forebay.resources.reasons import ConditionReason, ConditionType, ScaleReason
 

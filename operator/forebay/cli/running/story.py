@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from forebay.cli.fleet import Pool, Told
+from forebay.cli.running.fleet import Pool, Told
 from forebay.cli.words import meaning
 from forebay.resources.pool import ScalingMode
 from forebay.resources.pool_status import ReplicaCount

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from forebay.cli.cluster import Cluster
+from forebay.cli.running.cluster import Cluster
 
 _PANEL: Final = "Cluster"
 

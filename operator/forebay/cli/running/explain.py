@@ -8,15 +8,15 @@ from rich.console import Console
 from rich.text import Text
 
 from forebay.cli import console
-from forebay.cli.advice import issues
-from forebay.cli.cluster import Cluster, Refused
 from forebay.cli.console import Format, FormatOption
-from forebay.cli.fleet import Fleets, Pool, Told, fleets, told
-from forebay.cli.fleet import pool as read_pool
-from forebay.cli.journeys import TAIL_LINES, Search, in_words, search
-from forebay.cli.place import ContextOption, KubeconfigOption, NamespaceOption, connect
 from forebay.cli.problem import Problem
-from forebay.cli.story import Happened, happened, now_in_words, why_this_size, why_this_spill
+from forebay.cli.running.advice import issues
+from forebay.cli.running.cluster import Cluster, Refused
+from forebay.cli.running.fleet import Fleets, Pool, Told, fleets, told
+from forebay.cli.running.fleet import pool as read_pool
+from forebay.cli.running.journeys import TAIL_LINES, Search, in_words, search
+from forebay.cli.running.place import ContextOption, KubeconfigOption, NamespaceOption, connect
+from forebay.cli.running.story import Happened, happened, now_in_words, why_this_size, why_this_spill
 from forebay.cli.words import meaning
 from forebay.resources.reasons import ConditionReason, Reason
 

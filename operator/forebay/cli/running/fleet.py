@@ -6,8 +6,8 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from forebay.cli.cluster import Cluster, Object
 from forebay.cli.problem import Problem
+from forebay.cli.running.cluster import Cluster, Object
 from forebay.resources import names
 from forebay.resources.fields import Condition
 from forebay.resources.policy import PolicySpec, PolicyStatus

@@ -16,11 +16,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from forebay.cli import console, status
-from forebay.cli.cluster import Cluster, Refused
+from forebay.cli import console
 from forebay.cli.console import Format, FormatOption
-from forebay.cli.fleet import fleets
-from forebay.cli.place import (
+from forebay.cli.running import status
+from forebay.cli.running.cluster import Cluster, Refused
+from forebay.cli.running.fleet import fleets
+from forebay.cli.running.place import (
     SYSTEM_NAMESPACE,
     ContextOption,
     EverywhereOption,
@@ -29,7 +30,7 @@ from forebay.cli.place import (
     SystemOption,
     connect,
 )
-from forebay.cli.summary import of, read, why_not
+from forebay.cli.running.summary import of, read, why_not
 from forebay.cli.words import meaning
 from forebay.resources.reasons import Reason, ScaleReason
 from forebay.resources.summary import FleetSummary, Minute, PoolSummary, Summary
