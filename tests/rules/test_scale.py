@@ -224,6 +224,23 @@ def test_a_decision_by_money_says_what_the_replica_is_worth() -> None:
     assert scale(priced(2, 29, replica_hour_price=None)).kept is None
 
 
+def test_short_windows_of_the_spec_are_short_where_money_decides_too() -> None:
+    history = History.restored((), 0, NOW - 90)
+    for second in range(90):
+        history = history.remember(NOW - 90 + second, 40.0 if second < 70 else 3.0, 1)
+    quick = priced(3, 3, history=history, down_window=12.0)
+    assert pace_of(quick).down_mean == 12.0
+    assert scale(quick).reason is ScaleReason.DEMAND_BELOW_CAPACITY
+
+
+def test_bursts_of_the_last_minutes_make_a_replica_worth_keeping() -> None:
+    history = History.restored((1,) * 60, int(NOW // 60) - 1, NOW, (16.0,) * 60, (250.0,) * 60)
+    calm = priced(3, 16, overflow_cost_per_request_hour=0.4)
+    bursty = replace(calm, history=history)
+    assert scale(calm).replicas == 2
+    assert scale(bursty).replicas == 3
+
+
 @pytest.mark.parametrize(("slots", "normal"), [(3, 3), (4, 3), (8, 6), (16, 12), (40, 30)])
 def test_normal_slots_leave_highs_share(slots: int, normal: int) -> None:
     assert normal_slots(slots, 25) == normal
@@ -324,17 +341,24 @@ paths = st.lists(
 ).map(lambda parts: [demand for part in parts for demand in part])
 
 
-@given(paths)
-def test_a_pool_that_grew_does_not_shrink_within_the_window(path: list[int]) -> None:
-    sizes = play(path, pool(up_window=None, down_window=None, history=History()))
+@given(paths, st.sampled_from([None, 1.0]))
+def test_a_pool_that_grew_does_not_shrink_within_the_window(path: list[int], price: float | None) -> None:
+    money = {"replica_hour_price": price, "overflow_cost_per_request_hour": 0.2}
+    sizes = play(path, pool(up_window=None, down_window=None, history=History(), **money))
     ups = [at for at in range(1, len(sizes)) if sizes[at] > sizes[at - 1]]
     downs = [at for at in range(1, len(sizes)) if sizes[at] < sizes[at - 1]]
-    assert all(down < up or (down - up) * 15.0 >= 1200 for up in ups for down in downs)
+    assert all(down < up or (down - up) * 15.0 >= 1800 for up in ups for down in downs)
 
 
-@given(paths, st.frozensets(st.integers(1, 360), max_size=10))
-def test_restarts_only_put_off_shrinking_by_a_minute(path: list[int], restarts: frozenset[int]) -> None:
-    begin = pool(up_window=None, down_window=None, history=History())
+prices = st.sampled_from([None, 1.0])
+
+
+@given(paths, st.frozensets(st.integers(1, 360), max_size=10), prices)
+def test_restarts_only_put_off_shrinking_by_a_minute(
+    path: list[int], restarts: frozenset[int], price: float | None
+) -> None:
+    money = {"replica_hour_price": price, "overflow_cost_per_request_hour": 0.2}
+    begin = pool(up_window=None, down_window=None, history=History(), **money)
     undisturbed, disturbed = play(path, begin), play(path, begin, restarts=restarts)
     for look, size in enumerate(disturbed):
         assert size in undisturbed[max(0, look - 4) : look + 1]
@@ -344,16 +368,16 @@ def test_restarts_only_put_off_shrinking_by_a_minute(path: list[int], restarts: 
 def test_a_capacity_that_moves_by_itself_does_not_shrink_a_pool_within_the_window(
     demand: int, before: int, after: int
 ) -> None:
+    """An hour at one capacity, so that the pool has settled; then nearly half an hour at the other."""
     begin = pool(up_window=None, down_window=None, capacity=before, current=5, history=History())
     history, sizes = begin.history, [5]
-    for look in range(160):
-        now, slots = NOW + 15.0 * look, before if look < 81 else after
+    for look in range(360):
+        now, slots = NOW + 15.0 * look, before if look < 250 else after
         decision = scale(
             replace(begin, now=now, capacity=slots, demand=Demand(running=demand), current=sizes[-1], history=history)
         )
         history = decision.history
         sizes.append(decision.replicas)
-    settled = sizes[81]
-    need = -(-demand * 4 // (3 * before))
-    if settled <= max(need, 1):
-        assert min(sizes[81:]) >= settled
+    settled, needed = sizes[250], -(-demand * 10 // (7 * before))
+    assert settled >= min(max(needed, 1), 5)
+    assert min(sizes[250:]) >= min(settled, max(needed, 1))

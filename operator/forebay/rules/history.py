@@ -121,7 +121,8 @@ class History:
 
         What is longer than a minute, the mean follows; so this is what bursts add.
         """
-        seen = self.variances[-1 - max(1, round(window / MINUTE)) : -1] if self.until == int(now // MINUTE) else ()
+        over = len(self.variances) - (self.until == int(now // MINUTE))
+        seen = self.variances[max(0, over - int(window // MINUTE)) : over]
         return sum(seen) / len(seen) if seen else 0.0
 
     def minutes(self, now: float, window: float) -> list[tuple[float, float]]:

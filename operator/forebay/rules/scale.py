@@ -142,13 +142,9 @@ def pace_of(inputs: ScaleInputs) -> Pace:
     spanned = SERVICE_TIMES * inputs.demand.service_seconds if inputs.overflow_allowed else 0.0
     up = max(pace.up_window, spanned)
     down = max(pace.down_window, COLD_STARTS * inputs.cold_start_seconds)
-    return Pace(
-        pace.up_load,
-        pace.down_load,
-        up if inputs.up_window is None else inputs.up_window,
-        down if inputs.down_window is None else inputs.down_window,
-        pace.down_mean,
-    )
+    up = up if inputs.up_window is None else inputs.up_window
+    down = down if inputs.down_window is None else inputs.down_window
+    return Pace(pace.up_load, pace.down_load, up, down, min(pace.down_mean, down))
 
 
 def scale(inputs: ScaleInputs) -> ScaleDecision:
