@@ -21,7 +21,7 @@ async def echo(request: Request, exchange: Exchange) -> None:
 
 
 async def converse(data: bytes, pieces: int = 1, handler: Handler = echo) -> bytes:
-    """Send bytes to an echo server in so many pieces; everything it answers until it closes or is done."""
+    """Send bytes to an echo server in so many pieces; everything it answers until it closes or says no more."""
     server = Server(handler)
     await server.listen("127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -32,9 +32,8 @@ async def converse(data: bytes, pieces: int = 1, handler: Handler = echo) -> byt
         await asyncio.sleep(0)
     received = b""
     try:
-        async with asyncio.timeout(0.3):
-            while piece := await reader.read(65536):
-                received += piece
+        while piece := await asyncio.wait_for(reader.read(65536), 0.3):
+            received += piece
     except TimeoutError:
         received += b"<open>"
     except ConnectionResetError:
