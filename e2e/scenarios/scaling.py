@@ -77,10 +77,11 @@ def condition(name: str, kind: str) -> tuple[str, str]:
 
 
 def notes(name: str, *reasons: str) -> list[str]:
-    """Notes of the Events about a pool, oldest first."""
+    """Notes of the Events about a pool that is there, oldest first; not those of one that had its name before."""
+    uid = next(item["metadata"]["uid"] for item in get("lmp") if item["metadata"]["name"] == name)
     mine = [
         event for event in get("events.v1.events.k8s.io")
-        if event.get("reason") in reasons and event["regarding"]["name"] == name
+        if event.get("reason") in reasons and event["regarding"].get("uid") == uid
         and event["reportingController"] == "forebay.dev/operator"
     ]  # fmt: skip
     return [event["note"] for event in sorted(mine, key=lambda event: event["eventTime"])]
