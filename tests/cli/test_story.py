@@ -38,6 +38,12 @@ def test_the_same_step_on_another_day_is_another_line() -> None:
     assert len(story(decisions, [step(1, 2, UP, "2027-01-15T07:10:04Z")])) == 2
 
 
+def test_steps_within_one_second_keep_their_order() -> None:
+    later, first = step(2, 3, UP, "2027-01-15T07:10:04.900000Z"), step(1, 2, UP, "2027-01-15T07:10:04.100000Z")
+    told = told_of([later, first])
+    assert [item.note[:15] for item in told] == ["replicas 1 -> 2", "replicas 2 -> 3"]
+
+
 SIZES = st.permutations([0, 1, 2, 3]).map(lambda them: (them[0], them[1]))
 STEPS = st.lists(st.tuples(SIZES, st.sampled_from([UP, DOWN])).map(lambda it: (*it[0], it[1])), max_size=10)
 

@@ -208,6 +208,19 @@ def test_what_is_said_again_becomes_a_series(api: client.ApiClient, namespace: s
     in_cluster(api, scene)
 
 
+def test_each_change_of_size_is_an_event_of_its_own(api: client.ApiClient, namespace: str) -> None:
+    async def scene(cluster: Cluster) -> None:
+        pool = await cluster.create(custom(POOL, namespace, "chat", SIMULATED))
+        recorder = Recorder(cluster, "operator-0")
+        for reason, step in ((EventReason.SCALED_UP, "1 -> 2"), (EventReason.SCALED_DOWN, "2 -> 1")) * 2:
+            await recorder.write(Note(object_ref(pool), reason, "Scale", f"replicas {step}: the same figures"))
+        events, _ = await cluster.list(EVENT, namespace, fields="regarding.name=chat")
+        told = [event["note"][9:15] for event in sorted(events, key=lambda event: event["eventTime"])]
+        assert told == ["1 -> 2", "2 -> 1"] * 2
+
+    in_cluster(api, scene)
+
+
 def test_the_whole_operator_follows_what_it_watches(
     plane: ControlPlane, api: client.ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 """Events of events.k8s.io/v1: what is said again within six minutes is counted in a series, not written anew.
 
+A change of size is never counted with another: a series has the time of its last one alone, and the steps of a pool
+that goes up and down again with the same figures would be told out of their order.
 Each object has a budget of new Events an hour. What is beyond it is counted, and told with the next that is written.
 """
 
@@ -14,6 +16,7 @@ from typing import Any, Final
 from forebay.controller.actions import Note
 from forebay.controller.cluster import EVENT, Cluster, ClusterError, Object
 from forebay.resources import names
+from forebay.resources.reasons import EventReason
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +24,7 @@ SERIES_SECONDS: Final = 360.0
 REMEMBERED: Final = 1024
 BUDGET: Final = 60  # new Events of one object an hour
 HOUR: Final = 3600.0
+EACH_ALONE: Final = frozenset({EventReason.SCALED_UP, EventReason.SCALED_DOWN, EventReason.REPLICA_WITHDRAWN})
 NOTE_BYTES: Final = 1024  # the API's limit; it says characters and counts bytes
 
 
@@ -74,12 +78,12 @@ class Recorder:
 
     async def _write(self, note: Note, now: datetime) -> None:
         key = (note.regarding.uid, note.reason, note.text)
-        series = self._series.get(key)
-        if series is not None and now.timestamp() - series.last <= SERIES_SECONDS:
-            series.count, series.last = series.count + 1, now.timestamp()
-            observed = {"series": {"count": series.count, "lastObservedTime": micro_time(now)}}
+        counted = self._series.get(key) if note.reason not in EACH_ALONE else None
+        if counted is not None and now.timestamp() - counted.last <= SERIES_SECONDS:
+            counted.count, counted.last = counted.count + 1, now.timestamp()
+            observed = {"series": {"count": counted.count, "lastObservedTime": micro_time(now)}}
             try:
-                await self._cluster.patch(EVENT, note.regarding.namespace, series.name, observed)
+                await self._cluster.patch(EVENT, note.regarding.namespace, counted.name, observed)
                 return
             except ClusterError as error:
                 if not error.not_found:

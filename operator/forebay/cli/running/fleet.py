@@ -87,7 +87,7 @@ def told(cluster: Cluster, namespace: str, *, about: str = "") -> tuple[Told, ..
 def told_of(events: Iterable[Object]) -> tuple[Told, ...]:
     """Those of them that are forebay's, oldest first."""
     mine = (item for item in events if item.get("reportingController") == names.REPORTING_CONTROLLER)
-    return tuple(sorted(map(_told, mine), key=lambda event: event.time))
+    return tuple(map(_told, sorted(mine, key=_last_seen)))
 
 
 def pool_of(obj: Object) -> Pool:
@@ -129,11 +129,19 @@ def _status(model: type[T], obj: Object) -> T:
     return found
 
 
+def _last_seen(event: Object) -> str:
+    """To the microsecond, as far as the Event says so."""
+    series = event.get("series") or {}
+    return str(
+        series.get("lastObservedTime") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or ""
+    )
+
+
 def _told(event: Object) -> Told:
     series, about = event.get("series") or {}, event.get("regarding") or {}
-    time = series.get("lastObservedTime") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or ""
+    time = _last_seen(event)
     return Told(
-        time=str(time)[:19] + "Z" if time else "",
+        time=time[:19] + "Z" if time else "",
         reason=str(event.get("reason", "")),
         note=str(event.get("note", "")),
         kind=str(about.get("kind", "")),
