@@ -174,6 +174,19 @@ def test_a_client_that_leaves_frees_its_slot_and_the_engine_is_told(tmp_path: Pa
     run(work)
 
 
+@pytest.mark.parametrize("door", ["gateway", "replica"])
+def test_each_answer_that_is_made_side_by_side_takes_a_slot(tmp_path: Path, door: str) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool(slots=8)}) as f:
+            base = f.url(f.sidecars["chat-0"]) if door == "replica" else ""
+            asked = asyncio.create_task(f.ask(2_000, n=3, base=base))
+            await f.until(lambda: f.side("chat-0").admission.running == 3)
+            await stop([asked])
+            await f.until(lambda: f.side("chat-0").admission.running == 0)
+
+    run(work)
+
+
 def test_a_draining_replica_gets_nothing_new_and_reports_drained_when_idle(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool(replicas=2)}) as f:

@@ -96,7 +96,7 @@ def test_what_was_learnt_comes_with_the_table_and_a_smaller_cache_runs_fewer(tmp
             assert told(LearntEntry(slots=20, bound=CapacityBound.LATENCY, kv_tokens=41_408)) == 20
             assert side.capacity.bound is CapacityBound.LATENCY
             assert told(LearntEntry(slots=20, kv_tokens=82_816)) == 10
-            assert side.weight(9_000) == 2  # a slot of ten has room for 4,140
+            assert side.weight(9_000, 1) == 2  # a slot of ten has room for 4,140
 
     uvloop.run(story())
 

@@ -31,6 +31,22 @@ def test_every_spelling_of_the_token_limit_counts(key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "sequences"),
+    [
+        ({"messages": HELLO}, 1), ({"messages": HELLO, "n": 4}, 4), ({"prompt": "a", "n": 2, "best_of": 5}, 5),
+        ({"prompt": ["a", "b", "c"]}, 3), ({"prompt": ["a", "b"], "n": 3}, 6), ({"prompt": [[1, 2], [3]]}, 2),
+        ({"prompt": [1, 2, 3]}, 1), ({"prompt": []}, 1), ({"messages": HELLO, "n": True}, 1),
+        ({"messages": HELLO, "n": -3}, 1), ({"messages": HELLO, "n": "4"}, 1),
+        ({"messages": HELLO, "n": 10**15}, 2**31 - 1),
+    ],
+)  # fmt: skip
+def test_answers_that_are_made_side_by_side_are_counted(body: dict[str, Any], sequences: int) -> None:
+    facts = parse(request({**body, "max_tokens": 100})).facts
+    assert facts.sequences == sequences
+    assert facts.live_tokens == facts.prompt_tokens + 100 * sequences
+
+
+@pytest.mark.parametrize(
     ("body", "headers", "capability"),
     [
         ({}, {"x_forebay_task_type": "extract"}, Capability.EXTRACTION),

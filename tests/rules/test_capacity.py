@@ -74,6 +74,18 @@ def test_a_slot_has_room_for_what_c_was_made_from_whatever_c_is() -> None:
     assert slot_tokens(Capacity(50, Bound.LATENCY), 100_000) == TYPICAL_TOKENS
 
 
+@pytest.mark.parametrize(
+    ("bound", "tokens", "sequences", "slots"),
+    [
+        (Bound.LATENCY, 900, 1, 1), (Bound.LATENCY, 900, 8, 8), (Bound.LATENCY, 99_000, 1, 1),
+        (Bound.LATENCY, 900, 2**31, 25), (Bound.LATENCY, 900, 0, 1), (Bound.LATENCY, 900, -7, 1),
+        (Bound.MEMORY, 900, 8, 8), (Bound.MEMORY, 20_000, 8, 10), (Bound.MEMORY, 20_000, 12, 12),
+    ],
+)  # fmt: skip
+def test_each_sequence_takes_a_slot_whatever_the_bound(bound: Bound, tokens: int, sequences: int, slots: int) -> None:
+    assert weight(tokens, Capacity(50, bound), 2_000, sequences) == slots
+
+
 @pytest.mark.parametrize(("slots", "percent", "kept"), [(3, 90, 0), (4, 10, 0), (10, 10, 1), (19, 10, 1), (40, 25, 10)])
 def test_highs_reserve_is_the_floor_of_its_share(slots: int, percent: int, kept: int) -> None:
     assert high_reserve(slots, percent) == kept

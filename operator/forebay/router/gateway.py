@@ -29,7 +29,7 @@ from forebay.router.request import TASKS, BadRequestError, parse, with_model
 from forebay.router.waiting import Bound, Waiting
 from forebay.router.wake import Wake
 from forebay.rules.addresses import networks
-from forebay.rules.facts import FleetView, PolicyView
+from forebay.rules.facts import FleetView, PolicyView, RequestFacts
 from forebay.rules.queue import retry_after
 
 RETURNING: Final = 4096
@@ -142,7 +142,7 @@ class Gateway:
             self.context.token.header,
             (_PRIORITY, ask.facts.priority.encode()),
             (_DEADLINE, b"%d" % max(1, int((journey.deadline - now) * 1000))),
-            (_TOKENS, b"%d" % ask.facts.live_tokens),
+            (_TOKENS, _size(ask.facts)),
             (_PREFIX, b"%d %d %d" % (journey.session, ask.facts.prompt_tokens, ask.stream)),
             (REQUEST_ID, journey.line.request_id.encode()),
             (b"content-length", b"%d" % length),
@@ -271,6 +271,12 @@ class Gateway:
         known = self._returning.pop(_identity(journey), None)
         if known is not None and journey.arrived - known[1] < RETURN_SECONDS:
             journey.since = min(journey.since, known[0])
+
+
+def _size(facts: RequestFacts) -> bytes:
+    """Live tokens of a request, and its sequences when there are several."""
+    tokens = b"%d" % facts.live_tokens
+    return b"%s %d" % (tokens, facts.sequences) if facts.sequences > 1 else tokens
 
 
 def _identity(journey: Journey) -> bytes:

@@ -46,8 +46,8 @@ ANY_TASK: Final = frozenset({"/tokenize", "/detokenize"})
 
 CHARACTERS_PER_TOKEN: Final = 4
 MOST_TOKENS: Final = 2**31 - 1
-GUARDED: Final = ("model", "max_tokens", "max_completion_tokens", "max_output_tokens", "stream", "service_tier",
-                  "previous_response_id", "metadata", "prompt_cache_key", "messages", "prompt", "input",
+GUARDED: Final = ("model", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "stream",
+                  "service_tier", "previous_response_id", "metadata", "prompt_cache_key", "messages", "prompt", "input",
                   "instructions", "documents", "context")  # fmt: skip
 GUARDED_METADATA: Final = ("task_type", "complexity_score", "context")
 """Keys that decide something here: written twice, two readers could take two meanings, so that is refused."""
@@ -90,6 +90,7 @@ def parse(request: Request, client: str = "anonymous") -> Ask:
         inputs=_inputs(parts) if parts else _TEXT_ALONE,
         prompt_tokens=sum(map(len, texts)) // CHARACTERS_PER_TOKEN,
         max_tokens=limit,
+        sequences=_sequences(document),
         path=request.target,
         fields=said | _foreign(parts) if parts else said,
         cloud=cloud,
@@ -199,6 +200,18 @@ def token_limit(document: dict[str, Any]) -> int | None:
             raise BadRequestError(f"{key} must be a whole number of tokens, from 0 to {MOST_TOKENS}")
         return value
     return None
+
+
+def _sequences(document: dict[str, Any]) -> int:
+    """Answers that an engine makes side by side: those of each prompt, and a completion may have several prompts."""
+    wished, prompts = 1, document.get("prompt")
+    for key in ("n", "best_of"):
+        value = document.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            wished = max(wished, value)
+    if isinstance(prompts, list) and prompts and isinstance(prompts[0], str | list):
+        wished *= len(prompts)
+    return min(wished, MOST_TOKENS)
 
 
 def _opening(document: dict[str, Any]) -> tuple[str, str]:

@@ -94,7 +94,7 @@ class Sidecar:
             self._refuse(request, exchange, line, 400, str(problem))
             return
         line.describe(ask.facts, ask.stream)
-        size = self.weight(ask.facts.live_tokens)
+        size = self.weight(ask.facts.live_tokens, ask.facts.sequences)
         if self.serves(ask) and self.admission.admit(ask.facts.priority, size):
             Visit(self, request, exchange, line, size).serve(ask, Reason.LOCAL_CAPACITY)
         else:
@@ -135,7 +135,7 @@ class Sidecar:
         try:
             if await self._hand_on(request, exchange, ask.facts.priority, line, end):
                 return
-            size = self.weight(ask.facts.live_tokens)
+            size = self.weight(ask.facts.live_tokens, ask.facts.sequences)
             if self.serves(ask) and await self._wait_for_slot(ask.facts.priority, size, end):
                 Visit(self, request, exchange, line, size).serve(ask, Reason.QUEUED)
                 return
@@ -204,8 +204,7 @@ class Sidecar:
 
     def _from_gateway(self, request: Request, exchange: Exchange) -> None:
         fields = request.fields
-        tokens = fields.get(_TOKENS, b"0")
-        size = self.weight(int(tokens)) if tokens.isdigit() else 1
+        size = self.weight(*_numbers(fields.get(_TOKENS)))
         prompt = None
         if words := fields.get(_PREFIX):  # before its slot is taken, so that the report of that tells of it
             session, count, streams = read(words)
@@ -237,9 +236,9 @@ class Sidecar:
         self.context.spawn(self.offering.run())
         await self.engine.watch()
 
-    def weight(self, live_tokens: int) -> int:
+    def weight(self, live_tokens: int, sequences: int) -> int:
         """Slots that a request takes."""
-        return weight(live_tokens, self.capacity, self.slot_tokens)
+        return weight(live_tokens, self.capacity, self.slot_tokens, sequences)
 
     def drain(self) -> None:
         """Take nothing new; what runs goes on."""
@@ -462,6 +461,12 @@ _PRIORITY, _OFFER = names.PRIORITY.encode(), names.OFFER.encode()
 _DEADLINE, _TOKENS, _PREFIX = names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode(), names.PREFIX.encode()
 _NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie", b"accept-encoding"}
 _ENGINE = ((b"host", b"engine"), (b"accept-encoding", b"identity"))  # tokens are looked for in the answer's bytes
+
+
+def _numbers(words: bytes | None) -> tuple[int, int]:
+    """Live tokens and sequences of what a gateway sends; one slot is enough for what says nothing."""
+    tokens, _, sequences = (words or b"").partition(b" ")
+    return int(tokens[:12]) if tokens.isdigit() else 0, int(sequences[:12]) if sequences.isdigit() else 1
 
 
 def _full(word: str, retry_after: float = 0.0) -> Reply:

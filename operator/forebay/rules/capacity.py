@@ -110,11 +110,13 @@ def slot_tokens(found: Capacity, kv_tokens: int | None) -> int:
     return max(1, kv_tokens // found.slots)
 
 
-def weight(live_tokens: int, found: Capacity, typical: int = TYPICAL_TOKENS) -> int:
-    """Slots that one request takes. More than one only where memory is the bound, and half of the replica at most."""
-    if found.bound is not Bound.MEMORY or live_tokens < 2 * typical:
+def weight(live_tokens: int, found: Capacity, typical: int = TYPICAL_TOKENS, sequences: int = 1) -> int:
+    """Slots that one request takes, half of the replica at most: one for each sequence, and as many as its tokens fill
+    where memory is the bound."""
+    long = found.bound is Bound.MEMORY and live_tokens >= 2 * typical
+    if not long and sequences == 1:
         return 1
-    return max(1, min(round(live_tokens / typical), found.slots // 2))
+    return max(1, min(max(round(live_tokens / typical) if long else 1, sequences), found.slots // 2))
 
 
 def high_reserve(slots: int, percent: int) -> int:

@@ -36,6 +36,7 @@ class RequestFacts(Struct, frozen=True, gc=False):
     inputs: frozenset[Modality] = frozenset({Modality.TEXT})
     prompt_tokens: int = 0
     max_tokens: int | None = None
+    sequences: int = 1  # answers that are made side by side: each is a member of the engine's batch
     path: str = "/v1/chat/completions"
     fields: frozenset[str] = frozenset()  # top-level fields of the body that say something, and foreign content parts
     cloud: CloudUse = CloudUse.ALLOWED  # strictest of client and request
@@ -47,8 +48,8 @@ class RequestFacts(Struct, frozen=True, gc=False):
 
     @property
     def live_tokens(self) -> int:
-        """Tokens that it will hold in an engine's cache: the prompt and what is likely to be generated."""
-        return self.prompt_tokens + min(self.max_tokens or USUAL_ANSWER_TOKENS, USUAL_ANSWER_TOKENS)
+        """Tokens that it will hold in an engine's cache: the prompt, once, and what is likely to be generated."""
+        return self.prompt_tokens + self.sequences * min(self.max_tokens or USUAL_ANSWER_TOKENS, USUAL_ANSWER_TOKENS)
 
     @property
     def needed_tokens(self) -> int:
