@@ -1,14 +1,31 @@
-"""The operator's own copy of what it watches, by kind, namespace and name. Fed by lists, watches and own writes."""
+"""The operator's own copy of what it watches, by kind, namespace and name. Fed by lists, watches and own writes.
+
+Objects are kept as JSON: as Python's objects they take five times the memory, which counts where there are tens of
+thousands of them. Who looks at one gets a copy of his own.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Set
-from typing import Final
+from typing import Final, NamedTuple
+
+import msgspec
 
 from forebay.controller.cluster import POD, Kind, Object
 from forebay.resources import names
 
 Key = tuple[str, str]
 _NO_REVISION: Final = 0
+
+
+class _Kept(NamedTuple):
+    """One object."""
+
+    revision: int
+    json: bytes
+
+    def read(self) -> Object:
+        found: Object = msgspec.json.decode(self.json)
+        return found
 
 
 class Cache:
@@ -18,7 +35,7 @@ class Cache:
     """
 
     def __init__(self) -> None:
-        self._objects: dict[str, dict[str, dict[str, Object]]] = defaultdict(lambda: defaultdict(dict))
+        self._objects: dict[str, dict[str, dict[str, _Kept]]] = defaultdict(lambda: defaultdict(dict))
         self._gone: dict[str, dict[Key, int]] = defaultdict(dict)
         self._changes: Counter[str] = Counter()
 
@@ -26,12 +43,12 @@ class Cache:
         """Keep an object unless a newer version is known. Returns whether anything changed."""
         kind, (namespace, name), revision = obj["kind"], _key(obj), _revision(obj)
         known = self._objects[kind][namespace].get(name)
-        if known is not None and _revision(known) >= revision:
+        if known is not None and known.revision >= revision:
             return False
         if self._gone[kind].get((namespace, name), _NO_REVISION) >= revision:
             return False
         self._gone[kind].pop((namespace, name), None)
-        self._objects[kind][namespace][name] = _trimmed(obj)
+        self._objects[kind][namespace][name] = _Kept(revision, msgspec.json.encode(_trimmed(obj)))
         self._changes[namespace] += 1
         return True
 
@@ -39,7 +56,7 @@ class Cache:
         """Forget a deleted object. Returns whether it was known."""
         kind, (namespace, name), revision = obj["kind"], _key(obj), _revision(obj)
         known = self._objects[kind][namespace].get(name)
-        if known is None or _revision(known) > revision:
+        if known is None or known.revision > revision:
             return False
         self._drop(kind, namespace, name)
         self._gone[kind][namespace, name] = revision
@@ -54,8 +71,12 @@ class Cache:
     def keep(self, kind: Kind, found: Set[Key], revision: str, namespace: str = "") -> set[str]:
         """Forget what a full list, made at `revision`, did not show. Returns the namespaces where there was any."""
         at = int(revision or 0)
+        known = self._objects[kind.kind]
         missing = [
-            _key(obj) for obj in self.of(kind.kind, namespace) if _key(obj) not in found and _revision(obj) <= at
+            (where, name)
+            for where in ([namespace] if namespace else list(known))
+            for name, kept in known[where].items()
+            if (where, name) not in found and kept.revision <= at
         ]
         for key in missing:
             self._drop(kind.kind, *key)
@@ -66,13 +87,22 @@ class Cache:
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """One object, or None."""
-        return self._objects[kind][namespace].get(name)
+        known = self._objects[kind][namespace].get(name)
+        return known.read() if known is not None else None
+
+    def any(self, kind: Kind, namespace: str) -> bool:
+        """Whether there is one of a kind in a namespace."""
+        return bool(self._objects[kind.kind][namespace])
+
+    def namespaces(self, kind: str) -> set[str]:
+        """Where there are objects of a kind."""
+        return {namespace for namespace, known in self._objects[kind].items() if known}
 
     def of(self, kind: str, namespace: str = "") -> Iterator[Object]:
         """All objects of a kind, in one namespace or everywhere, by name."""
         for where in [namespace] if namespace else sorted(self._objects[kind]):
-            for _, obj in sorted(self._objects[kind][where].items()):
-                yield obj
+            for _, known in sorted(self._objects[kind][where].items()):
+                yield known.read()
 
     def changes(self, namespace: str) -> int:
         """How often anything in this namespace has changed: the same number means the same objects."""

@@ -71,7 +71,7 @@ class Watch:
         changed = set().union(*await asyncio.gather(*(self._list(cluster, *scope) for scope in scopes)))
         if not self.listed.is_set():
             self.listed.set()
-            changed = {namespace_of(obj) for kind in WATCHED for obj in self._cache.of(kind.kind)}
+            changed = set().union(*(self._cache.namespaces(kind.kind) for kind in WATCHED))
         for namespace in changed:
             self._queue.mark(namespace)
         return changed

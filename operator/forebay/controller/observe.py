@@ -98,7 +98,7 @@ async def observe(
     """Look at one fleet. Raises ClusterError when the token's Secret cannot be read."""
     pods = _pods(cache, namespace)
     secret, heard = None, {}
-    if next(cache.of(POOL.kind, namespace), None) or next(cache.of(POLICY.kind, namespace), None):
+    if cache.any(POOL, namespace) or cache.any(POLICY, namespace):
         secret = await tokens.secret(namespace)
         heard = await _listen(pods, tokens.value(namespace), reports, memory, now, everybody=rotating(secret))
     live = {(kind.kind, obj["metadata"]["name"]): obj for kind in OWNED for obj in cache.of(kind.kind, namespace)}

@@ -4,7 +4,7 @@ import logging
 import time
 from dataclasses import dataclass, field, replace
 
-from forebay.controller.cache import Cache, namespace_of
+from forebay.controller.cache import Cache
 from forebay.controller.cluster import POOL, Cluster
 from forebay.controller.execute import Executor, remember
 from forebay.controller.ledger import KEPT_SECONDS, Ledger
@@ -101,7 +101,7 @@ class Passes:
     def _among_others(self, fleet: ObservedFleet) -> ObservedFleet:
         """The fleet with what others ask for. No await between this, the plan and what the ledger is told of it."""
         began = fleet.now - self.ledger.began < KEPT_SECONDS
-        others = {namespace_of(pool) for pool in self.cache.of(POOL.kind)} - {fleet.namespace} if began else ()
+        others = self.cache.namespaces(POOL.kind) - {fleet.namespace} if began else ()
         return replace(
             fleet,
             rivals=self.ledger.rivals(fleet.namespace, fleet.now),
