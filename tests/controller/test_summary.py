@@ -11,7 +11,7 @@ from forebay.controller.memory import Heard
 from forebay.controller.metrics import Metrics
 from forebay.controller.observe import ObservedFleet
 from forebay.controller.plan import plan
-from forebay.controller.summary import Summaries, fleet_summary
+from forebay.controller.summary import Known, Summaries, bare, fleet_summary
 from forebay.controller.tally import Counted, Meter, Tally, Used
 from forebay.resources.report import EngineReport, PoolDemand
 from forebay.resources.summary import MINUTES, FleetSummary, decode
@@ -48,7 +48,7 @@ def looked(*looks: dict[str, Heard], seconds: float = 5) -> FleetSummary:
         planned = plan(observed, memory, SETTINGS)
         memory = planned.memory
         tally = tally.advance(observed).with_sizes(planned.sizings, observed.now)
-        made = fleet_summary(observed, planned.sizings, tally)
+        made = fleet_summary(Known(bare(observed, tally), planned.sizings, tally))
     assert made is not None
     return made
 

@@ -5,7 +5,6 @@ import base64
 import hmac
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import aiohttp
@@ -79,12 +78,12 @@ class Reports:
     def __init__(self, port: int = names.PORT_CONTROL) -> None:
         self._port = port
         self._slots = asyncio.Semaphore(PARALLEL)
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether connections stay open
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     async def fetch(self, token: str, addresses: Mapping[str, str], *, keep: bool = False) -> dict[str, Report]:
         """Reports by pod name, of those who answered in time. `addresses` are pod IPs by pod name.
@@ -93,14 +92,16 @@ class Reports:
         """
         if not token:
             return {}
-        headers = {"Authorization": f"Bearer {token}", **({} if keep else {"Connection": "close"})}
-        answers = await asyncio.gather(*(self._one(headers, pod, ip) for pod, ip in addresses.items()))
+        headers, session = {"Authorization": f"Bearer {token}"}, self._session(keep=keep)
+        answers = await asyncio.gather(*(self._one(session, headers, pod, ip) for pod, ip in addresses.items()))
         return {pod: report for pod, report in zip(addresses, answers, strict=True) if report is not None}
 
-    async def _one(self, headers: Mapping[str, str], pod: str, ip: str) -> Report | None:
+    async def _one(
+        self, session: aiohttp.ClientSession, headers: Mapping[str, str], pod: str, ip: str
+    ) -> Report | None:
         url = URL.build(scheme="http", host=ip, port=self._port, path=names.PATH_REPORT)
         try:
-            async with self._slots, self._ask(url, headers) as answer:
+            async with self._slots, session.get(url, headers=headers, allow_redirects=False) as answer:
                 if answer.status != 200:
                     log.info("router %s answers its report with %d", pod, answer.status)
                     return None
@@ -110,13 +111,17 @@ class Reports:
             log.debug("router %s: no report: %s", pod, error or type(error).__name__)
             return None
 
-    def _ask(self, url: URL, headers: Mapping[str, str]) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """Never redirected: the token is for this address alone. No proxy stands between operator and pods."""
-        if self._session is None:
+    def _session(self, *, keep: bool) -> aiohttp.ClientSession:
+        """No proxy stands between operator and pods. Nothing is redirected: the token is for one address alone."""
+        if keep not in self._sessions:
+            connector = (
+                aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS)
+                if keep
+                else aiohttp.TCPConnector(limit=0, force_close=True)
+            )
             timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS)
-            self._session = aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=False)
-        return self._session.get(url, headers=headers, allow_redirects=False)
+            self._sessions[keep] = aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=False)
+        return self._sessions[keep]
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:

@@ -20,9 +20,10 @@ from forebay.resources.summary import FleetSummary, PoolSummary, Summary, encode
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The last look at one fleet, and what was added up until then."""
+    """The last look at one fleet, and what was added up until then. Of the look, no more than the summary shows: there
+    is one for each fleet, for as long as the operator runs."""
 
-    fleet: ObservedFleet
+    bare: FleetSummary  # without sizes and without what was added up
     sizings: Mapping[str, Sizing]
     tally: Tally
 
@@ -41,37 +42,49 @@ class Summaries:
         before = self._known.get(fleet.namespace)
         tally = before.tally if before is not None else Tally.begun(fleet.now)
         tally = tally.advance(fleet).with_sizes(sizings, fleet.now)
-        self._known[fleet.namespace] = Known(fleet, sizings, tally)
+        self._known[fleet.namespace] = Known(bare(fleet, tally), sizings, tally)
 
     def page(self) -> bytes:
         """All fleets as JSON."""
-        fleets = tuple(fleet_summary(known.fleet, known.sizings, known.tally) for known in self._known.values())
+        fleets = tuple(fleet_summary(known) for known in self._known.values())
         return encode(Summary(version=__version__, time=time.time(), fleets=fleets))
 
 
-def fleet_summary(fleet: ObservedFleet, sizings: Mapping[str, Sizing], tally: Tally) -> FleetSummary:
+def fleet_summary(known: Known) -> FleetSummary:
     """What people see of one fleet."""
+    tally, sizings = known.tally, known.sizings
+    pools = tuple(_with_tally(pool, sizings.get(pool.name), tally.pools[pool.name]) for pool in known.bare.pools)
+    return msgspec.structs.replace(known.bare, pools=pools, usage=tuple(tally.usage.total.listed()))
+
+
+def bare(fleet: ObservedFleet, tally: Tally) -> FleetSummary:
+    """What is known of a fleet before anything is added up."""
     return FleetSummary(
         namespace=fleet.namespace,
         time=fleet.now,
         since=tally.since,
         gateways=sum(pod.counts for pod in fleet.gateways),
-        pools=tuple(_pool_summary(pool, sizings.get(pool.name), tally.pools[pool.name]) for pool in fleet.pools),
+        pools=tuple(_bare_pool(pool) for pool in fleet.pools),
         prices=tuple(
             row for policy in fleet.policies if policy.spec is not None for row in price_rows(policy.name, policy.spec)
         ),
-        usage=tuple(tally.usage.total.listed()),
     )
 
 
-def _pool_summary(pool: ObservedPool, sizing: Sizing | None, tally: PoolTally) -> PoolSummary:
-    tokens, demand = tally.engine.total.values, tally.demand.total.values
+def _bare_pool(pool: ObservedPool) -> PoolSummary:
     spec = pool.spec
-    summary = PoolSummary(
+    return PoolSummary(
         name=pool.name,
         policy=_policy(spec),
         gpus=spec.engine.gpus if spec is not None else 0,
         gpu_hour_price=spec.gpu_hour_price if spec is not None else None,
+    )
+
+
+def _with_tally(bare: PoolSummary, sizing: Sizing | None, tally: PoolTally) -> PoolSummary:
+    tokens, demand = tally.engine.total.values, tally.demand.total.values
+    summary = msgspec.structs.replace(
+        bare,
         gpu_seconds=round(tally.gpu_seconds, 1),
         prompt_tokens=tokens.get("prompt", 0),
         generation_tokens=tokens.get("generation", 0),
