@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,8 +11,8 @@ import pytest
 from kubernetes.aio import client
 
 from forebay.controller.__main__ import BLIND_SECONDS, DEAF_SECONDS, STUCK_SECONDS, Operator
-from forebay.controller.cluster import POD, Cluster, ClusterError, Kind, Object, _lines
-from forebay.controller.handlers import BACKOFFS, LABELLED, WATCHED, selector, watch_settings
+from forebay.controller.cluster import OWNED, POD, Cluster, ClusterError, Kind, Object, _lines
+from forebay.controller.handlers import BACKOFFS, WATCHED, selector, watch_settings
 from forebay.controller.lease import DURATION_SECONDS
 from forebay.resources.summary import decode
 from tests.controller.fleets import SETTINGS
@@ -77,7 +77,6 @@ def test_an_event_that_changes_something_marks_its_namespace() -> None:
 def test_only_what_carries_our_label_is_watched() -> None:
     settings = watch_settings()
     assert {kind.kind for kind in WATCHED if not selector(kind)} == {"LocalModelPool", "CloudFallbackPolicy"}
-    assert len(settings.watching.label_selectors) == len(LABELLED)
     assert not settings.posting.enabled
 
 
@@ -118,7 +117,7 @@ def test_a_first_list_that_broke_off_loses_nobody() -> None:
     with_operator(scene)
 
 
-def test_pods_are_followed_from_where_a_watch_ended_and_listed_anew_when_that_is_forgotten() -> None:
+def test_what_pools_own_is_followed_from_where_a_watch_ended_and_listed_anew_when_that_is_forgotten() -> None:
     async def scene(made: Operator, now: float) -> None:
         changed = {
             "type": "MODIFIED",
@@ -128,11 +127,11 @@ def test_pods_are_followed_from_where_a_watch_ended_and_listed_anew_when_that_is
         api = FakeApi({kind.plural: 1 for kind in WATCHED})
         api.script = [[changed, bookmark], [ClusterError(0, "reset")], [ClusterError(410, "too old")]]
         await made.watch.list(api, ())  # type: ignore[arg-type]
-        following = asyncio.create_task(made.watch.pods(api, ()))  # type: ignore[arg-type]
+        following = asyncio.create_task(made.watch.follow(api, ()))  # type: ignore[arg-type]
         async with asyncio.timeout(5):
-            while len(api.watched) < 4:
+            while len(api.watched.get("pods", ())) < 4:
                 await asyncio.sleep(0.01)
-        assert api.watched == ["9", "30", "30", "9"]
+        assert api.watched == {kind.plural: ["9"] for kind in OWNED} | {"pods": ["9", "30", "30", "9"]}
         assert (api.lists["pods"], api.lists["services"]) == (2, 1)
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
@@ -147,10 +146,10 @@ class FakeApi:
         self.counts, self.slow, self.broken = counts, slow, broken
         self.waits, self.go = asyncio.Event(), asyncio.Event()
         self.script: list[list[Any]] = []
-        self.watched: list[str] = []
+        self.watched: dict[str, list[str]] = {}
         self.lists: Counter[str] = Counter()
 
-    async def pages(self, kind: Kind, namespace: str, *, labels: str) -> AsyncIterator[tuple[list[Object], str]]:
+    async def pages(self, kind: Kind, namespace: str, *, labels: str) -> AsyncIterator[tuple[Iterator[Object], str]]:
         self.lists[kind.plural] += 1
         if kind.plural == self.broken:
             raise ClusterError(0, "reset")
@@ -162,11 +161,11 @@ class FakeApi:
         ]
         objects = [{"kind": kind.kind, "apiVersion": "v1", "metadata": one} for one in metadata]
         for at in range(0, len(objects), 500):
-            yield objects[at : at + 500], "9"
+            yield iter(objects[at : at + 500]), "9"
 
     async def watch(self, kind: Kind, namespace: str, revision: str, *, labels: str) -> AsyncIterator[Object]:
-        self.watched.append(revision)
-        if not self.script:
+        self.watched.setdefault(kind.plural, []).append(revision)
+        if kind is not POD or not self.script:
             await asyncio.Event().wait()
         for event in self.script.pop(0):
             if isinstance(event, ClusterError):
@@ -212,10 +211,10 @@ def test_an_operator_whose_watch_of_pods_is_silent_is_not_ready_and_not_restarte
         made.leases.held.set()
         made.leases._scopes[0].renewed = made.leases.clock()
         assert made.unready() == ""
-        made.watch._heard[""] = now - BLIND_SECONDS - 1
+        made.watch._heard[POD, ""] = now - BLIND_SECONDS - 1
         assert "has been silent" in made.unready()
         assert made.sickness() == ""
-        made.watch._hear("")
+        made.watch._hear(POD, "")
         assert made.unready() == ""
 
     with_operator(scene)

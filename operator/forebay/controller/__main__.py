@@ -90,7 +90,7 @@ class Operator:
                 "lease": self.leases.run(),
                 "lists": self._list(),
                 "watches": self._watch(stop),
-                "pods": self.watch.pods(self.cluster, self.settings.namespaces),
+                "follows": self.watch.follow(self.cluster, self.settings.namespaces),
                 "nodes": self._look_at_nodes(),
                 "passes": self.queue.run(self._pass),
                 "stop": _wait(stop),
@@ -159,7 +159,7 @@ class Operator:
         if not self.listed.is_set():
             return "the first lists are incomplete"
         if self.watch.silence() > BLIND_SECONDS:
-            return f"the watch of pods has been silent for {self.watch.silence():.0f} s"
+            return f"a watch has been silent for {self.watch.silence():.0f} s"
         return self.sickness()
 
     async def _pass(self, namespace: str) -> float | None:

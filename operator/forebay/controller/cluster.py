@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,12 +19,10 @@ from forebay.resources import names
 Object = dict[str, Any]
 """A Kubernetes object as JSON has it. Builders make them, the drift check compares them, nobody else looks inside."""
 
-Objects = list[Object]
-
 TIMEOUT_SECONDS: Final = 15.0
 SILENT_SECONDS: Final = 75.0  # a watch that says nothing for so long is dead: bookmarks come every minute
 WATCH_SECONDS: Final = 240  # after which the API server ends a watch, and a new one goes on where it ended
-PAGE: Final = 500  # objects read at a time: ten thousand at once would take ten times the memory that they need
+PAGE: Final = 250  # objects read at a time: ten thousand at once would take ten times the memory that they need
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +107,7 @@ class Cluster:
         except config.ConfigException:
             await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         settings.retries = None
+        settings.connection_pool_maxsize = 0  # no bound: each watch of a list of namespaces holds a connection
         return cls(client.ApiClient(settings))
 
     async def __aenter__(self) -> Self:
@@ -132,16 +131,20 @@ class Cluster:
         items = [_with_kind(item, kind) for item in answer.get("items") or ()]
         return items, str(answer["metadata"].get("resourceVersion", "0"))
 
-    async def pages(self, kind: Kind, namespace: str = "", *, labels: str = "") -> AsyncIterator[tuple[Objects, str]]:
+    async def pages(
+        self, kind: Kind, namespace: str = "", *, labels: str = ""
+    ) -> AsyncIterator[tuple[Iterator[Object], str]]:
         """Read all objects of a kind, so many at a time, each time with the list's resourceVersion. Raises
-        ClusterError; 410 when reading took so long that the list has to be begun anew."""
+        ClusterError; 410 when reading took so long that the list has to be begun anew.
+
+        Objects are decoded as they are taken, so that there is one of them at a time.
+        """
         following = ""
         while True:
             query = {"labelSelector": labels, "limit": str(PAGE), "continue": following}
-            answer = await self._call("GET", kind.path(namespace), query=query)
-            metadata = answer["metadata"]
-            yield [_with_kind(item, kind) for item in answer.get("items") or ()], str(metadata["resourceVersion"])
-            if not (following := metadata.get("continue") or ""):
+            page = _page.decode(await self._read("GET", kind.path(namespace), query=query))
+            yield (_with_kind(msgspec.json.decode(item), kind) for item in page.items or ()), page.revision
+            if not (following := page.following):
                 return
 
     async def watch(self, kind: Kind, namespace: str, revision: str, *, labels: str = "") -> AsyncIterator[Object]:
@@ -198,7 +201,11 @@ class Cluster:
         )
         return _with_kind(answer, kind)
 
-    async def _call(
+    async def _call(self, method: str, path: str, **more: Any) -> Object:
+        answer: Object = msgspec.json.decode(await self._read(method, path, **more))
+        return answer
+
+    async def _read(
         self,
         method: str,
         path: str,
@@ -206,16 +213,16 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         body: Object | str | None = None,
         content_type: str = "application/json",
-    ) -> Object:
+    ) -> bytes:
+        """The body of the answer. Raises ClusterError."""
         try:
             response = await self._send(method, path, query=query, body=body, content_type=content_type)
-            raw = await response.read()
+            raw: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterError(0, f"the API server does not answer: {error or type(error).__name__}") from error
         if not 200 <= response.status <= 299:
             raise ClusterError(response.status, _words(raw, f"HTTP {response.status}"))
-        answer: Object = msgspec.json.decode(raw)
-        return answer
+        return raw
 
     async def _send(
         self,
@@ -241,6 +248,23 @@ class Cluster:
         except ApiException as error:
             raise ClusterError(error.status or 0, _words(error.body, str(error.reason))) from error
 
+
+class _Page(msgspec.Struct):
+    """A part of a list, with its items as they came."""
+
+    metadata: dict[str, Any]
+    items: list[msgspec.Raw] | None = None
+
+    @property
+    def revision(self) -> str:
+        return str(self.metadata["resourceVersion"])
+
+    @property
+    def following(self) -> str:
+        return str(self.metadata.get("continue") or "")
+
+
+_page: Final = msgspec.json.Decoder(_Page)
 
 _NOT_BARE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 

@@ -1,7 +1,7 @@
 """What comes in from the cluster: lists, then watches. It goes into the cache and marks its namespace dirty.
 
-Kopf watches what users write and what is made of it. Pods are ten times as many as all of that, and long: kopf would
-list them a second time, in one piece. They are followed here from where their list ended. Nothing is decided.
+Kopf watches what users write. What is made of it is ten times as many objects, and long ones: kopf would list them a
+second time, in one piece. They are followed here from where their lists ended. Nothing is decided.
 """
 
 import asyncio
@@ -18,10 +18,12 @@ from forebay.resources import names
 
 log = logging.getLogger(__name__)
 
-BY_KOPF: Final = (POOL, POLICY, *OWNED)
-WATCHED: Final = (*BY_KOPF, POD)
-LABELLED: Final = (POD, *OWNED)
-"""Kinds of which only those with our label are watched."""
+BY_KOPF: Final = (POOL, POLICY)
+FOLLOWED: Final = (*OWNED, POD)
+"""Kinds that are followed here; of these only objects with our label."""
+WATCHED: Final = (*BY_KOPF, *FOLLOWED)
+Scope = tuple[Kind, str]
+"""A kind in one namespace, or in all of them."""
 GONE: Final = 410  # HTTP: the API server does not know this resourceVersion any more
 PAUSE_FIRST: Final = 0.5
 PAUSE_MOST: Final = 5.0  # an API server that is back is not kept waiting
@@ -32,7 +34,7 @@ BACKOFFS: Final = (1, 2, 3, *[5] * 10)
 
 def selector(kind: Kind) -> str:
     """Label selector for lists and watches of a kind."""
-    return names.MANAGED_SELECTOR if kind in LABELLED else ""
+    return names.MANAGED_SELECTOR if kind in FOLLOWED else ""
 
 
 class Watch:
@@ -45,11 +47,11 @@ class Watch:
         """Set once everything is known: before, half of it must not be taken for the whole."""
         self.last_event = asyncio.get_running_loop().time()
         """loop.time() of the last event of any kind."""
-        self._pods: dict[str, str] = {}  # by namespace: resourceVersion up to which its pods are known
-        self._heard: dict[str, float] = {}  # by namespace: loop.time() of its last word on pods, bookmarks included
+        self._known: dict[Scope, str] = {}  # resourceVersion up to which what is followed here is known
+        self._heard: dict[Scope, float] = {}  # loop.time() of its last word, bookmarks included
 
     def silence(self) -> float:
-        """Seconds since the most silent watch of pods was heard of; 0 before the first lists."""
+        """Seconds since the most silent of the watches here was heard of; 0 before the first lists."""
         return asyncio.get_running_loop().time() - min(self._heard.values()) if self._heard else 0.0
 
     def registry(self) -> kopf.OperatorRegistry:
@@ -67,8 +69,10 @@ class Watch:
 
         Raises ClusterError; what was read by then is known, and `listed` not yet set.
         """
-        scopes = [(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)]
-        changed = set().union(*await asyncio.gather(*(self._list(cluster, *scope) for scope in scopes)))
+        changed: set[str] = set()
+        for kind in WATCHED:  # one after the other: side by side their pages would take memory that never comes back
+            for namespace in namespaces or ("",):
+                changed |= await self._list(cluster, kind, namespace)
         if not self.listed.is_set():
             self.listed.set()
             changed = set().union(*(self._cache.namespaces(kind.kind) for kind in WATCHED))
@@ -76,12 +80,13 @@ class Watch:
             self._queue.mark(namespace)
         return changed
 
-    async def pods(self, cluster: Cluster, namespaces: tuple[str, ...]) -> None:
-        """Follow the pods from their first list on, until cancelled."""
+    async def follow(self, cluster: Cluster, namespaces: tuple[str, ...]) -> None:
+        """Follow what kopf does not watch from its first list on, until cancelled."""
         await self.listed.wait()
         async with asyncio.TaskGroup() as group:
-            for namespace in namespaces or ("",):
-                group.create_task(self._follow(cluster, namespace), name=f"pods {namespace}")
+            for kind in FOLLOWED:
+                for namespace in namespaces or ("",):
+                    group.create_task(self._follow(cluster, kind, namespace), name=f"{kind.plural} {namespace}")
 
     def take(self, kind: Kind, event: Mapping[str, Any]) -> None:
         """One event as the API server sent it."""
@@ -97,43 +102,46 @@ class Watch:
         revision = "0"
         async for objects, at in cluster.pages(kind, namespace, labels=selector(kind)):
             revision = at
-            changed |= {namespace_of(obj) for obj in objects if self._cache.put(obj)}
-            found |= {(namespace_of(obj), obj["metadata"]["name"]) for obj in objects}
-        if kind is POD:
-            self._pods[namespace] = revision
-            self._hear(namespace)
+            for obj in objects:
+                found.add((namespace_of(obj), obj["metadata"]["name"]))
+                if self._cache.put(obj):
+                    changed.add(namespace_of(obj))
+        if kind in FOLLOWED:
+            self._known[kind, namespace] = revision
+            self._hear(kind, namespace)
         return changed | self._cache.keep(kind, found, revision, namespace)
 
-    async def _follow(self, cluster: Cluster, namespace: str) -> None:
+    async def _follow(self, cluster: Cluster, kind: Kind, namespace: str) -> None:
         """One watch after the other, each from where the last one ended; a list where that is forgotten."""
         pause = PAUSE_FIRST
         while True:
             try:
-                async for event in cluster.watch(POD, namespace, self._pods[namespace], labels=selector(POD)):
-                    self._pods[namespace] = event["object"]["metadata"]["resourceVersion"]
+                since = self._known[kind, namespace]
+                async for event in cluster.watch(kind, namespace, since, labels=selector(kind)):
+                    self._known[kind, namespace] = event["object"]["metadata"]["resourceVersion"]
                     pause = PAUSE_FIRST
-                    self._hear(namespace)
+                    self._hear(kind, namespace)
                     if event["type"] != "BOOKMARK":
-                        self.take(POD, event)
+                        self.take(kind, event)
             except ClusterError as error:
-                log.warning("watch of pods: %s", error)
-                if error.status == GONE and await self._listed_anew(cluster, namespace):
+                log.warning("watch of %s: %s", kind.plural, error)
+                if error.status == GONE and await self._listed_anew(cluster, kind, namespace):
                     continue
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, PAUSE_MOST)
 
-    async def _listed_anew(self, cluster: Cluster, namespace: str) -> bool:
+    async def _listed_anew(self, cluster: Cluster, kind: Kind, namespace: str) -> bool:
         try:
-            changed = await self._list(cluster, POD, namespace)
+            changed = await self._list(cluster, kind, namespace)
         except ClusterError as error:
-            log.warning("list of pods: %s", error)
+            log.warning("list of %s: %s", kind.plural, error)
             return False
         for name in changed:
             self._queue.mark(name)
         return True
 
-    def _hear(self, namespace: str) -> None:
-        self._heard[namespace] = asyncio.get_running_loop().time()
+    def _hear(self, kind: Kind, namespace: str) -> None:
+        self._heard[kind, namespace] = asyncio.get_running_loop().time()
 
     def _handler(self, kind: Kind) -> Any:
         async def handler(event: Mapping[str, Any], **_: Any) -> None:
@@ -156,12 +164,10 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = BACKOFFS
     settings.queueing.exit_timeout = 1
-    # A worker does nothing but put one object into the cache: at the start ten thousand of them need not wait side by
+    # A worker does nothing but put one object into the cache: at the start a thousand of them need not wait side by
     # side, each for five seconds, whether another event comes.
     settings.queueing.worker_limit = 64
     settings.queueing.idle_timeout = 0.05
-    for kind in LABELLED:
-        settings.watching.label_selectors[kind.api_version, kind.plural] = names.MANAGED_SELECTOR
     return settings
 
 

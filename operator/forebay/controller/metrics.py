@@ -36,7 +36,7 @@ class Metrics:
         )
         self.watch_silence = Gauge(
             "forebay_operator_watch_silence_seconds",
-            "Since the watch of pods was heard of, bookmarks included; above 90 the operator is not ready.",
+            "Since the most silent watch of what pools own was heard of, bookmarks included; above 90 it is not ready.",
             registry=self.registry,
         )
         self.lease_age = Gauge(
