@@ -201,22 +201,25 @@ class Cluster:
         )
         return _with_kind(answer, kind)
 
+    async def annotate(self, kind: Kind, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
+        """Set annotations. The object, which may be long, is not answered. Raises ClusterError."""
+        await self._read(
+            "PATCH",
+            kind.path(namespace, name),
+            body={"metadata": {"annotations": dict(annotations)}},
+            query={"fieldManager": names.FIELD_MANAGER},
+            content_type="application/merge-patch+json",
+            accept="application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        )
+
     async def _call(self, method: str, path: str, **more: Any) -> Object:
         answer: Object = msgspec.json.decode(await self._read(method, path, **more))
         return answer
 
-    async def _read(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Object | str | None = None,
-        content_type: str = "application/json",
-    ) -> bytes:
+    async def _read(self, method: str, path: str, **more: Any) -> bytes:
         """The body of the answer. Raises ClusterError."""
         try:
-            response = await self._send(method, path, query=query, body=body, content_type=content_type)
+            response = await self._send(method, path, **more)
             raw: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterError(0, f"the API server does not answer: {error or type(error).__name__}") from error
@@ -232,6 +235,7 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         body: Object | str | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         seconds: float = TIMEOUT_SECONDS,
     ) -> Any:
         """The response before its body is read. Raises ClusterError where the client library does."""
@@ -240,7 +244,7 @@ class Cluster:
                 method,
                 path,
                 query_params=[(key, value) for key, value in (query or {}).items() if value],
-                header_params={"Accept": "application/json", "Content-Type": content_type},
+                header_params={"Accept": accept, "Content-Type": content_type},
                 body=body,
                 auth_settings=["BearerToken"],
             )

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 class Pace:
     """Times of the queue in seconds."""
 
-    debounce: float = 0.2  # a burst of watch events makes one pass
+    debounce: float = 0.05  # a burst of watch events makes one pass
     backoff_first: float = 1.0
     backoff_most: float = 15.0  # an API server that is back is not kept waiting
 
