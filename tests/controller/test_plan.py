@@ -365,6 +365,22 @@ def test_routers_are_touched_until_they_have_the_table_and_then_it_is_told() -> 
     assert done.memory.pending is None
 
 
+def test_a_change_of_one_pool_is_no_news_about_another() -> None:
+    """In a fleet of twenty pools, each change would write twenty statuses, and twenty again."""
+    observed = fleet(pool("chat"), pool("sort"), policies=(policy(),), gateways=(gateway(0),))
+    memory = FleetMemory()
+    for _ in range(3):
+        done = plan(observed, memory, SETTINGS)
+        observed, memory = carried_out(observed, done), done.memory
+        heard = {"gateway-0": gateway_report(0)}
+        heard |= {f"{name}-0": sidecar_report(pool_name=name) for name in ("chat", "sort")}
+        observed = replace(observed, heard=heard, now=observed.now + 1)
+    chat, sort = observed.pools
+    other = replace(chat, spec=spec(queue={"maxWaitSeconds": 5}), generation=2)
+    done = plan(replace(observed, pools=(other, sort)), memory, SETTINGS)
+    assert "sort" not in [item.name for item in actions(done) if isinstance(item, WriteStatus)]
+
+
 def test_a_router_that_starts_is_not_touched() -> None:
     observed, memory = running_fleet()
     starting = replica(1, ready=False)

@@ -32,7 +32,7 @@ from forebay.rules.arbitrate import Bid
 
 TOUCH_AGAIN_SECONDS: Final = 3.0
 TOUCHES: Final = 5
-SOON_SECONDS: Final = 0.5  # until the next look while routers take over a table
+SOON_SECONDS: Final = 0.25  # until the next look while routers take over a table
 PENDING_SECONDS: Final = 120.0  # after which nobody waits for them any more
 
 
@@ -97,13 +97,15 @@ def _sizings(
 def _acknowledged(
     fleet: ObservedFleet, programmed: Programme, pods: Iterable[Pod], pool: str
 ) -> Acknowledgement | None:
-    """How far the gateways and one pool's sidecars are; the generation is that of the pool's part."""
+    """How far the gateways and one pool's sidecars are; the generation is that of the pool's part.
+
+    What the gateways' table says of the pool changes with that part and has the same generation then. Later ones are
+    about other pools, and no news here: else the status of every pool would be written for a change of one.
+    """
     part = programmed.generations.get(names.pool_table_key(pool))
     if part is None:
         return None
-    gateways = acknowledgement(programmed.generations[names.GATEWAY_TABLE_KEY], fleet.gateways, fleet.heard)
-    sidecars = acknowledgement(part, pods, fleet.heard)
-    return replace(gateways + sidecars, generation=max(part, gateways.generation))
+    return acknowledgement(part, fleet.gateways, fleet.heard) + acknowledgement(part, pods, fleet.heard)
 
 
 def _everybody(fleet: ObservedFleet, programmed: Programme) -> Acknowledgement:
