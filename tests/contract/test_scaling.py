@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -31,7 +32,9 @@ from tests.contract.scene import (
 
 pytestmark = pytest.mark.apiserver
 
-GATE, REPLICA = "127.81.0.1", "127.81.0.2"
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+GATE, REPLICA = f"127.81.{WORKER}.1", f"127.81.{WORKER}.2"
+"""The control port is the same for all routers, so tests that run side by side need addresses of their own."""
 UP = {"scaleUp": {"stabilizationWindowSeconds": 0}}
 FULL: dict[str, Any] = {
     **SIMULATED, "capacity": {"slotsPerReplica": 4, "highReservedPercent": 0},

@@ -70,6 +70,16 @@ def test_of_a_pod_only_what_is_read_is_kept() -> None:
     assert found["status"] == {"phase": "Running"}
 
 
+def test_who_looks_at_an_object_gets_a_copy_of_his_own() -> None:
+    cache = Cache()
+    cache.put(pod("a", 1))
+    for found in (cache.get("Pod", "team", "a"), *cache.of("Pod")):
+        assert found is not None
+        found["metadata"]["name"] = "changed"
+    assert [obj["metadata"]["name"] for obj in cache.of("Pod", "team")] == ["a"]
+    assert (cache.namespaces("Pod"), cache.any(POD, "team"), cache.any(POD, "other")) == ({"team"}, True, False)
+
+
 def test_changes_are_counted_by_namespace() -> None:
     cache = Cache()
     counts = [cache.changes("team")]
