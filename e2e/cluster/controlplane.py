@@ -77,6 +77,13 @@ class ControlPlane:
         self.authority: Authority | None = None
         self._controllers = controllers
         self._records: list[Path] = []
+        self._apiserver: list[str | Path] = []
+
+    def restart_apiserver(self) -> None:
+        """End the API server and start it again: what it knew of the past is gone, and connections are cut."""
+        process.end([self.folder / "apiserver.pid"], seconds=1.0)
+        self._spawn("apiserver", self._apiserver)
+        self._wait(kubernetes())
 
     def __enter__(self) -> "ControlPlane":
         try:
@@ -111,7 +118,8 @@ class ControlPlane:
         flags = apiserver_flags(authority, etcd, "127.0.0.1", secure, "10.0.0.0/16")
         # Where no controller makes service accounts, admission must not ask for them.
         without = [] if self._controllers else ["--disable-admission-plugins=ServiceAccount"]
-        self._spawn("apiserver", [binary, *flags, *without])
+        self._apiserver = [binary, *flags, *without]
+        self._spawn("apiserver", self._apiserver)
         self._wait(binary)
         if self._controllers:
             self._start_controllers(binary, authority)
@@ -143,7 +151,8 @@ class ControlPlane:
 
     def _spawn(self, name: str, command: list[str | Path]) -> None:
         record = self.folder / f"{name}.pid"
-        self._records.append(record)
+        if record not in self._records:
+            self._records.append(record)
         process.spawn(record, self.folder / f"{name}.log", command)
 
     def _wait(self, binary: Path) -> None:

@@ -244,6 +244,40 @@ def test_the_whole_operator_follows_what_it_watches(
     in_cluster(api, scene)
 
 
+def test_what_an_api_server_forgot_over_its_restart_is_listed_anew(
+    plane: ControlPlane, api: client.ApiClient, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A real 410 Gone: versions of before its restart are too old for its watch cache, once others have moved on."""
+
+    def config_map(name: str, **more: Any) -> Object:
+        labels = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
+        metadata = {"name": name, "namespace": namespace, "labels": labels}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **more}
+
+    async def scene(cluster: Cluster) -> None:
+        made = Operator(replace(LOCAL, namespaces=(namespace,)), cluster)
+        await cluster.create(config_map("kept"))
+        await cluster.create(config_map("goes"))
+        await made.watch.list(cluster, (namespace,))
+        following = asyncio.create_task(made.watch.follow(cluster, (namespace,)))
+        await asyncio.sleep(1)
+        await cluster.create(custom(POOL, namespace, "chat", SIMULATED))  # the watches of other kinds do not hear of it
+        await asyncio.to_thread(plane.restart_apiserver)
+        await asyncio.to_thread(client.CoreV1Api(api).delete_namespaced_config_map, "goes", namespace)
+        await cluster.create(config_map("late"))
+        async with asyncio.timeout(30):
+            while {obj["metadata"]["name"] for obj in made.cache.of("ConfigMap")} != {"kept", "late"}:
+                await asyncio.sleep(0.05)
+            await cluster.patch(CONFIG_MAP, namespace, "late", {"data": {"a": "b"}})
+            while "data" not in (made.cache.get("ConfigMap", namespace, "late") or {}):
+                await asyncio.sleep(0.05)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+    in_cluster(api, scene)
+    assert "too old resource version" in caplog.text
+
+
 @pytest.mark.parametrize(
     "text", ["emoji 🌊", "bell \x07", "c1 \x85\x9f", "bom \ufeff", "none \uffff", "tab\tlines\n\u2028\u2029", "\x7f"]
 )
