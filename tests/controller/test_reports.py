@@ -98,3 +98,26 @@ def test_a_router_cannot_send_the_token_elsewhere() -> None:
 
 def test_nobody_is_asked_without_a_token() -> None:
     assert fetched(good, token="") == ({}, [])
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_connections_stay_open_for_gateways_alone(keep: bool) -> None:
+    """Ten thousand sidecars would be as many open files; a router need not close what it was asked to close."""
+
+    async def scene() -> int:
+        app = web.Application()
+        app.router.add_get(names.PATH_REPORT, good)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, GOOD, 0).start()
+        asking = Reports(runner.addresses[0][1])
+        try:
+            assert await asking.fetch("t", {"good": GOOD}, keep=keep) == {"good": REPORT}
+            await asyncio.sleep(0.05)
+            assert runner.server is not None
+            return len(runner.server.connections)
+        finally:
+            await asking.close()
+            await runner.cleanup()
+
+    assert asyncio.run(scene()) == keep
