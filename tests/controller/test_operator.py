@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any, cast
 
 import aiohttp
+import msgspec
 import pytest
 from kubernetes.aio import client
 
 from forebay.controller.__main__ import BLIND_SECONDS, DEAF_SECONDS, STUCK_SECONDS, Operator
-from forebay.controller.cluster import OWNED, POD, Cluster, ClusterError, Kind, Object, _lines
+from forebay.controller.cluster import OWNED, POD, Cluster, ClusterError, Kind, Listed, Object, _item, _lines
 from forebay.controller.handlers import BACKOFFS, WATCHED, selector, watch_settings
 from forebay.controller.lease import DURATION_SECONDS
 from forebay.resources.summary import decode
@@ -149,7 +150,7 @@ class FakeApi:
         self.watched: dict[str, list[str]] = {}
         self.lists: Counter[str] = Counter()
 
-    async def pages(self, kind: Kind, namespace: str, *, labels: str) -> AsyncIterator[tuple[Iterator[Object], str]]:
+    async def pages(self, kind: Kind, namespace: str, *, labels: str) -> AsyncIterator[tuple[Iterator[Listed], str]]:
         self.lists[kind.plural] += 1
         if kind.plural == self.broken:
             raise ClusterError(0, "reset")
@@ -159,9 +160,10 @@ class FakeApi:
         metadata = [
             {"name": f"o-{n}", "namespace": "team", "resourceVersion": "5"} for n in range(self.counts[kind.plural])
         ]
-        objects = [{"kind": kind.kind, "apiVersion": "v1", "metadata": one} for one in metadata]
-        for at in range(0, len(objects), 500):
-            yield iter(objects[at : at + 500]), "9"
+        raw = [msgspec.Raw(msgspec.json.encode({"metadata": one})) for one in metadata]
+        listed = [Listed(kind, _item.decode(one).metadata, one) for one in raw]
+        for at in range(0, len(listed), 500):
+            yield iter(listed[at : at + 500]), "9"
 
     async def watch(self, kind: Kind, namespace: str, revision: str, *, labels: str) -> AsyncIterator[Object]:
         self.watched.setdefault(kind.plural, []).append(revision)

@@ -406,3 +406,13 @@ def test_the_same_fleet_gives_the_same_plan() -> None:
     observed, memory = running_fleet()
     full = loaded(observed, queued=14)
     assert plan(full, memory, SETTINGS) == plan(full, memory, SETTINGS)
+
+
+def test_a_quiet_pool_has_nothing_to_write_however_long_it_is_quiet() -> None:
+    observed, memory = running_fleet()
+    for seconds in (61, 61, 300, 4000, 9000):
+        observed = later(observed, seconds)
+        done = plan(observed, memory, SETTINGS)
+        written = [item.why for item in actions(done) if isinstance(item, WriteStatus)]
+        assert written in ([], ["a minute has passed"]) if seconds == 61 else written == []
+        observed, memory = carried_out(observed, done), done.memory

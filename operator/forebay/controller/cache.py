@@ -90,6 +90,11 @@ class Cache:
         known = self._objects[kind][namespace].get(name)
         return known.read() if known is not None else None
 
+    def knows(self, kind: Kind, key: Key, revision: int) -> bool:
+        """Whether this version of an object, or a newer one, is here."""
+        known = self._objects[kind.kind][key[0]].get(key[1])
+        return known is not None and known.revision >= revision
+
     def any(self, kind: Kind, namespace: str) -> bool:
         """Whether there is one of a kind in a namespace."""
         return bool(self._objects[kind.kind][namespace])

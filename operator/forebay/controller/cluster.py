@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import aiohttp
 import msgspec
@@ -133,17 +133,14 @@ class Cluster:
 
     async def pages(
         self, kind: Kind, namespace: str = "", *, labels: str = ""
-    ) -> AsyncIterator[tuple[Iterator[Object], str]]:
+    ) -> AsyncIterator[tuple[Iterator["Listed"], str]]:
         """Read all objects of a kind, so many at a time, each time with the list's resourceVersion. Raises
-        ClusterError; 410 when reading took so long that the list has to be begun anew.
-
-        Objects are decoded as they are taken, so that there is one of them at a time.
-        """
+        ClusterError; 410 when reading took so long that the list has to be begun anew."""
         following = ""
         while True:
             query = {"labelSelector": labels, "limit": str(PAGE), "continue": following}
             page = _page.decode(await self._read("GET", kind.path(namespace), query=query))
-            yield (_with_kind(msgspec.json.decode(item), kind) for item in page.items or ()), page.revision
+            yield (Listed(kind, _item.decode(item).metadata, item) for item in page.items or ()), page.revision
             if not (following := page.following):
                 return
 
@@ -253,6 +250,38 @@ class Cluster:
             raise ClusterError(error.status or 0, _words(error.body, str(error.reason))) from error
 
 
+class Listed(NamedTuple):
+    """An item of a list. What is known already is not decoded, nor are there two of them decoded at a time."""
+
+    kind: Kind
+    metadata: "_Metadata"
+    raw: msgspec.Raw
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return self.metadata.namespace, self.metadata.name
+
+    @property
+    def revision(self) -> int:
+        """resourceVersion."""
+        return int(self.metadata.resourceVersion or 0)
+
+    def read(self) -> Object:
+        """The object."""
+        return _with_kind(msgspec.json.decode(self.raw), self.kind)
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    namespace: str = ""
+    resourceVersion: str = "0"  # noqa: N815 - the API's name
+
+
+class _Item(msgspec.Struct):
+    metadata: _Metadata
+
+
 class _Page(msgspec.Struct):
     """A part of a list, with its items as they came."""
 
@@ -269,6 +298,7 @@ class _Page(msgspec.Struct):
 
 
 _page: Final = msgspec.json.Decoder(_Page)
+_item: Final = msgspec.json.Decoder(_Item)
 
 _NOT_BARE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 

@@ -100,12 +100,12 @@ class Watch:
         changed: set[str] = set()
         found: set[tuple[str, str]] = set()
         revision = "0"
-        async for objects, at in cluster.pages(kind, namespace, labels=selector(kind)):
+        async for items, at in cluster.pages(kind, namespace, labels=selector(kind)):
             revision = at
-            for obj in objects:
-                found.add((namespace_of(obj), obj["metadata"]["name"]))
-                if self._cache.put(obj):
-                    changed.add(namespace_of(obj))
+            for item in items:
+                found.add(item.key)
+                if not self._cache.knows(kind, item.key, item.revision) and self._cache.put(item.read()):
+                    changed.add(item.key[0])
         if kind in FOLLOWED:
             self._known[kind, namespace] = revision
             self._hear(kind, namespace)

@@ -18,6 +18,8 @@ ALL_SECONDS: Final = 60.0  # how often anything else is
 DECISIONS: Final = 10
 _EDGES: Final = ("observedGeneration", "replicas", "readyReplicas", "selector", "tableGeneration", "pools")
 _HELD: Final = frozenset(reason.value for reason in HELD)
+_HISTORY: Final = ("peaks", "means", "variances")
+_KEPT: Final = (*_HISTORY, "peaksUntil")
 _NUMBERS: Final = ("slots", "running", "queued", "load")
 
 
@@ -85,9 +87,20 @@ def worth_writing(new: Mapping[str, Any], live: Mapping[str, Any], since_last: f
         return "an edge"
     if since_last >= NUMBERS_SECONDS and _numbers(new) != _numbers(live):
         return "numbers"
-    if since_last >= ALL_SECONDS and any(new[field] != live.get(field) for field in new):
+    if since_last >= ALL_SECONDS and any(value != live.get(field) for field, value in _news(new, live).items()):
         return "a minute has passed"
     return ""
+
+
+def _news(status: Mapping[str, Any], live: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The status, but with the minutes of the live one where the new ones only repeat its last. Who reads a history
+    takes missing minutes for just that: so a fleet at rest, however large, has nothing to write."""
+    scaling, known = status.get("scaling") or {}, live.get("scaling") or {}
+    added = scaling.get("peaksUntil", 0) - known.get("peaksUntil", 0)
+    same = added >= 0 and all(
+        known.get(field) and set(scaling[field][-added - 1 :]) == {known[field][-1]} for field in _HISTORY
+    )
+    return {**status, "scaling": {**scaling, **{field: known[field] for field in _KEPT}}} if same else status
 
 
 def _edges(status: Mapping[str, Any]) -> tuple[Any, ...]:
