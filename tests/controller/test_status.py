@@ -14,7 +14,7 @@ def status(
     zeros = "0" * len(peaks)
     scaling = {"peaksUntil": until, "peaks": [int(digit) for digit in peaks]}
     scaling |= {"means": list(means or zeros), "variances": list(variances or zeros)}
-    return {"slots": 8, "scaling": {**scaling, **more}, "tableGeneration": 3}
+    return {"slots": 8, "scaling": {**scaling, **more}, "capacity": {"learnt": 0}, "tableGeneration": 3}
 
 
 LIVE = status(100, "1211")
@@ -26,6 +26,7 @@ LIVE = status(100, "1211")
         (status(100, "1211"), False),
         (status(101, "2111"), False),
         (status(104, "12111111"), False),  # it has grown by the same minutes
+        ({**status(101, "2111"), "capacity": {"learnt": 0, "curve": None}}, False),  # null is what is not there
         (status(900, "1111"), False),
         (status(101, "2112"), True),
         (status(102, "1121"), True),  # back again, but something was there
@@ -41,6 +42,8 @@ def test_minutes_that_repeat_the_last_one_are_no_news(new: dict[str, Any], news:
     assert bool(worth_writing(new, LIVE, ALL_SECONDS)) is news
 
 
-@pytest.mark.parametrize("live", [{}, {"scaling": {}}, {"scaling": {"peaksUntil": 100, "peaks": []}}])
-def test_the_first_minutes_are_written(live: dict[str, Any]) -> None:
-    assert worth_writing(status(101, "1111"), {**live, "tableGeneration": 3, "slots": 8}, ALL_SECONDS)
+@pytest.mark.parametrize(
+    "known", [{}, {"peaksUntil": 100}, {"peaksUntil": 100, "peaks": [], "means": [], "variances": []}]
+)
+def test_the_first_minutes_are_written(known: dict[str, Any]) -> None:
+    assert worth_writing(status(101, "1111"), {**LIVE, "scaling": known}, ALL_SECONDS)

@@ -87,9 +87,18 @@ def worth_writing(new: Mapping[str, Any], live: Mapping[str, Any], since_last: f
         return "an edge"
     if since_last >= NUMBERS_SECONDS and _numbers(new) != _numbers(live):
         return "numbers"
-    if since_last >= ALL_SECONDS and any(value != live.get(field) for field, value in _news(new, live).items()):
+    if since_last >= ALL_SECONDS and any(
+        _told(value) != _told(live.get(field)) for field, value in _news(new, live).items()
+    ):
         return "a minute has passed"
     return ""
+
+
+def _told(value: Any) -> Any:
+    """What the API server keeps of a value: a null of a merge patch is a field that is not there."""
+    if isinstance(value, Mapping):
+        return {key: _told(item) for key, item in value.items() if item is not None}
+    return value
 
 
 def _news(status: Mapping[str, Any], live: Mapping[str, Any]) -> Mapping[str, Any]:
