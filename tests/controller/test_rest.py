@@ -8,7 +8,7 @@ from forebay.controller.listening import REST_SECONDS, at_rest
 from forebay.controller.memory import Heard
 from forebay.controller.observe import ObservedFleet
 from forebay.controller.plan import plan
-from forebay.controller.rest import Rest, rest
+from forebay.controller.rest import LOOK_SECONDS, Rest, rest
 from forebay.resources import names
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState
 from tests.controller.fleets import NOW, SETTINGS, carried_out, gateway_report, running_fleet, sidecar_report, spec
@@ -93,9 +93,9 @@ def test_a_quiet_fleet_rests_on_its_gateways_words() -> None:
     assert found is not None
     assert set(found.addresses) == {"gateway-0", "gateway-1"}
     assert found.said == {name: observed.heard[name].report for name in found.addresses}
-    assert found.holds(7, observed.now + REST_SECONDS - 1)
+    assert found.holds(7, observed.now + LOOK_SECONDS - 1)
     assert not found.holds(8, observed.now)
-    assert not found.holds(7, observed.now + REST_SECONDS)
+    assert not found.holds(7, observed.now + LOOK_SECONDS)
 
 
 def test_a_fleet_that_will_fall_asleep_does_not_rest() -> None:

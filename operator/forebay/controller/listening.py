@@ -11,7 +11,7 @@ from typing import Final
 from forebay.controller.memory import Heard
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
 
-REST_SECONDS: Final = 300.0  # the longest that anything at rest goes unasked
+REST_SECONDS: Final = 900.0  # the longest that a sidecar at rest goes unasked
 
 
 def at_rest(

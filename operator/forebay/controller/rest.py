@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from forebay.controller.listening import REST_SECONDS, at_rest
+from forebay.controller.listening import at_rest
 from forebay.controller.memory import FleetMemory
 from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.plan import Plan
@@ -12,6 +13,9 @@ from forebay.controller.sizing import Sizing
 from forebay.controller.status import NUMBERS_SECONDS
 from forebay.resources.pool import ScalingMode
 from forebay.resources.report import GatewayReport, Report
+
+LOOK_SECONDS: Final = 300.0
+"""A fleet at rest gets no pass for so long. What nobody tells of, as a token that is to be changed, is seen then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def rest(fleet: ObservedFleet, planned: Plan, memory: FleetMemory, changes: int)
     said = {pod.name: fleet.heard[pod.name].report for pod in fleet.gateways if pod.counts and pod.name in fleet.heard}
     if not said or len(said) < len(fleet.gateways) or not all(_spoken_for(fleet, pool, said) for pool in fleet.pools):
         return None
-    return Rest(changes, said, {pod.name: pod.address for pod in fleet.gateways}, fleet.now + REST_SECONDS)
+    return Rest(changes, said, {pod.name: pod.address for pod in fleet.gateways}, fleet.now + LOOK_SECONDS)
 
 
 def _still(pool: ObservedPool, sizing: Sizing | None) -> bool:
