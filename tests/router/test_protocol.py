@@ -21,8 +21,8 @@ async def echo(request: Request, exchange: Exchange) -> None:
 
 
 async def _said(reader: asyncio.StreamReader) -> bytes:
-    """What comes next. Raises TimeoutError after thirty rounds of the loop, and 0.3 s, without a word: seconds alone say
-    nothing on a machine that has no time for this process."""
+    """What comes next. Raises TimeoutError after thirty rounds of the loop, and 0.3 s, without a word: seconds alone
+    say nothing on a machine that has no time for this process."""
     reading = asyncio.ensure_future(reader.read(65536))
     for _ in range(30):
         if (await asyncio.wait({reading}, timeout=0.01))[0]:
