@@ -105,7 +105,7 @@ class Streams:
                 stream.broken = f"{type(error).__name__}: {error}"[:200]
             if not stream.broken or stream.status:
                 break
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5 * 2**attempt)  # as OpenAI's client waits
         stream.ended = time.monotonic()
         self.answers.append(stream)
         if stream.status != 200:
