@@ -303,6 +303,17 @@ def test_a_single_request_that_overflows_is_counted_and_no_event() -> None:
     assert overflow_story((1, 0), (5, 1), *[(5.0, 1)] * 20) == []
 
 
+def test_an_operator_that_began_while_a_spill_ended_does_not_make_up_its_length() -> None:
+    observed, _ = running_fleet()
+    status = observed.pools[0].status
+    spilling = status.model_copy(update={"overflow": status.overflow.model_copy(update={"state": "Active"})})
+    observed = replace(observed, pools=(replace(observed.pools[0], status=spilling),))
+    first = plan(observed, FleetMemory(), SETTINGS)
+    assert "OverflowStopped" not in said(first)
+    (note,) = [note for note in notes(plan(later(observed, 61), first.memory, SETTINGS)) if "overflow" in note.text]
+    assert note.text == "no overflow for 60 s, nor since this operator began; what left before is in status.overflow"
+
+
 def test_a_spec_that_is_not_understood_changes_nothing_that_runs() -> None:
     observed, memory = running_fleet()
     broken = replace(observed.pools[0], spec=None, invalid="engine: wrong", generation=2)

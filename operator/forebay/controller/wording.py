@@ -141,14 +141,13 @@ def overflow_started(about: Regarding, count: Count, numbers: PoolNumbers) -> No
 
 
 def overflow_stopped(about: Regarding, count: Count, seconds: float, quiet: float) -> Note:
-    """No request has left for a while."""
-    return Note(
-        about,
-        EventReason.OVERFLOW_STOPPED,
-        "Overflow",
-        f"no overflow for {quiet:.0f} s, after {seconds:.0f} s with {count.overflowed} requests{_by_reason(count)}"
-        f"{_cost(count)}",
-    )
+    """No request has left for a while. An operator that began in between knows nothing of what left before."""
+    text = f"no overflow for {quiet:.0f} s, "
+    if count.overflowed:
+        text += f"after {seconds:.0f} s with {count.overflowed} requests{_by_reason(count)}{_cost(count)}"
+    else:
+        text += "nor since this operator began; what left before is in status.overflow"
+    return Note(about, EventReason.OVERFLOW_STOPPED, "Overflow", text)
 
 
 def programmed(about: Regarding, generation: int, routers: int, seconds: float) -> Note:
