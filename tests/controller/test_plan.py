@@ -11,6 +11,7 @@ from forebay.controller.execute import Outcome, remember
 from forebay.controller.memory import FleetMemory
 from forebay.controller.observe import ObservedFleet
 from forebay.controller.plan import Plan, plan
+from forebay.resources import names
 from forebay.resources.reasons import Reason
 from forebay.resources.report import EngineReport, PoolDemand
 from tests.controller.fleets import (
@@ -26,6 +27,7 @@ from tests.controller.fleets import (
     running_fleet,
     sidecar_report,
     spec,
+    token,
 )
 
 AT_ONCE = {"stabilizationWindowSeconds": 0}
@@ -104,6 +106,23 @@ def test_a_new_pool_gets_its_objects_in_the_order_they_are_needed() -> None:
 def test_a_fleet_without_a_token_gets_one_before_anything_else() -> None:
     first = actions(plan(fleet(pool(), token=None), FleetMemory(), SETTINGS))[0]
     assert isinstance(first, CreateToken)
+
+
+def test_a_deleted_token_comes_back_with_its_rotation_and_every_router_is_told() -> None:
+    observed, memory = running_fleet()
+    notes = {names.ANNOTATION_ROTATION: "swapped 1", "team": "a"}
+    lost = {
+        **token(),
+        "metadata": {**token()["metadata"], "annotations": notes},
+        "data": {"current": "b", "previous": "a"},
+    }
+    first, *rest = actions(plan(replace(observed, token=None, lost_token=lost), memory, SETTINGS))
+    assert isinstance(first, CreateToken)
+    assert (first.obj["data"], "stringData" in first.obj) == ({"current": "b", "previous": "a"}, False)
+    assert first.obj["metadata"]["annotations"][names.ANNOTATION_ROTATION] == "swapped 1"
+    assert "team" not in first.obj["metadata"]["annotations"]
+    assert "uid" not in first.obj["metadata"]
+    assert [item.pod for item in rest if isinstance(item, Touch)] == ["gateway-0", "gateway-1", "chat-0"]
 
 
 def test_network_policies_can_be_left_out() -> None:

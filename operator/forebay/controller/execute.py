@@ -82,7 +82,7 @@ class Executor:
             case Apply():
                 await self._apply(action, outcome)
             case CreateToken(obj=obj, exists=True):
-                patch = {"stringData": obj["stringData"]}
+                patch: Object = {key: obj[key] for key in ("data", "stringData") if key in obj}
                 await self.cluster.patch(SECRET, namespace, obj["metadata"]["name"], patch)
                 self.tokens.forget(namespace)
             case CreateToken(obj=obj):

@@ -75,6 +75,7 @@ class ObservedFleet:
     heard: Mapping[str, Heard] = field(default_factory=dict)
     live: Mapping[ObjectKey, Object] = field(default_factory=dict)
     token: Object | None = None
+    lost_token: Object | None = None  # as it was when it last had one
     rivals: tuple[Bid, ...] = ()  # what pools of other fleets ask for
     roomier: Mapping[str, float] = field(default_factory=dict)  # by GPU resource: when nodes last had more (Unix s)
     rivals_known: bool = True  # every other fleet has said what it asks for
@@ -119,6 +120,7 @@ async def observe(
         heard,
         live,
         secret,
+        tokens.lost(namespace),
     )
 
 

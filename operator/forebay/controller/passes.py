@@ -80,7 +80,7 @@ class Passes:
         if not fleet.owners:
             self._memories.pop(namespace, None)
             self.ledger.forget(namespace)
-            self.tokens.forget(namespace)
+            self.tokens.drop(namespace)
             return None
         self._memories[namespace] = memory = remember(planned.memory, outcome)
         if (still := rest(fleet, planned, memory, changes)) is not None:

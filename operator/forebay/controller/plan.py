@@ -138,10 +138,9 @@ def _shared(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> li
 def _token(fleet: ObservedFleet) -> list[Action]:
     """The Secret is created once; later its owners are kept up to date, its data changes only to rotate it."""
     head = objects.control_token(fleet.namespace, fleet.owners)
-    if fleet.token is None:
-        return [CreateToken(objects.with_token(head))]
-    if not (fleet.token.get("data") or {}).get(names.TOKEN_CURRENT_KEY):
-        return [CreateToken(objects.with_token(head), exists=True)]
+    if fleet.token is None or not (fleet.token.get("data") or {}).get(names.TOKEN_CURRENT_KEY):
+        made = CreateToken(objects.with_token(head, fleet.lost_token), exists=fleet.token is not None)
+        return [made, *_told(fleet, f"token-new-{fleet.now:.0f}")]
     if any(differences(head, fleet.token)):
         # Of this very Secret only: applied to one that is gone, its head would become a Secret without a token.
         same = {**head, "metadata": {**head["metadata"], "uid": fleet.token["metadata"]["uid"]}}
@@ -149,9 +148,13 @@ def _token(fleet: ObservedFleet) -> list[Action]:
     step = next_step(fleet)
     if step is None:
         return []
-    routers = [*fleet.gateways, *(pod for pool in fleet.pools for pod in pool.pods)]
-    told = [Touch(pod.name, step.mark) for pod in routers if pod.name in fleet.heard and not pod.terminating]
-    return [RotateToken(step.patch, step.words), *told]
+    return [RotateToken(step.patch, step.words), *_told(fleet, step.mark)]
+
+
+def _told(fleet: ObservedFleet, mark: str) -> list[Touch]:
+    """Every router that runs: touching their pods makes the kubelets bring them the token now."""
+    routers = (*fleet.gateways, *(pod for pool in fleet.pools for pod in pool.pods))
+    return [Touch(pod.name, mark) for pod in routers if pod.address and not pod.terminating]
 
 
 def _routing(

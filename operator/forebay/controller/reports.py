@@ -29,6 +29,7 @@ class Tokens:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._secrets: dict[str, tuple[float, Object]] = {}
+        self._last: dict[str, Object] = {}  # the last one with a token, whatever became of it
 
     async def secret(self, namespace: str) -> Object | None:
         """The Secret, read again every minute; None when it does not exist. Raises ClusterError."""
@@ -44,7 +45,13 @@ class Tokens:
             self._secrets.pop(namespace, None)
             return None
         self._secrets[namespace] = (now, found)
+        if (found.get("data") or {}).get(names.TOKEN_CURRENT_KEY):
+            self._last[namespace] = found
         return found
+
+    def lost(self, namespace: str) -> Object | None:
+        """The Secret as it was when it last had a token, for one that has none now; None after a restart."""
+        return self._last.get(namespace)
 
     def value(self, namespace: str) -> str:
         """The current token; empty when there is none."""
@@ -64,6 +71,11 @@ class Tokens:
     def forget(self, namespace: str) -> None:
         """Read the Secret again next time: it was just written, or it is gone."""
         self._secrets.pop(namespace, None)
+
+    def drop(self, namespace: str) -> None:
+        """There is no fleet any more."""
+        self.forget(namespace)
+        self._last.pop(namespace, None)
 
 
 def rotating(secret: Object | None) -> bool:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from forebay.controller.cluster import Object
 from forebay.controller.manifests.common import Owner, gateway_selector, of_fleet
@@ -52,9 +53,21 @@ def control_token(namespace: str, owners: Sequence[Owner]) -> Object:
     return of_fleet("Secret", "v1", names.CONTROL_TOKEN_SECRET, namespace, owners)
 
 
-def with_token(secret: Object) -> Object:
-    """The Secret with a new random token, to be created once."""
-    return {**secret, "type": "Opaque", "stringData": {names.TOKEN_CURRENT_KEY: secrets.token_urlsafe(32)}}
+def with_token(secret: Object, lost: Object | None = None) -> Object:
+    """The Secret with a new random token, to be created once; with the tokens of one that somebody deleted.
+
+    Routers get another token one after the other, and refuse each other in between. Whoever wants another one asks for
+    it by an annotation (rotation.py); how far that was goes on, too.
+    """
+    if lost is None:
+        return {**secret, "type": "Opaque", "stringData": {names.TOKEN_CURRENT_KEY: secrets.token_urlsafe(32)}}
+    notes = {key: value for key, value in (lost["metadata"].get("annotations") or {}).items() if key in _ROTATION}
+    annotations = {**(secret["metadata"].get("annotations") or {}), **notes}
+    return {**secret, "type": "Opaque", "metadata": {**secret["metadata"], "annotations": annotations},
+            "data": dict(lost["data"])}  # fmt: skip
+
+
+_ROTATION: Final = (names.ANNOTATION_ROTATE, names.ANNOTATION_ROTATED, names.ANNOTATION_ROTATION)
 
 
 def routing_configmap(
