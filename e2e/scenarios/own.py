@@ -104,13 +104,20 @@ def make() -> Own:
     kubectl("apply", "-n", NAMESPACE, "-f", str(MANIFEST))
     api = config.new_client_from_config(str(cluster.kubeconfig()))
     until(lambda: bool(_address()), "the door", 60)
-    secret = json.loads(kubectl("get", "secret", CONTROL_TOKEN_SECRET, "-n", NAMESPACE, "-o", "json"))
-    token = base64.b64decode(secret["data"]["current"]).decode()
+    token = control_token()
     own = Own(f"http://{_address()}", client.CoreV1Api(api), api, token)
     own.settle()
     programmed()
     kubectl("wait", "-n", NAMESPACE, "deployments", "--all", "--for=condition=Available", "--timeout=120s")
     return own
+
+
+def control_token() -> str:
+    """The fleet's control token; empty while there is none."""
+    found = kubectl(
+        "get", "secret", CONTROL_TOKEN_SECRET, "-n", NAMESPACE, "--ignore-not-found", "-o", "jsonpath={.data.current}"
+    )
+    return base64.b64decode(found).decode()
 
 
 def remove() -> None:

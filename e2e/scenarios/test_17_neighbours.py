@@ -197,7 +197,7 @@ def answers(door: str) -> Any:
 def test_everything_of_the_fleet_deleted_by_hand_but_the_pool(held: Own) -> None:
     """The StatefulSet and the gateways as well: they come back at the size they had."""
     held.settle()
-    began = time.time()
+    before, began = own.control_token(), time.time()
     kubectl("delete", "statefulset", POOL, "-n", NAMESPACE, "--cascade=orphan")
     kubectl("delete", "deployment", "forebay-gateway", "-n", NAMESPACE, "--cascade=orphan")
     kubectl("delete", "secret", "forebay-control-token", "-n", NAMESPACE)
@@ -206,8 +206,10 @@ def test_everything_of_the_fleet_deleted_by_hand_but_the_pool(held: Own) -> None
     )
     held.settle()
     own.programmed()
-    until(lambda: own.condition("MetricsFresh")["status"] == "True", "MetricsFresh with a new token", 180)
     with flowing(held.door, at_once=10, tokens=20) as streams:
-        time.sleep(5)
+        until(lambda: own.control_token() != "", "the token", 90)
+        time.sleep(90)  # in which every kubelet has looked
+    assert own.control_token() == before
+    assert own.condition("MetricsFresh")["status"] == "True"
     print(f"\nput together again after {time.time() - began:.0f} s: {summary(streams.answers)}")
     none_failed(streams.answers)
