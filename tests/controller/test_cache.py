@@ -42,14 +42,15 @@ def test_a_full_list_removes_what_it_does_not_name_unless_that_is_newer() -> Non
     cache = Cache()
     for name, at in (("kept", 1), ("gone", 2), ("newer", 30)):
         cache.put(pod(name, at))
-    assert cache.replace(POD, [pod("kept", 1), pod("new", 11)], "20") == {"team"}
-    assert [obj["metadata"]["name"] for obj in cache.of("Pod")] == ["kept", "new", "newer"]
+    assert cache.keep(POD, {("team", "kept")}, "20") == {"team"}
+    assert [obj["metadata"]["name"] for obj in cache.of("Pod")] == ["kept", "newer"]
 
 
 def test_an_unchanged_list_changes_no_namespace() -> None:
     cache = Cache()
     cache.put(pod("a", 1))
-    assert cache.replace(POD, [pod("a", 1)], "20") == set()
+    assert cache.keep(POD, {("team", "a")}, "20") == set()
+    assert cache.knows(POD, ("team", "a"), 1) and not cache.knows(POD, ("team", "a"), 2)
 
 
 def test_managed_fields_are_not_kept() -> None:

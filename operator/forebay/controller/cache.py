@@ -62,12 +62,6 @@ class Cache:
         self._gone[kind][namespace, name] = revision
         return True
 
-    def replace(self, kind: Kind, objects: Iterable[Object], revision: str) -> set[str]:
-        """Take over a full list made at `revision`. Returns the namespaces in which something changed."""
-        listed = list(objects)
-        changed = {namespace_of(obj) for obj in listed if self.put(obj)}
-        return changed | self.keep(kind, {_key(obj) for obj in listed}, revision)
-
     def keep(self, kind: Kind, found: Set[Key], revision: str, namespace: str = "") -> set[str]:
         """Forget what a full list, made at `revision`, did not show. Returns the namespaces where there was any."""
         at = int(revision or 0)
