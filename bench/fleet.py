@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from forebay.resources.names import PATH_READY, PATH_REPORT
-from forebay.resources.pool import Permission
 from forebay.resources.reasons import Capability
 from forebay.resources.table import (
     ModelEntry,
@@ -25,6 +24,7 @@ from forebay.resources.table import (
     TargetEntry,
     encode,
 )
+from forebay.resources.terms import Permission
 
 PORTS: Final = ("request", "control", "metrics", "health")
 KEYS: Final = {"clients": [{"name": "vip", "key": "sk-vip", "maxPriority": "High"}]}

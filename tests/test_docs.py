@@ -6,8 +6,9 @@ from pathlib import Path
 import yaml
 
 from forebay.resources.policy import PolicySpec
-from forebay.resources.pool import Scaling, WakeAfter
+from forebay.resources.pool import Scaling
 from forebay.resources.reasons import ConditionReason, ConditionType, EventReason, ScaleReason
+from forebay.resources.terms import WakeAfter
 from forebay.router import metrics
 from forebay.rules.portability import OFF
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from bench.replay.warp import run
 from forebay.replay import Fixed, FleetSetup, PoolSetup, Request, play
-from forebay.resources.pool import Permission, Scaling
+from forebay.resources.pool import Scaling
 from forebay.resources.reasons import Capability, Priority
 from forebay.resources.table import RoutingTable
+from forebay.resources.terms import Permission
 from forebay.simulator.batch import ServiceTime
 from tests.router.fleet import Fleet, Pool, fleet
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from forebay.replay import FleetSetup, Forebay, Outcome, PoolSetup, Request, play, simple_policy
 from forebay.replay.nodes import Nodes
-from forebay.resources.pool import Permission
+from forebay.resources.terms import Permission
 from tests.replay.traces import pool
 
 HOUR = 3600.0

@@ -4,9 +4,10 @@ import random
 from collections.abc import Iterator
 
 from forebay.replay import FleetSetup, PoolSetup, Request, simple_policy
-from forebay.resources.pool import Behavior, Permission, Scaling, ScalingRules
+from forebay.resources.pool import Behavior, Scaling, ScalingRules
 from forebay.resources.reasons import Priority
 from forebay.resources.table import PoolEntry, QueueEntry
+from forebay.resources.terms import Permission
 
 PRIORITIES = (Priority.HIGH, Priority.NORMAL, Priority.NORMAL, Priority.NORMAL, Priority.LOW)
 

@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import msgspec
 
-from forebay.resources.pool import Modality, Permission, Task
 from forebay.resources.reasons import Capability
 from forebay.resources.table import (
     ModelEntry,
@@ -23,6 +22,7 @@ from forebay.resources.table import (
     TargetEntry,
     encode,
 )
+from forebay.resources.terms import Modality, Permission, Task
 from forebay.router.context import Context, Ports, Settings, Timeouts
 from forebay.router.gateway import Gateway
 from forebay.router.ports import Router

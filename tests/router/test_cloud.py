@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from forebay.resources.policy import MaxTokensField
+from forebay.resources.terms import MaxTokensField
 from forebay.router.access_log import Line
 from tests.router.clouds import KEY, clouds, settle
 from tests.router.fleet import Pool

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forebay.resources.pool import Task
+from forebay.resources.terms import Task
 from tests.router.clouds import Clouds, clouds
 from tests.router.fleet import Pool
 from tests.router.provider import (

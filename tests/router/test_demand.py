@@ -11,11 +11,10 @@ from typing import Any
 import msgspec
 
 from forebay.controller import wake
-from forebay.resources.policy import GapAction
-from forebay.resources.pool import Modality
 from forebay.resources.reasons import Capability, Reason
 from forebay.resources.report import PoolDemand
 from forebay.resources.table import ModelEntry, PolicyEntry, RoutingTable, decode, encode
+from forebay.resources.terms import GapAction, Modality
 from tests.router.fleet import Fleet, Pool, fleet
 from tests.router.test_fleet import decision, fill, run, stop
 

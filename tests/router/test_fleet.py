@@ -11,10 +11,10 @@ import msgspec
 import pytest
 import uvloop
 
-from forebay.resources.pool import Permission
 from forebay.resources.reasons import Capability
 from forebay.resources.report import ReplicaState
 from forebay.resources.table import TargetEntry
+from forebay.resources.terms import Permission
 from tests.router.fleet import Fleet, Pool, fleet
 
 SORTER = Pool(capabilities=(Capability.CLASSIFICATION, Capability.EXTRACTION))

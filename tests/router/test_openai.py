@@ -10,7 +10,7 @@ import openai
 import pytest
 import uvloop
 
-from forebay.resources.pool import Modality, Task
+from forebay.resources.terms import Modality, Task
 from tests.router.fleet import Pool, fleet
 from tests.router.sdk import Sdk, everywhere, sdk
 from tests.router.taps import tap

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from forebay.resources.pool import CloudUse, Modality
 from forebay.resources.reasons import Capability, Priority
+from forebay.resources.terms import CloudUse, Modality
 from forebay.router.http.values import Request
 from forebay.router.request import BadRequestError, parse, session_of, with_model
 

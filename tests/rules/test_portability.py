@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from forebay.resources.policy import MaxTokensField
-from forebay.resources.pool import Modality, Task
 from forebay.resources.table import ModelEntry
+from forebay.resources.terms import MaxTokensField, Modality, Task
 from forebay.rules import portability
 from forebay.rules.facts import RequestFacts
 from forebay.rules.portability import (

@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from forebay.resources.policy import FullWhen, GapAction, OverflowTo, Tier
-from forebay.resources.pool import CloudUse, Modality, Permission, Task
 from forebay.resources.reasons import Capability, Priority, Reason
 from forebay.resources.table import ModelEntry
+from forebay.resources.terms import CloudUse, FullWhen, GapAction, Modality, OverflowTo, Permission, Task, Tier
 from forebay.rules.facts import CloudTarget, FleetView, PolicyView, PoolView, RequestFacts
 from forebay.rules.route import Cloud, Local, Refuse, Wait, route
 

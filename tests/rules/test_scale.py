@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import ScaleReason
+from forebay.resources.terms import ScalingMode
 from forebay.rules.history import History
 from forebay.rules.scale import Demand, ScaleInputs, normal_slots, pace_of, scale
 

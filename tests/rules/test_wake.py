@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay.resources.pool import WakeAfter
+from forebay.resources.terms import WakeAfter
 from forebay.rules.wake import Sleep, WakeInputs, wake
 
 NOW = 1_800_000_000.0

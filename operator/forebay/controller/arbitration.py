@@ -8,8 +8,9 @@ from forebay.controller.drift import fingerprint
 from forebay.controller.memory import FleetMemory, Latch
 from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.sizing import Sizing
-from forebay.resources.pool import PoolSpec, ScalingMode
+from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import ScaleReason
+from forebay.resources.terms import ScalingMode
 from forebay.rules.arbitrate import PLACING_SECONDS, Bid, Grant, arbitrate
 
 HELD_STOP_SECONDS: Final = 60.0

@@ -13,9 +13,10 @@ from forebay.controller.cluster import Object
 from forebay.controller.drift import fingerprint
 from forebay.controller.manifests.statefulset import recorded
 from forebay.controller.manifests.template import max_num_seqs
-from forebay.resources.pool import EngineType, PoolSpec
+from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.report import EngineReport, LengthReport, ReplicaState, SidecarReport
+from forebay.resources.terms import EngineType
 from forebay.rules import capacity as rule
 from forebay.rules.capacity import Capacity, CapacityInputs, Learnt
 from forebay.rules.curve import Bins, Curve, Window, fit, latency_bound, seen

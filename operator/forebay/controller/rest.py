@@ -11,8 +11,8 @@ from forebay.controller.plan import Plan
 from forebay.controller.reports import rotating
 from forebay.controller.sizing import Sizing
 from forebay.controller.status import NUMBERS_SECONDS
-from forebay.resources.pool import ScalingMode
 from forebay.resources.report import GatewayReport, Report
+from forebay.resources.terms import ScalingMode
 
 LOOK_SECONDS: Final = 300.0
 """A fleet at rest gets no pass for so long. What nobody tells of, as a token that is to be changed, is seen then."""

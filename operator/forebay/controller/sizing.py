@@ -13,9 +13,9 @@ from forebay.controller.observe import ObservedFleet, ObservedPool
 from forebay.controller.settings import Settings
 from forebay.controller.starts import Starts
 from forebay.resources import names
-from forebay.resources.policy import OverflowTo
-from forebay.resources.pool import CloudUse, EngineType, PoolSpec, ScalingMode
+from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import ScaleReason
+from forebay.resources.terms import CloudUse, EngineType, OverflowTo, ScalingMode
 from forebay.rules import scale as rule
 from forebay.rules.arbitrate import Attempt
 from forebay.rules.history import History

@@ -9,9 +9,9 @@ from forebay.replay.nodes import Nodes
 from forebay.replay.replicas import Replica
 from forebay.replay.scaler import Seen
 from forebay.replay.setup import PoolSetup
-from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import Priority
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
+from forebay.resources.terms import ScalingMode
 from forebay.rules.affinity import Sessions
 from forebay.rules.capacity import CapacityInputs, Learnt, capacity, slot_tokens
 from forebay.rules.facts import PoolView

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from forebay.replay.setup import FleetSetup, PoolSetup
-from forebay.resources.pool import Scaling, ScalingMode
+from forebay.resources.pool import Scaling
+from forebay.resources.terms import ScalingMode
 from forebay.rules import scale as rule
 from forebay.rules.history import History
 from forebay.rules.scale import Demand, ScaleDecision, ScaleInputs

@@ -7,9 +7,10 @@ from decimal import Decimal
 from forebay.controller.programming import policy_entry, pool_entry
 from forebay.resources.fields import Money
 from forebay.resources.names import DEFAULT_POLICY
-from forebay.resources.policy import OverflowTo, PolicySpec
-from forebay.resources.pool import CloudUse, PoolSpec, Scaling
+from forebay.resources.policy import PolicySpec
+from forebay.resources.pool import PoolSpec, Scaling
 from forebay.resources.table import ModelEntry, PolicyEntry, PoolEntry, ProviderEntry, TargetEntry
+from forebay.resources.terms import CloudUse, OverflowTo
 from forebay.rules.capacity import TYPICAL_TOKENS
 from forebay.simulator.batch import Limits, ServiceTime
 

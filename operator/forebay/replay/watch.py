@@ -6,7 +6,7 @@ from forebay.replay.fleet import Fleet
 from forebay.replay.outcome import Change, Minute
 from forebay.replay.pools import Pool
 from forebay.replay.scaler import Forebay, Scaler, Seen
-from forebay.resources.pool import ScalingMode
+from forebay.resources.terms import ScalingMode
 from forebay.rules.arbitrate import Attempt, Bid, arbitrate
 
 GPUS = "gpus"

@@ -1,6 +1,5 @@
 """`CloudFallbackPolicy`: which cloud models stand behind the local fleet, and when they may be used."""
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
@@ -19,7 +18,7 @@ from forebay.resources.fields import (
     list_map,
     says,
 )
-from forebay.resources.pool import CloudUse, Modality, Task
+from forebay.resources.terms import CloudUse, FullWhen, GapAction, MaxTokensField, Modality, OverflowTo, Task, Transport
 
 
 def _reachable(url: str) -> str:
@@ -34,50 +33,6 @@ def _reachable(url: str) -> str:
 
 
 BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
-
-
-class Transport(StrEnum):
-    """How a provider is reached."""
-
-    HTTPS = "HTTPS"
-    HTTP = "HTTP"
-
-
-class Tier(StrEnum):
-    """Which ordered list of provider models."""
-
-    PRIMARY = "Primary"
-    SECONDARY = "Secondary"
-
-
-class OverflowTo(StrEnum):
-    """Where a request goes when local is full."""
-
-    PRIMARY = "Primary"
-    SECONDARY = "Secondary"
-    QUEUE = "Queue"
-
-
-class FullWhen(StrEnum):
-    """What counts as full for requests that go to the secondary."""
-
-    ALL_POOLS_FULL = "AllPoolsFull"
-    CAPABLE_POOLS_FULL = "CapablePoolsFull"
-
-
-class GapAction(StrEnum):
-    """What happens to a request that no local pool can serve at all."""
-
-    CLOUD = "Cloud"
-    QUEUE = "Queue"
-    REJECT = "Reject"
-
-
-class MaxTokensField(StrEnum):
-    """Name of the token limit in a provider's API."""
-
-    MAX_TOKENS = "max_tokens"
-    MAX_COMPLETION_TOKENS = "max_completion_tokens"
 
 
 class ProviderModel(Resource):

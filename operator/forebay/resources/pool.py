@@ -1,6 +1,5 @@
 """`LocalModelPool`: one model served by N vLLM replicas on the cluster's own GPUs."""
 
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -21,57 +20,16 @@ from forebay.resources.fields import (
     list_map,
 )
 from forebay.resources.reasons import Capability
-
-
-class Task(StrEnum):
-    """What API a model speaks. Pools of different tasks never stand in for each other."""
-
-    GENERATE = "Generate"
-    EMBED = "Embed"
-
-
-class Modality(StrEnum):
-    """What kind of input a model takes."""
-
-    TEXT = "Text"
-    IMAGE = "Image"
-    AUDIO = "Audio"
-
-
-class EngineType(StrEnum):
-    """What serves the model."""
-
-    VLLM = "VLLM"
-    SIMULATED = "Simulated"
-
-
-class ScalingMode(StrEnum):
-    """Who decides the number of replicas."""
-
-    AUTOMATIC = "Automatic"
-    ADVISORY = "Advisory"
-    MANUAL = "Manual"
-
-
-class Permission(StrEnum):
-    """Allowed or Denied."""
-
-    ALLOWED = "Allowed"
-    DENIED = "Denied"
-
-
-class CloudUse(StrEnum):
-    """Whether requests may leave the cluster."""
-
-    ALLOWED = "Allowed"
-    NEVER = "Never"
-
-
-class AdoptRouter(StrEnum):
-    """When replicas take over a newer router."""
-
-    ON_NEXT_CHANGE = "OnNextChange"
-    ALWAYS = "Always"
+from forebay.resources.terms import (
+    AdoptRouter,
+    CloudUse,
+    EngineType,
+    Modality,
+    Permission,
+    ScalingMode,
+    Task,
+    WakeAfter,
+)
 
 
 class Adapter(Resource):
@@ -215,14 +173,6 @@ class Behavior(Resource):
     """Towards more replicas."""
     scale_down: ScalingRules = ScalingRules()
     """Towards fewer replicas."""
-
-
-class WakeAfter(StrEnum):
-    """What wakes a pool that has scaled to zero."""
-
-    FIRST_REQUEST = "FirstRequest"
-    SUSTAINED = "Sustained"
-    BREAK_EVEN = "BreakEven"
 
 
 class Scaling(Resource):

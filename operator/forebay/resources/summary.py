@@ -8,8 +8,9 @@ from typing import Final
 
 import msgspec
 
-from forebay.resources.policy import PolicySpec, Tier
+from forebay.resources.policy import PolicySpec
 from forebay.resources.table import Frozen
+from forebay.resources.terms import Tier
 from forebay.resources.usage import UsageRow
 
 PATH: Final = "/summary"

@@ -11,9 +11,17 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from forebay.resources.policy import FullWhen, GapAction, MaxTokensField, OverflowTo
-from forebay.resources.pool import CloudUse, Modality, Permission, Task
 from forebay.resources.reasons import Capability, CapacityBound
+from forebay.resources.terms import (
+    CloudUse,
+    FullWhen,
+    GapAction,
+    MaxTokensField,
+    Modality,
+    OverflowTo,
+    Permission,
+    Task,
+)
 
 SCHEMA: Final = 1
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 
 from forebay.resources.names import CLIENTS_KEY
-from forebay.resources.pool import CloudUse
 from forebay.resources.reasons import Priority
+from forebay.resources.terms import CloudUse
 
 _RANK = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
 

@@ -9,9 +9,9 @@ from typing import Final
 
 from msgspec.json import encode as json_encode
 
-from forebay.resources.pool import Task
 from forebay.resources.report import EngineReport
 from forebay.resources.table import PoolEntry
+from forebay.resources.terms import Task
 from forebay.router.exposition import ANSWERS, PROMPTS, lengths
 from forebay.router.http.client import Address, Pool, UpstreamError
 from forebay.router.http.message import request_head

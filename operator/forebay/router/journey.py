@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from forebay.resources.policy import Tier
-from forebay.resources.pool import CloudUse
 from forebay.resources.reasons import Priority, Reason
+from forebay.resources.terms import CloudUse, Tier
 from forebay.router import metrics, trace
 from forebay.router.access_log import Line
 from forebay.router.accounting import LACK_OF_A_SLOT, REPEATED

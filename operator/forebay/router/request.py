@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from forebay.resources import headers as names
-from forebay.resources.pool import CloudUse, Modality, Task
 from forebay.resources.reasons import Priority
+from forebay.resources.terms import CloudUse, Modality, Task
 from forebay.router.ask import Ask
 from forebay.router.http.values import Request
 from forebay.router.words import user_words

@@ -5,10 +5,9 @@ Structs rather than dataclasses: several are made for every request, at a sixth 
 
 from msgspec import Struct
 
-from forebay.resources.policy import FullWhen, GapAction, OverflowTo
-from forebay.resources.pool import CloudUse, Modality, Permission, Task
 from forebay.resources.reasons import Capability, Priority, Reason
 from forebay.resources.table import ModelEntry, PolicyEntry, TargetEntry
+from forebay.resources.terms import CloudUse, FullWhen, GapAction, Modality, OverflowTo, Permission, Task
 
 REPORT_TTL_SECONDS = 2.0
 """A replica not heard of for longer is absent: neither free nor full."""

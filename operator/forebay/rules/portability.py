@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from forebay.resources.policy import MaxTokensField
 from forebay.resources.table import ModelEntry
+from forebay.resources.terms import MaxTokensField
 from forebay.rules.facts import RequestFacts
 
 CHAT: Final = "/v1/chat/completions"

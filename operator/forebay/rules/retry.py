@@ -7,7 +7,7 @@ slot is no fault and costs nothing here: the engine has done no work.
 from dataclasses import dataclass
 from typing import Final
 
-from forebay.resources.pool import Task
+from forebay.resources.terms import Task
 from forebay.rules.facts import RequestFacts
 
 SHARE: Final = 0.10

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from forebay.resources.names import DEFAULT_POLICY
-from forebay.resources.policy import FullWhen, GapAction, OverflowTo, Tier
-from forebay.resources.pool import CloudUse, Permission
 from forebay.resources.reasons import Capability, Priority, Reason
+from forebay.resources.terms import CloudUse, FullWhen, GapAction, OverflowTo, Permission, Tier
 from forebay.rules.facts import CloudTarget, FleetView, PolicyView, PoolView, RequestFacts
 from forebay.rules.portability import is_portable
 

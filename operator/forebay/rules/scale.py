@@ -22,8 +22,8 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Final
 
-from forebay.resources.pool import ScalingMode
 from forebay.resources.reasons import ScaleReason
+from forebay.resources.terms import ScalingMode
 from forebay.rules.capacity import high_reserve
 from forebay.rules.history import History
 from forebay.rules.worth import BreakEven, Spread

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from forebay.resources.pool import WakeAfter
+from forebay.resources.terms import WakeAfter
 
 SUSTAINED_SECONDS: Final = 60.0
 PAUSE_SECONDS: Final = 600.0

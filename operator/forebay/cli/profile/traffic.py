@@ -15,8 +15,8 @@ from forebay.cli.profile.hunt import NOWHERE, hunt
 from forebay.cli.profile.pool import Pool
 from forebay.cli.profile.reading import CLASSES, EMBEDDINGS, GUESSED, UNKNOWN, Log
 from forebay.cli.profile.sureness import Block
-from forebay.resources.pool import Task
 from forebay.resources.reasons import Capability
+from forebay.resources.terms import Task
 from forebay.rules.cost import MONTH_HOURS, Demand, Price
 from forebay.rules.facts import FleetView, PoolView, RequestFacts
 from forebay.rules.route import Local, route

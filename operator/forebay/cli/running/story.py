@@ -12,9 +12,9 @@ from typing import Final
 
 from forebay.cli.running.fleet import Pool, Told
 from forebay.cli.words import meaning
-from forebay.resources.pool import ScalingMode
 from forebay.resources.pool_status import ReplicaCount
 from forebay.resources.reasons import CapacityBound, EventReason, Reason, ScaleReason
+from forebay.resources.terms import ScalingMode
 
 STEP: Final = re.compile(r"^replicas (\d+) -> (\d+)\b")
 _WHY: Final = re.compile(r"\breason ([A-Z]\w+)")

@@ -7,8 +7,9 @@ from forebay.controller.cluster import Object
 from forebay.controller.manifests.common import Owner, gateway_selector, of_fleet, of_pool, pool_selector
 from forebay.controller.settings import Settings
 from forebay.resources import names
-from forebay.resources.policy import PolicySpec, Transport
-from forebay.resources.pool import EngineType, PoolSpec
+from forebay.resources.policy import PolicySpec
+from forebay.resources.pool import PoolSpec
+from forebay.resources.terms import EngineType, Transport
 from forebay.rules.addresses import METADATA, NEVER, SPECIAL
 
 _API = "networking.k8s.io/v1"

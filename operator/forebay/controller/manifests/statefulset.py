@@ -14,7 +14,8 @@ from forebay.controller.manifests.merge import TemplateRefusedError, merged
 from forebay.controller.manifests.template import BUILDER_VERSION, cache_claims, pod_template
 from forebay.controller.settings import Images
 from forebay.resources import names
-from forebay.resources.pool import AdoptRouter, PoolSpec
+from forebay.resources.pool import PoolSpec
+from forebay.resources.terms import AdoptRouter
 
 
 @dataclass(frozen=True, slots=True)

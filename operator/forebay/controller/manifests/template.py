@@ -18,7 +18,8 @@ from forebay.controller.manifests.common import (
 )
 from forebay.controller.settings import Images
 from forebay.resources import names
-from forebay.resources.pool import Cache, Engine, EngineType, PoolSpec
+from forebay.resources.pool import Cache, Engine, PoolSpec
+from forebay.resources.terms import EngineType
 
 BUILDER_VERSION: Final = 1
 GRACE_SECONDS: Final = 30  # after drainSeconds, for the engine to end

@@ -1,0 +1,106 @@
+"""Closed lists that a user may write in the custom resources. Free of pydantic, so that routers stay small."""
+
+from enum import StrEnum
+
+
+class Task(StrEnum):
+    """What API a model speaks. Pools of different tasks never stand in for each other."""
+
+    GENERATE = "Generate"
+    EMBED = "Embed"
+
+
+class Modality(StrEnum):
+    """What kind of input a model takes."""
+
+    TEXT = "Text"
+    IMAGE = "Image"
+    AUDIO = "Audio"
+
+
+class EngineType(StrEnum):
+    """What serves the model."""
+
+    VLLM = "VLLM"
+    SIMULATED = "Simulated"
+
+
+class ScalingMode(StrEnum):
+    """Who decides the number of replicas."""
+
+    AUTOMATIC = "Automatic"
+    ADVISORY = "Advisory"
+    MANUAL = "Manual"
+
+
+class Permission(StrEnum):
+    """Allowed or Denied."""
+
+    ALLOWED = "Allowed"
+    DENIED = "Denied"
+
+
+class CloudUse(StrEnum):
+    """Whether requests may leave the cluster."""
+
+    ALLOWED = "Allowed"
+    NEVER = "Never"
+
+
+class AdoptRouter(StrEnum):
+    """When replicas take over a newer router."""
+
+    ON_NEXT_CHANGE = "OnNextChange"
+    ALWAYS = "Always"
+
+
+class WakeAfter(StrEnum):
+    """What wakes a pool that has scaled to zero."""
+
+    FIRST_REQUEST = "FirstRequest"
+    SUSTAINED = "Sustained"
+    BREAK_EVEN = "BreakEven"
+
+
+class Transport(StrEnum):
+    """How a provider is reached."""
+
+    HTTPS = "HTTPS"
+    HTTP = "HTTP"
+
+
+class Tier(StrEnum):
+    """Which ordered list of provider models."""
+
+    PRIMARY = "Primary"
+    SECONDARY = "Secondary"
+
+
+class OverflowTo(StrEnum):
+    """Where a request goes when local is full."""
+
+    PRIMARY = "Primary"
+    SECONDARY = "Secondary"
+    QUEUE = "Queue"
+
+
+class FullWhen(StrEnum):
+    """What counts as full for requests that go to the secondary."""
+
+    ALL_POOLS_FULL = "AllPoolsFull"
+    CAPABLE_POOLS_FULL = "CapablePoolsFull"
+
+
+class GapAction(StrEnum):
+    """What happens to a request that no local pool can serve at all."""
+
+    CLOUD = "Cloud"
+    QUEUE = "Queue"
+    REJECT = "Reject"
+
+
+class MaxTokensField(StrEnum):
+    """Name of the token limit in a provider's API."""
+
+    MAX_TOKENS = "max_tokens"
+    MAX_COMPLETION_TOKENS = "max_completion_tokens"
