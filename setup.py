@@ -6,9 +6,9 @@ from setuptools import setup
 
 COMPILED = {
     "router/http": "client exchange framing message server",
-    "router": "accounting admission answers attempt cells content gateway journey offering prefill replicas "
-    "request sidecar trace waiting",
-    "rules": "affinity breaker capacity offers queue retry",
+    "router": "accounting admission answers attempt attempt_result cells content engine_request engine_slots gateway "
+    "gateway_fleet offering prefill replicas request request_flow sidecar slotless trace waiting",
+    "rules": "affinity breaker capacity lifecycle offers queue retry",
 }
 """The modules of the request path, by folder. Those that define a msgspec.Struct cannot be among them."""
 

@@ -17,13 +17,15 @@ from forebay.replay.clock import Clock
 from forebay.replay.engines import Engine
 from forebay.resources.reasons import Priority
 from forebay.resources.report import ReplicaState
+from forebay.resources.table import QueueEntry
 from forebay.router.admission import Admission
-from forebay.rules import route as rule
-from forebay.rules.affinity import put_off
+from forebay.rules.affinity import Choice
 from forebay.rules.capacity import CapacityInputs, capacity, weight
 from forebay.rules.facts import FleetView, PoolView, RequestFacts
+from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.offers import Offer
 from forebay.rules.queue import Line, Waiter
+from forebay.rules.steps import Dispatch, Step, WaitForSlot
 from forebay.simulator.batch import Batch
 from forebay.simulator.batch import Sequence as Prompt
 
@@ -35,14 +37,13 @@ UNBOUNDED = 1_000_000
 
 
 @dataclass(slots=True, eq=False)
-class Journey:
+class Played:
     """One request and what became of it; times in seconds of the simulation. `first` None: refused."""
 
     request: Request
     gateway: "Gateway"
-    waited: bool = False
-    patient: bool = True
-    place: Waiter | None = None
+    course: Lifecycle
+    waiter: Waiter | None = None
     line: Line | None = None
     replica: str = ""
     cached: int = 0
@@ -66,33 +67,33 @@ class Replica:
         self.admission.become(ReplicaState.SERVING)
         self.engine = Engine(pool.clock, Batch(pool.setup.limits, pool.setup.times), self._first, self._end)
         self.ahead = 0  # prompt tokens that wait for their first token
-        self._members: dict[Prompt, tuple[Journey, int]] = {}
+        self._members: dict[Prompt, tuple[Played, int]] = {}
 
-    def take(self, journey: Journey, size: int, offer: int | None) -> None:
+    def take(self, played: Played, size: int, offer: int | None) -> None:
         """A request comes, for the slot of an offer or for a free one."""
-        request = journey.request
+        request = played.request
         if offer is None:
             admitted = self.admission.admit(Priority.NORMAL, size)
             assert admitted, f"{self.name} had no slot"
         else:
             self.admission.admit_offered(offer, size)
-        journey.replica = self.name
+        played.replica = self.name
         prompt = Prompt(request.prompt, request.output, self.pool.clock.now, request.blocks)
-        self._members[prompt] = journey, size
+        self._members[prompt] = played, size
         self.ahead += request.prompt
         self.engine.add(prompt)
 
     def _first(self, prompt: Prompt) -> None:
-        journey = self._members[prompt][0]
-        journey.first, journey.cached = self.pool.clock.now, prompt.cached
+        played = self._members[prompt][0]
+        played.first, played.cached = self.pool.clock.now, prompt.cached
         self.ahead -= prompt.prompt
         for gateway in self.pool.gateways.values():
-            gateway.placement.served(journey.request, self.name, self.pool.clock.now)
+            gateway.placement.served(played.request, self.name, self.pool.clock.now)
 
     def _end(self, prompt: Prompt) -> None:
-        journey, size = self._members.pop(prompt)
-        journey.ended = self.pool.clock.now
-        self.admission.release(journey.ended - prompt.arrived, weight=size)
+        played, size = self._members.pop(prompt)
+        played.ended = self.pool.clock.now
+        self.admission.release(played.ended - prompt.arrived, weight=size)
         self.pool.changed[self.name] = None
 
 
@@ -104,18 +105,18 @@ class Gateway:
     placement: Placement
     line: Line = field(default_factory=lambda: Line(UNBOUNDED))
     homes: dict[str, Line] = field(default_factory=dict)
-    places: dict[int, Journey] = field(default_factory=dict)
+    waiting: dict[int, Played] = field(default_factory=dict)
     repeats: bool = False
 
 
 class Pool:
-    """The whole of it. Requests in, journeys out."""
+    """The whole of it. Requests in, played out."""
 
     def __init__(self, setup: Setup, placements: Sequence[Placement], seed: int = 0) -> None:
         self.setup = setup
         self.clock = Clock()
         self.changed: dict[str, None] = {}  # replicas whose slots or waiters changed
-        self.journeys: list[Journey] = []
+        self.played: list[Played] = []
         self.replicas: dict[str, Replica] = {}
         self.gateways = {f"gateway-{n}": Gateway(f"gateway-{n}", p) for n, p in enumerate(placements)}
         self._among: tuple[str, ...] = ()
@@ -131,7 +132,7 @@ class Pool:
         for number in range(setup.replicas):
             self._start(f"{POOL}-{number}")
 
-    def run(self, requests: Sequence[Request], progress: Callable[[float], None] = lambda _: None) -> list[Journey]:
+    def run(self, requests: Sequence[Request], progress: Callable[[float], None] = lambda _: None) -> list[Played]:
         """Play the requests to their end."""
         gateways = list(self.gateways.values())
         for request in requests:
@@ -139,10 +140,10 @@ class Pool:
         done = 0
         while self.clock.step():
             self._settle()
-            if len(self.journeys) - done >= 200:
-                done = len(self.journeys)
+            if len(self.played) - done >= 200:
+                done = len(self.played)
                 progress(done / len(requests))
-        return self.journeys
+        return self.played
 
     def grow(self, when: float) -> str:
         """One replica more from then on; its name."""
@@ -158,85 +159,70 @@ class Pool:
     # Requests.
 
     def _arrive(self, request: Request, gateways: Sequence[Gateway]) -> None:
-        journey = Journey(request, self._rng.choice(gateways))
-        self.journeys.append(journey)
-        self._decide(journey)
-
-    def _decide(self, journey: Journey) -> None:
-        gateway, view = journey.gateway, self._view()
-        if not gateway.placement.queues:
-            self._without_gateway(journey, view)
-            return
-        facts = self._facts(journey)
-        match rule.route(facts, FleetView((self._pool_view(gateway, view),))).destination:
-            case rule.Local():
-                choice = gateway.placement.choose(journey.request, view, self.clock.now, journey.patient)
-                if choice.replica:
-                    self._send(journey, self.replicas[choice.replica], None)
-                else:
-                    journey.patient = False
-                    self._wait(journey, choice.home, min(self.clock.now + choice.wait_seconds, self._deadline(journey)))
-            case rule.Wait():
-                self._wait(journey, "", self._deadline(journey))
-            case _:
-                journey.refused = True
-
-    def _without_gateway(self, journey: Journey, view: View) -> None:
-        choice = journey.gateway.placement.choose(journey.request, view, self.clock.now, True)
-        if journey.waited:
-            journey.refused = True
-        elif choice.replica and not journey.gateway.homes.get(choice.replica):
-            self._send(journey, self.replicas[choice.replica], None)
+        facts = RequestFacts(model=MODEL, prompt_tokens=request.prompt)
+        course = Lifecycle(facts, request.session, request.at, float("inf"))
+        played = Played(request, self._rng.choice(gateways), course)
+        self.played.append(played)
+        if played.gateway.placement.queues:
+            self._take(played, course.start(Sight(self, played), self.clock.now))
         else:
-            self._wait(journey, choice.replica or choice.home, self._deadline(journey))
+            self._without_gateway(played)
 
-    def _deadline(self, journey: Journey) -> float:
-        return journey.request.at + self.setup.max_wait
+    def _take(self, played: Played, step: Step) -> None:
+        """Do what the lifecycle says."""
+        match step:
+            case Dispatch(_, replica):
+                self._send(played, self.replicas[replica], None)
+            case WaitForSlot():
+                self._wait(played, step.home, step.until, step.prefers, step.away_penalty)
+            case _:
+                played.refused = True
 
-    def _facts(self, journey: Journey) -> RequestFacts:
-        request = journey.request
-        return RequestFacts(model=MODEL, prompt_tokens=request.prompt, waited=journey.waited)
+    def _without_gateway(self, played: Played) -> None:
+        """A Service's choice: its replica has a slot, or the request waits there for one."""
+        choice = played.gateway.placement.choose(played.request, self.view(), self.clock.now, True)
+        if choice.replica and not played.gateway.homes.get(choice.replica):
+            self._send(played, self.replicas[choice.replica], None)
+        else:
+            self._wait(played, choice.replica or choice.home, played.request.at + self.setup.max_wait)
 
-    def _view(self) -> View:
+    def view(self) -> View:
+        """What a gateway knows of the replicas."""
         return View(
             self._among,
             {name: self.replicas[name].admission.free for name in self._among},
             {name: self.replicas[name].ahead for name in self._among},
         )
 
-    def _pool_view(self, gateway: Gateway, view: View) -> PoolView:
-        waits = len(gateway.line)
-        free = max(0, sum(view.free.values()) - waits)
-        return PoolView(POOL, (MODEL,), serving=len(view.among), free=free, free_high=free, queued=waits)
-
     # Queue and offers.
 
-    def _wait(self, journey: Journey, home: str, until: float) -> None:
-        gateway = journey.gateway
-        wanted = gateway.placement.home(journey.request, self._view(), self.clock.now)
-        late = put_off(until - journey.request.at)
-        place = Waiter(next(self._ids), Priority.NORMAL, journey.request.at, until, home=wanted, put_off=late)
+    def _wait(self, played: Played, home: str, until: float, prefers: str = "", late: float = 0.0) -> None:
+        """There is one pool: nothing is to be decided anew before the wait is over."""
+        gateway = played.gateway
+        waiter = Waiter(next(self._ids), Priority.NORMAL, played.request.at, until, home=prefers, put_off=late)
         line = gateway.homes.setdefault(home, Line(UNBOUNDED)) if home else gateway.line
-        line.join(place)
-        journey.place, journey.line = place, line
-        gateway.places[place.id] = journey
-        self.clock.at(until, lambda: self._over(journey, place))
+        line.join(waiter)
+        played.waiter, played.line = waiter, line
+        gateway.waiting[waiter.id] = played
+        self.clock.at(until, lambda: self._over(played, waiter))
         self._speak(gateway)
 
-    def _over(self, journey: Journey, place: Waiter) -> None:
+    def _over(self, played: Played, waiter: Waiter) -> None:
         """A wait is over: for a home, or for any replica."""
-        if journey.place is not place:
+        if played.waiter is not waiter:
             return
-        self._leave(journey)
-        self._speak(journey.gateway)
-        journey.waited = self.clock.now >= self._deadline(journey)
-        self._decide(journey)
+        self._leave(played)
+        self._speak(played.gateway)
+        if played.gateway.placement.queues:
+            self._take(played, played.course.wait_over(Sight(self, played), self.clock.now))
+        else:
+            played.refused = True
 
-    def _leave(self, journey: Journey) -> None:
-        assert journey.place is not None and journey.line is not None
-        journey.line.leave(journey.place.id)
-        del journey.gateway.places[journey.place.id]
-        journey.place = journey.line = None
+    def _leave(self, played: Played) -> None:
+        assert played.waiter is not None and played.line is not None
+        played.line.leave(played.waiter.id)
+        del played.gateway.waiting[played.waiter.id]
+        played.waiter = played.line = None
 
     def _speak(self, gateway: Gateway) -> None:
         """Tell the replicas who waits, and again every second while somebody does."""
@@ -244,13 +230,13 @@ class Pool:
             counts, firsts = self._word(gateway, name)
             replica.admission.offers.hear(gateway.name, counts, firsts, self.clock.now)
             self.changed[name] = None
-        if gateway.places and not gateway.repeats:
+        if gateway.waiting and not gateway.repeats:
             gateway.repeats = True
             self.clock.at(self.clock.now + REPEAT_SECONDS, lambda: self._repeat(gateway))
 
     def _repeat(self, gateway: Gateway) -> None:
         gateway.repeats = False
-        if gateway.places:
+        if gateway.waiting:
             self._speak(gateway)
 
     def _word(self, gateway: Gateway, replica: str) -> tuple[list[int], list[list[float]]]:
@@ -283,16 +269,47 @@ class Pool:
             replica.admission.offers.decline(offer.id, self.clock.now, spent=False)
             self.changed[replica.name] = None
             return
-        journey = gateway.places[chosen.id]
-        self._leave(journey)
+        played = gateway.waiting[chosen.id]
+        self._leave(played)
         replica.admission.offers.take(offer.id, self.clock.now)
-        self._send(journey, replica, offer.id)
+        if gateway.placement.queues:
+            played.course.slot_granted(replica.name, self.clock.now)
+        self._send(played, replica, offer.id)
         self._speak(gateway)
 
     def _start(self, name: str) -> None:
         self.replicas[name] = Replica(name, self)
         self._among = tuple(sorted(self.replicas))
 
-    def _send(self, journey: Journey, replica: Replica, offer: int | None) -> None:
-        live = self._facts(journey).live_tokens
-        replica.take(journey, weight(live, self.found, self.setup.live_tokens), offer)
+    def _send(self, played: Played, replica: Replica, offer: int | None) -> None:
+        live = played.course.facts.live_tokens
+        replica.take(played, weight(live, self.found, self.setup.live_tokens), offer)
+
+
+class Sight:
+    """The pool as the gateway of one request sees it. Implements rules.steps.Fleet."""
+
+    def __init__(self, pool: Pool, played: Played) -> None:
+        self.pool, self.request, self.gateway = pool, played.request, played.gateway
+        self.seen = pool.view()
+
+    def view(self, course: Lifecycle, now: float) -> FleetView:
+        waits = len(self.gateway.line)
+        free = max(0, sum(self.seen.free.values()) - waits)
+        serving = len(self.seen.among)
+        return FleetView((PoolView(POOL, (MODEL,), serving=serving, free=free, free_high=free, queued=waits),))
+
+    def choose(self, pool: str, course: Lifecycle, now: float) -> Choice:
+        return self.gateway.placement.choose(self.request, self.seen, now, not course.home_waited)
+
+    def queue(self, pool: str) -> QueueEntry:
+        return QueueEntry(max_wait_seconds=int(self.pool.setup.max_wait), max_requests=UNBOUNDED)
+
+    def queued(self, pool: str) -> int:
+        return len(self.gateway.line)
+
+    def home(self, pool: str, session: int, now: float) -> str:
+        return self.gateway.placement.home(self.request, self.seen, now)
+
+    def may_retry(self, pool: str, now: float) -> bool:
+        return True

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.affinity.fleet import Journey, Pool
+from bench.affinity.fleet import Played, Pool
 from bench.affinity.placement import ClientIP, Forebay, LeastLoaded, LeastWaiting, Placement, Random
 from bench.affinity.setup import Setup
 from bench.affinity.trace import Request, character, faster
@@ -38,27 +38,27 @@ def capacity(requests: Sequence[Request], setup: Setup, seed: int, progress: Pro
     patient = Setup(setup.replicas, setup.gateways, setup.limits, setup.times, 1e9, setup.live_tokens)
     placed: list[Placement] = [LeastLoaded(random.Random(seed))]
     found = Pool(patient, placed, seed).run(faster(requests, FLOOD), progress)
-    ends = sorted(journey.ended or 0.0 for journey in found)
+    ends = sorted(one.ended or 0.0 for one in found)
     begin, end = len(ends) // 5, 4 * len(ends) // 5
     return (end - begin) / (ends[end] - ends[begin])
 
 
-def figures(journeys: Sequence[Journey]) -> dict[str, Any]:
+def figures(played: Sequence[Played]) -> dict[str, Any]:
     """Of what came after the warm-up. Seconds to the first token are None where so many were refused."""
-    counted = journeys[int(len(journeys) * WARM_UP) :]
-    served = [journey for journey in counted if journey.first_token is not None]
-    waits = sorted(journey.first_token for journey in served if journey.first_token is not None)
+    counted = played[int(len(played) * WARM_UP) :]
+    served = [one for one in counted if one.first_token is not None]
+    waits = sorted(one.first_token for one in served if one.first_token is not None)
 
     def percentile(share: float) -> float | None:
         place = int(len(counted) * share)
         return round(waits[place], 3) if place < len(waits) else None
 
-    prompts = sum(journey.request.prompt for journey in served)
+    prompts = sum(one.request.prompt for one in served)
     return {
         "requests": len(counted),
         "first_token_p50": percentile(0.50),
         "first_token_p95": percentile(0.95),
-        "hit_share": round(sum(journey.cached for journey in served) / prompts, 4),
+        "hit_share": round(sum(one.cached for one in served) / prompts, 4),
         "refused_share": round(1 - len(served) / len(counted), 4),
     }
 
@@ -89,12 +89,12 @@ def moves(requests: Sequence[Request], setup: Setup, seed: int, progress: Progre
     }
 
 
-def _remembered(journeys: Sequence[Journey], now: float, without: str | None) -> Sessions:
+def _remembered(played: Sequence[Played], now: float, without: str | None) -> Sessions:
     """What a gateway knows at some time."""
     sessions = Sessions()
-    told = [(j.first, j) for j in journeys if j.first is not None and j.first <= now and j.replica != without]
-    for first, journey in sorted(told, key=lambda item: item[0]):
-        sessions.serve(journey.request.session, journey.replica, journey.request.prompt, first)
+    told = [(j.first, j) for j in played if j.first is not None and j.first <= now and j.replica != without]
+    for first, one in sorted(told, key=lambda item: item[0]):
+        sessions.serve(one.request.session, one.replica, one.request.prompt, first)
     return sessions
 
 

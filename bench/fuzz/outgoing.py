@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from bench.fuzz import reader
 from bench.fuzz.stage import Loop, Transport, pieces, playing
-from forebay.router.attempt import Attempt, Look, Outcome
+from forebay.router.attempt import Attempt, Look
 from forebay.router.http.client import Call, ClientConnection, Pool, UpstreamError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error
 from forebay.router.http.server import Headers, Request, Server, ServerConnection
+from forebay.rules.steps import AttemptOutcome
 
 ADDRESS = ("127.0.0.1", 9)
 GOOD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
@@ -128,7 +129,7 @@ class Relay:
 
     def _outcome(self, attempt: Attempt) -> None:
         self.over += 1
-        if attempt.outcome not in (Outcome.ANSWERED, Outcome.BROKEN, Outcome.GONE):
+        if attempt.outcome not in (AttemptOutcome.ANSWERED, AttemptOutcome.BROKEN, AttemptOutcome.GONE):
             assert not attempt.exchange.started, "a second answer would follow"
             attempt.exchange.reply(error(599, "elsewhere"))
 
@@ -144,16 +145,16 @@ def relay(data: bytes) -> None:
         loop.run()
     attempt = play.attempt
     assert attempt is not None and play.over == 1 and attempt.exchange.ended
-    if attempt.outcome is Outcome.GONE:
+    if attempt.outcome is AttemptOutcome.GONE:
         assert way == LEAVES and not play.engine.transport.open, "the engine was not told"
         return
     got = reader.answer(play.transport.sent, ended=not play.transport.open)
     truth = reader.answer(data, ended=end == CLOSED)
-    if attempt.outcome is Outcome.ANSWERED:
+    if attempt.outcome is AttemptOutcome.ANSWERED:
         if not truth.refused:
             assert truth.complete, f"a broken answer ends well: {got}"
             assert got.complete and (got.status, got.body) == (truth.status, truth.body), f"{truth} became {got}"
-    elif attempt.outcome is Outcome.BROKEN:
+    elif attempt.outcome is AttemptOutcome.BROKEN:
         assert not play.transport.open, "a broken answer leaves the connection open"
         assert got.refused or not got.complete or attempt.told, f"a broken answer ends well: {got}"
     else:

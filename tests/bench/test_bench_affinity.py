@@ -16,15 +16,15 @@ SMALL = Setup(replicas=2, limits=Limits(kv_tokens=400_000, max_batched_tokens=20
 
 def test_every_request_is_answered_or_refused_and_a_seed_decides_all() -> None:
     requests = generated(200, seed=3)
-    played = []
+    found = []
     for _ in range(2):
         pool = Pool(SMALL, [Forebay(random.Random(0)), Forebay(random.Random(1))], seed=5)
-        journeys = pool.run(requests)
-        assert len(journeys) == len(requests)
-        assert all((journey.first is None) == journey.refused for journey in journeys)
+        played = pool.run(requests)
+        assert len(played) == len(requests)
+        assert all((one.first is None) == one.refused for one in played)
         assert all(replica.ahead == 0 and replica.admission.running == 0 for replica in pool.replicas.values())
-        played.append(figures(journeys))
-    assert played[0] == played[1]
+        found.append(figures(played))
+    assert found[0] == found[1]
 
 
 def test_generated_conversations_keep_their_rate_and_come_back() -> None:

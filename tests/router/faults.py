@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 
+from forebay.router.attempt_result import PAUSE_SECONDS
 from forebay.router.content import HELD_BYTES
 from forebay.router.context import Timeouts
-from forebay.router.journey import MAX_FAILED, MAX_SENT, PAUSE_SECONDS
 from forebay.router.replicas import LIMITS
 from forebay.rules.breaker import Outcome
+from forebay.rules.lifecycle import MAX_FAILED, MAX_SENT
 from forebay.rules.retry import AT_ONCE, SHARE, TOKEN_SECONDS
 from tests.router.faulty import Fault, Moment
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from forebay.router.attempt import Attempt, Outcome
+from forebay.router.attempt import Attempt
 from forebay.router.http.client import Pool, UpstreamError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error, request_head
 from forebay.router.http.server import Server
 from forebay.router.http.values import Headers, Request
+from forebay.rules.steps import AttemptOutcome
 from tests.router.wire import OK, OK_BODY, SECONDS, Answer, Stub, read_answer
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -35,7 +36,7 @@ class Relay:
     engine: Stub
     pool: Pool
     server: Server = field(init=False)
-    outcomes: list[Outcome | None] = field(default_factory=list)
+    outcomes: list[AttemptOutcome | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.server = Server(self.pass_on)
@@ -48,7 +49,11 @@ class Relay:
 
     def done(self, attempt: Attempt, exchange: Exchange) -> None:
         self.outcomes.append(attempt.outcome)
-        if not exchange.ended and attempt.outcome not in (Outcome.ANSWERED, Outcome.BROKEN, Outcome.GONE):
+        if not exchange.ended and attempt.outcome not in (
+            AttemptOutcome.ANSWERED,
+            AttemptOutcome.BROKEN,
+            AttemptOutcome.GONE,
+        ):
             exchange.reply(error(503, attempt.problem))
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -217,7 +222,7 @@ def test_a_stream_that_breaks_off_ends_with_an_error_and_no_proper_end(data: byt
         assert answer.body.startswith(EVENT)
         last = answer.body.strip().split(b"\n\n")[-1]
         assert last.startswith(b'data: {"error":'), answer.body
-        assert r.outcomes == [Outcome.BROKEN]
+        assert r.outcomes == [AttemptOutcome.BROKEN]
 
     run(work)
 
@@ -312,7 +317,7 @@ def test_a_client_that_goes_before_the_first_byte_takes_its_request_along(half: 
         (writer.write_eof if half else writer.close)()
         await asyncio.wait_for(ended.wait(), SECONDS)
         writer.close()
-        assert r.outcomes == [Outcome.GONE]
+        assert r.outcomes == [AttemptOutcome.GONE]
 
     run(work)
 

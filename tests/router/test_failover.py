@@ -81,7 +81,7 @@ async def with_fault(tmp: Path, case: Case) -> AsyncIterator[tuple[Fleet, Faulty
             peers.append(Faulty(("127.0.0.1", f.gateway.control.port), case.fault, case.moment, bare=True))
             await peers[-1].start()
             side = f.side("chat-0")
-            side.gateways.rng = InOrder()
+            side.slotless.gateways.rng = InOrder()
             ports = (peers[-1].port, f.gateway.control.port)
             known = side.context.table.table.__class__(
                 generation=3,
@@ -157,7 +157,7 @@ def test_the_page_on_faults_is_made_from_this_table() -> None:
 
 def breaker_of(f: Fleet, place: Place) -> Breaker | None:
     if place is Place.GATEWAY:
-        gateways = f.side("chat-0").gateways
+        gateways = f.side("chat-0").slotless.gateways
         return next(iter(gateways.breakers.values()), None)
     return next(replica.breaker for replica in f.gate.replicas.of("chat") if replica.name == "chat-0")
 

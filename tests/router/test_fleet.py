@@ -348,7 +348,7 @@ def test_without_any_gateway_a_sidecar_has_a_short_line_of_its_own(tmp_path: Pat
             alone = msgspec.structs.replace(side.context.table.table, generation=3, gateway_addresses=("127.0.0.1:1",))
             side.context.table.take(alone)
             asked = asyncio.create_task(f.ask(base=f.url(f.sidecars["chat-0"])))
-            await f.until(lambda: side._waiting == 1)
+            await f.until(lambda: side.slotless.waiting == 1)
             await stop(held)
             answer = await asked
             assert decision(answer) == (200, "chat", "Queued")

@@ -94,9 +94,9 @@ def test_what_was_learnt_comes_with_the_table_and_a_smaller_cache_runs_fewer(tmp
 
             assert told(None) == 41_408 // 2048
             assert told(LearntEntry(slots=20, bound=CapacityBound.LATENCY, kv_tokens=41_408)) == 20
-            assert side.capacity.bound is CapacityBound.LATENCY
+            assert side.slots.capacity.bound is CapacityBound.LATENCY
             assert told(LearntEntry(slots=20, kv_tokens=82_816)) == 10
-            assert side.weight(9_000, 1) == 2  # a slot of ten has room for 4,140
+            assert side.slots.weight(9_000, 1) == 2  # a slot of ten has room for 4,140
 
     uvloop.run(story())
 
@@ -105,7 +105,7 @@ def test_back_pressure_cuts_slots_and_not_capacity(tmp_path: Path) -> None:
     async def story() -> None:
         async with fleet(tmp_path, {"chat": Pool(slots=6)}) as f:
             side = f.side("chat-0")
-            side.cut()
+            side.slots.cut()
             report = side.report()
             assert (report.slots, report.capacity) == (1, 6)
 

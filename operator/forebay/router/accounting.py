@@ -4,15 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import assert_never
 
 from forebay.resources.reasons import Reason
 from forebay.resources.report import PoolDemand
+from forebay.rules.steps import Demand, DemandEvent, DemandKind
 
-LACK_OF_A_SLOT = frozenset(
-    {Reason.HIGH_PRIORITY_OVERFLOW, Reason.ALL_POOLS_FULL, Reason.CAPABLE_POOLS_FULL, Reason.QUEUE_EXPIRED,
-     Reason.NO_REPLICAS}
-)  # fmt: skip
-"""Reasons that are demand for local capacity; gaps, faults and what is not portable are not."""
 REPEATED = b"x-stainless-retry-count"
 
 
@@ -44,46 +41,44 @@ class Accounting:
         """The counters of one pool."""
         return self._pools.setdefault(pool, _Pool())
 
-    def asked(self, pool: str, now: float) -> None:
-        """A request came for this pool. `now` in Unix seconds."""
-        counters = self.of(pool)
-        counters.requests += 1
-        counters.last_request = now
+    def count(self, demand: Demand, now: float) -> None:
+        """What a request's lifecycle says. `now` in Unix seconds."""
+        for event in demand:
+            self._count(self.of(event.pool), event, now)
 
-    def overflowed(self, pool: str, reason: Reason, repeated: bool) -> None:
-        """A request left for a provider for lack of a slot."""
-        counters = self.of(pool)
-        counters.overflow_running += 1
-        if not repeated:
-            counters.overflowed += 1
-            counters.by_reason[reason] += 1
+    def _count(self, counters: _Pool, event: DemandEvent, now: float) -> None:
+        match event.kind:
+            case DemandKind.ASKED:
+                counters.requests += 1
+                counters.last_request = now
+            case DemandKind.LEFT:
+                counters.overflow_running += 1
+            case DemandKind.CAME_BACK:
+                counters.overflow_running -= 1
+                if event.cost:
+                    counters.cost += Decimal(event.cost)
+            case DemandKind.OVERFLOWED:
+                self._overflowed(counters, event.reason, 1)
+            case DemandKind.NOT_OVERFLOWED:
+                self._overflowed(counters, event.reason, -1)
+            case DemandKind.REJECTED:
+                counters.rejected += 1
+            case DemandKind.EXPIRED:
+                counters.expired += 1
+            case DemandKind.GAP_WAIT:
+                counters.at_gap += 1
+            case DemandKind.GAP_WAIT_OVER:
+                counters.at_gap -= 1
+            case DemandKind.WANTED:
+                pass  # the operator is told of it by a call of its own
+            case _:
+                assert_never(event.kind)
 
-    def not_overflowed(self, pool: str, reason: Reason, repeated: bool) -> None:
-        """The provider did not take it after all."""
-        if not repeated:
-            counters = self.of(pool)
-            counters.overflowed -= 1
-            counters.by_reason[reason] -= 1
-
-    def came_back(self, pool: str, cost: str = "") -> None:
-        """The provider's answer is over. `cost` in US dollars; empty where no price is known, or no answer came."""
-        counters = self.of(pool)
-        counters.overflow_running -= 1
-        if cost:
-            counters.cost += Decimal(cost)
-
-    def waits_at_gap(self, pool: str, more: int) -> None:
-        """So many more wait in this pool's line although none of its replicas could serve them."""
-        self.of(pool).at_gap += more
-
-    def refused(self, pool: str, waited: bool, repeated: bool) -> None:
-        """A request was refused for lack of a slot (`waited`: after its wait) or of a place in the queue."""
-        if repeated:
-            return
-        if waited:
-            self.of(pool).expired += 1
-        else:
-            self.of(pool).rejected += 1
+    @staticmethod
+    def _overflowed(counters: _Pool, reason: Reason | None, requests: int) -> None:
+        counters.overflowed += requests
+        if reason is not None:
+            counters.by_reason[reason] += requests
 
     def report(
         self, pools: Iterable[tuple[str, int]], heard: Mapping[str, Heard] = NOTHING_HEARD

@@ -18,6 +18,7 @@ from forebay.router.http.client import Address, Call, Pool, UpstreamError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error_body
 from forebay.router.http.values import Headers
+from forebay.rules.steps import AttemptOutcome
 
 if TYPE_CHECKING:
     from forebay.router.waiting import Bound
@@ -40,19 +41,6 @@ class Look(StrEnum):
     CONTENT = "Content"  # held until its first content byte; errors mean another try
     PRESSURE = "Pressure"  # 429 and 503 only: what a sidecar passes to a gateway, which looks itself
     NOTHING = "Nothing"  # passed on as it is: what a gateway says to a sidecar's client
-
-
-class Outcome(StrEnum):
-    """What became of an attempt. All but the first three leave the client without an answer so far."""
-
-    ANSWERED = "Answered"
-    BROKEN = "Broken"  # after the first content byte; the client has been told
-    GONE = "Gone"  # the client left
-    REFUSED = "Refused"  # no slot; `problem` says why
-    PRESSED = "BackPressure"  # 429 or 503: alive, and too busy
-    TOO_LONG = "TooLong"  # the engine's own context-length error
-    LATE = "Late"  # the time for the whole request is over
-    FAULT = "Fault"  # refused, reset, stalled, cut, malformed, 5xx or an error in a 200; `problem` says which
 
 
 class Attempt:
@@ -85,7 +73,7 @@ class Attempt:
         self.stores = stores
         self.stored = ""
         self.bound = bound
-        self.outcome: Outcome | None = None
+        self.outcome: AttemptOutcome | None = None
         self.problem = ""
         self.status = 0
         self.first = 0.0  # loop time of the first content byte
@@ -108,7 +96,7 @@ class Attempt:
         """The client left: the upstream is told, by closing its connection."""
         if self.call is not None:
             self.call.abort()
-        self._end(Outcome.GONE)
+        self._end(AttemptOutcome.GONE)
 
     # What the connection tells.
 
@@ -120,14 +108,14 @@ class Attempt:
             if name == b"content-type":
                 kind = value
             elif name == _SLOT:
-                self._end(Outcome.REFUSED, value.decode("latin-1"))
+                self._end(AttemptOutcome.REFUSED, value.decode("latin-1"))
                 return
         self.stream = kind.startswith(_STREAM)
         self.watch = self.stream and self.look is not Look.PRESSURE
         if status in BACK_PRESSURE and self.look is not Look.NOTHING:
-            self._end(Outcome.PRESSED, f"it answered {status}")
+            self._end(AttemptOutcome.PRESSED, f"it answered {status}")
         elif self.look is Look.CONTENT and (status >= 500 or status in NOT_THE_CLIENTS) and status != NOT_IMPLEMENTED:
-            self._end(Outcome.FAULT, f"it answered {status}")
+            self._end(AttemptOutcome.FAULT, f"it answered {status}")
         elif self.call is not None:
             self.call.due = self.first_until
             self.call.heard = False
@@ -152,11 +140,11 @@ class Attempt:
                 and self.status == 200
                 and not (has_content(self.held) if self.stream else self.held)
             ):
-                self._end(Outcome.FAULT, "it ended before its first token")
+                self._end(AttemptOutcome.FAULT, "it ended before its first token")
                 return
             self._begin(self.held)
         self.exchange.end()
-        self._end(Outcome.ANSWERED)
+        self._end(AttemptOutcome.ANSWERED)
 
     def on_fail(self, problem: UpstreamError) -> None:
         """It broke off: elsewhere, if the client has heard nothing; else it is told."""
@@ -164,13 +152,13 @@ class Attempt:
             return
         self.late = problem.late
         if not self.first:
-            self._end(Outcome.LATE if problem.late else Outcome.FAULT, str(problem))
+            self._end(AttemptOutcome.LATE if problem.late else AttemptOutcome.FAULT, str(problem))
             return
         if self.watch and not self.told and not self.exchange.promised:
             message = f"the answer broke off: {problem}"
             self.exchange.write(b"\n\ndata: " + error_body(502, message, "upstream_error") + b"\n\n")
         self.exchange.abort()
-        self._end(Outcome.BROKEN, str(problem))
+        self._end(AttemptOutcome.BROKEN, str(problem))
 
     # Parts of it.
 
@@ -180,10 +168,10 @@ class Attempt:
             self.stored = found[1].decode()
         if self.look is Look.CONTENT:
             if self.status == 400 and self.look_for_length and CONTEXT_LENGTH in held:
-                self._end(Outcome.TOO_LONG, "longer than the engine's context")
+                self._end(AttemptOutcome.TOO_LONG, "longer than the engine's context")
                 return
             if self.status == 200 and (error_end(held) if self.stream else is_error(held)):
-                self._end(Outcome.FAULT, "it answered with an error in a 200")
+                self._end(AttemptOutcome.FAULT, "it answered with an error in a 200")
                 return
             if not has_content(held) if self.stream else len(held) < HELD_BYTES:
                 if self.call is not None:
@@ -201,7 +189,7 @@ class Attempt:
         if self.call is not None:
             self.call.abort()
         self.exchange.abort()
-        self._end(Outcome.BROKEN, "it broke off with an error of its own")
+        self._end(AttemptOutcome.BROKEN, "it broke off with an error of its own")
 
     @property
     def retry_after(self) -> float:
@@ -238,13 +226,13 @@ class Attempt:
         if self.call is not None:
             (self.call.resume if writable else self.call.pause)()
 
-    def _end(self, outcome: Outcome, problem: str = "") -> None:
+    def _end(self, outcome: AttemptOutcome, problem: str = "") -> None:
         if self.outcome is not None:
             return
         self.outcome, self.problem = outcome, problem
         if not self.exchange.ended:
             self.exchange.on_lost = None
-        if outcome in (Outcome.FAULT, Outcome.PRESSED, Outcome.TOO_LONG) and self.call is not None:
+        if outcome in (AttemptOutcome.FAULT, AttemptOutcome.PRESSED, AttemptOutcome.TOO_LONG) and self.call is not None:
             self.call.abort()
         on_outcome, self.on_outcome = self.on_outcome, _over
         self.call = None  # which knows this attempt: a cycle would wait long for its collector

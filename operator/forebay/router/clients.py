@@ -8,6 +8,7 @@ import msgspec
 from forebay.resources.names import CLIENTS_KEY
 from forebay.resources.reasons import Priority
 from forebay.resources.terms import CloudUse
+from forebay.router.ask import Ask
 
 _RANK = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
 
@@ -80,6 +81,20 @@ class Clients:
             if e.key
         }
         self._stamp, self.problem = stamp, ""
+
+
+def time_allowed(ask: Ask, total: float) -> float:
+    """Seconds from the first byte of a request to the last one of its answer."""
+    return min(ask.timeout_seconds or total, total)
+
+
+def allowed(ask: Ask, client: Client) -> Ask:
+    """The request as far as its client may ask: priority and the cloud."""
+    priority = client.priority(ask.asked)
+    cloud = CloudUse.NEVER if CloudUse.NEVER in (client.cloud, ask.facts.cloud) else CloudUse.ALLOWED
+    if priority is ask.facts.priority and cloud is ask.facts.cloud:
+        return ask
+    return msgspec.structs.replace(ask, facts=msgspec.structs.replace(ask.facts, priority=priority, cloud=cloud))
 
 
 def _hash(key: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The gateway: the fleet's door. Takes requests in, sends each on its Journey, and says how things are."""
+"""The gateway: the fleet's door. Takes requests in, sends each on its way, and says how things are."""
 
 import asyncio
 import random
@@ -16,20 +16,22 @@ from forebay.router.access_log import Line
 from forebay.router.accounting import Accounting
 from forebay.router.answers import REQUEST_ID, line_of, refusal
 from forebay.router.ask import Ask
-from forebay.router.clients import Client
+from forebay.router.attempt_result import LONGEST_PAUSE
+from forebay.router.clients import Client, allowed
 from forebay.router.cloud import Cloud
 from forebay.router.context import VERSION, Context
+from forebay.router.gateway_fleet import GatewayFleet
 from forebay.router.http.client import UpstreamError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, json_reply, request_head
 from forebay.router.http.values import Headers, Request
-from forebay.router.journey import LONGEST_PAUSE, Journey, allowed
 from forebay.router.replicas import Replica, Replicas
 from forebay.router.request import TASKS, BadRequestError, parse, with_model
+from forebay.router.request_flow import RequestFlow
 from forebay.router.waiting import Bound, Waiting
 from forebay.router.wake import Wake
 from forebay.rules.addresses import networks
-from forebay.rules.facts import FleetView, PolicyView, RequestFacts
+from forebay.rules.facts import PolicyView, RequestFacts
 from forebay.rules.queue import retry_after
 
 RETURNING: Final = 4096
@@ -48,7 +50,7 @@ class Gateway:
         self.cloud = Cloud(context.settings.providers_dir, networks(context.settings.provider_networks))
         self.accounting = Accounting()
         self.sleepers = Wake(context)
-        self.policies: dict[str, PolicyView] = {}
+        self.fleet = GatewayFleet(self.replicas, self.waiting)
         self.draining = False
         self.in_flight = 0
         self.rng = random.Random()  # noqa: S311 - jitter
@@ -95,56 +97,44 @@ class Gateway:
         line.describe(ask.facts, ask.stream)
         running[client.name] = running.get(client.name, 0) + 1
         self.in_flight += 1
-        journey = Journey(self, request, exchange, ask, line, client)
+        flow = RequestFlow(self, request, exchange, ask, line, client)
         if handed_on:
-            self._hand_over(journey)
+            self._hand_over(flow)
         if self._returning:
-            self._recall(journey)
+            self._recall(flow)
         try:
-            journey.begin()
+            flow.begin()
         except BaseException:
-            self.finish(journey)
+            self.finish(flow)
             raise
 
-    def _hand_over(self, journey: Journey) -> None:
+    def _hand_over(self, flow: RequestFlow) -> None:
         """A request that a sidecar took in first: its age and the time left are the first router's."""
-        now, fields = asyncio.get_running_loop().time(), journey.request.fields
+        now, fields = asyncio.get_running_loop().time(), flow.request.fields
         age, left = fields.get(_AGE, b""), fields.get(_DEADLINE, b"")
         if age.isdigit():
-            journey.since = now - int(age) / 1000
+            flow.course.since = now - int(age) / 1000
         if left.isdigit():
-            journey.deadline = min(journey.deadline, now + int(left) / 1000)
+            flow.course.deadline = min(flow.course.deadline, now + int(left) / 1000)
 
-    # What a journey asks for.
-
-    def view(self, journey: Journey) -> FleetView:
-        """What the rule sees now."""
-        now, priority = asyncio.get_running_loop().time(), journey.ask.facts.priority
-        waiting, replicas, excluded = self.waiting, self.replicas, journey.excluded
-        return FleetView(
-            tuple([
-                replicas.view(pool, now, waiting.length(name), waiting.ahead_of(name, priority, now), excluded)
-                for name, pool in replicas.pools.items()
-            ]),
-            self.policies,
-        )  # fmt: skip
+    # What a request on its way asks for.
 
     def body_for(self, entry: PoolEntry, ask: Ask, body: bytes) -> bytes:
         """What the client sent; where it left the model open, with the name that this pool's engine knows."""
         return with_model(body, ask, entry.served_names[0]) if entry.served_names else body
 
-    def head_for_sidecar(self, journey: Journey, bound: Bound, length: int, now: float) -> bytes:
+    def head_for_sidecar(self, flow: RequestFlow, bound: Bound, length: int, now: float) -> bytes:
         """The request's head on its way to a replica."""
-        request, ask = journey.request, journey.ask
+        request, ask, course = flow.request, flow.ask, flow.course
         headers = end_to_end(request.headers, _REPLACED)
         headers += [
             _HOST,
             self.context.token.header,
             (_PRIORITY, ask.facts.priority.encode()),
-            (_DEADLINE, b"%d" % max(1, int((journey.deadline - now) * 1000))),
+            (_DEADLINE, b"%d" % max(1, int((course.deadline - now) * 1000))),
             (_TOKENS, _size(ask.facts)),
-            (_PREFIX, b"%d %d %d" % (journey.session, ask.facts.prompt_tokens, ask.stream)),
-            (REQUEST_ID, journey.line.request_id.encode()),
+            (_PREFIX, b"%d %d %d" % (course.session, ask.facts.prompt_tokens, ask.stream)),
+            (REQUEST_ID, flow.line.request_id.encode()),
             (b"content-length", b"%d" % length),
         ]
         if bound.offer is not None:
@@ -171,29 +161,29 @@ class Gateway:
         if found is not None and not found.all:
             self.sleepers.ask(pool)
 
-    def come_back(self, journey: Journey) -> Headers:
+    def come_back(self, flow: RequestFlow) -> Headers:
         """When to come back, drawn from the measured drain rate; whoever does keeps its age."""
-        pool, now = journey.pool, asyncio.get_running_loop().time()
+        pool, now = flow.course.pool, asyncio.get_running_loop().time()
         ahead = self.waiting.length(pool) if pool else 0
         rate = self.waiting.drained_per_second(pool) if pool else 0.0
-        self._returning[_identity(journey)] = (journey.since, now)
+        self._returning[_identity(flow)] = (flow.course.since, now)
         if len(self._returning) > RETURNING:
             self._returning.popitem(last=False)
-        seconds = max(retry_after(ahead, rate, self.rng), round(min(journey.held_off, LONGEST_PAUSE)))
+        seconds = max(retry_after(ahead, rate, self.rng), round(min(flow.course.held_off, LONGEST_PAUSE)))
         return [(b"retry-after", b"%d" % seconds)]
 
-    def finish(self, journey: Journey) -> None:
+    def finish(self, flow: RequestFlow) -> None:
         """A request is over: count it and write it down."""
-        line, exchange, clients = journey.line, journey.exchange, self.context.clients.in_flight
+        line, exchange, clients = flow.line, flow.exchange, self.context.clients.in_flight
         self.in_flight -= 1
-        clients[journey.client.name] -= 1
-        if not clients[journey.client.name]:
-            del clients[journey.client.name]
-        seconds = asyncio.get_running_loop().time() - journey.arrived
+        clients[flow.client.name] -= 1
+        if not clients[flow.client.name]:
+            del clients[flow.client.name]
+        seconds = asyncio.get_running_loop().time() - flow.course.arrived
         line.duration_ms = int(seconds * 1000)
         line.status = exchange.status or 499
         metrics.finished(line, seconds)
-        self.context.usage.count(line, journey.pool or "", seconds)
+        self.context.usage.count(line, flow.course.pool or "", seconds)
         self.context.log.write(line)
 
     # Answers.
@@ -255,7 +245,7 @@ class Gateway:
                 metrics.QUEUE_LENGTH.labels(name, priority).set(self.waiting.count(name, priority))
 
     def _follow(self, table: RoutingTable) -> None:
-        self.policies = {entry.name: PolicyView.of(entry) for entry in table.policies}
+        self.fleet.policies = {entry.name: PolicyView.of(entry) for entry in table.policies}
         self.cloud.follow(table.policies)
         self.waiting.follow(table.pools)
         self.replicas.follow(table)
@@ -266,11 +256,11 @@ class Gateway:
     def _word(self, pool: str, replica: str) -> WaitingWord:
         return self.waiting.word(pool, replica)
 
-    def _recall(self, journey: Journey) -> None:
+    def _recall(self, flow: RequestFlow) -> None:
         """A client that was told to come back, and did, keeps the age of its first coming."""
-        known = self._returning.pop(_identity(journey), None)
-        if known is not None and journey.arrived - known[1] < RETURN_SECONDS:
-            journey.since = min(journey.since, known[0])
+        known = self._returning.pop(_identity(flow), None)
+        if known is not None and flow.course.arrived - known[1] < RETURN_SECONDS:
+            flow.course.since = min(flow.course.since, known[0])
 
 
 def _size(facts: RequestFacts) -> bytes:
@@ -279,9 +269,9 @@ def _size(facts: RequestFacts) -> bytes:
     return b"%s %d" % (tokens, facts.sequences) if facts.sequences > 1 else tokens
 
 
-def _identity(journey: Journey) -> bytes:
+def _identity(flow: RequestFlow) -> bytes:
     """The same client with the same request."""
-    return blake2b(journey.request.body, digest_size=16, key=journey.client.name.encode()[:64]).digest()
+    return blake2b(flow.request.body, digest_size=16, key=flow.client.name.encode()[:64]).digest()
 
 
 _HOST: Final = (b"host", b"sidecar")

@@ -10,7 +10,7 @@ from forebay.resources.names import PORT_CONTROL
 from forebay.resources.reasons import Priority, Reason
 from forebay.router.access_log import Line
 from forebay.router.answers import REQUEST_ID, refusal
-from forebay.router.attempt import Attempt, Look, Outcome
+from forebay.router.attempt import Attempt, Look
 from forebay.router.context import Context
 from forebay.router.http.client import Address
 from forebay.router.http.exchange import Exchange
@@ -19,6 +19,7 @@ from forebay.router.http.values import Request
 from forebay.router.resolve import resolve
 from forebay.rules.breaker import Breaker, Limits, after, lets_through
 from forebay.rules.breaker import Outcome as Tried
+from forebay.rules.steps import AttemptOutcome
 
 TRIES: Final = 3
 LIMITS: Final = Limits(faults=1, open_seconds=1.0, most_seconds=10.0)
@@ -43,10 +44,10 @@ class Gateways:
             attempt = Attempt(exchange, list, _tell(done), look=Look.NOTHING)
             attempt.start(self.context.upstream, address, head, request.body, end - now, end)
             outcome = (await done).outcome
-            if outcome is Outcome.LATE:
+            if outcome is AttemptOutcome.LATE:
                 too_late(exchange, line)
-            elif outcome is not Outcome.GONE and not attempt.late:
-                tried = Tried.SUCCESS if outcome is Outcome.ANSWERED else Tried.FAULT
+            elif outcome is not AttemptOutcome.GONE and not attempt.late:
+                tried = Tried.SUCCESS if outcome is AttemptOutcome.ANSWERED else Tried.FAULT
                 self.breakers[address] = after(self.breakers.get(address, Breaker()), tried, loop.time(), LIMITS)
             if exchange.ended:
                 return True

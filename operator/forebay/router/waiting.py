@@ -15,8 +15,7 @@ from forebay.resources.reasons import Priority
 from forebay.resources.report import OfferAnswer, SlotOffer, WaitingWord
 from forebay.resources.table import PoolEntry
 from forebay.router.http.client import Address
-from forebay.router.replicas import PoolReplicas, Replica
-from forebay.rules.affinity import NOBODY, Choice
+from forebay.router.replicas import Replica
 from forebay.rules.queue import Line, Waiter
 
 RATE_SECONDS: Final = 30.0
@@ -222,26 +221,3 @@ def give_up(bound: Bound) -> None:
     """The request that was bound goes elsewhere, or away: its replica need not hold the slot."""
     if bound.offer is not None:
         bound.replica.say(OfferAnswer(id=bound.offer, taken=False))
-
-
-def choose(
-    pool: PoolReplicas,
-    priority: Priority,
-    session: int,
-    prompt_tokens: int,
-    excluded: frozenset[Address],
-    now: float,
-    patient: bool,
-) -> Choice:
-    """The replica for a session among those that have a slot for this priority, or the one to wait for."""
-    pool.count(now)
-    by_name = pool.by_name
-
-    def free(name: str) -> int:
-        replica = by_name[name]
-        return 0 if replica.address in excluded else replica.free_for(priority)
-
-    def ahead(name: str) -> int:
-        return by_name[name].ahead
-
-    return pool.sessions.choose(session, prompt_tokens, pool.among, free, ahead, now, patient) if pool.among else NOBODY

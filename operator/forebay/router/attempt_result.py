@@ -1,0 +1,66 @@
+"""What the end of an attempt says: of the replica to this gateway, and of the request to its lifecycle."""
+
+from typing import Final
+
+from forebay.router import metrics
+from forebay.router.attempt import Attempt
+from forebay.router.replicas import PoolReplicas
+from forebay.rules.breaker import Outcome as Tried
+from forebay.rules.steps import AttemptOutcome, AttemptResult
+
+LONGEST_PAUSE: Final = 60.0
+PAUSE_SECONDS: Final = 1.0
+"""How long a replica whose engine said 429 or 503 without Retry-After is left alone."""
+REFUSALS: Final = frozenset({"Full", "Draining", "Starting", "BackPressure", "Failed", "Late"})
+"""Words of a sidecar that has no slot; they are a metric's label."""
+MEANINGS: Final = {
+    "Failed": AttemptOutcome.FAULT,
+    "BackPressure": AttemptOutcome.PRESSED,
+    "Late": AttemptOutcome.LATE,
+}
+"""Words of a sidecar that had a slot, whose engine gave no answer."""
+
+
+def judge(attempt: Attempt, pool: PoolReplicas | None, first_token: float | None, now: float) -> AttemptOutcome:
+    """Note what an attempt says of its replica; returns what it was. `pool` is None where that is gone."""
+    assert attempt.bound is not None and attempt.outcome is not None
+    outcome, replica = attempt.outcome, attempt.bound.replica
+    if outcome is AttemptOutcome.REFUSED:
+        outcome = MEANINGS.get(attempt.problem, outcome)
+    if outcome in _WITHOUT_AN_ANSWER:
+        cause = attempt.problem if attempt.problem in REFUSALS else str(attempt.outcome)
+        metrics.WASTED_TRIES.labels(replica.pool, cause).inc()
+    if pool is None:
+        return outcome
+    match outcome:
+        case AttemptOutcome.ANSWERED | AttemptOutcome.BROKEN if attempt.late:
+            pool.gave_up(replica)
+        case AttemptOutcome.ANSWERED:
+            pool.answered(replica, first_token, now)
+        case AttemptOutcome.TOO_LONG:
+            pool.tried(replica, Tried.SUCCESS, now)
+        case AttemptOutcome.BROKEN | AttemptOutcome.FAULT:
+            pool.tried(replica, Tried.FAULT, now)
+        case AttemptOutcome.PRESSED:
+            pause = min(attempt.retry_after or PAUSE_SECONDS, LONGEST_PAUSE)
+            pool.tried(replica, Tried.BACK_PRESSURE, now, pause)
+        case AttemptOutcome.GONE:
+            pool.gave_up(replica)
+        case AttemptOutcome.REFUSED | AttemptOutcome.LATE:
+            pool.refused(replica)
+            pool.gave_up(replica)
+    return outcome
+
+
+def result_of(attempt: Attempt, outcome: AttemptOutcome) -> AttemptResult:
+    """For the lifecycle; a client that has left while its attempt failed is gone all the same."""
+    assert attempt.bound is not None
+    replica = attempt.bound.replica
+    if outcome in _WITHOUT_AN_ANSWER and attempt.exchange.ended:
+        outcome = AttemptOutcome.GONE
+    return AttemptResult(outcome, replica.pool, replica.address, attempt.problem, attempt.retry_after)
+
+
+_WITHOUT_AN_ANSWER: Final = frozenset(
+    {AttemptOutcome.FAULT, AttemptOutcome.PRESSED, AttemptOutcome.REFUSED, AttemptOutcome.LATE}
+)

@@ -1,0 +1,146 @@
+"""One request at a replica's engine: holds its slots, relays the answer, and says where else it may go."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from forebay.resources import headers as names
+from forebay.resources.reasons import Reason
+from forebay.router import metrics
+from forebay.router.access_log import Line
+from forebay.router.answers import decision_headers
+from forebay.router.ask import Ask
+from forebay.router.attempt import Attempt, Look
+from forebay.router.handing import too_late
+from forebay.router.http.exchange import Exchange
+from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, request_head
+from forebay.router.http.values import Headers, Reply, Request
+from forebay.router.prefill import Prompt
+from forebay.router.request import session_of, with_model
+from forebay.rules.affinity import digest
+from forebay.rules.retry import patience
+from forebay.rules.steps import AttemptOutcome
+
+if TYPE_CHECKING:
+    from forebay.router.sidecar import Sidecar
+
+
+class EngineRequest:
+    """One request at the engine, with its slots."""
+
+    __slots__ = ("_loop", "ask", "begun", "control", "end", "exchange", "line", "prompt", "request", "side", "size")
+
+    def __init__(
+        self, side: "Sidecar", request: Request, exchange: Exchange, line: Line, size: int, *, control: bool = False
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.side = side
+        self.request = request
+        self.exchange = exchange
+        self.line = line
+        self.size = size
+        self.control = control
+        self.prompt: Prompt | None = None
+        self.begun = self._loop.time()
+        self.end = self.begun + side.context.settings.timeouts.total
+        self.ask: Ask | None = None  # of a client's own request
+
+    def serve(self, ask: Ask, reason: Reason) -> None:
+        """A client's own request, with a slot."""
+        entry = self.side.entry
+        self.ask, self.end = ask, (self.request.seen or self.begun) + self.side.time_allowed(ask)
+        self.line.destination, self.line.reason = entry.name, reason
+        offering = self.side.offering
+        if offering.heard:
+            session = digest(session_of(ask))
+            self.prompt = offering.prefill.begin(session, ask.facts.prompt_tokens, streams=ask.stream)
+        body = self.request.body
+        self.pass_on(with_model(body, ask, entry.served_names[0]) if entry.served_names else body)
+
+    def pass_on(self, body: bytes) -> None:
+        """Send it to the engine; its slots come back whatever happens."""
+        side, request, now = self.side, self.request, self.begun
+        side.last_request = side.context.unix(now)
+        left = request.fields.get(_DEADLINE, b"") if self.control else b""
+        if left.isdigit():
+            self.end = min(self.end, now + int(left) / 1000)
+        headers = end_to_end(request.headers, _NOT_TO_ENGINE)
+        headers += _ENGINE
+        if b"x-request-id" not in request.fields:
+            headers.append((b"x-request-id", self.line.request_id.encode()))
+        headers.append((b"content-length", b"%d" % len(body)))
+        head = request_head(request.method, request.whole_target, headers)
+        look = Look.PRESSURE if self.control else Look.CONTENT
+        stores = request.target == "/v1/responses"
+        attempt = Attempt(self.exchange, self._headers, self._done, look=look, stores=stores)
+        seconds = self.end - now  # a gateway knows best how long it waits
+        if self.ask is not None:
+            seconds = patience(side.context.settings.timeouts.first_token, self.ask.facts, self.ask.stream, seconds)
+        attempt.start(side.context.upstream, side.engine.address, head, body, seconds, self.end)
+
+    def _headers(self) -> Headers:
+        """Asked for with the first piece of the answer."""
+        if self.prompt is not None:
+            self.prompt.computed()
+        if self.control:
+            return []
+        line = self.line
+        waited = self._loop.time() - (self.request.seen or self.begun) if line.reason == Reason.QUEUED else 0.0
+        return decision_headers(line, waited)
+
+    def _done(self, attempt: Attempt) -> None:
+        side, line, now = self.side, self.line, self._loop.time()
+        outcome = attempt.outcome
+        if self.prompt is not None:
+            self.prompt.given_up()
+        metrics.ADMITTED.inc(())
+        served = outcome is AttemptOutcome.ANSWERED and attempt.status == 200
+        side.slots.admission.release(now - self.begun, served, self.size)
+        if attempt.stored:
+            side.remember(attempt.stored)
+        if outcome is AttemptOutcome.PRESSED:
+            side.slots.cut()
+        line.status, line.problem = attempt.status, attempt.problem
+        if (
+            outcome in (AttemptOutcome.FAULT, AttemptOutcome.PRESSED, AttemptOutcome.REFUSED, AttemptOutcome.LATE)
+            and not self.exchange.ended
+        ):
+            self._failed(attempt)
+        elif not self.control:
+            if attempt.first:
+                seconds = attempt.first - (self.request.seen or self.begun)
+                line.first_token_ms = int(seconds * 1000)
+                if attempt.stream and attempt.status == 200:
+                    metrics.first_token(line, seconds)
+            side.finish(self.request, self.exchange, line)
+
+    def _failed(self, attempt: Attempt) -> None:
+        """No answer: a gateway tries elsewhere; for a client's own request a gateway is asked to."""
+        if self.control:
+            words = {AttemptOutcome.PRESSED: "BackPressure", AttemptOutcome.LATE: "Late"}
+            self.exchange.reply(
+                no_slot(words.get(attempt.outcome or AttemptOutcome.FAULT, "Failed"), attempt.retry_after)
+            )
+        elif attempt.outcome is AttemptOutcome.LATE:
+            too_late(self.exchange, self.line)
+            self.side.finish(self.request, self.exchange, self.line)
+        else:
+            task = self.side.context.spawn(
+                self.side.slotless.elsewhere(self.request, self.exchange, self.line, self.end, attempt)
+            )
+            self.exchange.on_lost = task.cancel
+
+
+def no_slot(word: str, retry_after: float = 0.0) -> Reply:
+    """What a gateway is told in place of an answer."""
+    headers = [(names.SLOT.encode(), word.encode())]
+    if retry_after:
+        headers.append((b"retry-after", b"%d" % retry_after))
+    return error(503, "no slot here", "no_slot", headers)
+
+
+_WITHOUT_AN_ANSWER = frozenset(
+    {AttemptOutcome.FAULT, AttemptOutcome.PRESSED, AttemptOutcome.REFUSED, AttemptOutcome.LATE}
+)
+_DEADLINE = names.DEADLINE_MS.encode()
+_NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie", b"accept-encoding"}
+_ENGINE = ((b"host", b"engine"), (b"accept-encoding", b"identity"))  # tokens are looked for in the answer's bytes

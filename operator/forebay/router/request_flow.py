@@ -1,0 +1,283 @@
+"""One request on its way through a gateway: does what its lifecycle says (rules/lifecycle.py), and tells how it ended.
+
+Nearly every request goes the short way, by callbacks alone: one decision, one attempt, one answer. What has to wait,
+to be tried elsewhere or to leave for a provider goes on as a coroutine.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from forebay.router import metrics, trace
+from forebay.router.access_log import Line
+from forebay.router.accounting import REPEATED
+from forebay.router.answers import decision_headers, refusal, sentence
+from forebay.router.ask import Ask
+from forebay.router.attempt import Attempt
+from forebay.router.attempt_result import judge, result_of
+from forebay.router.clients import Client, time_allowed
+from forebay.router.cloud import CloudError, Served
+from forebay.router.http.client import Address
+from forebay.router.http.exchange import Exchange
+from forebay.router.http.message import error
+from forebay.router.http.values import Headers, Request
+from forebay.router.request import session_of
+from forebay.router.waiting import Bound
+from forebay.rules.affinity import digest
+from forebay.rules.lifecycle import Lifecycle
+from forebay.rules.queue import Waiter
+from forebay.rules.retry import patience
+from forebay.rules.steps import (
+    AttemptOutcome,
+    Demand,
+    DemandKind,
+    Dispatch,
+    Done,
+    LocateState,
+    ProviderResult,
+    Reject,
+    SendToProvider,
+    Step,
+    WaitForSlot,
+)
+
+if TYPE_CHECKING:
+    from forebay.router.gateway import Gateway
+
+
+class RequestFlow:
+    """Drives one lifecycle with sockets. Times are of the event loop, in seconds."""
+
+    __slots__ = ("_bound", "_loop", "_place", "_task", "ask", "client", "course", "exchange", "gate", "line",
+                 "request")  # fmt: skip
+
+    def __init__(
+        self, gate: "Gateway", request: Request, exchange: Exchange, ask: Ask, line: Line, client: Client
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._bound: Bound | None = None  # the replica that holds a slot for it
+        self._place = 0  # in queues, kept while it comes back to them
+        self.gate = gate
+        self.request = request
+        self.exchange = exchange
+        self.ask = ask
+        self.line = line
+        self.client = client
+        arrived = request.seen or self._loop.time()
+        self.course = Lifecycle(
+            ask.facts,
+            digest(session_of(ask)),
+            arrived,
+            arrived + time_allowed(ask, gate.context.settings.timeouts.total),
+            previous=ask.previous,
+            repeated=request.fields.get(REPEATED, b"0") != b"0",
+        )
+
+    def begin(self) -> None:
+        """Set out: the short way where there is one."""
+        step = self.course.start(self.gate.fleet, self._loop.time())
+        if isinstance(step, Dispatch):
+            self._count(step.demand)
+            self._launch(step).on_outcome = self._came_back
+        else:
+            self._go_on(step)
+
+    def _came_back(self, attempt: Attempt) -> None:
+        """The short way has come to its end."""
+        step = self._settle(attempt)
+        if isinstance(step, Done):
+            self._count(step.demand)
+            self.gate.finish(self)
+        else:
+            self._go_on(step)
+
+    def _go_on(self, step: Step) -> None:
+        self._task = self.gate.context.spawn(self._carry(step))
+        self.exchange.on_lost = self._task.cancel
+
+    async def _carry(self, step: Step) -> None:
+        """Take step by step, until there is an answer."""
+        try:
+            self._count(step.demand)
+            while not (isinstance(step, Done) or self.exchange.ended):
+                if isinstance(step, Reject):
+                    self._refuse(step)
+                    break
+                if self._task is not None:
+                    self.exchange.on_lost = self._task.cancel
+                step = await self._take(step)
+                self._count(step.demand)
+        except asyncio.CancelledError:
+            if not self.exchange.ended:  # not the client: this router ends
+                self.exchange.abort()
+        except Exception as problem:  # a bug must not leave a client hanging
+            self._loop.call_exception_handler({"message": "a request failed", "exception": problem})
+            self._broken()
+        finally:
+            self._count(self.course.abandoned(self._loop.time(), self.line.cost_usd).demand)
+            self.gate.finish(self)
+
+    def _broken(self) -> None:
+        if self.exchange.started or self.exchange.ended:
+            self.exchange.abort()
+        else:
+            self.exchange.reply(error(500, "forebay failed to answer this request", "internal_error"))
+
+    async def _take(self, step: Dispatch | WaitForSlot | SendToProvider | LocateState) -> Step:
+        """Do what the step says; the next one."""
+        match step:
+            case Dispatch():
+                return await self._attempt(step)
+            case WaitForSlot():
+                return await self._wait(step)
+            case SendToProvider():
+                return await self._send(step)
+            case LocateState():
+                return await self._locate(step)
+
+    def _count(self, demand: Demand) -> None:
+        if not demand:
+            return
+        gate = self.gate
+        gate.accounting.count(demand, gate.context.unix(self._loop.time()))
+        for event in demand:
+            if event.kind is DemandKind.WANTED:
+                gate.wake(event.pool)
+
+    def _note_decision(self) -> None:
+        if (decision := self.course.decision) is not None:
+            self.line.reason, self.line.saw = decision.reason, decision.saw
+
+    # Replicas.
+
+    def _launch(self, step: Dispatch) -> Attempt:
+        """Send it to a replica."""
+        self._note_decision()
+        gate, course = self.gate, self.course
+        pool = gate.replicas.pools[step.pool]
+        bound, self._bound = self._bound or Bound(pool.by_name[step.replica]), None
+        self.line.destination, self.line.tries = step.pool, course.tries
+        now = self._loop.time()
+        facts = course.facts
+        pool.take(bound.replica, bound.offer is not None, facts.prompt_tokens, now)
+        body = gate.body_for(pool.entry, self.ask, self.request.body)
+        head = gate.head_for_sidecar(self, bound, len(body), now)
+        look_for_length = not facts.context_refused
+        attempt = Attempt(self.exchange, self._headers, _nobody, look_for_length=look_for_length, bound=bound)
+        first_seconds = patience(pool.first_token_seconds, facts, self.ask.stream, course.deadline - now)
+        attempt.start(gate.context.upstream, bound.replica.address, head, body, first_seconds, course.deadline)
+        return attempt
+
+    async def _attempt(self, step: Dispatch) -> Step:
+        done: asyncio.Future[Attempt] = self._loop.create_future()
+        self._launch(step).on_outcome = lambda attempt: None if done.done() else done.set_result(attempt)
+        return self._settle(await done)
+
+    def _settle(self, attempt: Attempt) -> Step:
+        """Learn of the replica from an attempt, and tell the lifecycle."""
+        assert attempt.bound is not None
+        now = self._loop.time()
+        pool = self.gate.replicas.pools.get(attempt.bound.replica.pool)
+        outcome = judge(attempt, pool, self._first_token(attempt), now)
+        if attempt.outcome is AttemptOutcome.ANSWERED or attempt.outcome is AttemptOutcome.BROKEN:
+            self._served(attempt)
+        elif outcome is AttemptOutcome.FAULT:
+            self.line.problem = attempt.problem[:200]
+        return self.course.attempt_ended(result_of(attempt, outcome), self.gate.fleet, now)
+
+    def _first_token(self, attempt: Attempt) -> float | None:
+        """Seconds that a replica took for its first token, where that was streamed."""
+        return attempt.first - self.course.arrived - self.course.waited if attempt.stream else None
+
+    def _served(self, attempt: Attempt) -> None:
+        """The client has had an answer, or the beginning of one."""
+        assert attempt.bound is not None
+        self.line.status, self.line.problem = attempt.status, attempt.problem
+        self.gate.waiting.served(attempt.bound.replica.pool)
+        self._answered(attempt.status, attempt.first)
+
+    async def _locate(self, step: LocateState) -> Step:
+        """Stored state lives in one replica: nothing else will do."""
+        gate = self.gate
+        keeper = await gate.keeper_of(step.response)
+        others: frozenset[Address] | None = None
+        if keeper is not None:
+            known = {replica.address for pool in gate.replicas.pools.values() for replica in pool.all.values()}
+            others = frozenset(known - {keeper.address})
+        return self.course.state_located(others, gate.fleet, self._loop.time())
+
+    # Waiting.
+
+    async def _wait(self, step: WaitForSlot) -> Step:
+        self._note_decision()
+        gate, course = self.gate, self.course
+        self._place = self._place or gate.waiting.new_id()
+        waiter = Waiter(
+            self._place, course.facts.priority, course.since, step.deadline, len(self.request.body), step.prefers,
+            step.away_penalty,
+        )  # fmt: skip
+        try:
+            bound = await gate.waiting.wait(step.pool, waiter, step.reconsider_at, course.excluded, step.home)
+        except OverflowError:
+            waiting = gate.waiting.count(step.pool, course.facts.priority)
+            return course.queue_full(waiting, gate.fleet, self._loop.time())
+        if bound is None:
+            return course.wait_over(gate.fleet, self._loop.time())
+        self._bound = bound
+        granted = course.slot_granted(bound.replica.name, self._loop.time())
+        if not step.home:
+            metrics.QUEUE_WAIT.labels(step.pool).observe(course.waited)
+        return granted
+
+    # Providers.
+
+    async def _send(self, step: SendToProvider) -> Step:
+        """Send it to one provider."""
+        self._note_decision()
+        line, course = self.line, self.course
+        line.tries, line.destination, line.reason = course.tries, str(step.target), step.reason
+        headers = decision_headers(line, course.waited)
+        sent = trace.context(self.request)
+        try:
+            served = await self.gate.cloud.send(
+                step.target, self.ask, self.exchange, headers, line, course.deadline, final=step.final, trace=sent
+            )
+        except CloudError as problem:
+            line.problem = str(problem)
+            result = ProviderResult(taken=False, sent=problem.sent, cost=line.cost_usd)
+        else:
+            self._taken(step, served)
+            result = ProviderResult(taken=True, cost=line.cost_usd)
+        return course.provider_ended(result, self.gate.fleet, self._loop.time())
+
+    def _taken(self, step: SendToProvider, served: Served) -> None:
+        self.line.status, self.line.problem = served.status, served.problem
+        target = step.target
+        metrics.OVERFLOW.labels(
+            step.pool or "", str(step.tier), target.provider, target.model.name, step.reason
+        ).inc()  # fmt: skip
+        self._answered(served.status, served.first)
+
+    # Answers.
+
+    def _headers(self) -> Headers:
+        return decision_headers(self.line, self.course.waited)
+
+    def _refuse(self, step: Reject) -> None:
+        """Answer with an error, and with the time after which there may be room where that makes sense."""
+        self._note_decision()
+        self.line.tries = self.course.tries
+        text = step.text or sentence(step.reason, self.course.facts)
+        headers = self.gate.come_back(self) if step.retry_after else []
+        self.exchange.reply(refusal(self.line, step.status, step.reason, text, headers))
+
+    def _answered(self, status: int, first: float) -> None:
+        """Note the time to the first content byte."""
+        seconds = max(0.0, first - self.course.arrived)
+        self.line.first_token_ms = int(seconds * 1000)
+        if status == 200 and self.line.stream:
+            metrics.first_token(self.line, seconds)
+
+
+def _nobody(_: Attempt) -> None:
+    """Set right after."""
