@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from forebay.resources.reasons import Priority, Reason
-from forebay.resources.terms import CloudUse, Tier
+from forebay.resources.terms import CloudUse
 from forebay.router import metrics, trace
 from forebay.router.access_log import Line
 from forebay.router.accounting import LACK_OF_A_SLOT, REPEATED
@@ -407,8 +407,7 @@ class Journey:
                 continue
             self.asked()
             line.status, line.problem = served.status, served.problem
-            tier = "Primary" if cloud.tier is Tier.PRIMARY else "Secondary"
-            metrics.OVERFLOW.labels(cloud.pool or "", tier, target.provider, target.model.name, reason).inc()
+            metrics.OVERFLOW.labels(cloud.pool or "", str(cloud.tier), target.provider, target.model.name, reason).inc()
             self.answered(served.status, served.first)
             return True
         return False
