@@ -9,6 +9,7 @@ COMPILED = {
     "router": "accounting admission answers attempt cells content gateway journey offering prefill replicas "
     "request sidecar trace waiting",
     "rules": "affinity breaker capacity offers queue retry",
+    "rules/dialect": "body content_parts errors hints limits model_name parse prompt_text session",
 }
 """The modules of the request path, by folder. Those that define a msgspec.Struct cannot be among them."""
 

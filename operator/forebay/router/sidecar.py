@@ -18,7 +18,6 @@ from forebay.router import metrics, models
 from forebay.router.access_log import Line
 from forebay.router.admission import Admission
 from forebay.router.answers import decision_headers, line_of, refusal, request_id
-from forebay.router.ask import Ask
 from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine, smallest
@@ -30,7 +29,7 @@ from forebay.router.http.values import Headers, Reply, Request
 from forebay.router.journey import allowed, time_allowed
 from forebay.router.offering import Offering
 from forebay.router.prefill import Prompt, read
-from forebay.router.request import TASKS, BadRequestError, parse, session_of, with_model
+from forebay.router.request import parse
 from forebay.rules.affinity import digest
 from forebay.rules.capacity import (
     TYPICAL_TOKENS,
@@ -41,6 +40,11 @@ from forebay.rules.capacity import (
     slot_tokens,
     weight,
 )
+from forebay.rules.dialect.errors import BadRequestError
+from forebay.rules.dialect.model_name import with_model
+from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.dialect.session import session_of
+from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.queue import retry_after
 from forebay.rules.retry import patience
 
@@ -85,7 +89,7 @@ class Sidecar:
             exchange.reply(models.reply(self.context, line, request.target))
             self.finish(request, exchange, line)
             return
-        if request.target not in TASKS or request.method != "POST":
+        if request.target not in ENDPOINTS or request.method != "POST":
             self._refuse(request, exchange, line, 404, f"no {request.method} {request.target[:80]} here")
             return
         try:
@@ -186,7 +190,7 @@ class Sidecar:
         """A gateway or the operator, with the fleet's token."""
         if not self.context.token.admits(request):
             exchange.reply(error(401, "this port needs the fleet's token", Reason.UNAUTHORIZED))
-        elif request.target in TASKS and request.method == "POST":
+        elif request.target in ENDPOINTS and request.method == "POST":
             self._from_gateway(request, exchange)
         elif request.target == PATH_REPORT:
             exchange.reply(json_reply(encode(self.report())))
@@ -402,7 +406,7 @@ class Visit:
         headers.append((b"content-length", b"%d" % len(body)))
         head = request_head(request.method, request.whole_target, headers)
         look = Look.PRESSURE if self.control else Look.CONTENT
-        stores = request.target == "/v1/responses"
+        stores = ENDPOINTS[request.target].stored
         attempt = Attempt(self.exchange, self._headers, self._done, look=look, stores=stores)
         seconds = self.end - now  # a gateway knows best how long it waits
         if self.ask is not None:

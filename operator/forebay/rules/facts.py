@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from forebay.resources.reasons import Capability, Priority, Reason
 from forebay.resources.table import ModelEntry, PolicyEntry
 from forebay.resources.terms import CloudUse, FullWhen, GapAction, Modality, OverflowTo, Permission, Task, Tier
+from forebay.rules.endpoints import CHAT
 
 REPORT_TTL_SECONDS = 2.0
 """A replica not heard of for longer is absent: neither free nor full."""
@@ -39,7 +40,7 @@ class RequestFacts(Struct, frozen=True, gc=False):
     prompt_tokens: int = 0
     max_tokens: int | None = None
     sequences: int = 1  # answers that are made side by side: each is a member of the engine's batch
-    path: str = "/v1/chat/completions"
+    path: str = CHAT
     fields: frozenset[str] = frozenset()  # top-level fields of the body that say something, and foreign content parts
     cloud: CloudUse = CloudUse.ALLOWED  # strictest of client and request
     stored_state: bool = False  # previous_response_id and the like
