@@ -9,6 +9,7 @@ COMPILED = {
     "router": "accounting admission answers attempt attempt_result cells content engine_request engine_slots gateway "
     "gateway_fleet offering prefill replicas request request_flow sidecar slotless trace waiting",
     "rules": "affinity breaker capacity lifecycle offers queue retry",
+    "rules/dialect": "body content_parts errors hints limits model_name parse prompt_text session",
 }
 """The modules of the request path, by folder. Those that define a msgspec.Struct cannot be among them."""
 

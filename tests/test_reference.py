@@ -10,8 +10,7 @@ from forebay.controller.conditions import PolicyFacts, PoolFacts, policy_verdict
 from forebay.controller.programming import Acknowledgement
 from forebay.resources import reasons
 from forebay.resources.words import Word
-from forebay.router import models
-from forebay.router.request import PATHS, TASKS
+from forebay.rules.endpoints import ENDPOINTS, MEANINGS, MODELS
 
 REPO = Path(__file__).resolve().parents[1]
 LISTS = [
@@ -43,8 +42,8 @@ def test_no_cell_of_the_reference_is_empty_but_labels() -> None:
 
 
 def test_every_path_is_described() -> None:
-    described = {path.split()[1] for path in PATHS}
-    assert described == {*TASKS, models.PATH, models.PATH + "/{name}"}
+    described = {path.split()[1] for path in MEANINGS}
+    assert described == {*ENDPOINTS, MODELS, MODELS + "/{name}"}
 
 
 def test_conditions_have_only_the_reasons_that_are_listed() -> None:

@@ -7,9 +7,14 @@ from bench.fuzz.stage import Transport, pieces, playing
 from forebay.router.content import error_end, has_content, is_error
 from forebay.router.http.lines import DialledLines, Lines
 from forebay.router.http.server import Headers, Request
-from forebay.router.request import GUARDED, GUARDED_METADATA, TASKS, BadRequestError, parse, session_of, with_model
+from forebay.router.request import parse
+from forebay.rules.dialect.body import GUARDED, GUARDED_METADATA
+from forebay.rules.dialect.errors import BadRequestError
+from forebay.rules.dialect.model_name import with_model
+from forebay.rules.dialect.session import session_of
+from forebay.rules.endpoints import ENDPOINTS
 
-PATHS = tuple(TASKS)
+PATHS = tuple(ENDPOINTS)
 NAME = 'a "name" \u00e9\\'
 HINTS = (b"x-forebay-priority", b"x-forebay-complexity-score", b"x-forebay-timeout-seconds", b"x-forebay-task-type",
          b"x-forebay-cloud", b"x-forebay-session")  # fmt: skip

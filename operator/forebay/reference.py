@@ -18,7 +18,7 @@ from forebay.resources import headers, names, reasons
 from forebay.resources.words import Word
 from forebay.router import metrics as router_metrics
 from forebay.router.access_log import Line
-from forebay.router.request import PATHS
+from forebay.rules.endpoints import MEANINGS
 
 FILE: Final = Path("docs/reference.md")
 RUNBOOK: Final = Path("docs/runbook.md")
@@ -51,7 +51,7 @@ def _page() -> Iterator[str]:
     yield "# Reference"
     yield "\nGenerated from the code; run `make docs`.\n"
     yield "## Requests\n"
-    yield from _table(("path", "what"), _coded(PATHS))
+    yield from _table(("path", "what"), _coded(MEANINGS))
     yield '\nAn error is `{"error": {"message", "type", "param", "code"}}`; its `code` is the reason\'s word, or'
     yield "OpenAI's own where its clients look for it: `model_not_found`, `context_length_exceeded`.\n"
     yield "| header of a request | meaning |\n| --- | --- |"

@@ -20,6 +20,7 @@ from forebay.resources.report import ReplicaState
 from forebay.resources.table import RoutingTable
 from forebay.router import exposition, metrics
 from forebay.router.cells import CounterCells, HistogramCells, MoneyCells, ReadHistogram
+from forebay.rules.endpoints import ENDPOINTS
 from tests.router.fleet import Fleet, Pool, fleet
 
 RECORDED = Path(os.environ.get("FOREBAY_DATA", "/nonexistent")) / "vllm" / "metrics-saturated.txt"
@@ -91,7 +92,8 @@ def test_ten_thousand_strangers_make_no_series_of_their_own(tmp_path: Path) -> N
                 "pool": {"", "chat"}, "kind": {"none", "local", "cloud"}, "reason": {str(r) for r in Reason},
                 "priority": {"", *map(str, Priority)}, "capability": {"", *map(str, Capability)},
                 "state": {str(s) for s in ReplicaState}, "role": {"gateway", "sidecar"},
-                "gen_ai_operation_name": set(metrics.OPERATIONS.values()), "gen_ai_provider_name": {"vllm"},
+                "gen_ai_operation_name": {row.operation for row in ENDPOINTS.values()},
+                "gen_ai_provider_name": {"vllm"},
                 "gen_ai_request_model": {"chat-model", "auto"},
             }  # fmt: skip
             for family in families.values():

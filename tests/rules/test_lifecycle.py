@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from forebay.resources.reasons import Capability, Priority, Reason
 from forebay.resources.table import ModelEntry, QueueEntry
-from forebay.resources.terms import CloudUse, GapAction, Modality, OverflowTo, Permission
+from forebay.resources.terms import CloudUse, GapAction, Modality, OverflowTo, Permission, Tier
 from forebay.rules.affinity import NOBODY, Choice
 from forebay.rules.facts import CloudTarget, FleetView, PolicyView, PoolView, RequestFacts
 from forebay.rules.lifecycle import LACK_OF_A_SLOT, MAX_FAILED, MAX_SENT, MAX_TRIES, RECONSIDER_SECONDS, Lifecycle
@@ -32,7 +32,7 @@ from forebay.rules.steps import (
 
 ACME = CloudTarget("default", "acme", ModelEntry(name="large", context_tokens=100_000))
 BRAVO = CloudTarget("default", "bravo", ModelEntry(name="small", context_tokens=32_000))
-POLICY = PolicyView("default", primary=(ACME, BRAVO), secondary=(BRAVO, ACME))
+POLICY = PolicyView("default", {Tier.PRIMARY: (ACME, BRAVO), Tier.SECONDARY: (BRAVO, ACME)})
 DEADLINE = 600.0
 ANY = RequestFacts()
 HIGH = RequestFacts(priority=Priority.HIGH)
@@ -308,8 +308,7 @@ FACTS = st.builds(
 POLICIES = st.none() | st.builds(
     PolicyView,
     st.just("default"),
-    primary=st.sampled_from([(), (ACME,), (ACME, BRAVO, ACME, BRAVO)]),
-    secondary=st.sampled_from([(), (BRAVO,)]),
+    targets=st.fixed_dictionaries(dict.fromkeys(Tier, st.sampled_from([(), (ACME,), (ACME, BRAVO, ACME, BRAVO)]))),
     gap=st.sampled_from(GapAction),
     low=st.sampled_from(OverflowTo),
 )

@@ -10,19 +10,11 @@ from msgspec.structs import replace
 from forebay.resources.table import ModelEntry
 from forebay.resources.terms import MaxTokensField, Modality, Task
 from forebay.rules import portability
+from forebay.rules.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, ENDPOINTS, RESPONSES
 from forebay.rules.facts import RequestFacts
-from forebay.rules.portability import (
-    CHAT,
-    COMPLETIONS,
-    EMBEDDINGS,
-    RESPONSES,
-    STANDARD,
-    foreign_fields,
-    obstacles,
-    outgoing,
-    spoken,
-)
+from forebay.rules.portability import foreign_fields, obstacles, outgoing, spoken
 
+STANDARD = {path: row.standard for path, row in ENDPOINTS.items() if row.standard is not None}
 PLAIN = ModelEntry(name="big", context_tokens=1000)
 NEWER = replace(PLAIN, max_tokens_field=MaxTokensField.MAX_COMPLETION_TOKENS)
 TEXT = frozenset({Modality.TEXT})
@@ -194,7 +186,7 @@ def test_usage_is_asked_for_on_streams_that_can_carry_it() -> None:
     assert "stream_options" not in outgoing(CHAT, streamed, replace(PLAIN, drop_fields=("stream_options",)))
 
 
-NAMES = st.sampled_from([*FIELDS_THAT_STAY, *portability.STANDARD[CHAT], *portability.KEPT_HERE, *portability.LIMITS])
+NAMES = st.sampled_from([*FIELDS_THAT_STAY, *STANDARD[CHAT], *portability.KEPT_HERE, *portability.LIMITS])
 VALUES = st.sampled_from([None, 0, 1, -1, True, False, "x", [], {}, 0.5])
 
 

@@ -16,7 +16,7 @@ from forebay.rules.route import Cloud, Local, Refuse, Wait, route
 HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
 BIG = CloudTarget("default", "acme", ModelEntry(name="acme-large", context_tokens=100_000))
 SMALL = CloudTarget("default", "bravo", ModelEntry(name="bravo-small", context_tokens=32_000))
-POLICY = PolicyView("default", primary=(BIG,), secondary=(SMALL,))
+POLICY = PolicyView("default", {Tier.PRIMARY: (BIG,), Tier.SECONDARY: (SMALL,)})
 CHAT = PoolView(
     "chat",
     ("qwen-7b",),
@@ -31,6 +31,10 @@ CHAT_FULL = replace(CHAT, free=0, free_high=0)
 SORT_FULL = replace(SORT, free=0, free_high=0)
 CHAT_GONE = replace(CHAT_FULL, serving=0)
 ASK = RequestFacts()
+
+
+def with_targets(tier: Tier, *targets: CloudTarget) -> PolicyView:
+    return replace(POLICY, targets={**POLICY.targets, tier: targets})
 
 
 def fleet(*pools: PoolView, policy: PolicyView | None = POLICY) -> FleetView:
@@ -263,7 +267,9 @@ ROWS = [
     Row(
         "a named pool follows its own policy",
         replace(NAMED, priority=HIGH),
-        FleetView((replace(SUBSTITUTE, policy="own"),), {"own": replace(POLICY, name="own", primary=(SMALL,))}),
+        FleetView(
+            (replace(SUBSTITUTE, policy="own"),), {"own": replace(with_targets(Tier.PRIMARY, SMALL), name="own")}
+        ),
         Cloud(Tier.PRIMARY, (SMALL,), "chat"),
         Reason.HIGH_PRIORITY_OVERFLOW,
     ),
@@ -280,8 +286,8 @@ ROWS = [
         RequestFacts(prompt_tokens=7_000, max_tokens=900),
         fleet(
             CHAT_FULL,
-            policy=replace(
-                POLICY, secondary=(CloudTarget("default", "x", ModelEntry(name="x", context_tokens=4_000)),)
+            policy=with_targets(
+                Tier.SECONDARY, CloudTarget("default", "x", ModelEntry(name="x", context_tokens=4_000))
             ),
         ),
         Wait(("chat",)),
@@ -389,8 +395,7 @@ pools = st.builds(
 policies = st.none() | st.builds(
     PolicyView,
     name=st.just("default"),
-    primary=st.just((BIG,)),
-    secondary=st.just((SMALL,)),
+    targets=st.just(POLICY.targets),
     full_when=st.sampled_from(FullWhen),
     low=st.sampled_from(OverflowTo),
     gap=st.sampled_from(GapAction),

@@ -29,6 +29,7 @@ from forebay.resources.table import (
     RoutingTable,
     TargetEntry,
 )
+from forebay.resources.tiers import TARGET_FIELDS
 
 _NOTHING_LEARNT: Final = CapacityStatus()
 
@@ -192,14 +193,16 @@ def policy_entry(name: str, spec: PolicySpec) -> PolicyEntry:
     return PolicyEntry(
         name=name,
         providers=tuple(_provider(provider) for provider in spec.providers),
-        primary=tuple(TargetEntry(provider=item.provider, model=item.model) for item in spec.primary),
-        secondary=tuple(TargetEntry(provider=item.provider, model=item.model) for item in spec.secondary),
         full_when=spec.overflow.full_when,
         high=spec.overflow.high,
         normal=spec.overflow.normal,
         low=spec.overflow.low,
         gap=spec.gap,
         cloud=spec.cloud,
+        **{
+            field: tuple(TargetEntry(provider=item.provider, model=item.model) for item in spec.targets(tier))
+            for tier, field in TARGET_FIELDS.items()
+        },
     )
 
 

@@ -10,14 +10,17 @@ from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.memory import Latch, PoolMemory, Spill
 from forebay.controller.numbers import PoolNumbers, fresh_reports, numbers_of
 from forebay.controller.observe import ObservedFleet, ObservedPool
+from forebay.controller.programming import policy_entry
 from forebay.controller.settings import Settings
 from forebay.controller.starts import Starts
 from forebay.resources import names
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import ScaleReason
-from forebay.resources.terms import CloudUse, EngineType, OverflowTo, ScalingMode
+from forebay.resources.terms import EngineType, ScalingMode
+from forebay.rules import route
 from forebay.rules import scale as rule
 from forebay.rules.arbitrate import Attempt
+from forebay.rules.facts import PolicyView
 from forebay.rules.history import History
 from forebay.rules.scale import Demand, ScaleDecision, ScaleInputs
 from forebay.rules.wake import PAUSE_SECONDS, Sleep, WakeInputs, wake
@@ -156,10 +159,8 @@ def may_overflow(fleet: ObservedFleet, spec: PoolSpec) -> bool:
     reference = spec.cloud_fallback_policy_ref
     name = reference.name if reference is not None else names.DEFAULT_POLICY
     policy = next((item.spec for item in fleet.policies if item.name == name), None)
-    if policy is None or CloudUse.NEVER in (policy.cloud, spec.overflow.cloud):
-        return False
-    tiers = {OverflowTo.PRIMARY: policy.primary, OverflowTo.SECONDARY: policy.secondary, OverflowTo.QUEUE: []}
-    return bool(tiers[policy.overflow.normal])
+    view = None if policy is None else PolicyView.of(policy_entry(name, policy))
+    return route.may_overflow(view, spec.overflow.cloud)
 
 
 def _woken(

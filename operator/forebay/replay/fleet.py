@@ -22,10 +22,10 @@ from forebay.replay.trace import Request
 from forebay.resources.reasons import Capability, Reason
 from forebay.router.accounting import Accounting
 from forebay.router.context import Timeouts
-from forebay.router.request import CHARACTERS_PER_TOKEN
 from forebay.rules.affinity import digest
 from forebay.rules.allowance import Allowance, Place
 from forebay.rules.capacity import weight
+from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN
 from forebay.rules.facts import USUAL_ANSWER_TOKENS, PolicyView, RequestFacts
 from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.queue import Line, Waiter

@@ -10,8 +10,9 @@ from forebay.resources.names import DEFAULT_POLICY
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec, Scaling
 from forebay.resources.table import ModelEntry, PolicyEntry, PoolEntry, ProviderEntry, TargetEntry
-from forebay.resources.terms import CloudUse, OverflowTo
+from forebay.rules import route
 from forebay.rules.capacity import TYPICAL_TOKENS
+from forebay.rules.facts import PolicyView
 from forebay.simulator.batch import Limits, ServiceTime
 
 COLD_START_SECONDS = 300.0
@@ -109,10 +110,7 @@ class FleetSetup:
         """Whether a Normal request of this pool may leave when it is full."""
         name = pool.entry.policy or DEFAULT_POLICY
         policy = next((item for item in self.policies if item.name == name), None)
-        if policy is None or CloudUse.NEVER in (policy.cloud, pool.entry.cloud):
-            return False
-        tiers = {OverflowTo.PRIMARY: policy.primary, OverflowTo.SECONDARY: policy.secondary, OverflowTo.QUEUE: ()}
-        return bool(tiers[policy.normal])
+        return route.may_overflow(None if policy is None else PolicyView.of(policy), pool.entry.cloud)
 
 
 def policy_of(name: str, spec: PolicySpec) -> PolicyEntry:

@@ -18,7 +18,18 @@ from forebay.resources.fields import (
     list_map,
     says,
 )
-from forebay.resources.terms import CloudUse, FullWhen, GapAction, MaxTokensField, Modality, OverflowTo, Task, Transport
+from forebay.resources.terms import (
+    CloudUse,
+    FullWhen,
+    GapAction,
+    MaxTokensField,
+    Modality,
+    OverflowTo,
+    Task,
+    Tier,
+    Transport,
+)
+from forebay.resources.tiers import TARGET_FIELDS
 
 
 def _reachable(url: str) -> str:
@@ -167,16 +178,19 @@ class PolicySpec(Resource):
     cloud: CloudUse = CloudUse.ALLOWED
     """Never switches the cloud off for the requests that this policy decides."""
 
+    def targets(self, tier: Tier) -> list[Target]:
+        """A tier's provider models, in order."""
+        found: list[Target] = getattr(self, TARGET_FIELDS[tier])
+        return found
+
     RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "self.primary.all(t,"
-            " self.providers.exists(p, p.name == t.provider && p.models.exists(m, m.name == t.model)))",
-            "primary names a provider or model that is not in providers: add it there, or correct the name",
-        ),
-        Rule(
-            "self.secondary.all(t,"
-            " self.providers.exists(p, p.name == t.provider && p.models.exists(m, m.name == t.model)))",
-            "secondary names a provider or model that is not in providers: add it there, or correct the name",
+        *(
+            Rule(
+                f"self.{field}.all(t,"
+                " self.providers.exists(p, p.name == t.provider && p.models.exists(m, m.name == t.model)))",
+                f"{field} names a provider or model that is not in providers: add it there, or correct the name",
+            )
+            for field in TARGET_FIELDS.values()
         ),
         Rule(
             "size(self.primary) + size(self.secondary) > 0",

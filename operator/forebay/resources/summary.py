@@ -62,7 +62,7 @@ class PriceRow(Frozen, frozen=True):
     """A provider model that a policy names, with its prices for a million tokens; decimal US dollars."""
 
     policy: str
-    tier: str  # Primary or Secondary
+    tier: str  # a word of Tier
     provider: str
     model: str
     input_price: str | None = None
@@ -92,8 +92,8 @@ class Summary(Frozen, frozen=True):
 def price_rows(policy: str, spec: PolicySpec) -> Iterator[PriceRow]:
     """The models that a policy's tiers name, in their order."""
     models = {(provider.name, model.name): model for provider in spec.providers for model in provider.models}
-    for tier, targets in ((Tier.PRIMARY, spec.primary), (Tier.SECONDARY, spec.secondary)):
-        for target in targets:
+    for tier in Tier:
+        for target in spec.targets(tier):
             model = models.get((target.provider, target.model))
             if model is not None:
                 yield PriceRow(

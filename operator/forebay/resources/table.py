@@ -21,7 +21,9 @@ from forebay.resources.terms import (
     OverflowTo,
     Permission,
     Task,
+    Tier,
 )
+from forebay.resources.tiers import TARGET_FIELDS
 
 SCHEMA: Final = 1
 
@@ -123,6 +125,11 @@ class PolicyEntry(Frozen, frozen=True):
     low: OverflowTo = OverflowTo.QUEUE
     gap: GapAction = GapAction.CLOUD
     cloud: CloudUse = CloudUse.ALLOWED
+
+    def targets(self, tier: Tier) -> tuple[TargetEntry, ...]:
+        """A tier's provider models, in order."""
+        found: tuple[TargetEntry, ...] = getattr(self, TARGET_FIELDS[tier])
+        return found
 
 
 class RoutingTable(Frozen, frozen=True):

@@ -70,7 +70,7 @@ class Transport(StrEnum):
 
 
 class Tier(StrEnum):
-    """Which ordered list of provider models."""
+    """Which ordered list of provider models (`tiers.py` knows its fields)."""
 
     PRIMARY = "Primary"
     SECONDARY = "Secondary"
@@ -82,6 +82,11 @@ class OverflowTo(StrEnum):
     PRIMARY = "Primary"
     SECONDARY = "Secondary"
     QUEUE = "Queue"
+
+    @property
+    def tier(self) -> Tier | None:
+        """The tier of the same name; None where requests wait."""
+        return None if self is OverflowTo.QUEUE else Tier(self.value)
 
 
 class FullWhen(StrEnum):

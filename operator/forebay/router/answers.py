@@ -9,6 +9,7 @@ from forebay.router import trace
 from forebay.router.access_log import Line
 from forebay.router.http.message import error_body, json_reply
 from forebay.router.http.values import Headers, Reply, Request
+from forebay.rules.endpoints import MODELS
 from forebay.rules.facts import RequestFacts
 from forebay.rules.portability import foreign_fields
 
@@ -70,7 +71,7 @@ def identity(line: Line) -> Headers:
 
 def no_model(name: str) -> str:
     """What is wrong with a model that nobody serves."""
-    return f"the model {name[:80]!r} is not served here; GET /v1/models lists what is"
+    return f"the model {name[:80]!r} is not served here; GET {MODELS} lists what is"
 
 
 def refusal(line: Line, status: int, reason: Reason, text: str, headers: Headers | None = None) -> Reply:

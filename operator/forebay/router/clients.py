@@ -8,7 +8,7 @@ import msgspec
 from forebay.resources.names import CLIENTS_KEY
 from forebay.resources.reasons import Priority
 from forebay.resources.terms import CloudUse
-from forebay.router.ask import Ask
+from forebay.rules.dialect.parsed_request import Ask
 
 _RANK = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
 

@@ -11,10 +11,10 @@ from msgspec.json import encode as json_encode
 
 from forebay.resources.report import EngineReport
 from forebay.resources.table import PoolEntry
-from forebay.resources.terms import Task
 from forebay.router.exposition import ANSWERS, PROMPTS, lengths
 from forebay.router.http.client import Address, Pool, UpstreamError
 from forebay.router.http.message import request_head
+from forebay.rules.endpoints import MODELS, PROBES
 from forebay.rules.progress import Progress
 
 PROBE_SECONDS: Final = 1.0
@@ -87,7 +87,7 @@ class Engine:
         )
 
     async def _probe(self) -> None:
-        status, _ = await self._get("/v1/models")
+        status, _ = await self._get(MODELS)
         self._failures = 0 if status == 200 else self._failures + 1
         up = status == 200 or (self.up and self._failures < FAILURES_UNTIL_DOWN)
         self.answered = self.answered or up
@@ -151,7 +151,5 @@ def smallest(entry: PoolEntry) -> tuple[str, bytes] | None:
     """Path and body of the cheapest request that makes the pool's engine compute; None while its name is unknown."""
     if not entry.served_names:
         return None
-    model = entry.served_names[0]
-    if entry.task is Task.EMBED:
-        return "/v1/embeddings", json_encode({"model": model, "input": "a"})
-    return "/v1/completions", json_encode({"model": model, "prompt": "a", "max_tokens": 1})
+    endpoint = PROBES[entry.task]
+    return endpoint.path, json_encode({"model": entry.served_names[0], **(endpoint.probe or {})})

@@ -8,15 +8,17 @@ from forebay.resources.reasons import Reason
 from forebay.router import metrics
 from forebay.router.access_log import Line
 from forebay.router.answers import decision_headers
-from forebay.router.ask import Ask
 from forebay.router.attempt import Attempt, Look
 from forebay.router.handing import too_late
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, request_head
 from forebay.router.http.values import Headers, Reply, Request
 from forebay.router.prefill import Prompt
-from forebay.router.request import session_of, with_model
 from forebay.rules.affinity import digest
+from forebay.rules.dialect.model_name import with_model
+from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.dialect.session import session_of
+from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.retry import patience
 from forebay.rules.steps import AttemptOutcome
 
@@ -70,7 +72,7 @@ class EngineRequest:
         headers.append((b"content-length", b"%d" % len(body)))
         head = request_head(request.method, request.whole_target, headers)
         look = Look.PRESSURE if self.control else Look.CONTENT
-        stores = request.target == "/v1/responses"
+        stores = ENDPOINTS[request.target].stored
         attempt = Attempt(self.exchange, self._headers, self._done, look=look, stores=stores)
         seconds = self.end - now  # a gateway knows best how long it waits
         if self.ask is not None:

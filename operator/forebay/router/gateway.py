@@ -15,7 +15,6 @@ from forebay.router import metrics, models
 from forebay.router.access_log import Line
 from forebay.router.accounting import Accounting
 from forebay.router.answers import REQUEST_ID, line_of, refusal
-from forebay.router.ask import Ask
 from forebay.router.attempt_result import LONGEST_PAUSE
 from forebay.router.clients import Client, allowed
 from forebay.router.cloud import Cloud
@@ -26,11 +25,15 @@ from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, json_reply, request_head
 from forebay.router.http.values import Headers, Request
 from forebay.router.replicas import Replica, Replicas
-from forebay.router.request import TASKS, BadRequestError, parse, with_model
+from forebay.router.request import parse
 from forebay.router.request_flow import RequestFlow
 from forebay.router.waiting import Bound, Waiting
 from forebay.router.wake import Wake
 from forebay.rules.addresses import networks
+from forebay.rules.dialect.errors import BadRequestError
+from forebay.rules.dialect.model_name import with_model
+from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import PolicyView, RequestFacts
 from forebay.rules.queue import retry_after
 
@@ -69,7 +72,7 @@ class Gateway:
             exchange.reply(error(401, "this port needs the fleet's token", Reason.UNAUTHORIZED))
         elif request.target == PATH_REPORT:
             exchange.reply(json_reply(encode(self.report())))
-        elif request.target in TASKS:
+        elif request.target in ENDPOINTS:
             self._serve(request, exchange, self.context.clients.named(request.header(_CLIENT) or ""), handed_on=True)
         else:
             exchange.reply(error(404, "unknown control path", "not_found"))
@@ -81,7 +84,7 @@ class Gateway:
             line.status = exchange.status
             self.context.log.write(line)
             return
-        if request.target not in TASKS or request.method != "POST":
+        if request.target not in ENDPOINTS or request.method != "POST":
             self._refuse(exchange, line, 404, Reason.INVALID_REQUEST, f"no {request.method} {request.target[:80]} here")
             return
         try:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from forebay.router.access_log import Line
 from forebay.router.cells import CounterCells, HistogramCells, MoneyCells, ReadCounter, ReadHistogram
 from forebay.router.usage import Usage
+from forebay.rules.endpoints import operation
 
 REGISTRY: Final = CollectorRegistry()
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -25,9 +26,6 @@ REQUESTS: Final = CounterCells(
     "forebay_requests", "Finished requests by where they went and why.",
     ("pool", "kind", "reason", "priority", "capability", "code"), REGISTRY,
 )  # fmt: skip
-OPERATIONS: Final = {"/v1/chat/completions": "chat", "/v1/responses": "chat", "/v1/completions": "text_completion",
-                     "/v1/embeddings": "embeddings", "/tokenize": "tokenize", "/detokenize": "detokenize"}  # fmt: skip
-"""`gen_ai_operation_name` by path; the last two are ours."""
 LOCAL_PROVIDER: Final = "vllm"
 _SERVED: Final = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "pool")
 DURATION: Final = HistogramCells(
@@ -165,8 +163,8 @@ def first_token(line: Line, seconds: float) -> None:
 
 def _served(line: Line) -> tuple[str, str, str, str]:
     provider, cloud, model = line.destination.partition("/")
-    operation = OPERATIONS.get(line.path, "chat")
-    return (operation, provider, model, "") if cloud else (operation, LOCAL_PROVIDER, line.model, provider)
+    what = operation(line.path)
+    return (what, provider, model, "") if cloud else (what, LOCAL_PROVIDER, line.model, provider)
 
 
 def render() -> bytes:

@@ -12,22 +12,22 @@ from forebay.router.answers import identity, no_model, refusal
 from forebay.router.context import Context
 from forebay.router.http.message import json_reply
 from forebay.router.http.values import Reply
+from forebay.rules.endpoints import MODELS
 
-PATH: Final = "/v1/models"
 AUTO: Final = "auto"
 
 
 def answers(method: str, target: str) -> bool:
     """Whether a request asks for models; one model's name may hold slashes, encoded or not."""
-    return target.startswith(PATH) and method in ("GET", "HEAD") and (target == PATH or target[len(PATH)] == "/")
+    return target.startswith(MODELS) and method in ("GET", "HEAD") and (target == MODELS or target[len(MODELS)] == "/")
 
 
 def reply(context: Context, line: Line, target: str) -> Reply:
     """The list, or the one that the path names; 404 when nobody here serves it."""
     entries = _entries(context.table.table, int(context.started))
-    if target == PATH:
+    if target == MODELS:
         return json_reply(msgspec.json.encode({"object": "list", "data": [*entries.values()]}), headers=identity(line))
-    name = unquote(target[len(PATH) + 1 :])
+    name = unquote(target[len(MODELS) + 1 :])
     if name in entries:
         return json_reply(msgspec.json.encode(entries[name]), headers=identity(line))
     return refusal(line, 404, Reason.MODEL_NOT_FOUND, no_model(name))

@@ -11,7 +11,6 @@ from forebay.router import metrics, trace
 from forebay.router.access_log import Line
 from forebay.router.accounting import REPEATED
 from forebay.router.answers import decision_headers, refusal, sentence
-from forebay.router.ask import Ask
 from forebay.router.attempt import Attempt
 from forebay.router.attempt_result import judge, result_of
 from forebay.router.clients import Client, time_allowed
@@ -20,9 +19,10 @@ from forebay.router.http.client import Address
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error
 from forebay.router.http.values import Headers, Request
-from forebay.router.request import session_of
 from forebay.router.waiting import Bound
 from forebay.rules.affinity import digest
+from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.dialect.session import session_of
 from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.queue import Waiter
 from forebay.rules.retry import patience

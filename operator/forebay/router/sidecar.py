@@ -17,7 +17,6 @@ from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics, models
 from forebay.router.access_log import Line
 from forebay.router.answers import line_of, refusal, request_id
-from forebay.router.ask import Ask
 from forebay.router.clients import allowed, time_allowed
 from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine, smallest
@@ -29,8 +28,11 @@ from forebay.router.http.message import error, json_reply
 from forebay.router.http.values import Request
 from forebay.router.offering import Offering
 from forebay.router.prefill import read
-from forebay.router.request import TASKS, BadRequestError, parse
+from forebay.router.request import parse
 from forebay.router.slotless import Slotless
+from forebay.rules.dialect.errors import BadRequestError
+from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.endpoints import ENDPOINTS
 
 DRAINED_POLL_SECONDS: Final = 0.1
 STORED: Final = 65_536
@@ -64,7 +66,7 @@ class Sidecar:
             exchange.reply(models.reply(self.context, line, request.target))
             self.finish(request, exchange, line)
             return
-        if request.target not in TASKS or request.method != "POST":
+        if request.target not in ENDPOINTS or request.method != "POST":
             self._refuse(request, exchange, line, 404, f"no {request.method} {request.target[:80]} here")
             return
         try:
@@ -116,7 +118,7 @@ class Sidecar:
         """A gateway or the operator, with the fleet's token."""
         if not self.context.token.admits(request):
             exchange.reply(error(401, "this port needs the fleet's token", Reason.UNAUTHORIZED))
-        elif request.target in TASKS and request.method == "POST":
+        elif request.target in ENDPOINTS and request.method == "POST":
             self._from_gateway(request, exchange)
         elif request.target == PATH_REPORT:
             exchange.reply(json_reply(encode(self.report())))

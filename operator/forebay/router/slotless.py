@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 from forebay.resources.reasons import Priority, Reason
 from forebay.router.access_log import Line
 from forebay.router.answers import refusal
-from forebay.router.ask import Ask
 from forebay.router.attempt import Attempt
 from forebay.router.engine_request import EngineRequest
 from forebay.router.handing import Gateways
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.values import Request
+from forebay.rules.dialect.parsed_request import Ask
 from forebay.rules.queue import retry_after
 
 if TYPE_CHECKING:

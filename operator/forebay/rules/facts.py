@@ -3,11 +3,15 @@
 Structs rather than dataclasses: several are made for every request, at a sixth of the cost.
 """
 
-from msgspec import Struct
+from collections.abc import Mapping
+from typing import assert_never
+
+from msgspec import Struct, field
 
 from forebay.resources.reasons import Capability, Priority, Reason
-from forebay.resources.table import ModelEntry, PolicyEntry, TargetEntry
-from forebay.resources.terms import CloudUse, FullWhen, GapAction, Modality, OverflowTo, Permission, Task
+from forebay.resources.table import ModelEntry, PolicyEntry
+from forebay.resources.terms import CloudUse, FullWhen, GapAction, Modality, OverflowTo, Permission, Task, Tier
+from forebay.rules.endpoints import CHAT
 
 REPORT_TTL_SECONDS = 2.0
 """A replica not heard of for longer is absent: neither free nor full."""
@@ -36,7 +40,7 @@ class RequestFacts(Struct, frozen=True, gc=False):
     prompt_tokens: int = 0
     max_tokens: int | None = None
     sequences: int = 1  # answers that are made side by side: each is a member of the engine's batch
-    path: str = "/v1/chat/completions"
+    path: str = CHAT
     fields: frozenset[str] = frozenset()  # top-level fields of the body that say something, and foreign content parts
     cloud: CloudUse = CloudUse.ALLOWED  # strictest of client and request
     stored_state: bool = False  # previous_response_id and the like
@@ -105,8 +109,7 @@ class PolicyView(Struct, frozen=True):
     """A policy with its targets resolved."""
 
     name: str
-    primary: tuple[CloudTarget, ...] = ()
-    secondary: tuple[CloudTarget, ...] = ()
+    targets: Mapping[Tier, tuple[CloudTarget, ...]] = field(default_factory=lambda: dict.fromkeys(Tier, ()))
     full_when: FullWhen = FullWhen.ALL_POOLS_FULL
     high: OverflowTo = OverflowTo.PRIMARY
     normal: OverflowTo = OverflowTo.SECONDARY
@@ -120,14 +123,13 @@ class PolicyView(Struct, frozen=True):
         """Resolve the targets of a table's policy. Targets that the table does not know are left out."""
         models = {(p.name, m.name): m for p in entry.providers for m in p.models}
 
-        def resolve(tier: tuple[TargetEntry, ...]) -> tuple[CloudTarget, ...]:
-            known = (t for t in tier if (t.provider, t.model) in models)
+        def resolve(tier: Tier) -> tuple[CloudTarget, ...]:
+            known = (t for t in entry.targets(tier) if (t.provider, t.model) in models)
             return tuple(CloudTarget(entry.name, t.provider, models[t.provider, t.model]) for t in known)
 
         return cls(
             entry.name,
-            resolve(entry.primary),
-            resolve(entry.secondary),
+            {tier: resolve(tier) for tier in Tier},
             entry.full_when,
             entry.high,
             entry.normal,
@@ -135,6 +137,34 @@ class PolicyView(Struct, frozen=True):
             entry.gap,
             entry.cloud,
         )
+
+    def tier_for(self, priority: Priority) -> Tier | None:
+        """Where requests of this priority go when local is full; None where they wait."""
+        match priority:
+            case Priority.HIGH:
+                return self.high.tier
+            case Priority.NORMAL:
+                return self.normal.tier
+            case Priority.LOW:
+                return self.low.tier
+            case _:
+                assert_never(priority)
+
+    def targets_for(self, priority: Priority) -> tuple[CloudTarget, ...]:
+        """What requests of this priority may use when local is full."""
+        tier = self.tier_for(priority)
+        return () if tier is None else self.targets[tier]
+
+
+def gap_tier(priority: Priority) -> Tier:
+    """Where requests of this priority go that no local pool can serve, if the policy sends them to the cloud."""
+    match priority:
+        case Priority.HIGH:
+            return Tier.PRIMARY
+        case Priority.NORMAL | Priority.LOW:
+            return Tier.SECONDARY
+        case _:
+            assert_never(priority)
 
 
 class FleetView(Struct, frozen=True, gc=False):

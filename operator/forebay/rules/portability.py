@@ -11,33 +11,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from forebay.resources.table import ModelEntry
-from forebay.resources.terms import MaxTokensField
+from forebay.rules.endpoints import ENDPOINTS, Stream
 from forebay.rules.facts import RequestFacts
-
-CHAT: Final = "/v1/chat/completions"
-COMPLETIONS: Final = "/v1/completions"
-RESPONSES: Final = "/v1/responses"
-EMBEDDINGS: Final = "/v1/embeddings"
 
 LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 """Spellings of the token limit; where a request uses several, the first of these counts."""
-
-_SAMPLING: Final = frozenset({"temperature", "top_p", "stream", "stream_options", "model", "user"})
-_CHOICE: Final = frozenset({"frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "n", "seed", "stop"})
-_TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls", "top_logprobs", "prompt_cache_key",
-                           "prompt_cache_retention", "safety_identifier"})  # fmt: skip
-STANDARD: Final[Mapping[str, frozenset[str]]] = MappingProxyType({
-    CHAT: _SAMPLING | _CHOICE | _TOOLS | {
-        "messages", "audio", "modalities", "function_call", "functions", "prediction", "reasoning_effort",
-        "response_format", "verbosity", "web_search_options",
-    },
-    COMPLETIONS: _SAMPLING | _CHOICE | {"prompt", "best_of", "echo", "suffix"},
-    RESPONSES: _SAMPLING | _TOOLS | {
-        "input", "instructions", "include", "max_tool_calls", "reasoning", "text", "truncation",
-    },
-    EMBEDDINGS: frozenset({"model", "input", "dimensions", "encoding_format", "user"}),
-})  # fmt: skip
-"""Fields of each API that every OpenAI-compatible provider is expected to know. Other paths never leave."""
 
 KEPT_HERE: Final = frozenset({"metadata", "service_tier", "store"})
 """Fields that are about this fleet: hints and priority for forebay, and storage, which no provider is asked for."""
@@ -70,7 +48,8 @@ OFF: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType({
 
 
 _NONE: Final[frozenset[str]] = frozenset()
-_USUAL: Final = {path: fields.union(KEPT_HERE, LIMITS) for path, fields in STANDARD.items()}
+_STANDARD: Final = {path: row.standard for path, row in ENDPOINTS.items() if row.standard is not None}
+_USUAL: Final = {path: fields.union(KEPT_HERE, LIMITS) for path, fields in _STANDARD.items()}
 
 
 def spoken(path: str, document: Mapping[str, Any]) -> frozenset[str]:
@@ -113,7 +92,7 @@ def outgoing(path: str, document: Mapping[str, Any], model: ModelEntry) -> dict[
     limit = next((document[name] for name in LIMITS if document.get(name) is not None), None)
     if limit is not None and (field := limit_field(path, model)) not in model.drop_fields:
         body[field] = limit
-    if path == RESPONSES:
+    if ENDPOINTS[path].stored:
         body["store"] = False
     if asks_for_usage(path, document, model):
         options = document.get("stream_options")
@@ -123,18 +102,14 @@ def outgoing(path: str, document: Mapping[str, Any], model: ModelEntry) -> dict[
 
 def limit_field(path: str, model: ModelEntry) -> str:
     """What the token limit is called on this path."""
-    match path:
-        case "/v1/responses":
-            return "max_output_tokens"
-        case "/v1/chat/completions":
-            return str(model.max_tokens_field)
-        case _:
-            return str(MaxTokensField.MAX_TOKENS)
+    return ENDPOINTS[path].limit or str(model.max_tokens_field)
 
 
 def asks_for_usage(path: str, document: Mapping[str, Any], model: ModelEntry) -> bool:
     """Whether usage has to be asked for: on streams that do not carry it by themselves."""
-    return document.get("stream") is True and path in (CHAT, COMPLETIONS) and "stream_options" not in model.drop_fields
+    if document.get("stream") is not True or ENDPOINTS[path].stream is not Stream.CHUNKS:
+        return False
+    return "stream_options" not in model.drop_fields
 
 
 def client_asked_for_usage(document: Mapping[str, Any]) -> bool:
@@ -148,7 +123,7 @@ def _goes_out(path: str, name: str, value: Any, model: ModelEntry) -> bool:
         return False
     if name in model.accept_fields:
         return True
-    return name in STANDARD.get(path, frozenset())
+    return name in _STANDARD.get(path, _NONE)
 
 
 def _is_off(name: str, value: Any) -> bool:

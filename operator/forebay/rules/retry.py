@@ -7,7 +7,7 @@ slot is no fault and costs nothing here: the engine has done no work.
 from dataclasses import dataclass
 from typing import Final
 
-from forebay.resources.terms import Task
+from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import RequestFacts
 
 SHARE: Final = 0.10
@@ -44,9 +44,9 @@ class RetryBudget:
 def patience(first_token: float, facts: RequestFacts, stream: bool, left: float) -> float:
     """Seconds to wait for the first content byte before the replica counts as dead; at most the time `left`.
 
-    An answer that is not streamed comes only when all of it is there: its tokens are waited for too, and without a
-    limit on them everything that is left.
+    An answer that is not streamed comes only when all of it is there: its tokens, if it has any, are waited for too,
+    and without a limit on them everything that is left.
     """
-    if stream or facts.task is Task.EMBED:
+    if stream or not ENDPOINTS[facts.path].output_tokens:
         return min(first_token, left)
     return left if facts.max_tokens is None else min(first_token + facts.max_tokens * TOKEN_SECONDS, left)

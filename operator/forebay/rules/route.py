@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from forebay.resources.names import DEFAULT_POLICY
 from forebay.resources.reasons import Capability, Priority, Reason
-from forebay.resources.terms import CloudUse, FullWhen, GapAction, OverflowTo, Permission, Tier
-from forebay.rules.facts import CloudTarget, FleetView, PolicyView, PoolView, RequestFacts
+from forebay.resources.terms import CloudUse, FullWhen, GapAction, Permission, Tier
+from forebay.rules.facts import CloudTarget, FleetView, PolicyView, PoolView, RequestFacts, gap_tier
 from forebay.rules.portability import is_portable
 
 
@@ -90,6 +90,13 @@ def route(request: RequestFacts, fleet: FleetView) -> Decision:
     return _when_full(request, policy, fitting, same_task, decide)
 
 
+def may_overflow(policy: PolicyView | None, pool: CloudUse) -> bool:
+    """Whether a Normal request may leave a pool that is full; `pool` is that pool's own word about the cloud."""
+    if policy is None or CloudUse.NEVER in (policy.cloud, pool):
+        return False
+    return bool(policy.targets_for(Priority.NORMAL))
+
+
 Decide = Callable[[Destination, Reason], Decision]
 
 
@@ -150,12 +157,12 @@ def _at_gap(
         return decide(Wait(tuple(p.name for p in candidates), cold=True), gap)
     if policy.gap is GapAction.QUEUE:
         return decide(Refuse(refusal, pool), gap)
-    tier = Tier.PRIMARY if request.priority is Priority.HIGH else Tier.SECONDARY
+    tier = gap_tier(request.priority)
     blocked = _blocked(request, policy, candidates)
     if blocked is not None:
         down = blocked is Reason.CLOUD_UNAVAILABLE  # it may come back; and it is no demand for local slots
         return decide(Refuse(503) if down else Refuse(refusal, pool), blocked)
-    targets = _targets(request, policy, tier)
+    targets = _portable(request, policy.targets[tier])
     if not targets:
         return decide(Refuse(refusal, pool), Reason.NOT_PORTABLE)
     return decide(Cloud(tier, targets), gap)
@@ -171,12 +178,11 @@ def _when_full(
     """No fitting pool has a free slot."""
     chosen = _would_choose(fitting)
     nobody = not any(pool.present for pool in fitting)
-    rule = _overflow_rule(request.priority, policy)
+    tier = None if policy is None else policy.tier_for(request.priority)
     blocked = _blocked(request, policy, fitting)
-    if policy is not None and blocked is None and rule is not OverflowTo.QUEUE:
-        tier = Tier.PRIMARY if rule is OverflowTo.PRIMARY else Tier.SECONDARY
+    if policy is not None and tier is not None and blocked is None:
         reason = _overflow_reason(request, policy, fitting, same_task)
-        targets = _targets(request, policy, tier)
+        targets = _portable(request, policy.targets[tier])
         if reason is not None and targets:
             return decide(Cloud(tier, targets, chosen), reason)
         blocked = Reason.NOT_PORTABLE if not targets else None
@@ -192,13 +198,6 @@ def _when_full(
 def _would_choose(fitting: tuple[PoolView, ...]) -> str:
     """The pool that demand is counted at: the first present one with the shortest queue."""
     return min(fitting, key=lambda pool: (not pool.present, pool.queued, pool.name)).name
-
-
-def _overflow_rule(priority: Priority, policy: PolicyView | None) -> OverflowTo:
-    if policy is None:
-        return OverflowTo.QUEUE
-    by_priority = {Priority.HIGH: policy.high, Priority.NORMAL: policy.normal, Priority.LOW: policy.low}
-    return by_priority[priority]
 
 
 def _blocked(request: RequestFacts, policy: PolicyView | None, pools: tuple[PoolView, ...]) -> Reason | None:
@@ -218,9 +217,8 @@ def _blocked(request: RequestFacts, policy: PolicyView | None, pools: tuple[Pool
     return None
 
 
-def _targets(request: RequestFacts, policy: PolicyView, tier: Tier) -> tuple[CloudTarget, ...]:
-    tier_targets = policy.primary if tier is Tier.PRIMARY else policy.secondary
-    return tuple(target for target in tier_targets if is_portable(request, target.model))
+def _portable(request: RequestFacts, targets: tuple[CloudTarget, ...]) -> tuple[CloudTarget, ...]:
+    return tuple(target for target in targets if is_portable(request, target.model))
 
 
 def _overflow_reason(

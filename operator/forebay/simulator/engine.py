@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from forebay.rules import endpoints
 from forebay.simulator import api
 from forebay.simulator.batch import Batch, Sequence
 from forebay.simulator.http import Connection, Request, encode
@@ -22,9 +23,9 @@ from forebay.simulator.shapes import Chat, Shape, Text
 from forebay.simulator.telemetry import Telemetry
 
 SHAPES: Final[dict[str, Callable[[dict[str, Any], str, Script, int], Shape]]] = {
-    "/v1/chat/completions": Chat,
-    "/v1/completions": Text,
-    "/v1/responses": Responses,
+    endpoints.CHAT: Chat,
+    endpoints.COMPLETIONS: Text,
+    endpoints.RESPONSES: Responses,
 }
 STORED: Final = 10_000
 
@@ -90,21 +91,21 @@ class Engine:
         match request.method, request.path:
             case "POST", path if path in SHAPES:
                 await self._infer(request, connection)
-            case "POST", "/v1/embeddings":
+            case "POST", endpoints.EMBEDDINGS:
                 self._embed(request, connection)
-            case "POST", "/tokenize":
+            case "POST", endpoints.TOKENIZE:
                 document = self._document(request)
                 self._model(document)
                 count, longest = api.prompt_tokens(document), self.settings.max_model_len
                 tokens = list(range(count))
                 found = {"count": count, "max_model_len": longest, "tokens": tokens, "token_strs": None}
                 connection.reply(200, encode(found))
-            case "POST", "/detokenize":
+            case "POST", endpoints.DETOKENIZE:
                 document = self._document(request)
                 self._model(document)
                 tokens = document.get("tokens") or []
                 connection.reply(200, encode({"prompt": "".join(WORDS[token % len(WORDS)] for token in tokens)}))
-            case "GET", "/v1/models":
+            case "GET", endpoints.MODELS:
                 settings = self.settings
                 listed = api.models(settings.models, self.created, settings.max_model_len, settings.adapters)
                 connection.reply(200, encode(listed))

@@ -9,13 +9,14 @@ from forebay.cli.prices import asked, shipped
 from forebay.cli.problem import Problem
 from forebay.cli.profile import check
 from forebay.cli.profile.answer import Answer, Question, answer
-from forebay.cli.profile.entry import EMBEDDING, Entry
+from forebay.cli.profile.entry import Entry
 from forebay.cli.profile.formats_text import FORMATS
 from forebay.cli.profile.pool import Pool, on_hardware
 from forebay.cli.profile.reading import CLASSES, Log, of
 from forebay.cli.profile.traffic import declared
 from forebay.resources.reasons import Capability
 from forebay.rules.cost import BasisName, Hardware
+from forebay.rules.endpoints import EMBEDDINGS
 
 CAPABLE = (Capability.CLASSIFICATION, Capability.EXTRACTION, Capability.GENERAL)
 MONTH = (0.0, 730 * 3600.0)
@@ -162,7 +163,7 @@ def test_of_a_long_log_the_busiest_stretch_is_replayed(monkeypatch: pytest.Monke
 
 
 def test_embeddings_are_not_for_a_chat_pool() -> None:
-    log = of([Entry(at=0.0, prompt=10, path=EMBEDDING), Entry(at=1.0, prompt=10, output=1)], FORMATS[0])
+    log = of([Entry(at=0.0, prompt=10, path=EMBEDDINGS), Entry(at=1.0, prompt=10, output=1)], FORMATS[0])
     assert asked_of(log).shares.local.value == 0.5
 
 

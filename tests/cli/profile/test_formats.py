@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.cli.problem import Problem
-from forebay.cli.profile.entry import CHAT, EMBEDDING, Entry, MalformedError, path_of
+from forebay.cli.profile.entry import Entry, MalformedError, path_of
 from forebay.cli.profile.formats import ForebayLine, seconds, understood
 from forebay.cli.profile.formats_text import FORMATS, detect
 from forebay.resources.reasons import Capability, Priority
 from forebay.router.access_log import Line
+from forebay.rules.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from tests.cli.profile import logs
 
 READERS = {form.name: form.read for form in FORMATS}
@@ -178,11 +179,13 @@ def test_labels_stand_in_lines_too() -> None:
     [
         ("", CHAT),
         (None, CHAT),
-        ("/v1/embeddings", EMBEDDING),
-        ("https://api.example.com/v1/embeddings?x=1", EMBEDDING),
+        ("/v1/embeddings", EMBEDDINGS),
+        ("https://api.example.com/v1/embeddings?x=1", EMBEDDINGS),
         ("/openai/deployments/x/chat/completions", CHAT),
-        ("/v1/completions", "/v1/completions"),
-        ("/v1/responses/", "/v1/responses"),
+        ("/v1/completions", COMPLETIONS),
+        ("completions", COMPLETIONS),
+        ("/v1/responses/", RESPONSES),
+        ("/tokenize", CHAT),
     ],
 )
 def test_paths_are_the_routers(written: str | None, path: str) -> None:
@@ -190,7 +193,7 @@ def test_paths_are_the_routers(written: str | None, path: str) -> None:
 
 
 def test_an_embedding_is_told_by_its_call() -> None:
-    assert read("litellm", logs.litellm(call_type="aembedding")).path == EMBEDDING
+    assert read("litellm", logs.litellm(call_type="aembedding")).path == EMBEDDINGS
 
 
 @pytest.mark.parametrize("stamp", ["yesterday", -5, "2026-13-01T00:00:00Z"])

@@ -5,11 +5,15 @@ from typing import Final
 
 from forebay.cli.cost.period import Moment, Period, PoolUse, Use
 from forebay.cli.prices import find
+from forebay.resources.reasons import Priority
 from forebay.resources.summary import FleetSummary, PoolSummary, PriceRow
 from forebay.rules.cost import Price
+from forebay.rules.facts import PolicyView
 
 SOURCE: Final = "the operator, since it began"
 MINUTE_SECONDS: Final = 60.0
+USUAL_TIER: Final = PolicyView("").tier_for(Priority.NORMAL)
+"""Where requests go when local is full, unless a policy says otherwise: Secondary."""
 
 
 def period(fleet: FleetSummary, gpu_hour_price: float | None, displaced: Mapping[str, Price]) -> Period:
@@ -44,11 +48,11 @@ def _pool(pool: PoolSummary, gpu_hour_price: float | None) -> PoolUse:
 def displaced_models(
     policies: Mapping[str, str], rows: Iterable[PriceRow], table: tuple[Price, ...]
 ) -> dict[str, Price]:
-    """For each pool the model that would have answered: its policy's first secondary one with a price, else primary.
+    """For each pool the model that would have answered: its policy's first with a price, the usual tier before others.
 
     `policies` are names by pool. Where the policy names no price, the table's is taken.
     """
-    ordered = sorted(rows, key=lambda row: row.tier != "Secondary")
+    ordered = sorted(rows, key=lambda row: row.tier != USUAL_TIER)
     found = {}
     for pool, policy in policies.items():
         prices = (_price(row, table) for row in ordered if row.policy == policy)

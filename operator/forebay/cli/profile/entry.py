@@ -5,10 +5,9 @@ from typing import Final
 from msgspec import Struct
 
 from forebay.resources.reasons import Capability, Priority
+from forebay.rules.endpoints import CHAT, ENDPOINTS, ROOT
 
-EMBEDDING: Final = "/v1/embeddings"
-CHAT: Final = "/v1/chat/completions"
-_PATHS: Final = {"embeddings": EMBEDDING, "responses": "/v1/responses"}
+_ENDINGS: Final = {path.removeprefix(ROOT): path for path in ENDPOINTS if path.startswith(ROOT)}
 
 
 class MalformedError(ValueError):
@@ -40,7 +39,5 @@ class Entry(Struct, gc=False):
 
 def path_of(written: str | None) -> str:
     """The router's path for one as a log writes it: with a host, without /v1, or not at all."""
-    last = (written or "").partition("?")[0].rstrip("/")
-    if last.endswith("completions"):
-        return CHAT if last.endswith("chat/completions") else "/v1/completions"
-    return _PATHS.get(last.rpartition("/")[2], CHAT)
+    path = "/" + (written or "").partition("?")[0].rstrip("/")
+    return next((found for ending, found in _ENDINGS.items() if path.endswith(ending)), CHAT)

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from forebay.cli.profile.entry import CHAT, EMBEDDING, Entry, MalformedError, path_of
+from forebay.cli.profile.entry import Entry, MalformedError, path_of
 from forebay.resources.reasons import Capability, Priority
+from forebay.rules.endpoints import CHAT, EMBEDDINGS
 from forebay.rules.facts import AUTO_MODELS
 
 TOKEN_MS: Final = 25.0
@@ -226,7 +227,7 @@ def read_spend(line: bytes) -> Entry:
         output=found.completion_tokens,
         cached=_cached(usage),
         model=found.model or found.model_group or "",
-        path=EMBEDDING if "embedding" in found.call_type else CHAT,
+        path=EMBEDDINGS if "embedding" in found.call_type else CHAT,
         capability=capability_of(tags.capability),
         task_type=tags.task_type or "",
         failed=found.status == "failure",

@@ -15,14 +15,18 @@ from typing import Any, Final
 import msgspec
 
 from forebay.cli.problem import Problem
-from forebay.cli.profile.entry import EMBEDDING, Entry, MalformedError
+from forebay.cli.profile.entry import Entry, MalformedError
 from forebay.cli.profile.formats import Format
 from forebay.cli.profile.formats_text import detect
 from forebay.cli.profile.lines import LONGEST, Source
 from forebay.resources.reasons import Capability, Priority
-from forebay.router.request import CHARACTERS_PER_TOKEN, BadRequestError, content_of, hints_of, token_limit
-from forebay.router.words import user_words
+from forebay.resources.terms import Task
 from forebay.rules.classify import Hints, by_hints, by_words
+from forebay.rules.dialect.errors import BadRequestError
+from forebay.rules.dialect.hints import hints_of
+from forebay.rules.dialect.limits import token_limit
+from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN, content_of, user_words
+from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import USUAL_ANSWER_TOKENS
 
 CLASSES: Final = (*Capability, "embeddings", "unknown")
@@ -130,10 +134,10 @@ class _Reading:
     def add(self, entry: Entry) -> None:
         """A request that was answered."""
         log, limit, prompt = self.log, None, entry.prompt
-        model = self._model(entry)
+        model, embeds = self._model(entry), _embeds(entry)
         if entry.body is not None and (prompt is None or entry.capability is None):
             kind, prompt, limit = self._from_body(entry, entry.body, model)
-        elif entry.path == EMBEDDING:
+        elif embeds:
             kind = EMBEDDINGS
         elif entry.capability is not None:
             kind = _PLACE[entry.capability] | (GUESSED if entry.guessed else 0)
@@ -145,7 +149,7 @@ class _Reading:
         if output is None:
             kind |= ASSUMED
             output = min(limit or USUAL_ANSWER_TOKENS, USUAL_ANSWER_TOKENS)
-        if entry.path == EMBEDDING:
+        if embeds:
             output, kind = 0, EMBEDDINGS
         at = entry.at
         if at is None:
@@ -164,7 +168,7 @@ class _Reading:
     def _from_body(self, entry: Entry, body: bytes, model: int) -> tuple[int, int, int | None]:
         """Class, prompt tokens and limit by what the request says; its words are looked at if it is their turn."""
         log, label = self.log, entry.capability
-        words = label is None and entry.path != EMBEDDING
+        words = label is None and not _embeds(entry)
         log.texts += words
         turn = words and log.texts % self.every == 0
         if words and not turn and entry.prompt is not None:
@@ -177,7 +181,7 @@ class _Reading:
         limit = token_limit(document)
         prompt = entry.prompt
         if prompt is None:
-            prompt = sum(map(len, content_of(document)[0])) // CHARACTERS_PER_TOKEN
+            prompt = sum(map(len, content_of(ENDPOINTS[entry.path], document)[0])) // CHARACTERS_PER_TOKEN
         if label is not None:
             return _PLACE[label], prompt, limit
         if not words:
@@ -204,6 +208,10 @@ class _Reading:
         return found
 
 
+def _embeds(entry: Entry) -> bool:
+    return ENDPOINTS[entry.path].task is Task.EMBED
+
+
 class _Named(msgspec.Struct, gc=False):
     model: str = ""
 
@@ -219,7 +227,7 @@ def _classify(entry: Entry, document: dict[str, Any], limit: int | None) -> int:
     """As the router would, had the client left the model open."""
     fields = {b"x-forebay-task-type": entry.task_type.encode()} if entry.task_type else {}
     hints = hints_of(fields, document, limit)
-    guessed = by_words(hints, user_words(entry.path, document))
+    guessed = by_words(hints, user_words(ENDPOINTS[entry.path], document))
     return _PLACE[guessed] | GUESSED if guessed else _PLACE[by_hints(hints)]
 
 

@@ -13,7 +13,9 @@ from forebay.cli.running.advice import Issue, issues
 from forebay.cli.running.fleet import Fleets, Policy, Pool, condition, fleets
 from forebay.cli.running.place import ContextOption, EverywhereOption, KubeconfigOption, NamespaceOption, connect
 from forebay.cli.words import meaning
-from forebay.resources.reasons import ConditionReason, ConditionType, ScaleReason
+from forebay.resources.policy import Target
+from forebay.resources.reasons import ConditionReason, ConditionType, Priority, ScaleReason
+from forebay.rules.facts import gap_tier
 
 
 def status(
@@ -105,9 +107,12 @@ def targets(policy: Policy) -> tuple[str, str]:
     """Where High goes, and where the others do."""
     if policy.spec is None:
         return "-", "-"
-    tiers = (policy.spec.primary, policy.spec.secondary)
-    high, others = (", ".join(f"{item.provider}/{item.model}" for item in tier) or "nowhere" for tier in tiers)
-    return high, others
+    high, others = (policy.spec.targets(gap_tier(priority)) for priority in (Priority.HIGH, Priority.NORMAL))
+    return _named(high), _named(others)
+
+
+def _named(targets: list[Target]) -> str:
+    return ", ".join(f"{item.provider}/{item.model}" for item in targets) or "nowhere"
 
 
 def _ready(conditions: list[Any]) -> str:

@@ -16,7 +16,6 @@ import httpx
 import msgspec
 
 from forebay.router.answers import MAX_ID
-from forebay.router.ask import Ask
 from forebay.router.cloud.events import Event, EventReader, Kind, MalformedError
 from forebay.router.cloud.ledger import tokens_of
 from forebay.router.cloud.outcome import FailedError
@@ -28,6 +27,8 @@ from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error_body
 from forebay.router.http.values import Headers
 from forebay.rules.breaker import Outcome
+from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.endpoints import ROOT
 from forebay.rules.facts import CloudTarget
 from forebay.rules.portability import asks_for_usage, client_asked_for_usage, outgoing
 from forebay.rules.retry import patience
@@ -86,7 +87,7 @@ class Answer:
         now = self._loop.time()
         wait = patience(entry.first_token_seconds, self.ask.facts, self.ask.stream, end - now)
         until = end if wait == end - now else now + wait
-        url = entry.base_url.rstrip("/") + self.ask.path.removeprefix("/v1")
+        url = entry.base_url.rstrip("/") + self.ask.path.removeprefix(ROOT)
         body = msgspec.json.encode(outgoing(self.ask.path, self.ask.document, self.target.model))
         timeout = asyncio.timeout_at(until)
         try:

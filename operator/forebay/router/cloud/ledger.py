@@ -2,10 +2,10 @@
 
 from forebay.router import metrics
 from forebay.router.access_log import Line
-from forebay.router.ask import Ask
-from forebay.router.request import CHARACTERS_PER_TOKEN
+from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN
+from forebay.rules.endpoints import ENDPOINTS, operation
 from forebay.rules.facts import CloudTarget
-from forebay.rules.portability import EMBEDDINGS
 from forebay.rules.spending import Usage, price
 
 
@@ -18,10 +18,10 @@ def account(target: CloudTarget, ask: Ask, line: Line, usage: Usage | None, *, o
     counted = usage or Usage(ask.facts.prompt_tokens, output)
     provider, model = target.provider, target.model.name
     if usage is not None:
-        operation = metrics.OPERATIONS.get(ask.path, "chat")
-        metrics.TOKENS.observe((operation, provider, model, "input"), usage.input)
-        if ask.path != EMBEDDINGS:
-            metrics.TOKENS.observe((operation, provider, model, "output"), usage.output)
+        what = operation(ask.path)
+        metrics.TOKENS.observe((what, provider, model, "input"), usage.input)
+        if ENDPOINTS[ask.path].output_tokens:
+            metrics.TOKENS.observe((what, provider, model, "output"), usage.output)
         if usage.cached:
             metrics.CACHED_TOKENS.labels(provider, model).inc(usage.cached)
     line.input_tokens, line.output_tokens, line.cached_tokens = counted.input, counted.output, counted.cached

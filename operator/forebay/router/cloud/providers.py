@@ -11,13 +11,14 @@ from msgspec import Struct
 from forebay.resources.table import PolicyEntry
 from forebay.router import metrics
 from forebay.router.access_log import Line
-from forebay.router.ask import Ask
 from forebay.router.cloud.ledger import account
 from forebay.router.cloud.outcome import CloudError, FailedError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.values import Headers
 from forebay.rules.addresses import Network
 from forebay.rules.breaker import Outcome
+from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.endpoints import operation
 from forebay.rules.facts import USUAL_ANSWER_TOKENS, CloudTarget
 
 if TYPE_CHECKING:
@@ -146,8 +147,7 @@ class Cloud:
         """Count a try; returns its tokens, None where nobody knows them."""
         target, ask = answer.target, answer.ask
         line.provider_request_id = answer.request_id
-        operation = metrics.OPERATIONS.get(ask.path, "chat")
-        metrics.OPERATION.observe((operation, target.provider, target.model.name, word), seconds)
+        metrics.OPERATION.observe((operation(ask.path), target.provider, target.model.name, word), seconds)
         if word:
             metrics.CLOUD_ERRORS.labels(target.provider, word).inc()
         if not answer.first:

@@ -2,16 +2,13 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.router.http.values import Request
-from forebay.router.request import parse
-from forebay.router.words import user_words
-
-CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
+from forebay.rules.dialect.prompt_text import content_of, user_words
+from forebay.rules.endpoints import CHAT, COMPLETIONS, DETOKENIZE, EMBEDDINGS, ENDPOINTS, RESPONSES, TOKENIZE, Endpoint
+from tests.rules.dialect.asked import asked
 
 
 @pytest.mark.parametrize(
@@ -43,12 +40,14 @@ CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/r
         (COMPLETIONS, {"prompt": [1, 2, 3]}, ""),
         (RESPONSES, {"input": "i", "instructions": "s"}, "i"),
         (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_text", "text": "u"}]}]}, "u"),
-        ("/v1/embeddings", {"input": "i"}, ""),
+        (EMBEDDINGS, {"input": "i"}, ""),
+        (TOKENIZE, {"prompt": "p"}, ""),
+        (DETOKENIZE, {"tokens": [1]}, ""),
         (CHAT, {}, ""),
     ],
 )
 def test_the_last_thing_that_the_user_wrote(path: str, document: dict[str, Any], words: str) -> None:
-    assert user_words(path, document) == words
+    assert user_words(ENDPOINTS[path], document) == words
 
 
 @given(st.text(), st.text(), st.text())
@@ -58,7 +57,7 @@ def test_the_system_prompt_and_the_tools_change_nothing(words: str, one: str, tw
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": words}],
             "tools": [{"name": system}],
         }
-        return parse(Request("POST", CHAT, "", [], msgspec.json.encode(body))).facts.capability
+        return asked(body).facts.capability
 
     assert capability(one) == capability(two)
 
@@ -74,4 +73,17 @@ JSON = st.recursive(
 
 @given(st.sampled_from(("messages", "input", "prompt")), JSON)
 def test_no_body_makes_it_fail(key: str, value: Any) -> None:
-    assert isinstance(user_words(CHAT, {key: value}), str)
+    assert isinstance(user_words(ENDPOINTS[CHAT], {key: value}), str)
+
+
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_the_prompt_is_read_where_the_path_has_it(path: str) -> None:
+    endpoint = ENDPOINTS[path]
+    body: dict[str, Any] = {field: f"text of {field}" for field in endpoint.texts}
+    assert content_of(endpoint, {**body, "user": "somebody"}) == (list(body.values()), [])
+
+
+def test_a_path_of_another_shape_names_its_own_fields() -> None:
+    ranks = Endpoint(path="/rank", meaning="", operation="rank", texts=("query", "documents"))
+    body = {"query": "which?", "documents": ["one", {"text": "two"}], "messages": "nothing of mine"}
+    assert content_of(ranks, body)[0] == ["which?", "one", "two"]

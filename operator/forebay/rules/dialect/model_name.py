@@ -1,0 +1,54 @@
+"""The model's name in a body that is otherwise passed on as it came."""
+
+import json
+import re
+from typing import Final
+
+import msgspec
+
+from forebay.rules.dialect.parsed_request import Ask
+
+_MODEL: Final = b'"model"'
+_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_TOKEN = re.compile(rb"(" + _STRING + rb")(\s*:)?|[{}\[\]]")
+_EMPTY_VALUE = re.compile(rb"\s*(" + _STRING + rb"|\[\s*\]|\{\s*\}|[^\s,}]+)")
+
+
+def with_model(body: bytes, ask: Ask, model: str) -> bytes:
+    """The body for an engine that knows itself as `model`: changed only when the client left the choice open.
+
+    The name is spliced in; everything else stays byte for byte.
+    """
+    if ask.facts.names_a_model:
+        return body
+    name = msgspec.json.encode(model)
+    if "model" not in ask.document:
+        return body.replace(b"{", b'{"model":' + name + (b"," if ask.document else b""), 1)
+    start, end = _model_value(body)
+    return body[:start] + name + body[end:]
+
+
+def _model_value(body: bytes) -> tuple[int, int]:
+    """Where the value of the outermost "model" begins and ends; it is there, and no filled list or object."""
+    key = body.find(_MODEL)
+    if key < 0 or b"\\u00" in body or body.find(_MODEL, key + 1) >= 0:
+        end = _outermost_model(body)
+    else:  # it stands here only, so this is the key
+        end = body.index(b":", key) + 1
+    value = _EMPTY_VALUE.match(body, end)
+    assert value is not None
+    return value.span(1)
+
+
+def _outermost_model(body: bytes) -> int:
+    """Where the outermost key "model", however it is written, and its colon end."""
+    depth = 0
+    for token in _TOKEN.finditer(body):
+        mark = token[0][:1]
+        if mark in b"{[":
+            depth += 1
+        elif mark in b"}]":
+            depth -= 1
+        elif depth == 1 and token[2] is not None and json.loads(token[1]) == "model":
+            return token.end()
+    raise AssertionError("no model in the body")

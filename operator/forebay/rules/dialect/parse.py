@@ -1,0 +1,90 @@
+"""A request as the rules and the routers need it: the body is decoded once, for a few facts. It is never rebuilt."""
+
+from typing import Any, Final
+
+from forebay.resources import headers as names
+from forebay.resources.reasons import Priority
+from forebay.resources.terms import CloudUse
+from forebay.rules.classify import by_hints, by_words
+from forebay.rules.dialect.body import document_of
+from forebay.rules.dialect.content_parts import TEXT_ALONE, foreign_parts, inputs_of
+from forebay.rules.dialect.errors import BadRequestError
+from forebay.rules.dialect.hints import hints_of
+from forebay.rules.dialect.limits import sequences, token_limit
+from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN, content_of, user_words
+from forebay.rules.endpoints import ENDPOINTS
+from forebay.rules.facts import AUTO_MODELS, RequestFacts
+from forebay.rules.portability import spoken
+
+SERVICE_TIERS: Final = {"priority": Priority.HIGH, "flex": Priority.LOW}
+_CLOUD, _SESSION, _TIMEOUT = names.CLOUD.encode(), names.SESSION.encode(), names.TIMEOUT_SECONDS.encode()
+_PRIORITY = names.PRIORITY.encode()
+
+
+def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "anonymous") -> Ask:
+    """Read a request to one of the ENDPOINTS; `fields` are its headers by lower-case name.
+
+    Its priority is what was asked for, not yet what is allowed. Raises BadRequestError.
+    """
+    document = document_of(body)
+    if document.get("background") is True:  # it would run on in the engine after its slot has been given back
+        raise BadRequestError("background responses are not served here: leave out `background`, or stream")
+    previous = document.get("previous_response_id")
+    previous = previous if isinstance(previous, str) else ""
+    facts = _facts(path, fields, document, bool(previous))
+    session, stream = fields.get(_SESSION, b""), document.get("stream") is True
+    seconds = _seconds(fields.get(_TIMEOUT))
+    return Ask(path, facts, facts.priority, client, session, stream, seconds, document, previous)
+
+
+def _facts(path: str, fields: dict[bytes, bytes], document: dict[str, Any], stored_state: bool) -> RequestFacts:
+    endpoint, limit = ENDPOINTS[path], token_limit(document)
+    texts, parts = content_of(endpoint, document)
+    said = spoken(path, document)
+    asked = _priority(fields.get(_PRIORITY), document)
+    cloud = CloudUse.NEVER if fields.get(_CLOUD, b"").lower() == b"never" else CloudUse.ALLOWED
+    model = str(document.get("model") or "auto")
+    words = user_words(endpoint, document) if model in AUTO_MODELS else ""  # a named model needs no map
+    hints = hints_of(fields, document, limit)
+    guessed = by_words(hints, words)
+    return RequestFacts(
+        model=model,
+        task=endpoint.task,
+        any_task=endpoint.any_task,
+        priority=asked,
+        capability=guessed or by_hints(hints),
+        guessed=guessed is not None,
+        inputs=inputs_of(parts) if parts else TEXT_ALONE,
+        prompt_tokens=sum(map(len, texts)) // CHARACTERS_PER_TOKEN,
+        max_tokens=limit,
+        sequences=sequences(document),
+        path=path,
+        fields=said | foreign_parts(parts) if parts else said,
+        cloud=cloud,
+        stored_state=stored_state,
+    )
+
+
+def _priority(header: bytes | None, document: dict[str, Any]) -> Priority:
+    if header:
+        asked = header.decode("latin-1")
+        try:
+            return Priority(asked.capitalize())
+        except ValueError:
+            raise BadRequestError(f"{names.PRIORITY} must be High, Normal or Low, not {asked[:20]!r}") from None
+    if "service_tier" not in document:
+        return Priority.NORMAL
+    return SERVICE_TIERS.get(str(document["service_tier"]), Priority.NORMAL)
+
+
+def _seconds(text: bytes | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise BadRequestError(f"{names.TIMEOUT_SECONDS} must be a number of seconds above 0")
+    return seconds

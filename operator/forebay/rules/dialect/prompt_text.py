@@ -1,0 +1,87 @@
+"""The text of a request: all of it, how its conversation began, and what the user wrote last."""
+
+from typing import Any, Final
+
+from forebay.rules.endpoints import Endpoint
+from forebay.rules.learned import READ
+
+CHARACTERS_PER_TOKEN: Final = 4
+_SYSTEM: Final = ("system", "developer")
+
+
+def content_of(endpoint: Endpoint, document: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Every text of the prompt, and the parts that are no text."""
+    texts: list[str] = []
+    parts: list[dict[str, Any]] = []
+    for key in endpoint.texts:
+        if (value := document.get(key)) is not None:
+            _collect(value, texts, parts, 0)
+    return texts, parts
+
+
+def _collect(value: Any, texts: list[str], parts: list[dict[str, Any]], depth: int) -> None:
+    if isinstance(value, str):
+        texts.append(value)
+    elif isinstance(value, list) and depth < 6:
+        for item in value:
+            _collect(item, texts, parts, depth + 1)
+    elif isinstance(value, dict) and depth < 6:
+        if "type" in value and value["type"] != "text":
+            parts.append(value)
+        for key in ("content", "text"):
+            inner = value.get(key)
+            if isinstance(inner, str):
+                texts.append(inner)
+            elif inner is not None:
+                _collect(inner, texts, parts, depth + 1)
+
+
+def opening(document: dict[str, Any]) -> tuple[str, str]:
+    """How a conversation begins: what the system says, and the first user message. It stays the same turn by turn."""
+    said = document.get("messages") or document.get("input") or document.get("prompt")
+    system = [document.get("instructions")]
+    first: Any = said
+    if isinstance(said, list):
+        for message in said:
+            role = message.get("role") if isinstance(message, dict) else "user"
+            if role not in _SYSTEM:
+                first = message
+                break
+            system.append(message)
+    return _joined(system), _joined(first)
+
+
+def _joined(value: Any) -> str:
+    texts: list[str] = []
+    _collect(value, texts, [], 0)
+    return "".join(texts)
+
+
+def user_words(endpoint: Endpoint, document: dict[str, Any]) -> str:
+    """What the user wrote last, without the harness around it (system prompt, tools, earlier turns). May be empty.
+
+    Of several parts the beginning of the first and the end of the last text.
+    """
+    if not endpoint.classified:
+        return ""
+    said = document.get("messages") or document.get("input") or document.get("prompt")
+    if isinstance(said, str):
+        return said
+    for message in reversed(said) if isinstance(said, list) else ():
+        if isinstance(message, str):
+            return message
+        if not isinstance(message, dict):
+            break
+        if message.get("role", "user") == "user" and (text := _ends(message.get("content") or message.get("text"))):
+            return text
+    return ""
+
+
+def _ends(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [text for part in parts if isinstance(text := part.get("text") if isinstance(part, dict) else part, str)]
+    if len(texts) < 2:
+        return "".join(texts)
+    return f"{texts[0][: 2 * READ]}\n{texts[-1][-2 * READ :]}"

@@ -1,0 +1,131 @@
+"""The API paths that go to an engine: one row each, with everything that is known of a path. The rest is derived.
+
+A path that stands here is served, counted, classified, and sent to providers as its row says; any other is 404.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+from msgspec import Struct
+
+from forebay.resources.terms import MaxTokensField, Task
+
+ROOT: Final = "/v1"
+"""What the base URL of a provider ends with in place of a path's beginning."""
+CHAT: Final = "/v1/chat/completions"
+COMPLETIONS: Final = "/v1/completions"
+RESPONSES: Final = "/v1/responses"
+EMBEDDINGS: Final = "/v1/embeddings"
+TOKENIZE: Final = "/tokenize"
+DETOKENIZE: Final = "/detokenize"
+MODELS: Final = "/v1/models"
+"""Answered by the routers from their table; an engine's own answer to it tells its sidecar that it runs."""
+
+
+class Stream(StrEnum):
+    """What a streamed answer looks like. Its content and its end are told by its bytes (router/content.py)."""
+
+    CHUNKS = "Chunks"  # of choices; ends with [DONE], and tells its usage only if it is asked to
+    EVENTS = "Events"  # each with a type; the last one carries the usage
+
+
+PROMPT: Final = ("messages", "prompt", "input", "instructions")
+"""Fields that hold what a model is told, in any API: clients and logs mix them up, and engines ignore what is not
+theirs."""
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """What is known of one path."""
+
+    path: str
+    meaning: str  # for the reference, in Markdown
+    operation: str  # OpenTelemetry's `gen_ai_operation_name`, or a word of ours where it has none
+    task: Task = Task.GENERATE
+    any_task: bool = False  # engines of every task serve it
+    texts: tuple[str, ...] = PROMPT  # fields of the body that hold the prompt
+    classified: bool = False  # its words say what is asked for
+    standard: frozenset[str] | None = None  # fields that every provider is expected to know; None: it never leaves
+    limit: str | None = MaxTokensField.MAX_TOKENS.value  # name of the token limit; None: as the provider's model has it
+    stream: Stream | None = None  # None: always whole
+    output_tokens: bool = True  # its answer grows with its tokens; False: it is there at once, and has none
+    stored: bool = False  # the replica that answers keeps the answer, and later requests may refer to it
+    probe: Mapping[str, Any] | None = None  # beside the model: the least that makes an engine of this task compute
+
+
+_SAMPLING: Final = frozenset({"temperature", "top_p", "stream", "stream_options", "model", "user"})
+_CHOICE: Final = frozenset({"frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "n", "seed", "stop"})
+_TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls", "top_logprobs", "prompt_cache_key",
+                           "prompt_cache_retention", "safety_identifier"})  # fmt: skip
+
+_ROWS: Final = (
+    Endpoint(
+        path=CHAT,
+        meaning="chat, whole or as a stream; tools, JSON schemas, images, log probabilities as the engine has them",
+        operation="chat",
+        classified=True,
+        standard=_SAMPLING | _CHOICE | _TOOLS | {
+            "messages", "audio", "modalities", "function_call", "functions", "prediction", "reasoning_effort",
+            "response_format", "verbosity", "web_search_options",
+        },
+        limit=None,
+        stream=Stream.CHUNKS,
+    ),
+    Endpoint(
+        path=COMPLETIONS,
+        meaning="text, whole or as a stream",
+        operation="text_completion",
+        classified=True,
+        standard=_SAMPLING | _CHOICE | {"prompt", "best_of", "echo", "suffix"},
+        stream=Stream.CHUNKS,
+        probe={"prompt": "a", "max_tokens": 1},
+    ),
+    Endpoint(
+        path=RESPONSES,
+        meaning="the Responses API, whole or as a stream, not in the background; what follows a `previous_response_id` "
+                "goes to the replica that has it, never to the cloud",
+        operation="chat",
+        classified=True,
+        standard=_SAMPLING | _TOOLS | {
+            "input", "instructions", "include", "max_tool_calls", "reasoning", "text", "truncation",
+        },
+        limit="max_output_tokens",
+        stream=Stream.EVENTS,
+        stored=True,
+    ),
+    Endpoint(
+        path=EMBEDDINGS,
+        meaning="vectors, by pools with `task: Embed`",
+        operation="embeddings",
+        task=Task.EMBED,
+        standard=frozenset({"model", "input", "dimensions", "encoding_format", "user"}),
+        output_tokens=False,
+        probe={"input": "a"},
+    ),
+    Endpoint(
+        path=TOKENIZE,
+        meaning="tokens of a text, by the engine of the model that is named; never leaves",
+        operation="tokenize",
+        any_task=True,
+    ),
+    Endpoint(path=DETOKENIZE, meaning="the other way round", operation="detokenize", any_task=True),
+)  # fmt: skip
+
+ENDPOINTS: Final[Mapping[str, Endpoint]] = MappingProxyType({row.path: row for row in _ROWS})
+"""By path."""
+PROBES: Final[Mapping[Task, Endpoint]] = MappingProxyType({row.task: row for row in _ROWS if row.probe is not None})
+"""By task: where the smallest request goes."""
+TEXTS: Final = tuple(dict.fromkeys(text for row in _ROWS for text in row.texts))
+"""Every field that holds a prompt anywhere."""
+MEANINGS: Final[Mapping[str, str]] = MappingProxyType({
+    **{f"POST {row.path}": row.meaning for row in _ROWS},
+    f"GET {MODELS}": "every name that a client may use, LoRA adapters and `auto` included",
+    f"GET {MODELS}/{{name}}": "one of them",
+})  # fmt: skip
+"""All of the request port. Anything else is 404 and reaches no engine."""
+
+
+def operation(path: str) -> str:
+    """OpenTelemetry's word for what a request to this path is."""
+    return ENDPOINTS.get(path, ENDPOINTS[CHAT]).operation

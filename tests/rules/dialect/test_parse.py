@@ -1,0 +1,79 @@
+"""What a request says."""
+
+from typing import Any
+
+import pytest
+
+from forebay.resources.reasons import Capability, Priority
+from forebay.resources.terms import CloudUse, Modality
+from forebay.rules.endpoints import ENDPOINTS
+from tests.rules.dialect.asked import HELLO, asked
+
+
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_every_path_says_its_task(path: str) -> None:
+    facts, endpoint = asked({"model": "m", "input": "hi"}, path).facts, ENDPOINTS[path]
+    assert (facts.path, facts.task, facts.any_task) == (path, endpoint.task, endpoint.any_task)
+
+
+@pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens", "max_output_tokens"])
+def test_every_spelling_of_the_token_limit_counts(key: str) -> None:
+    facts = asked({"messages": [], key: 50}).facts
+    assert (facts.max_tokens, facts.capability) == (50, Capability.CLASSIFICATION)
+
+
+@pytest.mark.parametrize(
+    ("body", "sequences"),
+    [
+        ({"messages": HELLO}, 1), ({"messages": HELLO, "n": 4}, 4), ({"prompt": "a", "n": 2, "best_of": 5}, 5),
+        ({"prompt": ["a", "b", "c"]}, 3), ({"prompt": ["a", "b"], "n": 3}, 6), ({"prompt": [[1, 2], [3]]}, 2),
+        ({"prompt": [1, 2, 3]}, 1), ({"prompt": []}, 1), ({"messages": HELLO, "n": True}, 1),
+        ({"messages": HELLO, "n": -3}, 1), ({"messages": HELLO, "n": "4"}, 1),
+        ({"messages": HELLO, "n": 10**15}, 2**31 - 1),
+    ],
+)  # fmt: skip
+def test_answers_that_are_made_side_by_side_are_counted(body: dict[str, Any], sequences: int) -> None:
+    facts = asked({**body, "max_tokens": 100}).facts
+    assert facts.sequences == sequences
+    assert facts.live_tokens == facts.prompt_tokens + 100 * sequences
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "capability"),
+    [
+        ({}, {"x_forebay_task_type": "extract"}, Capability.EXTRACTION),
+        ({"metadata": {"task_type": "extraction"}}, {}, Capability.EXTRACTION),
+        ({}, {"x_forebay_complexity_score": "0.8"}, Capability.REASONING),
+        ({"metadata": {"complexity_score": "0.9"}}, {}, Capability.REASONING),
+        ({"max_tokens": 50, "metadata": {"context": "given"}}, {}, Capability.GENERAL),
+        ({"max_tokens": 50, "messages": [*HELLO, {"role": "assistant", "content": "x"}]}, {}, Capability.GENERAL),
+        ({}, {}, Capability.GENERAL),
+    ],
+)
+def test_hints_come_from_headers_or_metadata(
+    body: dict[str, Any], headers: dict[str, str], capability: Capability
+) -> None:
+    assert asked({"messages": HELLO, **body}, **headers).facts.capability is capability
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "priority"),
+    [
+        ({}, {"x_forebay_priority": "high"}, Priority.HIGH),
+        ({"service_tier": "priority"}, {}, Priority.HIGH),
+        ({"service_tier": "flex"}, {}, Priority.LOW),
+        ({"service_tier": "auto"}, {}, Priority.NORMAL),
+        ({"service_tier": "priority"}, {"x_forebay_priority": "Low"}, Priority.LOW),
+    ],
+)
+def test_priority(body: dict[str, Any], headers: dict[str, str], priority: Priority) -> None:
+    assert asked({"messages": HELLO, **body}, **headers).asked is priority
+
+
+def test_modality_state_and_cloud() -> None:
+    image = [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "y"}]}
+    ]
+    ask = asked({"messages": image, "previous_response_id": "r"}, x_forebay_cloud="never")
+    assert ask.facts.inputs == {Modality.TEXT, Modality.IMAGE}
+    assert ask.facts.stored_state and ask.facts.cloud is CloudUse.NEVER
