@@ -22,7 +22,7 @@ from forebay.router.ask import Ask
 from forebay.router.attempt import Attempt, Look, Outcome
 from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine, smallest
-from forebay.router.exposition import TIME_PER_TOKEN, histogram
+from forebay.router.exposition import histogram
 from forebay.router.handing import Gateways, too_late
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, json_reply, request_head
@@ -304,8 +304,9 @@ class Sidecar:
         pool = self.entry.name
         metrics.SLOTS.labels(pool).set(self.admission.slots)
         metrics.SLOTS_RUNNING.labels(pool).set(self.admission.running)
-        per_token = histogram(self.engine.text, TIME_PER_TOKEN)
-        metrics.PER_TOKEN.values = {(metrics.LOCAL_PROVIDER, name, pool): it for name, it in per_token.items()}
+        dialect = self.engine.dialect
+        per_token = histogram(self.engine.text, dialect.metrics.per_token, dialect.metrics.model_label)
+        metrics.PER_TOKEN.values = {(dialect.provider, name, pool): it for name, it in per_token.items()}
 
     def _slot_report(self, placed: tuple[tuple[int, int], ...]) -> SlotReport:
         a = self.admission
@@ -332,6 +333,8 @@ class Sidecar:
         mine = [pool for pool in table.pools if pool.name == self.context.settings.pool]
         if mine:
             self.entry = mine[0]
+            self.engine.dialect = self.entry.dialect
+            metrics.know(mine)
             self.engine.probe = smallest(self.entry)
             self._resize()
 
@@ -403,7 +406,7 @@ class Visit:
         head = request_head(request.method, request.whole_target, headers)
         look = Look.PRESSURE if self.control else Look.CONTENT
         stores = request.target == "/v1/responses"
-        attempt = Attempt(self.exchange, self._headers, self._done, look=look, stores=stores)
+        attempt = Attempt(self.exchange, self._headers, self._done, side.engine.dialect, look=look, stores=stores)
         seconds = self.end - now  # a gateway knows best how long it waits
         if self.ask is not None:
             seconds = patience(side.context.settings.timeouts.first_token, self.ask.facts, self.ask.stream, seconds)
