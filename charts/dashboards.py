@@ -9,8 +9,11 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
+
+from forebay import engines
 
 FOLDER: Final = Path(__file__).parent / "forebay" / "dashboards"
 WIDTH: Final = 24
@@ -85,6 +88,11 @@ def quantiles(title: str, metric: str, of: str, says: str = "") -> Panel:
     )
 
 
+def _engines(meaning: str, matchers: str) -> str:
+    """Series of the engines themselves, by what forebay calls one of their metrics."""
+    return engines.series(attrgetter(meaning), matchers)
+
+
 _SERVED: Final = 'sum(rate(forebay_requests_total{FLEET,kind=~"local|cloud"}[RATE]))'
 _REFUSED: Final = (
     '(sum(rate(forebay_requests_total{FLEET,kind="none"}[RATE])) or vector(0)) / '
@@ -144,18 +152,18 @@ POOL: Final = Dashboard(
         quantiles("time per output token", "gen_ai_server_time_per_output_token_seconds", "POOL",
                   "As the engines measured it."),
         quantiles("whole requests", "gen_ai_server_request_duration_seconds", "POOL"),
-        lines("KV cache in use", "percentunit", ("vllm:kv_cache_usage_perc{POOL}", "{{pod}}")),
-        lines("in the engines", "short", ("sum(vllm:num_requests_running{POOL})", "running"),
-              ("sum(vllm:num_requests_waiting{POOL})", "waiting"),
+        lines("KV cache in use", "percentunit", (_engines("kv_usage", "POOL"), "{{pod}}")),
+        lines("in the engines", "short", (f"sum({_engines('running', 'POOL')})", "running"),
+              (f"sum({_engines('waiting', 'POOL')})", "waiting"),
               says="Requests that wait inside an engine have a slot: then it has too many slots."),
         lines("prompt tokens found in caches", "percentunit",
-              ("sum(rate(vllm:prefix_cache_hits_total{POOL}[RATE])) / sum(rate(vllm:prefix_cache_queries_total{POOL}"
-               "[RATE]))", "found")),
-        lines("tokens", "short", ("sum(rate(vllm:prompt_tokens_total{POOL}[RATE]))", "prompt tokens/s"),
-              ("sum(rate(vllm:generation_tokens_total{POOL}[RATE]))", "generated tokens/s")),
+              (f"sum(rate({_engines('prefix_hits', 'POOL')}[RATE])) / "
+               f"sum(rate({_engines('prefix_queries', 'POOL')}[RATE]))", "found")),
+        lines("tokens", "short", (f"sum(rate({_engines('prompt_tokens', 'POOL')}[RATE]))", "prompt tokens/s"),
+              (f"sum(rate({_engines('generation_tokens', 'POOL')}[RATE]))", "generated tokens/s")),
         lines("failed or refused tries", "reqps",
               ("sum by (cause) (rate(forebay_wasted_tries_total{POOL}[RATE]))", "{{cause}}")),
-        lines("preemptions in the engines", "ops", ("sum(rate(vllm:num_preemptions_total{POOL}[RATE]))", "preempted"),
+        lines("preemptions in the engines", "ops", (f"sum(rate({_engines('preemptions', 'POOL')}[RATE]))", "preempted"),
               says="The KV cache was too small for what ran."),
     ),
     (("pool", "label_values(forebay_pool_slots{FLEET}, pool)"),),
@@ -165,9 +173,10 @@ _HOURLY: Final = (
 )
 _SPENT: Final = "sum(rate(forebay_cloud_cost_dollars_total{FLEET}[1h])) * 3600"
 _PRICE: Final = 'max(forebay_cloud_price_dollars{FLEET,model="$model",tokens="%s"})'
+_PROMPTS: Final = f"sum(rate({_engines('prompt_tokens', 'FLEET')}[1h]))"
+_GENERATED: Final = f"sum(rate({_engines('generation_tokens', 'FLEET')}[1h]))"
 _AVOIDED: Final = (
-    "(sum(rate(vllm:prompt_tokens_total{FLEET}[1h])) * " + _PRICE % "in"
-    + " + sum(rate(vllm:generation_tokens_total{FLEET}[1h])) * " + _PRICE % "out" + ") / 1e6 * 3600"
+    f"({_PROMPTS} * " + _PRICE % "in" + f" + {_GENERATED} * " + _PRICE % "out" + ") / 1e6 * 3600"
 )  # fmt: skip
 MONEY: Final = Dashboard(
     "money", "forebay / money", "What GPUs and providers cost, who for, and what the cloud alone would have cost.",
@@ -177,8 +186,7 @@ MONEY: Final = Dashboard(
         number("all-cloud instead, dollars an hour", "currencyUSD", _AVOIDED,
                "What the tokens of the local engines would have cost at the chosen model, last hour."),
         number("a million local tokens", "currencyUSD",
-               f"sum({_HOURLY}) / 3600 / (sum(rate(vllm:prompt_tokens_total{{FLEET}}[1h])) + "
-               "sum(rate(vllm:generation_tokens_total{FLEET}[1h]))) * 1e6", "GPUs, idle ones too, over all tokens."),
+               f"sum({_HOURLY}) / 3600 / ({_PROMPTS} + {_GENERATED}) * 1e6", "GPUs, idle ones too, over all tokens."),
         lines("GPUs beside the cloud, dollars an hour", "currencyUSD", (f"sum({_HOURLY})", "GPUs"),
               (_SPENT, "providers"),
               (_AVOIDED, "all-cloud instead")),

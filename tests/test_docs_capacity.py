@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from forebay.engines.vllm import VLLM
 from forebay.resources.capacity_status import CapacityStatus
 from forebay.resources.reasons import CapacityBound
 from forebay.rules import capacity, curve, live_tokens
@@ -30,7 +31,7 @@ def test_its_numbers_are_the_rules() -> None:
     assert f"{MODELS['llama-2-7b'].kv_bytes:,} bytes" in CAPACITY
     assert f"{MODELS['qwen2.5-7b'].kv_bytes:,} bytes" in CAPACITY
     assert f"any other gets {capacity.UNKNOWN}" in CAPACITY
-    assert f"without it {capacity.USUAL_MAX_NUM_SEQS}" in CAPACITY
+    assert f"without it {VLLM.usual_batch}" in CAPACITY
     assert f"{capacity.TYPICAL_TOKENS:,} until {live_tokens.REQUESTS_TO_TRUST} requests" in CAPACITY
     assert f"at most {curve.BINS} bins" in CAPACITY
     assert f"Until {curve.WINDOWS_TO_TRUST} windows" in CAPACITY

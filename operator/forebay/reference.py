@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from forebay import engines
 from forebay.cli.running import advice
 from forebay.controller import metrics as operator_metrics
 from forebay.resources import headers, names, reasons
@@ -85,7 +86,8 @@ def _conditions() -> Iterator[str]:
 
 def _metrics() -> Iterator[str]:
     yield "\n## Metrics of the routers\n"
-    yield "Sidecars pass on the `vllm:*` metrics of their engine as well.\n"
+    own = " or ".join(f"`{family}*`" for family in engines.metric_names(lambda names: names.family))
+    yield f"Sidecars pass on the {own} metrics of their engine as well.\n"
     yield from _collectors(vars(router_metrics))
     yield "\n## Metrics of the operator\n"
     yield from _collectors(vars(operator_metrics.Metrics()))

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,17 @@ import yaml
 
 from charts.dashboards import DASHBOARDS, FOLDER, document, text
 from e2e.cluster import tools
-from forebay import reference
+from forebay import engines, reference
+from forebay.engines.simulated import SIMULATED
 from tests.chart.test_chart import of_kind, render
 
 REPO = Path(__file__).resolve().parents[2]
 RULES = REPO / "charts" / "forebay" / "rules.yaml"
 ALERTS = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 VARIABLES = {"$namespace": "n", "$pool": "p", "$model": "m", "$__rate_interval": "5m"}
-METRIC = re.compile(r"\b((?:forebay|gen_ai|vllm:)[a-z_:]*[a-z])(?=[{\[ )]|$)")
-# The engine's own, as a real vLLM has them and the simulator's telemetry does.
+FAMILIES = "|".join(engines.metric_names(lambda names: names.family))
+METRIC = re.compile(rf'\b((?:forebay|gen_ai|{FAMILIES})[a-z_:]*[a-z])(?=[{{\[ )|"]|$)')
+# The engine's own, as a real vLLM has them and the simulator's telemetry does; of others, what their dialect says.
 ENGINE = set(re.findall(r'"(\w+)", "', (REPO / "operator/forebay/simulator/telemetry.py").read_text()))
 
 
@@ -39,7 +42,9 @@ def exported() -> set[str]:
     rows = re.findall(r"^\| `((?:forebay|gen_ai)_\w+)` \| (\w+) \|", reference.text(), re.M)
     suffixes = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
     ours = {name + suffix for name, kind in rows for suffix in suffixes[kind]}
-    return ours | {f"vllm:{name}{suffix}" for name in ENGINE for suffix in ("", "_total")}
+    family = SIMULATED.metrics.family
+    others = {name for it in engines.DIALECTS.values() if it.metrics.family != family for name in astuple(it.metrics)}
+    return ours | others | {f"{family}{name}{suffix}" for name in ENGINE for suffix in ("", "_total")}
 
 
 def test_the_dashboards_are_up_to_date() -> None:

@@ -15,6 +15,7 @@ from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
+from forebay.engines.vllm import VLLM
 from forebay.resources.reasons import Capability, Priority, Reason
 from forebay.resources.report import ReplicaState
 from forebay.resources.table import RoutingTable
@@ -173,15 +174,17 @@ def test_a_histogram_of_several_engines_is_their_sum() -> None:
         for le, count in (("0.1", 1.0), ("10.0", 2.0), ("+Inf", 3.0))
     )
     text += 'vllm:x_sum{engine="0",model_name="m"} 4.5\nvllm:x_sum{engine="1",model_name="m"} 1\n'
-    assert exposition.histogram(text, "vllm:x") == {"m": ([("0.1", 2.0), ("10.0", 4.0), ("+Inf", 6.0)], 5.5)}
-    assert exposition.histogram(text, "vllm:y") == {}
+    assert exposition.histogram(text, "vllm:x", "model_name") == {
+        "m": ([("0.1", 2.0), ("10.0", 4.0), ("+Inf", 6.0)], 5.5)
+    }
+    assert exposition.histogram(text, "vllm:y", "model_name") == {}
 
 
 @pytest.mark.skipif(not RECORDED.exists(), reason="FOREBAY_DATA does not name the recorded answers")
 def test_a_recorded_engine_is_understood() -> None:
     text = RECORDED.read_text()
-    buckets, total = exposition.histogram(text, exposition.TIME_PER_TOKEN)["tiny"]
+    buckets, total = exposition.histogram(text, VLLM.metrics.per_token, VLLM.metrics.model_label)["tiny"]
     assert (buckets[0], buckets[-1], round(total, 6)) == (("0.01", 4.0), ("+Inf", 4.0), 0.017933)
-    kept = exposition.of_engine(text)
+    kept = exposition.of_engine(text, VLLM.metrics.family)
     assert {line.split("{")[0].split()[-1][:5] for line in kept.splitlines() if not line.startswith("#")} == {"vllm:"}
     assert len(list(text_string_to_metric_families(kept))) > 30

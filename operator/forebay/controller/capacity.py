@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from forebay import engines
 from forebay.controller.cluster import Object
 from forebay.controller.drift import fingerprint
 from forebay.controller.manifests.statefulset import recorded
@@ -16,7 +17,6 @@ from forebay.controller.manifests.template import max_num_seqs
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.report import EngineReport, LengthReport, ReplicaState, SidecarReport
-from forebay.resources.terms import EngineType
 from forebay.rules import capacity as rule
 from forebay.rules.capacity import Capacity, CapacityInputs, Learnt
 from forebay.rules.curve import Bins, Curve, Window, fit, latency_bound, seen
@@ -135,7 +135,7 @@ def _think(learning: Learning, spec: PoolSpec, table: int | None, now: float) ->
     said = max_num_seqs(spec.engine)  # holds at once, see Learning.capacity
     target = rule.capacity(
         CapacityInputs(
-            max_num_seqs=rule.USUAL_MAX_NUM_SEQS if said is None else None,
+            max_num_seqs=engines.of(spec.engine.type).usual_batch if said is None else None,
             kv_tokens=learning.kv_tokens or None,
             live_tokens=live or rule.TYPICAL_TOKENS,
             latency=latency_bound(learning.bins, curve, aim),
@@ -172,7 +172,7 @@ def known_for(spec: PoolSpec, live_tokens: int = 0) -> int | None:
     """Slots by GPU and model, where a node selector names the GPU; None where either is not in the table."""
     pod = (spec.engine.pod_template or {}).get("spec")
     selector = pod.get("nodeSelector") if isinstance(pod, dict) else None
-    if spec.engine.type is EngineType.SIMULATED or not isinstance(selector, dict):
+    if engines.of(spec.engine.type).simulated or not isinstance(selector, dict):
         return None
     gpu = next((str(selector[label]) for label in _GPU_LABELS if label in selector), "")
     return slots_of(gpu, spec.model.name, spec.engine.gpus, live_tokens or rule.TYPICAL_TOKENS, wished(spec))

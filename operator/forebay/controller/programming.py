@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from forebay import engines
 from forebay.controller.manifests.template import max_num_seqs
 from forebay.controller.memory import Heard
 from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool
@@ -177,6 +178,7 @@ def pool_entry(name: str, namespace: str, spec: PoolSpec, capacity: CapacityStat
         substitute=spec.overflow.substitute,
         cloud=spec.overflow.cloud,
         policy=spec.cloud_fallback_policy_ref.name if spec.cloud_fallback_policy_ref else None,
+        engine=msgspec.UNSET if spec.engine.type is engines.DEFAULT else spec.engine.type,
     )
 
 

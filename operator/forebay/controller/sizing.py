@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from forebay import engines
 from forebay.controller.capacity_status import restored
 from forebay.controller.demand import Count, Counters
 from forebay.controller.manifests.statefulset import decided_replicas
@@ -16,7 +17,7 @@ from forebay.controller.starts import Starts
 from forebay.resources import names
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import ScaleReason
-from forebay.resources.terms import EngineType, ScalingMode
+from forebay.resources.terms import ScalingMode
 from forebay.rules import route
 from forebay.rules import scale as rule
 from forebay.rules.arbitrate import Attempt
@@ -28,8 +29,6 @@ from forebay.rules.wake import PAUSE_SECONDS, Sleep, WakeInputs, wake
 OVERFLOW_START_SECONDS: Final = 10.0  # overflow for so long is worth an Event
 OVERFLOW_SIGN_SECONDS: Final = 10.0  # overflow within so long means that it goes on
 OVERFLOW_STOP_SECONDS: Final = 60.0  # none for so long means that it has stopped
-START_SECONDS: Final = {EngineType.VLLM: 300.0, EngineType.SIMULATED: 15.0}
-"""What a start is taken for until one was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def _inputs(
         last_request=max(numbers.last_request, _born(pool)),
         history=memory.history,
         overflow_allowed=may_overflow(fleet, spec),
-        cold_start_seconds=float(memory.starts.most or START_SECONDS[spec.engine.type]),
+        cold_start_seconds=float(memory.starts.most or engines.of(spec.engine.type).start_seconds),
         rollout=numbers.rollout,
         unplaced=numbers.unplaced,
         replica_hour_price=float(price) * spec.engine.gpus if price is not None and spec.engine.gpus else None,

@@ -4,6 +4,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from forebay import engines
+from forebay.engines import EngineType
+from forebay.engines.dialect import Refused
 from forebay.resources.fields import (
     LIST_ATOMIC,
     LIST_SET,
@@ -23,7 +26,6 @@ from forebay.resources.reasons import Capability
 from forebay.resources.terms import (
     AdoptRouter,
     CloudUse,
-    EngineType,
     Modality,
     Permission,
     ScalingMode,
@@ -119,10 +121,18 @@ class Cache(Resource):
     )
 
 
+def _must_not(refused: Refused) -> Rule:
+    """The arguments that engines must not be given; what not all of them refuse is only asked of those that do."""
+    given = " || ".join(f"a.startsWith('{beginning}')" for beginning in refused.beginnings)
+    kinds = [kind for kind, dialect in engines.DIALECTS.items() if refused in dialect.refused]
+    others = "" if len(kinds) == len(engines.DIALECTS) else f"!(self.type in {[str(kind) for kind in kinds]}) || "
+    return Rule(f"{others}!self.args.exists(a, {given})", refused.message)
+
+
 class Engine(Resource):
     """How the model is served."""
 
-    type: EngineType = EngineType.VLLM
+    type: EngineType = engines.DEFAULT
     """VLLM, or Simulated: an engine that needs no GPU, for trying forebay out."""
     image: Annotated[str, Field(max_length=1024)] = ""
     """Container image. Empty: the chart's default for the type."""
@@ -146,16 +156,7 @@ class Engine(Resource):
     ] = None
     """A partial PodTemplateSpec merged under forebay's own; containers `engine` and `router` are merged by name."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "!self.args.exists(a, a.startsWith('--host') || a.startsWith('--port') || a.startsWith('--uds'))",
-            "args must not set --host, --port or --uds: the routing sidecar is the only way in to the engine",
-        ),
-        Rule(
-            "!self.args.exists(a, a.startsWith('--model=') || a.startsWith('--served-model-name'))",
-            "args must not set the model: use spec.model.name and spec.model.servedNames",
-        ),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = tuple(map(_must_not, engines.refused()))
 
 
 class ScalingRules(Resource):

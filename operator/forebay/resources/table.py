@@ -9,8 +9,11 @@ import hashlib
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from forebay import engines
+from forebay.engines import EngineType
+from forebay.engines.dialect import EngineDialect
 from forebay.resources.reasons import Capability, CapacityBound
 from forebay.resources.terms import (
     CloudUse,
@@ -72,6 +75,12 @@ class PoolEntry(Frozen, frozen=True):
     substitute: Permission = Permission.DENIED
     cloud: CloudUse = CloudUse.ALLOWED
     policy: str | None = None  # policy for requests that name this pool; None: the one named default
+    engine: EngineType | UnsetType = UNSET  # not written for the default one: such a table keeps the hash it had
+
+    @property
+    def dialect(self) -> EngineDialect:
+        """How the pool's engines are spoken to."""
+        return engines.of(engines.DEFAULT if self.engine is UNSET else self.engine)
 
 
 class ModelEntry(Frozen, frozen=True):

@@ -1,4 +1,5 @@
-"""Closed lists that a user may write in the custom resources. Free of pydantic, so that routers stay small."""
+"""Closed lists that a user may write in the custom resources, but for types of engines (see engines). Free of pydantic,
+so that routers stay small."""
 
 from enum import StrEnum
 
@@ -16,13 +17,6 @@ class Modality(StrEnum):
     TEXT = "Text"
     IMAGE = "Image"
     AUDIO = "Audio"
-
-
-class EngineType(StrEnum):
-    """What serves the model."""
-
-    VLLM = "VLLM"
-    SIMULATED = "Simulated"
 
 
 class ScalingMode(StrEnum):

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from forebay import engines
+from forebay.engines.dialect import EngineDialect
 from forebay.resources import headers as names
 from forebay.router.content import HELD_BYTES, error_end, has_content, is_error
 from forebay.router.http.client import Address, Call, Pool, UpstreamError
@@ -25,33 +27,34 @@ if TYPE_CHECKING:
 
 OWN_HEADERS: Final = HOP_BY_HOP | {b"content-length", b"server"}
 REPLACED: Final = OWN_HEADERS | {b"x-request-id"}
-BACK_PRESSURE: Final = frozenset({429, 503})
 NOT_THE_CLIENTS: Final = frozenset({401, 403, 407, 408})
 """Answers of a replica that no client can have caused: it never sees the client's key, and has the whole request."""
 NOT_IMPLEMENTED: Final = 501  # the engine has no such feature: so says every other one
-CONTEXT_LENGTH: Final = b"maximum context length"
 _SLOT: Final = names.SLOT.encode()
 _STORED: Final = re.compile(rb'"id"\s*:\s*"(resp_[A-Za-z0-9_-]{1,128})"')
 _STREAM: Final = b"text/event-stream"
+
+
+_USUAL: Final = engines.of(engines.DEFAULT)
 
 
 class Look(StrEnum):
     """How closely an answer is looked at."""
 
     CONTENT = "Content"  # held until its first content byte; errors mean another try
-    PRESSURE = "Pressure"  # 429 and 503 only: what a sidecar passes to a gateway, which looks itself
+    PRESSURE = "Pressure"  # back-pressure only: what a sidecar passes to a gateway, which looks itself
     NOTHING = "Nothing"  # passed on as it is: what a gateway says to a sidecar's client
 
 
 class Attempt:
-    """Relays one answer. `headers` is asked for what is added, once the answer begins.
+    """Relays one answer. `headers` is asked for what is added, once the answer begins. `dialect`: of who answers.
 
     `look_for_length`: the engine's own context-length error is not for the client, it means another way. `stores`: find
     the id under which the engine stores this response, for `stored`. `bound`: where it was sent.
     """
 
-    __slots__ = ("_loop", "bound", "call", "exchange", "first", "first_until", "headers", "held", "late", "look",
-                 "look_for_length", "on_outcome", "outcome", "problem", "status", "stored", "stores", "stream",
+    __slots__ = ("_loop", "bound", "call", "dialect", "exchange", "first", "first_until", "headers", "held", "late",
+                 "look", "look_for_length", "on_outcome", "outcome", "problem", "status", "stored", "stores", "stream",
                  "told", "upstream_headers", "watch")  # fmt: skip
 
     def __init__(
@@ -59,6 +62,7 @@ class Attempt:
         exchange: Exchange,
         headers: Callable[[], Headers],
         on_outcome: Callable[["Attempt"], None],
+        dialect: EngineDialect = _USUAL,
         *,
         look: Look = Look.CONTENT,
         look_for_length: bool = False,
@@ -68,6 +72,7 @@ class Attempt:
         self.exchange = exchange
         self.headers = headers
         self.on_outcome = on_outcome
+        self.dialect = dialect
         self.look = look
         self.look_for_length = look_for_length
         self.stores = stores
@@ -112,7 +117,7 @@ class Attempt:
                 return
         self.stream = kind.startswith(_STREAM)
         self.watch = self.stream and self.look is not Look.PRESSURE
-        if status in BACK_PRESSURE and self.look is not Look.NOTHING:
+        if status in self.dialect.back_pressure and self.look is not Look.NOTHING:
             self._end(AttemptOutcome.PRESSED, f"it answered {status}")
         elif self.look is Look.CONTENT and (status >= 500 or status in NOT_THE_CLIENTS) and status != NOT_IMPLEMENTED:
             self._end(AttemptOutcome.FAULT, f"it answered {status}")
@@ -167,7 +172,7 @@ class Attempt:
         if self.stores and not self.stored and (found := _STORED.search(held)) is not None:
             self.stored = found[1].decode()
         if self.look is Look.CONTENT:
-            if self.status == 400 and self.look_for_length and CONTEXT_LENGTH in held:
+            if self.status == 400 and self.look_for_length and self.dialect.too_long in held:
                 self._end(AttemptOutcome.TOO_LONG, "longer than the engine's context")
                 return
             if self.status == 200 and (error_end(held) if self.stream else is_error(held)):

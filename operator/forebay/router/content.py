@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from forebay.engines import error_starts
+
 HELD_BYTES: Final = 64 * 1024
 """An answer that is longer counts as content whatever it says."""
 
@@ -10,8 +12,8 @@ _CONTENT: Final = re.compile(
     rb'"(?:content|text|delta|reasoning|reasoning_content|refusal|arguments)"\s*:\s*"[^"]'
     rb'|"tool_calls"\s*:\s*\[\s*\{|"finish_reason"\s*:\s*"|"response\.completed"|\[DONE\]'
 )
-_ERROR: Final = re.compile(rb'\s*\{\s*"(?:error"\s*:\s*[{"]|object"\s*:\s*"error")')
-_ERROR_EVENT: Final = re.compile(rb'^data: ?\{\s*"(?:error"\s*:\s*[{"]|object"\s*:\s*"error")', re.M)
+_ERROR: Final = re.compile(rb"\s*\{\s*(?:%b)" % error_starts())
+_ERROR_EVENT: Final = re.compile(rb"^data: ?\{\s*(?:%b)" % error_starts(), re.M)
 
 
 def has_content(events: bytes) -> bool:

@@ -1,20 +1,19 @@
 """The engine as its sidecar sees it: does it answer, what do its gauges say, what capacity follows."""
 
 import asyncio
-import contextlib
-import re
 import time
 from collections.abc import Callable
 from typing import Final
 
 from msgspec.json import encode as json_encode
 
+from forebay import engines
 from forebay.resources.report import EngineReport
 from forebay.resources.table import PoolEntry
-from forebay.router.exposition import ANSWERS, PROMPTS, lengths
+from forebay.router.exposition import lengths, summed
 from forebay.router.http.client import Address, Pool, UpstreamError
 from forebay.router.http.message import request_head
-from forebay.rules.endpoints import MODELS, PROBES
+from forebay.rules.endpoints import PROBES
 from forebay.rules.progress import Progress
 
 PROBE_SECONDS: Final = 1.0
@@ -24,15 +23,10 @@ ANSWER_SECONDS: Final = 2.0
 METRICS_BYTES: Final = 4 * 1024 * 1024
 FAILURES_UNTIL_DOWN: Final = 3
 PROBE_ANSWER_SECONDS: Final = 10.0
-_MADE: Final = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
-_SAMPLE = re.compile(r"^(vllm:[a-z_]+)(?:\{([^}]*)\})? ([-+0-9.eE]+|NaN)$", re.M)
-_BETWEEN_TOKENS: Final = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")
-"""The same histogram; the latter is its name before vLLM 0.11."""
-_KV_TOKENS = re.compile(r'kv_cache_size_tokens="(\d+)"')
 
 
 class Engine:
-    """Polls one engine. `up` follows /v1/models, `stuck` its token counters; `text` is its last /metrics."""
+    """Polls one engine. `up` follows what it answers, `stuck` its token counters; `text` is its last metrics."""
 
     def __init__(
         self, address: Address, pool: Pool, on_change: Callable[[], None], working: Callable[[], bool] = lambda: False
@@ -41,14 +35,15 @@ class Engine:
         self.pool = pool
         self.on_change = on_change
         self.working = working  # whether requests run in it
+        self.dialect = engines.of(engines.DEFAULT)  # until the routing table says what it is
         self.probe: tuple[str, bytes] | None = None  # path and body of the smallest request it can serve
         self.up = False
         self.stuck = False
         self._progress = Progress()
         self.answered = False
         self.kv_tokens: int | None = None
-        self._gauges: dict[str, float] = {}
-        self.text = ""  # its last /metrics
+        self._totals: dict[str, float] = {}
+        self.text = ""  # its last metrics
         self._read_at = 0.0
         self._read_unix = 0.0
         self._failures = 0
@@ -68,26 +63,27 @@ class Engine:
         """The gauges with their age."""
         if not self._read_at:
             return None
-        between = next((name for name in _BETWEEN_TOKENS if f"{name}_count" in self._gauges), "")
+        names, found = self.dialect.metrics, self._totals
+        between = next((name for name in names.between_tokens if f"{name}_count" in found), "")
         return EngineReport(
             age_seconds=round(asyncio.get_running_loop().time() - self._read_at, 1),
-            running=int(self._gauges.get("vllm:num_requests_running", 0)),
-            waiting=int(self._gauges.get("vllm:num_requests_waiting", 0)),
-            kv_usage=self._gauges.get("vllm:kv_cache_usage_perc", 0.0),
+            running=int(found.get(names.running, 0)),
+            waiting=int(found.get(names.waiting, 0)),
+            kv_usage=found.get(names.kv_usage, 0.0),
             kv_tokens=self.kv_tokens,
-            preemptions_total=int(self._gauges.get("vllm:num_preemptions_total", 0)),
-            prompt_tokens_total=int(self._gauges.get("vllm:prompt_tokens_total", 0)),
-            generation_tokens_total=int(self._gauges.get("vllm:generation_tokens_total", 0)),
+            preemptions_total=int(found.get(names.preemptions, 0)),
+            prompt_tokens_total=int(found.get(names.prompt_tokens, 0)),
+            generation_tokens_total=int(found.get(names.generation_tokens, 0)),
             read_at=self._read_unix,
-            tokens_total=int(self._gauges.get(f"{between}_count", 0)),
-            token_seconds_total=round(self._gauges.get(f"{between}_sum", 0.0), 6),
-            prompts=lengths(self.text, PROMPTS),
-            answers=lengths(self.text, ANSWERS),
+            tokens_total=int(found.get(f"{between}_count", 0)),
+            token_seconds_total=round(found.get(f"{between}_sum", 0.0), 6),
+            prompts=lengths(self.text, names.prompts),
+            answers=lengths(self.text, names.answers),
             stuck_seconds=round(self._progress.standing(asyncio.get_running_loop().time()), 1),
         )
 
     async def _probe(self) -> None:
-        status, _ = await self._get(MODELS)
+        status, _ = await self._get(self.dialect.ready_path)
         self._failures = 0 if status == 200 else self._failures + 1
         up = status == 200 or (self.up and self._failures < FAILURES_UNTIL_DOWN)
         self.answered = self.answered or up
@@ -101,7 +97,8 @@ class Engine:
             path, body = self.probe
             await self._send("POST", path, body, PROBE_ANSWER_SECONDS)
             fresh = await self._metrics()
-        counts = [self._gauges[name] for name in _MADE if name in self._gauges]
+        made = (self.dialect.metrics.generation_tokens, self.dialect.metrics.prompt_tokens)
+        counts = [self._totals[name] for name in made if name in self._totals]
         now = asyncio.get_running_loop().time()
         self._progress = self._progress.look(sum(counts) if counts and fresh else None, self.working(), now)
         if self.stuck != (stuck := self._progress.stuck(now)):
@@ -110,7 +107,7 @@ class Engine:
 
     async def _metrics(self) -> bool:
         """Read them. False when they could not be read: what is known is of before."""
-        status, body = await self._get("/metrics")
+        status, body = await self._get(self.dialect.metrics_path)
         if status != 200:
             return False
         self.take(body.decode(errors="replace"))
@@ -119,16 +116,13 @@ class Engine:
     def take(self, text: str) -> None:
         """Read the engine's metrics."""
         self.text = text
-        sums: dict[str, float] = {}
-        for name, _, value in _SAMPLE.findall(text):  # one series per data-parallel rank: summed
-            with contextlib.suppress(ValueError):
-                sums[name] = sums.get(name, 0.0) + float(value)
-        ranks = text.count("\nvllm:kv_cache_usage_perc{")
+        names = self.dialect.metrics
+        self._totals = summed(text, names.family)  # one series per data-parallel rank: summed
+        ranks = text.count(f"\n{names.kv_usage}{{")
         if ranks > 1:  # a share, unlike all the others
-            sums["vllm:kv_cache_usage_perc"] /= ranks
-        self._gauges = sums
+            self._totals[names.kv_usage] /= ranks
         self._read_at, self._read_unix = asyncio.get_running_loop().time(), round(time.time(), 3)
-        tokens = sum(int(number) for number in _KV_TOKENS.findall(text)) or None
+        tokens = self.dialect.cache_tokens(text)
         if tokens != self.kv_tokens:
             self.kv_tokens = tokens
             self.on_change()

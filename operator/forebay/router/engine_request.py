@@ -73,7 +73,7 @@ class EngineRequest:
         head = request_head(request.method, request.whole_target, headers)
         look = Look.PRESSURE if self.control else Look.CONTENT
         stores = ENDPOINTS[request.target].stored
-        attempt = Attempt(self.exchange, self._headers, self._done, look=look, stores=stores)
+        attempt = Attempt(self.exchange, self._headers, self._done, side.engine.dialect, look=look, stores=stores)
         seconds = self.end - now  # a gateway knows best how long it waits
         if self.ask is not None:
             seconds = patience(side.context.settings.timeouts.first_token, self.ask.facts, self.ask.stream, seconds)

@@ -1,25 +1,41 @@
 """The engine's own metrics, which nobody but its sidecar can reach: passed on as they are, and read where somebody else
 has a name for them. Only looked at when the sidecar is scraped."""
 
+import contextlib
 import re
 from functools import cache
-from typing import Final
 
 from forebay.resources.report import LengthReport
 
-TIME_PER_TOKEN: Final = "vllm:request_time_per_output_token_seconds"  # noqa: S105 - a name
-PROMPTS: Final = "vllm:request_prompt_tokens"
-ANSWERS: Final = "vllm:request_generation_tokens"
 Buckets = tuple[list[tuple[str, float]], float]
 """Cumulative counts by upper bound, in ascending order, and the sum of all values."""
 
-_OWN = re.compile(r"(?:# (?:HELP|TYPE) )?vllm:(?!\w*_created\b)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
-def of_engine(text: str) -> str:
+def of_engine(text: str, family: str) -> str:
     """The lines of the engine's own families; not those of its process and its HTTP server."""
-    return "".join(line for line in text.splitlines(keepends=True) if _OWN.match(line))
+    own = _of_family(family)
+    return "".join(line for line in text.splitlines(keepends=True) if own.match(line))
+
+
+def summed(text: str, family: str) -> dict[str, float]:
+    """Every number of the engine's own families by name; the series of one name are summed."""
+    sums: dict[str, float] = {}
+    for name, value in _numbers(family).findall(text):
+        with contextlib.suppress(ValueError):
+            sums[name] = sums.get(name, 0.0) + float(value)
+    return sums
+
+
+@cache
+def _of_family(family: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:# (?:HELP|TYPE) )?{re.escape(family)}(?!\w*_created\b)")
+
+
+@cache
+def _numbers(family: str) -> re.Pattern[str]:
+    return re.compile(rf"^({re.escape(family)}[a-z_]+)(?:\{{[^}}]*\}})? ([-+0-9.eE]+|NaN)$", re.M)
 
 
 @cache
@@ -40,20 +56,21 @@ def lengths(text: str, name: str) -> LengthReport:
     return LengthReport(totals=tuple(sorted(totals.items())), tokens=int(tokens))
 
 
-def histogram(text: str, name: str) -> dict[str, Buckets]:
-    """One histogram by `model_name`; the series of several data-parallel engines are summed. Empty where it is not."""
+def histogram(text: str, name: str, label: str = "") -> dict[str, Buckets]:
+    """One histogram by the value of `label`, else as a whole; the series of data-parallel ranks are summed. Empty where
+    it is not."""
     counts: dict[str, dict[str, float]] = {}
     sums: dict[str, float] = {}
     for kind, labels, value in _samples(name).findall(text):
         found = dict(_LABEL.findall(labels))
-        model = found.get("model_name", "")
+        of = found.get(label, "")
         if kind == "sum":
-            sums[model] = sums.get(model, 0.0) + float(value)
+            sums[of] = sums.get(of, 0.0) + float(value)
         elif "le" in found:
-            buckets = counts.setdefault(model, {})
+            buckets = counts.setdefault(of, {})
             buckets[found["le"]] = buckets.get(found["le"], 0.0) + float(value)
     return {
-        model: (sorted(buckets.items(), key=lambda item: float(item[0])), sums.get(model, 0.0))
-        for model, buckets in counts.items()
+        of: (sorted(buckets.items(), key=lambda item: float(item[0])), sums.get(of, 0.0))
+        for of, buckets in counts.items()
         if "+Inf" in buckets
     }

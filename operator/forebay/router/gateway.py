@@ -252,6 +252,7 @@ class Gateway:
         self.cloud.follow(table.policies)
         self.waiting.follow(table.pools)
         self.replicas.follow(table)
+        metrics.know(table.pools)
 
     def _offered(self, replica: Replica, offer: SlotOffer) -> None:
         self.waiting.offered(replica, offer)

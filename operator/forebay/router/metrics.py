@@ -6,11 +6,14 @@ routing table names them, everything else from a closed list. Nothing that a cli
 but a model's name once a pool that serves it has answered.
 """
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from forebay import engines
+from forebay.resources.table import PoolEntry
 from forebay.router.access_log import Line
 from forebay.router.cells import CounterCells, HistogramCells, MoneyCells, ReadCounter, ReadHistogram
 from forebay.router.usage import Usage
@@ -26,7 +29,6 @@ REQUESTS: Final = CounterCells(
     "forebay_requests", "Finished requests by where they went and why.",
     ("pool", "kind", "reason", "priority", "capability", "code"), REGISTRY,
 )  # fmt: skip
-LOCAL_PROVIDER: Final = "vllm"
 _SERVED: Final = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "pool")
 DURATION: Final = HistogramCells(
     "gen_ai_server_request_duration_seconds",
@@ -113,6 +115,7 @@ LOG_DROPPED: Final = CounterCells(
     "forebay_access_log_dropped", "Lines of the access log that nobody took in time.", (), REGISTRY
 )
 
+_LOCAL_TOKENS: Final = engines.metric_names(lambda names: names.generation_tokens)
 _USED: Final = ("pool", "destination", "client", "priority", "capability")
 USAGE_REQUESTS: Final = ReadCounter(
     "forebay_usage_requests", "Requests that were served, by who asked; destination is local, or provider/model.",
@@ -126,7 +129,7 @@ USAGE_INPUT_TOKENS: Final = ReadCounter(
     REGISTRY,
 )  # fmt: skip
 USAGE_OUTPUT_TOKENS: Final = ReadCounter(
-    "forebay_usage_output_tokens", "Tokens of providers' answers; for local ones see vllm:generation_tokens_total.",
+    "forebay_usage_output_tokens", f"Tokens of providers' answers; for local ones see {' and '.join(_LOCAL_TOKENS)}.",
     _USED, REGISTRY,
 )  # fmt: skip
 USAGE_DOLLARS: Final = ReadCounter(
@@ -134,6 +137,16 @@ USAGE_DOLLARS: Final = ReadCounter(
 )
 
 _CODES: Final = {int(status): str(int(status)) for status in HTTPStatus} | {499: "499"}
+
+
+_USUAL_PROVIDER: Final = engines.of(engines.DEFAULT).provider
+_providers: dict[str, str] = {}
+"""By pool, `gen_ai_provider_name` of its engines. Those of pools that are gone stay: their last requests end later."""
+
+
+def know(pools: Iterable[PoolEntry]) -> None:
+    """Learn what the engines of a routing table's pools are."""
+    _providers.update((pool.name, pool.dialect.provider) for pool in pools)
 
 
 def finished(line: Line, seconds: float | None) -> None:
@@ -164,7 +177,10 @@ def first_token(line: Line, seconds: float) -> None:
 def _served(line: Line) -> tuple[str, str, str, str]:
     provider, cloud, model = line.destination.partition("/")
     what = operation(line.path)
-    return (what, provider, model, "") if cloud else (what, LOCAL_PROVIDER, line.model, provider)
+    if cloud:
+        return what, provider, model, ""
+    pool = line.destination
+    return what, _providers.get(pool, _USUAL_PROVIDER), line.model, pool
 
 
 def render() -> bytes:

@@ -51,7 +51,8 @@ class Router:
         self.refresh_metrics()
         body = metrics.render()
         if isinstance(self.role, Sidecar):
-            body += of_engine(self.role.engine.text).encode()
+            engine = self.role.engine
+            body += of_engine(engine.text, engine.dialect.metrics.family).encode()
         kind = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
         exchange.reply(Reply(200, [kind], body))
 

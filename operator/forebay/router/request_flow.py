@@ -163,7 +163,9 @@ class RequestFlow:
         body = gate.body_for(pool.entry, self.ask, self.request.body)
         head = gate.head_for_sidecar(self, bound, len(body), now)
         look_for_length = not facts.context_refused
-        attempt = Attempt(self.exchange, self._headers, _nobody, look_for_length=look_for_length, bound=bound)
+        attempt = Attempt(
+            self.exchange, self._headers, _nobody, pool.entry.dialect, look_for_length=look_for_length, bound=bound
+        )
         first_seconds = patience(pool.first_token_seconds, facts, self.ask.stream, course.deadline - now)
         attempt.start(gate.context.upstream, bound.replica.address, head, body, first_seconds, course.deadline)
         return attempt

@@ -22,7 +22,7 @@ from forebay.router.context import VERSION, Context
 from forebay.router.engine import Engine, smallest
 from forebay.router.engine_request import EngineRequest, no_slot
 from forebay.router.engine_slots import EngineSlots
-from forebay.router.exposition import TIME_PER_TOKEN, histogram
+from forebay.router.exposition import histogram
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error, json_reply
 from forebay.router.http.values import Request
@@ -223,8 +223,9 @@ class Sidecar:
         pool = self.entry.name
         metrics.SLOTS.labels(pool).set(self.admission.slots)
         metrics.SLOTS_RUNNING.labels(pool).set(self.admission.running)
-        per_token = histogram(self.engine.text, TIME_PER_TOKEN)
-        metrics.PER_TOKEN.values = {(metrics.LOCAL_PROVIDER, name, pool): it for name, it in per_token.items()}
+        dialect = self.engine.dialect
+        per_token = histogram(self.engine.text, dialect.metrics.per_token, dialect.metrics.model_label)
+        metrics.PER_TOKEN.values = {(dialect.provider, name, pool): it for name, it in per_token.items()}
 
     def _slot_report(self, placed: tuple[tuple[int, int], ...]) -> SlotReport:
         a = self.admission
@@ -251,6 +252,8 @@ class Sidecar:
         mine = [pool for pool in table.pools if pool.name == self.context.settings.pool]
         if mine:
             self.entry = mine[0]
+            self.engine.dialect = self.entry.dialect
+            metrics.know(mine)
             self.engine.probe = smallest(self.entry)
             self.slots.resize(self.entry, self.engine.kv_tokens)
 

@@ -16,9 +16,6 @@ UNKNOWN: Final = 32
 TYPICAL_TOKENS: Final = 2048
 """Live tokens of a request before any was seen."""
 
-USUAL_MAX_NUM_SEQS: Final = 256
-"""What vLLM takes for --max-num-seqs by itself, on all but the largest GPUs (1,024 there)."""
-
 UP_PER_HOUR: Final = 0.02
 DOWN_PER_HOUR: Final = 0.05
 STEP_SHARE: Final = 0.05

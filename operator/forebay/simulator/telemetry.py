@@ -2,8 +2,10 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from forebay.engines.simulated import SIMULATED
 from forebay.simulator.batch import Sequence
 
+_FAMILY = SIMULATED.metrics.family
 _LATENCY = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
             960.0, 1920.0, 7680.0)  # fmt: skip
 _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
@@ -51,7 +53,7 @@ class Telemetry:
             "request_generation_tokens", "Number of generation tokens processed.", _COUNT
         )
         Gauge(
-            "vllm:cache_config_info",
+            f"{_FAMILY}cache_config_info",
             "Information of the LLMEngine CacheConfig",
             ("engine", "block_size", "num_gpu_blocks", "kv_cache_size_tokens", "kv_cache_max_concurrency"),
             registry=self.registry,
@@ -70,17 +72,17 @@ class Telemetry:
         return b"\n".join(line for line in lines if b"_created" not in line)
 
     def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"vllm:{name}", text, tuple(self.labels), registry=self.registry).labels(**self.labels)
+        return Gauge(f"{_FAMILY}{name}", text, tuple(self.labels), registry=self.registry).labels(**self.labels)
 
     def _gauge_by(self, name: str, text: str, label: str) -> Gauge:
-        return Gauge(f"vllm:{name}", text, (*self.labels, label), registry=self.registry)
+        return Gauge(f"{_FAMILY}{name}", text, (*self.labels, label), registry=self.registry)
 
     def _counter(self, name: str, text: str) -> Counter:
-        return Counter(f"vllm:{name}", text, tuple(self.labels), registry=self.registry).labels(**self.labels)
+        return Counter(f"{_FAMILY}{name}", text, tuple(self.labels), registry=self.registry).labels(**self.labels)
 
     def _counter_by(self, name: str, text: str, label: str) -> Counter:
-        return Counter(f"vllm:{name}", text, (*self.labels, label), registry=self.registry)
+        return Counter(f"{_FAMILY}{name}", text, (*self.labels, label), registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        histogram = Histogram(f"vllm:{name}", text, tuple(self.labels), registry=self.registry, buckets=buckets)
+        histogram = Histogram(f"{_FAMILY}{name}", text, tuple(self.labels), registry=self.registry, buckets=buckets)
         return histogram.labels(**self.labels)

@@ -1,6 +1,6 @@
 """A period from Prometheus: whatever it has scraped of the routers and the operator.
 
-The series need the label `namespace` of the fleet, and those of the engines (vllm:*) the label `pool`, as the chart's
+The series need the label `namespace` of the fleet, and those of the engines the label `pool`, as the chart's
 PodMonitors give them.
 """
 
@@ -8,11 +8,14 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
+from forebay import engines
 from forebay.cli.cost.period import Moment, Period, PoolUse, Use
 from forebay.cli.problem import Problem
 from forebay.cli.running.fleet import Pool
+from forebay.engines.dialect import MetricNames
 from forebay.rules.cost import Price
 
 TIMEOUT_SECONDS: Final = 60.0
@@ -22,6 +25,10 @@ LEAST_STEP_SECONDS: Final = 15
 _BY: Final = ("pool", "destination", "client", "priority", "capability")
 _USAGE: Final = ("requests", "seconds", "input_tokens", "output_tokens", "dollars")
 _GAUGES: Final = ("replicas", "slots", "running", "queued", "overflow_running", "desired_replicas")
+_TOKENS: Final[Mapping[str, Callable[[MetricNames], str]]] = {
+    "prompt": attrgetter("prompt_tokens"),
+    "generation": attrgetter("generation_tokens"),
+}
 T = TypeVar("T")
 
 
@@ -88,7 +95,7 @@ def period(
     uses = _uses(source, namespace, begin, end)
     step = max(LEAST_STEP_SECONDS, round((end - begin) / MOMENTS))
     gauges = {name: _by_pool(source, _mean(name, namespace, step), begin, end, step) for name in _GAUGES}
-    tokens = {kind: _tokens(source, kind, namespace, begin, end) for kind in ("prompt", "generation")}
+    tokens = {kind: _tokens(source, kind, namespace, begin, end) for kind in _TOKENS}
     known = tuple(pools)
     if not uses and not any(gauges.values()):
         raise Problem(
@@ -109,7 +116,8 @@ def period(
 def _uses(source: Prometheus, namespace: str, begin: float, end: float) -> list[Use]:
     rows: dict[tuple[str, ...], dict[str, float]] = {}
     for kind in _USAGE:
-        query = f"sum by ({', '.join(_BY)}) ({_grown(f'forebay_usage_{kind}_total', namespace, begin, end)})"
+        usage = f'forebay_usage_{kind}_total{{namespace="{namespace}"}}'
+        query = f"sum by ({', '.join(_BY)}) ({_grown(usage, namespace, begin, end)})"
         for series in source.at(query, end):
             key = tuple(series.labels.get(label, "") for label in _BY)
             rows.setdefault(key, {})[kind] = next(iter(series.values.values()))
@@ -122,11 +130,11 @@ def _use(key: tuple[str, ...], values: Mapping[str, float]) -> Use:
     return Use(pool, destination, client, priority, capability, requests, seconds, tokens_in, tokens_out, dollars)
 
 
-def _grown(counter: str, namespace: str, begin: float, end: float) -> str:
-    """What a counter grew by. `increase` leaves out what a series had when it was first seen; that counts where its
+def _grown(series: str, namespace: str, begin: float, end: float) -> str:
+    """What counters grew by. `increase` leaves out what a series had when it was first seen; that counts where its
     process began within the period, as that of every new pod did."""
     of = f'{{namespace="{namespace}"}}'
-    series, span = f"{counter}{of}", f"[{round(end - begin)}s]"
+    span = f"[{round(end - begin)}s]"
     nothing = f"min_over_time({series}{span}) * 0"
     began = f"process_start_time_seconds{of} > {begin:.0f}"
     first = f"(min_over_time({series}{span}) unless {series} offset {span[1:-1]}) and on (instance) ({began})"
@@ -142,7 +150,8 @@ def _by_pool(source: Prometheus, query: str, begin: float, end: float, step: int
 
 
 def _tokens(source: Prometheus, kind: str, namespace: str, begin: float, end: float) -> dict[str, float]:
-    grown = _grown(f"vllm:{kind}_tokens_total", namespace, begin, end)
+    counters = engines.series(_TOKENS[kind], f'namespace="{namespace}"')
+    grown = _grown(counters, namespace, begin, end)
     found = source.at(f"sum by (pool) ({grown})", end)
     return {series.labels.get("pool", ""): next(iter(series.values.values())) for series in found}
 

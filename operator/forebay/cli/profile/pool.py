@@ -1,22 +1,19 @@
 """The pool that is asked about: from a LocalModelPool's manifest, or from a few numbers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from forebay import engines
 from forebay.cli.problem import Problem
 from forebay.resources.names import POOL_KIND
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import Capability
 from forebay.rules import hardware
 from forebay.rules.capacity import high_reserve
-
-CONTEXT_FLAG: Final = "--max-model-len"
-SEQUENCES_FLAG: Final = "--max-num-seqs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Pool:
     gpu_hour_price: float | None = None
     reserved_percent: int = 10  # of the slots, for High
     gpu: str = ""
-    most: int | None = None  # --max-num-seqs
+    most: int | None = None  # requests in one batch
     target: float | None = None  # seconds a token, as the pool wishes
     fixed: frozenset[str] = frozenset()  # fields that somebody has said, which no table changes
 
@@ -101,9 +98,9 @@ def _of(document: dict[str, Any], path: Path, otherwise: Pool) -> Pool:
         wrong = error.errors()[0]
         where = ".".join(map(str, wrong["loc"]))
         raise Problem(f"{path}: spec.{where}: {wrong['msg']}", 2) from None
-    args = spec.engine.args
-    context = spec.model.context_tokens or _flag(args, CONTEXT_FLAG)
-    sequences = _flag(args, SEQUENCES_FLAG)
+    args, dialect = spec.engine.args, engines.of(spec.engine.type)
+    context = spec.model.context_tokens or dialect.context_limit(args)
+    sequences = dialect.batch_limit(args)
     target = spec.capacity.time_per_output_token_milliseconds
     override = spec.capacity.slots_per_replica
     return replace(
@@ -121,13 +118,3 @@ def _of(document: dict[str, Any], path: Path, otherwise: Pool) -> Pool:
         token_seconds=target / 1000 if target else otherwise.token_seconds,
         gpu_hour_price=float(spec.gpu_hour_price) if spec.gpu_hour_price else None,
     )
-
-
-def _flag(args: Sequence[str], name: str) -> int | None:
-    """A whole number that follows a flag, joined with `=` or not."""
-    for place, arg in enumerate(args):
-        flag, _, value = arg.partition("=")
-        if flag == name:
-            text = value or (args[place + 1] if place + 1 < len(args) else "")
-            return int(text) if text.isdigit() else None
-    return None

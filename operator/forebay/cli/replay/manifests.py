@@ -9,8 +9,8 @@ import msgspec
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from forebay import engines
 from forebay.cli.problem import Problem
-from forebay.controller.sizing import START_SECONDS
 from forebay.replay import FleetSetup, PoolSetup, Request, policy_of
 from forebay.resources.names import DEFAULT_POLICY, POLICY_KIND, POOL_KIND
 from forebay.resources.policy import PolicySpec
@@ -97,7 +97,7 @@ def _pool(
     name, spec = _checked(PoolSpec, path, document)
     if spec.scaling.min_replicas > spec.scaling.max_replicas:
         raise Problem(f"{path}: {name}: spec.scaling: minReplicas is above maxReplicas", 2)
-    start = START_SECONDS[spec.engine.type] if cold_start is None else cold_start
+    start = engines.of(spec.engine.type).start_seconds if cold_start is None else cold_start
     known = None if gpu is None else _engine(gpu, spec)
     live = live_tokens(requests)
     limits, times = Limits(), ServiceTime()

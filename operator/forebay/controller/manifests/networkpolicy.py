@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
+from forebay import engines
 from forebay.controller.cluster import Object
 from forebay.controller.manifests.common import Owner, gateway_selector, of_fleet, of_pool, pool_selector
 from forebay.controller.settings import Settings
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec
-from forebay.resources.terms import EngineType, Transport
+from forebay.resources.terms import Transport
 from forebay.rules.addresses import METADATA, NEVER, SPECIAL
 
 _API = "networking.k8s.io/v1"
@@ -45,7 +46,7 @@ def replica_network_policy(namespace: str, pool: Owner, spec: PoolSpec, operator
     """Replicas: requests from the namespace, control from routers and operator; out to DNS, gateways, model source."""
     body = of_pool("NetworkPolicy", _API, pool.name, namespace, pool)
     egress = [_DNS, {"to": [_pods(gateway_selector())], "ports": _tcp(names.PORT_REQUEST, names.PORT_CONTROL)}]
-    if spec.engine.type is EngineType.VLLM and not (spec.model.source or spec.model.name).startswith("/"):
+    if not engines.of(spec.engine.type).simulated and not (spec.model.source or spec.model.name).startswith("/"):
         egress.append({"to": _HUBS, "ports": _tcp(443)})
     body["spec"] = {
         "podSelector": {"matchLabels": pool_selector(pool.name)},

@@ -4,10 +4,10 @@ BUILDER_VERSION counts changes of what this module makes. Replicas do not follow
 template that a pool runs is recorded in its StatefulSet (see statefulset.py).
 """
 
-from itertools import zip_longest
 from math import ceil
 from typing import Any, Final
 
+from forebay import engines
 from forebay.controller.cluster import Object
 from forebay.controller.manifests.common import (
     http_get,
@@ -17,9 +17,9 @@ from forebay.controller.manifests.common import (
     router_volumes,
 )
 from forebay.controller.settings import Images
+from forebay.engines.dialect import Launch
 from forebay.resources import names
 from forebay.resources.pool import Cache, Engine, PoolSpec
-from forebay.resources.terms import EngineType
 
 BUILDER_VERSION: Final = 1
 GRACE_SECONDS: Final = 30  # after drainSeconds, for the engine to end
@@ -31,7 +31,7 @@ _STARTUP_PERIOD: Final = 2
 def pod_template(pool: str, spec: PoolSpec, images: Images) -> Object:
     """Forebay's own template, before the user's podTemplate is merged in."""
     engine = spec.engine
-    simulated = engine.type is EngineType.SIMULATED
+    simulated = engines.of(engine.type).simulated
     security: dict[str, Any] = {"seccompProfile": {"type": "RuntimeDefault"}}
     if simulated:
         security |= {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}
@@ -89,11 +89,12 @@ def _router(pool: str, image: str) -> Object:
 
 def _engine(spec: PoolSpec, images: Images) -> Object:
     engine = spec.engine
-    simulated = engine.type is EngineType.SIMULATED
+    dialect = engines.of(engine.type)
+    simulated = dialect.simulated
     container: Object = {
         "name": names.CONTAINER_ENGINE,
         "image": engine.image or (images.simulator if simulated else images.engine),
-        "command": ["forebay-simulator"] if simulated else ["vllm", "serve"],
+        "command": [*dialect.command],
         "args": engine_args(spec),
         "env": _engine_env(spec),
         # No liveness probe: an engine that dies exits, and one that is slow must not be killed for it.
@@ -119,47 +120,39 @@ def _engine(spec: PoolSpec, images: Images) -> Object:
 
 
 def engine_args(spec: PoolSpec) -> list[str]:
-    """Arguments of `vllm serve`; the simulator takes the same ones. What `engine.args` say wins."""
+    """Arguments of the engine. What `engine.args` say wins."""
     model, engine = spec.model, spec.engine
     source = model.source or model.name
     served = model.served_names or ([model.name] if source != model.name else [])
-    args = [source, "--host=127.0.0.1", f"--port={names.PORT_ENGINE}"]
-    if served:
-        args += ["--served-model-name", *served]
-    if model.revision:
-        args.append(f"--revision={model.revision}")
-    if engine.gpus > 1 and not _says(engine, "--tensor-parallel-size", "-tp"):
-        args.append(f"--tensor-parallel-size={engine.gpus}")
-    if model.context_tokens and not _says(engine, "--max-model-len"):
-        args.append(f"--max-model-len={model.context_tokens}")
-    if model.adapters:
-        args += ["--enable-lora", "--lora-modules", *(f"{item.name}={item.source}" for item in model.adapters)]
-    return [*args, *engine.args]
+    launch = Launch(
+        source=source,
+        port=names.PORT_ENGINE,
+        served_names=tuple(served),
+        revision=model.revision,
+        gpus=engine.gpus,
+        context_tokens=model.context_tokens,
+        adapters=tuple((adapter.name, adapter.source) for adapter in model.adapters),
+        args=tuple(engine.args),
+    )
+    return engines.of(engine.type).arguments(launch)
 
 
 def max_num_seqs(engine: Engine) -> int | None:
     """Most requests in one batch, where `engine.args` say so."""
-    for flag, following in zip_longest(engine.args, engine.args[1:], fillvalue=""):
-        name, equals, value = flag.partition("=")
-        if name == "--max-num-seqs":
-            text = value if equals else following
-            return int(text) if text.isdecimal() else None
-    return None
-
-
-def _says(engine: Engine, *flags: str) -> bool:
-    return any(arg.partition("=")[0] in flags for arg in engine.args)
+    return engines.of(engine.type).batch_limit(engine.args)
 
 
 def _engine_env(spec: PoolSpec) -> list[Object]:
-    env: list[Object] = [{"name": "HF_HOME", "value": CACHE_DIR}]
+    dialect = engines.of(spec.engine.type)
+    env: list[Object] = [{"name": dialect.cache_variable, "value": CACHE_DIR}]
     if (token := spec.model.token_secret_ref) is not None:
-        env.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": token.name, "key": token.key}}})
+        source = {"secretKeyRef": {"name": token.name, "key": token.key}}
+        env.append({"name": dialect.token_variable, "valueFrom": source})
     return env
 
 
 def _unprivileged() -> Object:
-    """For vLLM's image, which runs as root: all of `restricted` but the user. podTemplate may set that."""
+    """For an engine's own image, which runs as root: all of `restricted` but the user. podTemplate may set that."""
     return {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},

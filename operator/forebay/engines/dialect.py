@@ -1,0 +1,124 @@
+"""What forebay has to know of an engine: how it is started, how it is watched, what its answers mean."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What one engine is to be started with, in forebay's own words."""
+
+    source: str
+    """Repository or path of the weights."""
+    port: int
+    """Where it listens, on loopback."""
+    served_names: tuple[str, ...] = ()
+    """Names of the model, the first one its own; none: its source."""
+    revision: str = ""
+    gpus: int = 1
+    context_tokens: int | None = None
+    adapters: tuple[tuple[str, str], ...] = ()
+    """Name and source of each LoRA adapter."""
+    args: tuple[str, ...] = ()
+    """The user's own arguments, which win."""
+
+    def says(self, *flags: str) -> bool:
+        """Whether the user's own arguments hold one of these flags."""
+        return any(arg.partition("=")[0] in flags for arg in self.args)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Arguments that a pool must not hand to its engine, by how they begin, and what a person is told."""
+
+    beginnings: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricNames:
+    """An engine's names for what forebay takes from its metrics. Counters are whole, histograms without a suffix."""
+
+    family: str
+    """What all of its own begin with, and no one else's do."""
+    running: str
+    waiting: str
+    kv_usage: str
+    """Share of the KV cache in use, 0 to 1: the only one that is not summed over data-parallel ranks."""
+    preemptions: str
+    prompt_tokens: str
+    generation_tokens: str
+    prefix_queries: str
+    """Tokens looked for in the prefix cache, and `prefix_hits` those found."""
+    prefix_hits: str
+    between_tokens: tuple[str, ...]
+    """Histogram of the seconds between two tokens; an engine's newest name for it comes first."""
+    per_token: str
+    """Histogram by request: mean seconds for each token after the first."""
+    prompts: str
+    """Histogram of the prompts' lengths in tokens, and `answers` that of the answers'."""
+    answers: str
+    model_label: str
+    """The label that holds the model's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDialect:
+    """One type of engine. All of them speak OpenAI's API, whose paths are no fact of an engine."""
+
+    # Started by the operator.
+    command: tuple[str, ...]
+    arguments: Callable[[Launch], list[str]]
+    context_flag: str
+    """Argument for the longest context in tokens."""
+    batch_flag: str
+    """Argument for the most requests in one batch."""
+    usual_batch: int
+    """What it takes for `batch_flag` by itself."""
+    refused: tuple[Refused, ...]
+    cache_variable: str
+    """Environment variable that names the folder of the weights."""
+    token_variable: str
+    """Environment variable that holds the token for gated models."""
+    start_seconds: float
+    """What a start is taken for until one was seen."""
+
+    # Watched by its sidecar.
+    ready_path: str
+    """Answers 200 once it serves."""
+    metrics_path: str
+    metrics: MetricNames
+    cache_tokens: Callable[[str], int | None]
+    """Tokens that fit its KV cache, by the text of its metrics; None where that does not say."""
+
+    # What its answers mean.
+    back_pressure: frozenset[int]
+    """Statuses of an engine that is alive and has too much to do."""
+    too_long: bytes
+    """Words of its 400 for a request that is longer than its context."""
+    error_start: bytes
+    """Pattern of how its error object begins, after the brace: in a 200 or a stream it is no answer. Holds "error"."""
+    provider: str
+    """Its name in OpenTelemetry's `gen_ai_provider_name`."""
+
+    simulated: bool = False
+    """Runs no model: it is in forebay's own image, needs neither weights nor GPUs, and no table knows its speed."""
+
+    def context_limit(self, args: Sequence[str]) -> int | None:
+        """The longest context, where the user's arguments say so."""
+        return _number(args, self.context_flag)
+
+    def batch_limit(self, args: Sequence[str]) -> int | None:
+        """The most requests in one batch, where the user's arguments say so."""
+        return _number(args, self.batch_flag)
+
+
+def _number(args: Sequence[str], flag: str) -> int | None:
+    """The whole number that follows a flag, joined with `=` or not."""
+    for arg, following in zip_longest(args, args[1:], fillvalue=""):
+        name, equals, value = arg.partition("=")
+        if name == flag:
+            text = value if equals else following
+            return int(text) if text.isdecimal() else None
+    return None

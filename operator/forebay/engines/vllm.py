@@ -1,0 +1,74 @@
+"""vLLM, from 0.10 on: `vllm serve` and its metrics."""
+
+import re
+from typing import Final
+
+from forebay.engines.dialect import EngineDialect, Launch, MetricNames, Refused
+
+_CACHE_TOKENS = re.compile(r'kv_cache_size_tokens="(\d+)"')
+
+
+def arguments(launch: Launch) -> list[str]:
+    """Arguments of `vllm serve`."""
+    args = [launch.source, "--host=127.0.0.1", f"--port={launch.port}"]
+    if launch.served_names:
+        args += ["--served-model-name", *launch.served_names]
+    if launch.revision:
+        args.append(f"--revision={launch.revision}")
+    if launch.gpus > 1 and not launch.says("--tensor-parallel-size", "-tp"):
+        args.append(f"--tensor-parallel-size={launch.gpus}")
+    if launch.context_tokens and not launch.says(VLLM.context_flag):
+        args.append(f"{VLLM.context_flag}={launch.context_tokens}")
+    if launch.adapters:
+        args += ["--enable-lora", "--lora-modules", *(f"{name}={source}" for name, source in launch.adapters)]
+    return [*args, *launch.args]
+
+
+def cache_tokens(text: str) -> int | None:
+    """A label of vllm:cache_config_info, summed over data-parallel ranks."""
+    return sum(int(number) for number in _CACHE_TOKENS.findall(text)) or None
+
+
+VLLM: Final = EngineDialect(
+    command=("vllm", "serve"),
+    arguments=arguments,
+    context_flag="--max-model-len",
+    batch_flag="--max-num-seqs",
+    usual_batch=256,  # 1,024 on the largest GPUs
+    refused=(
+        Refused(
+            ("--host", "--port", "--uds"),
+            "args must not set --host, --port or --uds: the routing sidecar is the only way in to the engine",
+        ),
+        Refused(
+            ("--model=", "--served-model-name"),
+            "args must not set the model: use spec.model.name and spec.model.servedNames",
+        ),
+    ),
+    cache_variable="HF_HOME",
+    token_variable="HF_TOKEN",  # noqa: S106 - a name
+    start_seconds=300.0,
+    ready_path="/v1/models",
+    metrics_path="/metrics",
+    metrics=MetricNames(
+        family="vllm:",
+        running="vllm:num_requests_running",
+        waiting="vllm:num_requests_waiting",
+        kv_usage="vllm:kv_cache_usage_perc",
+        preemptions="vllm:num_preemptions_total",
+        prompt_tokens="vllm:prompt_tokens_total",
+        generation_tokens="vllm:generation_tokens_total",
+        prefix_queries="vllm:prefix_cache_queries_total",
+        prefix_hits="vllm:prefix_cache_hits_total",
+        between_tokens=("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds"),  # since 0.11; before
+        per_token="vllm:request_time_per_output_token_seconds",  # noqa: S106 - a name
+        prompts="vllm:request_prompt_tokens",
+        answers="vllm:request_generation_tokens",
+        model_label="model_name",
+    ),
+    cache_tokens=cache_tokens,
+    back_pressure=frozenset({429, 503}),
+    too_long=b"maximum context length",
+    error_start=rb'"(?:error"\s*:\s*[{"]|object"\s*:\s*"error")',
+    provider="vllm",
+)

@@ -1,0 +1,172 @@
+"""Every type of engine has a dialect with all its facts, and nothing else knows how an engine calls a thing."""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+import pytest
+
+from forebay import engines
+from forebay.controller.manifests.template import max_num_seqs
+from forebay.engines import EngineType
+from forebay.engines.dialect import EngineDialect, Launch, MetricNames, Refused
+from forebay.engines.simulated import SIMULATED
+from forebay.engines.vllm import VLLM
+from forebay.resources import pool
+from forebay.resources.pool import Engine
+from forebay.resources.table import PoolEntry, RoutingTable, decode, encode
+
+REPO = Path(__file__).resolve().parents[2]
+EVERY = pytest.mark.parametrize("kind", EngineType)
+FULL = Launch(
+    source="org/model",
+    port=8000,
+    served_names=("m", "n"),
+    revision="v1",
+    gpus=2,
+    context_tokens=4096,
+    adapters=(("poet", "org/poet"),),
+    args=("--seed=1",),
+)
+OTHER = replace(
+    VLLM,
+    metrics=replace(VLLM.metrics, family="other:", running="other:running"),
+    refused=(VLLM.refused[1], Refused(("--socket",), "args must not set --socket")),
+)
+"""A type of engine that nobody has: some of its names and refusals are its own."""
+KNOW = {
+    "simulator/settings.py": "the simulator's own command line, which is vLLM's",
+    "resources/reasons.py": "what MaxNumSeqs means, for people who know vLLM",
+}
+"""Who writes a flag of an engine without being one, and why."""
+
+
+@pytest.fixture
+def with_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialects = MappingProxyType({EngineType.VLLM: VLLM, EngineType.SIMULATED: OTHER})
+    monkeypatch.setattr(engines, "DIALECTS", dialects)
+
+
+@EVERY
+def test_every_type_has_a_dialect_with_all_facts(kind: EngineType) -> None:
+    dialect = engines.of(kind)
+    without = [it.name for it in fields(EngineDialect) if not getattr(dialect, it.name) and it.name != "simulated"]
+    assert not without
+    assert not [it.name for it in fields(MetricNames) if not getattr(dialect.metrics, it.name)]
+
+
+@EVERY
+def test_an_engines_metrics_are_of_its_own_family(kind: EngineType) -> None:
+    names = engines.of(kind).metrics
+    for field in fields(MetricNames):
+        found = getattr(names, field.name)
+        for name in (found,) if isinstance(found, str) else found:
+            assert name.startswith(names.family) or field.name == "model_label", field.name
+
+
+@EVERY
+def test_an_engine_is_started_with_all_that_the_pool_says(kind: EngineType) -> None:
+    given = " ".join(engines.of(kind).arguments(FULL))
+    words = re.split("[ =]", given)
+    for word in ("org/model", "127.0.0.1", "8000", "m", "v1", "2", "4096", "poet", "org/poet"):
+        assert word in words
+    assert given.endswith("--seed=1"), "the user's own have the last word"
+
+
+@EVERY
+def test_what_the_user_says_is_not_said_twice(kind: EngineType) -> None:
+    dialect = engines.of(kind)
+    given = dialect.arguments(replace(FULL, args=(f"{dialect.context_flag}=99",)))
+    assert [arg for arg in given if arg.startswith(dialect.context_flag)] == [f"{dialect.context_flag}=99"]
+
+
+@EVERY
+def test_what_users_may_not_say_is_what_forebay_says(kind: EngineType) -> None:
+    """Each refusal is about something that forebay sets."""
+    dialect = engines.of(kind)
+    for one in dialect.refused:
+        assert any(arg.startswith(one.beginnings) for arg in dialect.arguments(FULL)), one.message
+
+
+@EVERY
+def test_the_pattern_of_errors_is_one_and_names_them(kind: EngineType) -> None:
+    pattern = engines.of(kind).error_start
+    assert re.compile(pattern).match(b'"error": {"message": "no"}')
+    assert b"error" in pattern
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [(["--max-model-len", "99"], 99), (["--max-model-len=99"], 99), (["--max-model-len"], None), (["-x"], None)],
+)
+def test_the_longest_context_is_read_from_args(args: list[str], expected: int | None) -> None:
+    assert VLLM.context_limit(args) == expected
+
+
+def test_the_batch_of_a_pool_is_read_by_its_own_dialect() -> None:
+    assert max_num_seqs(Engine(type=EngineType.SIMULATED, args=["--max-num-seqs=7"])) == 7
+
+
+def test_a_series_has_one_name_where_engines_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "DIALECTS", MappingProxyType({EngineType.VLLM: VLLM, EngineType.SIMULATED: SIMULATED}))
+    assert engines.series(lambda names: names.running, 'pool="a"') == 'vllm:num_requests_running{pool="a"}'
+
+
+@pytest.mark.usefixtures("with_another")
+def test_a_series_is_asked_for_under_every_name() -> None:
+    found = engines.series(lambda names: names.running, 'pool="a"')
+    assert found == '{__name__=~"vllm:num_requests_running|other:running",pool="a"}'
+
+
+@pytest.mark.usefixtures("with_another")
+def test_what_only_some_engines_refuse_is_asked_of_those_alone() -> None:
+    both, only_vllm, only_other = VLLM.refused[1], VLLM.refused[0], OTHER.refused[1]
+    assert engines.refused() == (only_vllm, both, only_other)
+    assert pool._must_not(both).rule.startswith("!self.args.exists(")
+    assert pool._must_not(only_vllm).rule.startswith("!(self.type in ['VLLM']) || !self.args.exists(")
+    assert pool._must_not(only_other).rule == (
+        "!(self.type in ['Simulated']) || !self.args.exists(a, a.startsWith('--socket'))"
+    )
+
+
+def test_a_table_tells_the_engine_where_it_is_not_the_usual_one() -> None:
+    usual, other = (
+        PoolEntry(name="a", served_names=()),
+        PoolEntry(name="b", served_names=(), engine=EngineType.SIMULATED),
+    )
+    written = msgspec.json.decode(encode(RoutingTable(pools=(usual, other))))
+    assert ["engine" in entry for entry in written["pools"]] == [False, True]
+    read = decode(encode(RoutingTable(pools=(usual, other))))
+    assert [entry.dialect for entry in read.pools] == [engines.of(EngineType.VLLM), engines.of(EngineType.SIMULATED)]
+
+
+def test_nobody_else_writes_an_engines_metrics_or_flags() -> None:
+    flags = {arg.partition("=")[0] for arg in VLLM.arguments(FULL) if arg.startswith("--")} - {"--seed"}
+    flags |= {VLLM.batch_flag, "-tp"}
+    common = {"--host", "--port", "--revision"}  # names of options that others have as well
+    written = re.compile("|".join(map(re.escape, {VLLM.metrics.family, "kv_cache_size_tokens", *(flags - common)})))
+    found = {where: text for where, text in strings() if written.search(text)}
+    assert {where.split(":")[0] for where in found} == {*KNOW, "simulator/telemetry.py"}, found
+    telemetry = [text for where, text in found.items() if where.startswith("simulator/telemetry.py")]
+    assert telemetry == ["kv_cache_size_tokens"], "a label that the simulator writes, and no name of a metric"
+
+
+def strings() -> Iterator[tuple[str, str]]:
+    """Every string that the product's Python holds outside engines/, but for docstrings, with its place."""
+    product = REPO / "operator" / "forebay"
+    for path in [*product.rglob("*.py"), *(REPO / "charts").glob("*.py")]:
+        if path.is_relative_to(product / "engines"):
+            continue
+        tree = ast.parse(path.read_text())
+        documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        name = path.relative_to(product).as_posix() if path.is_relative_to(product) else path.name
+        for node in ast.walk(tree):
+            text = getattr(node, "value", None)
+            if isinstance(node, ast.Constant) and id(node) not in documents:
+                words = text.decode("latin-1") if isinstance(text, bytes) else text
+                if isinstance(words, str):
+                    yield f"{name}:{node.lineno}", words
