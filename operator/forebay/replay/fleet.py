@@ -18,9 +18,9 @@ from forebay.replay.pools import Pool
 from forebay.replay.replicas import Job, Replica
 from forebay.replay.setup import FleetSetup
 from forebay.replay.trace import Request
+from forebay.resources.options import Timeouts
 from forebay.resources.reasons import Capability, Reason
 from forebay.router.accounting import LACK_OF_A_SLOT, Accounting
-from forebay.router.context import Timeouts
 from forebay.router.journey import RECONSIDER_SECONDS
 from forebay.router.request import CHARACTERS_PER_TOKEN
 from forebay.rules import route as rule
