@@ -6,12 +6,14 @@ the object. The options themselves are in `options.py`.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from functools import cache, partial
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 Address = tuple[str, int]
 T = TypeVar("T")
@@ -21,8 +23,7 @@ class OptionError(ValueError):
     """Text that an option cannot be set to; the message says what it must be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True):
     """What a word must look like. `normal` raises ValueError with the reason where the pattern is not enough."""
 
     words: str
@@ -31,8 +32,7 @@ class Form:
     normal: Callable[[str], str] = str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(Struct, frozen=True, kw_only=True):
     """One row. `type` is the field's annotation; `least` and `most` bound a number, or the items of a list."""
 
     name: str
