@@ -33,6 +33,9 @@ docs: $(STAMP) ## Generate the pages that are made from code
 krew: $(STAMP) ## The archive that krew installs, for this platform and Python
 	plugins/krew/build.sh
 
+options: $(STAMP) ## Generate the chart's part of the options (environment, schema) from the table
+	$(PY) -m charts.options
+
 dashboards: $(STAMP) ## Generate the chart's Grafana dashboards
 	$(PY) -m charts.dashboards
 

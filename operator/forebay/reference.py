@@ -16,6 +16,8 @@ from forebay import engines
 from forebay.cli.running import advice
 from forebay.controller import metrics as operator_metrics
 from forebay.resources import headers, names, reasons
+from forebay.resources.option import Option, rows
+from forebay.resources.options import OperatorOptions, RouterOptions
 from forebay.resources.words import Word
 from forebay.router import metrics as router_metrics
 from forebay.router.access_log import Line
@@ -73,6 +75,7 @@ def _page() -> Iterator[str]:
     yield from _table(("port", "number", "who uses it"), ((n, str(p), what) for n, (p, what) in names.PORTS.items()))
     yield "\nOn the health port:\n"
     yield from _table(("path", "meaning"), _coded(names.HEALTH_PATHS))
+    yield from _options()
 
 
 def _conditions() -> Iterator[str]:
@@ -120,6 +123,29 @@ def _access_log() -> Iterator[str]:
     fields = msgspec.json.schema_components([Line])[1]["Line"]["properties"]
     rows = ((f"`{name}`", field.get("type", "object"), field.get("description", "")) for name, field in fields.items())
     yield from _table(("field", "type", "meaning"), rows)
+
+
+def _options() -> Iterator[str]:
+    yield "\n## Environment of the operator\n"
+    yield "The chart sets what has a chart value, and `FOREBAY_SERVICE`, `POD_NAME` and `POD_NAMESPACE` by itself."
+    yield "What makes no sense ends the operator, with a sentence that names the variable and says what it must be.\n"
+    variables = ((f"`{row.env}`", _code(row.value), *_taken(row)) for row in rows(OperatorOptions))
+    yield from _table(("variable", "chart value", "what it must be", "default", "meaning"), variables)
+    yield "\n## Flags of a router\n"
+    yield "For `forebay-router` without Kubernetes; in a fleet the operator gives them."
+    yield "What is for one role, the other role ignores.\n"
+    flags = ((f"`{row.flag}`", row.role or "both", *_taken(row)) for row in rows(RouterOptions))
+    yield from _table(("flag", "role", "what it must be", "default", "meaning"), flags)
+
+
+def _taken(row: Option) -> tuple[str, str, str]:
+    default = row.shown or _code(row.said_default)
+    secret = " It holds secrets." if row.secret else ""
+    return row.wanted, "must be given" if row.required else default, row.description + secret
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else "none"
 
 
 def _words(title: str, words: type[Word], note: str = "") -> Iterator[str]:

@@ -15,6 +15,7 @@ from forebay.controller.manifests.common import Owner
 from forebay.controller.manifests.statefulset import choose_template, statefulset
 from forebay.controller.manifests.template import engine_args, max_num_seqs, pod_template
 from forebay.resources import names
+from forebay.resources.options import GatewayOptions
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import Engine, PoolSpec
 from tests.controller.fleets import IMAGES, NAMESPACE, POLICY, SETTINGS, spec
@@ -149,7 +150,7 @@ def test_the_cache_is_a_volume(cache: dict[str, object], source: Object) -> None
 
 
 def test_networks_that_the_chart_allows_reach_gateways_and_their_network_policy() -> None:
-    settings = replace(SETTINGS, provider_networks=("10.96.0.0/16", "fd00::/8"))
+    settings = replace(SETTINGS, gateway=GatewayOptions(("10.96.0.0/16", "fd00::/8")))
     deployment = gateway.gateway_deployment(NAMESPACE, OWNERS, POLICIES, settings)
     args = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert "--provider-networks=10.96.0.0/16,fd00::/8" in args

@@ -22,7 +22,7 @@ def test_what_is_set_counts() -> None:
         "FOREBAY_PROVIDER_NETWORKS": "10.96.0.0/16,fd00::/8",
     }
     settings = load(env)
-    assert settings.provider_networks == ("10.96.0.0/16", "fd00::/8")
+    assert settings.gateway.provider_networks == ("10.96.0.0/16", "fd00::/8")
     assert (settings.namespaces, settings.resync_seconds, settings.network_policies) == (("a", "b"), 2.0, False)
 
 
@@ -33,7 +33,7 @@ def test_what_is_set_counts() -> None:
         ({"FOREBAY_ROUTER_IMAGE": "r", "FOREBAY_RESYNC_SECONDS": "x"}, "FOREBAY_RESYNC_SECONDS is 'x'"),
         (
             {"FOREBAY_ROUTER_IMAGE": "r", "FOREBAY_PROVIDER_NETWORKS": "10.0.0.1/8"},
-            "FOREBAY_PROVIDER_NETWORKS: '10.0.0.1/8'",
+            "FOREBAY_PROVIDER_NETWORKS is '10.0.0.1/8'.*host bits set.*cloud.allowedNetworks",
         ),
         ({"FOREBAY_ROUTER_IMAGE": "r", "FOREBAY_GATEWAY_REPLICAS": "0"}, "at least 1"),
     ],

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 
+from forebay.resources.options import Timeouts
 from forebay.router.attempt_result import PAUSE_SECONDS
 from forebay.router.content import HELD_BYTES
-from forebay.router.context import Timeouts
 from forebay.router.replicas import LIMITS
 from forebay.rules.breaker import Outcome
 from forebay.rules.lifecycle import MAX_FAILED, MAX_SENT

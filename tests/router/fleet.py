@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from forebay.resources.options import GatewayOptions, Ports, RouterOptions, Timeouts
 from forebay.resources.reasons import Capability
 from forebay.resources.table import (
     ModelEntry,
@@ -23,7 +24,7 @@ from forebay.resources.table import (
     encode,
 )
 from forebay.resources.terms import Modality, Permission, Task
-from forebay.router.context import Context, Ports, Settings, Timeouts
+from forebay.router.context import Context
 from forebay.router.gateway import Gateway
 from forebay.router.ports import Router
 from forebay.router.sidecar import Sidecar
@@ -256,8 +257,8 @@ async def _engine(stack: AsyncExitStack, settings: SimulatorSettings) -> tuple[E
 async def _router(stack: AsyncExitStack, tmp: Path, replica: str, table: RoutingTable, **settings: Any) -> Router:
     path = tmp / f"{replica}.json"
     path.write_text(encode(table))
-    usual: dict[str, Any] = {"access_log": False, "provider_networks": ("127.0.0.0/8",)}
-    made = Settings(
+    usual: dict[str, Any] = {"access_log": False, "gateway": GatewayOptions(("127.0.0.0/8",))}
+    made = RouterOptions(
         table=path,
         replica=replica,
         host="127.0.0.1",

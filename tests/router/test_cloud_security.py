@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from forebay.resources.options import GatewayOptions
 from forebay.router.cloud import transport
 from forebay.router.cloud.transport import AddressRefusedError, CheckedTransport
 from forebay.rules.addresses import networks
@@ -37,7 +38,7 @@ NAME = "api.acme.test"
 
 def test_a_provider_at_an_address_that_the_chart_does_not_allow_is_not_connected_to(tmp_path: Path) -> None:
     async def work() -> None:
-        async with clouds(tmp_path, answer(), gateway={"provider_networks": ()}) as c:
+        async with clouds(tmp_path, answer(), gateway={"gateway": GatewayOptions()}) as c:
             refused = await c.ask()
             assert decision(refused)[1:] == ("none", "CloudUnavailable")
             assert c.acme.asked == c.bravo.asked == []
@@ -57,7 +58,7 @@ def test_a_provider_at_an_address_that_the_chart_does_not_allow_is_not_connected
 )
 def test_no_spelling_of_this_machine_is_connected_to(tmp_path: Path, host: str) -> None:
     async def work() -> None:
-        async with clouds(tmp_path, answer(), gateway={"provider_networks": ()}) as c:
+        async with clouds(tmp_path, answer(), gateway={"gateway": GatewayOptions()}) as c:
             c.retable(base_url=f"http://{host}:{c.acme.port}/v1")
             await c.ask()
             assert c.acme.asked == []

@@ -8,6 +8,7 @@ from e2e.netpolicy import End, Flow
 from forebay.controller.manifests.common import fleet_labels, pool_labels
 from forebay.controller.manifests.networkpolicy import gateway_network_policy, replica_network_policy
 from forebay.resources import names
+from forebay.resources.options import GatewayOptions
 from forebay.resources.policy import PolicySpec
 from tests.controller.fleets import NAMESPACE, POLICY, SETTINGS, policy, pool, spec
 
@@ -115,7 +116,7 @@ def policies(*networks: str, operator: Mapping[str, Any] | None = None) -> list[
 
     `networks`: what the chart's `cloud.allowedNetworks` say.
     """
-    settings = replace(SETTINGS, provider_networks=networks)
+    settings = replace(SETTINGS, gateway=GatewayOptions(networks))
     chat, big = pool("chat"), pool("big", spec(model={"name": "Qwen/Qwen2.5-72B-Instruct"}, engine={"gpus": 2}))
     owners = [chat.owner, big.owner, policy().owner]
     return [

@@ -19,9 +19,9 @@ from forebay.replay.pools import Pool
 from forebay.replay.replicas import Job, Replica
 from forebay.replay.setup import FleetSetup
 from forebay.replay.trace import Request
+from forebay.resources.options import Timeouts
 from forebay.resources.reasons import Capability, Reason
 from forebay.router.accounting import Accounting
-from forebay.router.context import Timeouts
 from forebay.rules.affinity import digest
 from forebay.rules.allowance import Allowance, Place
 from forebay.rules.capacity import weight

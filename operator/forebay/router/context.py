@@ -4,61 +4,22 @@ import asyncio
 import hmac
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from forebay import __version__
 from forebay.resources import names
+from forebay.resources.options import RouterOptions
 from forebay.resources.report import token_digest
 from forebay.router.access_log import AccessLog
 from forebay.router.clients import Clients
-from forebay.router.http.client import Address, Pool
+from forebay.router.http.client import Pool
 from forebay.router.http.values import Request
 from forebay.router.table import TableFile
 from forebay.router.usage import Usage
 
 LOOK_SECONDS: Final = 0.2
 VERSION: Final = __version__
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where the four ports listen; 0 takes a free one."""
-
-    request: int = names.PORT_REQUEST
-    control: int = names.PORT_CONTROL
-    metrics: int = names.PORT_METRICS
-    health: int = names.PORT_HEALTH
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long is waited for another router or an engine, in seconds."""
-
-    connect: float = 2.0
-    first_token: float = 60.0  # at least; a gateway learns how long its pools need
-    between_chunks: float = 30.0
-    total: float = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """One router process. Folders are None where nothing is mounted."""
-
-    role: str
-    table: Path
-    replica: str
-    host: str = "0.0.0.0"  # noqa: S104 - a pod's only way to be reached
-    ports: Ports = field(default_factory=Ports)
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    pool: str = ""
-    engine: Address = ("127.0.0.1", names.PORT_ENGINE)
-    token_dir: Path | None = None
-    clients_dir: Path | None = None
-    providers_dir: Path | None = None
-    provider_networks: tuple[str, ...] = ()  # CIDR: where providers may be besides public addresses
-    access_log: bool = True
 
 
 class Token:
@@ -102,7 +63,7 @@ class Token:
 class Context:
     """The parts that gateway and sidecar both stand on."""
 
-    def __init__(self, settings: Settings, table: TableFile) -> None:
+    def __init__(self, settings: RouterOptions, table: TableFile) -> None:
         self.settings = settings
         self.table = table
         self.token = Token(settings.token_dir)

@@ -50,7 +50,7 @@ class Gateway:
         self.context = context
         self.replicas = Replicas(context, self._offered, self._word)
         self.waiting = Waiting(self.replicas.tell)
-        self.cloud = Cloud(context.settings.providers_dir, networks(context.settings.provider_networks))
+        self.cloud = Cloud(context.settings.providers_dir, networks(context.settings.gateway.provider_networks))
         self.accounting = Accounting()
         self.sleepers = Wake(context)
         self.fleet = GatewayFleet(self.replicas, self.waiting)

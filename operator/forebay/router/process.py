@@ -8,7 +8,8 @@ from typing import Final
 
 import uvloop
 
-from forebay.router.context import Context, Settings
+from forebay.resources.options import RouterOptions
+from forebay.router.context import Context
 from forebay.router.ports import Router
 from forebay.router.table import TableFile
 from forebay.rules import learned
@@ -18,7 +19,7 @@ GARBAGE: Final = (20_000, 20, 1_000)
 and again: with 10,000 of them each walk holds up all others for 70 ms. Requests leave few cycles behind."""
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: RouterOptions) -> None:
     """Run until SIGTERM or SIGINT, then finish what runs."""
     router = Router.of(Context(settings, TableFile(settings.table)))
     ended = asyncio.Event()
@@ -41,7 +42,7 @@ async def serve(settings: Settings) -> None:
     await router.finish()
 
 
-def run(settings: Settings) -> int:
+def run(settings: RouterOptions) -> int:
     """Run one router. Returns the exit status."""
     try:
         uvloop.run(serve(settings))

@@ -14,6 +14,7 @@ from forebay.controller.manifests.common import (
 )
 from forebay.controller.settings import Settings
 from forebay.resources import names
+from forebay.resources.options import GATEWAY, handed_on, router_arguments
 from forebay.resources.policy import PolicySpec
 
 GRACE_SECONDS = 90
@@ -59,16 +60,14 @@ def gateway_deployment(
 
 def _router(settings: Settings, *, with_keys: bool) -> Object:
     keys = [{"name": "providers", "mountPath": names.PROVIDERS_DIR, "readOnly": True}] if with_keys else []
-    args = [
-        "--role=gateway",
-        f"--table={names.TABLE_FILE}",
-        f"--token-dir={names.TOKEN_DIR}",
-        f"--clients-dir={names.CLIENTS_DIR}",
-        f"--providers-dir={names.PROVIDERS_DIR}",
-    ]
-    if settings.provider_networks:
-        args.append(f"--provider-networks={','.join(settings.provider_networks)}")
-    return router_container(settings.images.router, args, keys)
+    args = router_arguments(
+        role=GATEWAY,
+        table=names.TABLE_FILE,
+        token_dir=names.TOKEN_DIR,
+        clients_dir=names.CLIENTS_DIR,
+        providers_dir=names.PROVIDERS_DIR,
+    )
+    return router_container(settings.images.router, [*args, *handed_on(settings.gateway)], keys)
 
 
 def _spread() -> Object:

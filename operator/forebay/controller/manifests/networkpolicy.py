@@ -81,7 +81,7 @@ def gateway_network_policy(
             _DNS,
             {"to": [_pods(replicas)], "ports": _tcp(names.PORT_CONTROL, names.PORT_REQUEST)},
             *_to_operator(settings.own_namespace),
-            *_providers(policies, settings.provider_networks),
+            *_providers(policies, settings.gateway.provider_networks),
         ],
     }
     return body

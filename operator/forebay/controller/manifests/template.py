@@ -19,6 +19,7 @@ from forebay.controller.manifests.common import (
 from forebay.controller.settings import Images
 from forebay.engines.dialect import Launch
 from forebay.resources import names
+from forebay.resources.options import SIDECAR, router_arguments
 from forebay.resources.pool import Cache, Engine, PoolSpec
 
 BUILDER_VERSION: Final = 1
@@ -76,14 +77,14 @@ def cache_claims(cache: Cache) -> list[Object]:
 
 def _router(pool: str, image: str) -> Object:
     """A native sidecar: started before the engine, ended after it."""
-    args = [
-        "--role=sidecar",
-        f"--pool={pool}",
-        f"--table={names.TABLE_FILE}",
-        f"--token-dir={names.TOKEN_DIR}",
-        f"--clients-dir={names.CLIENTS_DIR}",
-        f"--engine-url=http://127.0.0.1:{names.PORT_ENGINE}",
-    ]
+    args = router_arguments(
+        role=SIDECAR,
+        pool=pool,
+        table=names.TABLE_FILE,
+        token_dir=names.TOKEN_DIR,
+        clients_dir=names.CLIENTS_DIR,
+        engine_url=("127.0.0.1", names.PORT_ENGINE),
+    )
     return {**router_container(image, args), "restartPolicy": "Always"}
 
 

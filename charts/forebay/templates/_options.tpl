@@ -1,0 +1,16 @@
+{{- /* The operator's environment. Generated; run `make options`. */ -}}
+{{- define "forebay.options" -}}
+- {name: FOREBAY_ROUTER_IMAGE, value: {{ .Values.routerImage | default (include "forebay.image" .) | quote }}}
+- {name: FOREBAY_SIMULATOR_IMAGE, value: {{ .Values.simulatorImage | default (include "forebay.image" .) | quote }}}
+- {name: FOREBAY_ENGINE_IMAGE, value: {{ .Values.engineImage | quote }}}
+- {name: FOREBAY_GATEWAY_REPLICAS, value: {{ .Values.gatewayReplicas | quote }}}
+- {name: FOREBAY_NAMESPACES, value: {{ join "," .Values.namespaces | quote }}}
+- {name: FOREBAY_LEASE_NAMESPACE, value: {{ .Values.leaseNamespace | quote }}}
+- {name: FOREBAY_RESYNC_SECONDS, value: {{ .Values.resyncSeconds | quote }}}
+- {name: FOREBAY_PROVIDER_NETWORKS, value: {{ join "," .Values.cloud.allowedNetworks | quote }}}
+- {name: FOREBAY_NETWORK_POLICIES, value: {{ .Values.networkPolicies.enabled | quote }}}
+- {name: FOREBAY_LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
+- {name: FOREBAY_SERVICE, value: {{ include "forebay.name" . }}}
+- {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+- {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+{{- end }}

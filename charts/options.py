@@ -1,0 +1,110 @@
+"""Writes the chart's part of the options, from the table: `make options`; `--check` compares.
+
+That is the operator's environment (templates/_options.tpl) and what values.schema.json says of the values that are
+options of the operator. The rest of the schema is written by hand and stays as it is.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from forebay.resources.option import Option, rows
+from forebay.resources.options import OperatorOptions
+
+CHART: Final = Path(__file__).parent / "forebay"
+SCHEMA: Final = CHART / "values.schema.json"
+TEMPLATE: Final = CHART / "templates" / "_options.tpl"
+OWN_IMAGE: Final = '(include "forebay.image" .)'
+WHERE_EMPTY: Final = {"router_image": OWN_IMAGE, "simulator_image": OWN_IMAGE}
+"""What Helm takes for a value that is empty."""
+FROM_THE_RELEASE: Final = {
+    "service": '{{ include "forebay.name" . }}',
+    "instance": "{fieldRef: {fieldPath: metadata.name}}",
+    "own_namespace": "{fieldRef: {fieldPath: metadata.namespace}}",
+}
+"""What the chart says without asking anybody."""
+TYPES: Final[dict[Any, str]] = {int: "integer", float: "number", bool: "boolean", str: "string"}
+
+
+def template() -> str:
+    """The file with the operator's environment."""
+    head = "{{- /* The operator's environment. Generated; run `make options`. */ -}}"
+    lines = [line for row in rows(OperatorOptions) if (line := _variable(row))]
+    return "\n".join([head, '{{- define "forebay.options" -}}', *lines, "{{- end }}"]) + "\n"
+
+
+def _variable(row: Option) -> str:
+    if (given := FROM_THE_RELEASE.get(row.name)) is not None:
+        return f"- {{name: {row.env}, {'valueFrom' if 'fieldRef' in given else 'value'}: {given}}}"
+    if not row.value:
+        return ""
+    value = f".Values.{row.value}"
+    if row.type == tuple[str, ...]:
+        value = f'join "," {value}'
+    elif row.name in WHERE_EMPTY:
+        value = f"{value} | default {WHERE_EMPTY[row.name]}"
+    return f"- {{name: {row.env}, value: {{{{ {value} | quote }}}}}}"
+
+
+def schema(written: str) -> str:
+    """The values' schema with the options anew."""
+    whole = json.loads(written)
+    for row in chart_rows():
+        *parents, last = row.value.split(".")
+        level = whole
+        for parent in parents:
+            level = level["properties"].setdefault(
+                parent, {"type": "object", "additionalProperties": False, "properties": {}}
+            )
+        level["properties"][last] = _property(row)
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def chart_rows() -> Iterator[Option]:
+    """The options that a person sets by a chart value."""
+    return (row for row in rows(OperatorOptions) if row.value)
+
+
+def _property(row: Option) -> dict[str, Any]:
+    said: dict[str, Any] = {"description": row.description}
+    if row.choices:
+        return said | {"enum": list(row.choices)}
+    if row.type == tuple[str, ...]:
+        most = {} if row.most is None else {"maxItems": row.most}
+        return said | {"type": "array", "uniqueItems": True, **most, "items": {"type": "string", **_text(row)}}
+    said["type"] = TYPES[row.type]
+    return said | (_text(row) if row.type is str else _bounds(row))
+
+
+def _text(row: Option) -> dict[str, Any]:
+    form = row.form
+    if form.pattern:
+        return {"pattern": form.pattern} | ({"maxLength": form.longest} if form.longest else {})
+    return {} if row.name in WHERE_EMPTY or not row.default else {"minLength": 1}
+
+
+def _bounds(row: Option) -> dict[str, Any]:
+    bounds = {"minimum": row.least, "maximum": row.most}
+    return {name: bound for name, bound in bounds.items() if bound is not None}
+
+
+def main() -> int:
+    """Write the files, or check that they are up to date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare only; exit 1 when a file is out of date")
+    check, stale = parser.parse_args().check, 0
+    for file, wanted in ((TEMPLATE, template()), (SCHEMA, schema(SCHEMA.read_text()))):
+        if not check:
+            file.write_text(wanted)
+            print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
+        elif not file.exists() or file.read_text() != wanted:
+            stale = 1
+            print(f"{file} is out of date; run: make options", file=sys.stderr)
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Every option of operator and routers, once: one row says its name, type, default, bounds and what it is for.
+
+From here come the operator's settings (`FOREBAY_...`), the router's flags (`--...`), what the operator hands on to
+gateways, the chart's schema and environment (`make options`) and the tables of docs/reference.md (`make docs`). By hand
+is only the default in the chart's values.yaml with its comment. The names follow from the field's: `resync_seconds` is
+FOREBAY_RESYNC_SECONDS or `--resync-seconds`.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Final
+
+from forebay.resources import names
+from forebay.resources.option import Address, Form, argument, group, option, rows
+
+IMAGE: Final = Form("an image, like registry/name:tag")
+NAMESPACE: Final = Form("the name of a namespace", r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", 63)
+NETWORK: Final = Form(
+    "a network in CIDR notation, like 10.96.0.0/12",
+    r"^[0-9a-fA-F:.]+/[0-9]{1,3}$",
+    49,
+    lambda word: str(ip_network(word)),
+)
+DAY: Final = 86_400
+LAST_PORT: Final = 65_535
+GATEWAY: Final = "gateway"
+SIDECAR: Final = "sidecar"
+
+
+def _port(description: str, default: int) -> Any:
+    return option(f"{description}; 0: a free one.", default=default, least=0, most=LAST_PORT)
+
+
+def _patience(description: str, default: float) -> Any:
+    return option(description, default=default, unit="seconds", least=0.001, most=DAY)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    """What the operator takes from its environment and hands on to every gateway as a flag.
+
+    There is no such class for sidecars: the pod template of a replica is recorded and follows the pool's spec alone.
+    """
+
+    provider_networks: tuple[str, ...] = option(
+        "Networks in CIDR notation that cloud providers may be in besides public addresses, over http too.",
+        default=(), form=NETWORK, most=64, value="cloud.allowedNetworks",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Container images that new templates are made from."""
+
+    router: str = option("Image of the routers; the chart's default is the operator's own.", form=IMAGE,
+                         value="routerImage")  # fmt: skip
+    simulator: str = option("Image of simulated engines; the chart's default is the operator's own.", default="",
+                            form=IMAGE, shown="the image of the routers", value="simulatorImage")  # fmt: skip
+    engine: str = option("Image of vLLM for pools that name none.", default="vllm/vllm-openai:v0.11.0", form=IMAGE,
+                         value="engineImage")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorOptions:
+    """What the operator's environment can say; the chart writes it in this order."""
+
+    images: Images = group(name="{}_image")
+    gateway_replicas: int = option("Gateways of each fleet.", default=2, least=1, most=20, value="gatewayReplicas")
+    namespaces: tuple[str, ...] = option(
+        "Namespaces to watch; empty: all of the cluster.", default=(), form=NAMESPACE, value="namespaces"
+    )
+    lease_namespace: str = option(
+        "Where an operator for the whole cluster holds its Lease.",
+        default="kube-system", form=NAMESPACE, value="leaseNamespace",
+    )  # fmt: skip
+    resync_seconds: float = option(
+        "How often each fleet is looked at; demand is sampled that often.",
+        default=5.0, unit="seconds", least=1, most=60, value="resyncSeconds",
+    )  # fmt: skip
+    gateway: GatewayOptions = group(GatewayOptions, role=GATEWAY)
+    network_policies: bool = option(
+        "Whether there are NetworkPolicies for gateways and replicas.", default=True, value="networkPolicies.enabled"
+    )
+    log_level: str = option(
+        "The least level that the operator's log shows.",
+        default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"), value="logLevel",
+    )  # fmt: skip
+    service: str = option(
+        "The operator's own Service, at which gateways ask for a pool at zero.", default="", shown="none: nobody asks"
+    )
+    instance: str = option(
+        "The operator's own name in Lease and Events.",
+        env="POD_NAME", factory=socket.gethostname, shown="the host's name",
+    )  # fmt: skip
+    own_namespace: str = option(
+        "The namespace that the operator runs in.", default="", env="POD_NAMESPACE", shown="unknown"
+    )
+    health_port: int = _port("The operator's port for probes", names.PORT_HEALTH)
+    metrics_port: int = _port("The operator's port for Prometheus and the summary", names.PORT_METRICS)
+    control_port: int = option(
+        "The port at which routers are asked for reports.", default=names.PORT_CONTROL, least=1, most=LAST_PORT
+    )
+    wake_port: int = _port("The operator's port at which gateways ask for a pool at zero", names.PORT_OPERATOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the four ports of a router listen; 0 takes a free one."""
+
+    request: int = _port("Port for clients", names.PORT_REQUEST)
+    control: int = _port("Port for routers and the operator", names.PORT_CONTROL)
+    metrics: int = _port("Port for Prometheus to scrape", names.PORT_METRICS)
+    health: int = _port("Port for the kubelet's probes", names.PORT_HEALTH)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a router waits for another router or an engine, in seconds."""
+
+    connect: float = _patience("Longest wait for a connection to another router or an engine.", 2.0)
+    first_token: float = _patience(
+        "Least patience for the first content byte; a gateway learns how long its pools need.", 60.0
+    )
+    between_chunks: float = _patience("Longest silence within an answer.", 30.0)
+    total: float = _patience("Longest time for a whole request.", 600.0)
+
+
+def _pod_or_host() -> str:
+    return os.environ.get("POD_NAME") or socket.gethostname()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterOptions:
+    """What the flags of a router can say. Folders are None where nothing is mounted."""
+
+    role: str = option("What the router is, in front of a fleet or of one engine.", choices=(GATEWAY, SIDECAR))
+    table: Path = option("File with the routing table, JSON, which is watched.")
+    pool: str = option("Pool of the replica that the sidecar is part of.", default="", role=SIDECAR, shown="none")
+    replica: str = option(
+        "The router's own name in reports and logs.", factory=_pod_or_host, shown="POD_NAME, else the host's name"
+    )
+    engine: Address = option(
+        "Where the sidecar's engine listens.",
+        default=("127.0.0.1", names.PORT_ENGINE), name="engine_url", role=SIDECAR,
+    )  # fmt: skip
+    host: str = option(
+        "Address that all four ports listen on.",
+        default="0.0.0.0",  # noqa: S104 - a pod's only way to be reached
+    )
+    ports: Ports = group(Ports, name="{}_port")
+    timeouts: Timeouts = group(Timeouts, name="{}_seconds")
+    token_dir: Path | None = option(
+        "Folder with the fleet's control token.", default=None, secret=True, shown="none: loopback alone may come in"
+    )
+    clients_dir: Path | None = option(
+        "Folder with the keys of clients.", default=None, secret=True, shown="none: every client is anonymous"
+    )
+    providers_dir: Path | None = option(
+        "Folder with the keys of cloud providers.", default=None, secret=True, role=GATEWAY, shown="none"
+    )
+    gateway: GatewayOptions = group(GatewayOptions, role=GATEWAY)
+    access_log: bool = option("Whether each request gets a line of JSON on stdout.", default=True)
+
+
+def router_arguments(**values: Any) -> list[str]:
+    """Arguments of forebay-router by the options' names, in the order given."""
+    by_name = {row.name: row for row in rows(RouterOptions)}
+    return [argument(by_name[name], value) for name, value in values.items()]
+
+
+def handed_on(gateway: GatewayOptions) -> list[str]:
+    """Arguments that tell a gateway what is not as usual."""
+    values = ((row, getattr(gateway, row.name)) for row in rows(GatewayOptions))
+    return [argument(row, value) for row, value in values if value != row.default]
