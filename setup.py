@@ -6,9 +6,8 @@ from setuptools import setup
 
 COMPILED = {
     "router/http": "client exchange framing message server",
-    "router": "accounting admission answers attempt cells content gateway journey offering prefill replicas "
-    "request sidecar trace waiting",
-    "rules": "affinity breaker capacity offers queue retry",
+    "router": "answers attempt cells content gateway journey offering prefill replicas request sidecar trace waiting",
+    "rules": "accounting admission affinity breaker capacity offers queue retry slot_reports",
 }
 """The modules of the request path, by folder. Those that define a msgspec.Struct cannot be among them."""
 

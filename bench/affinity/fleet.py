@@ -17,8 +17,8 @@ from forebay.replay.clock import Clock
 from forebay.replay.engines import Engine
 from forebay.resources.reasons import Priority
 from forebay.resources.report import ReplicaState
-from forebay.router.admission import Admission
 from forebay.rules import route as rule
+from forebay.rules.admission import Admission
 from forebay.rules.affinity import put_off
 from forebay.rules.capacity import CapacityInputs, capacity, weight
 from forebay.rules.facts import FleetView, PoolView, RequestFacts

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 from forebay.cli.running import advice
 from forebay.controller import metrics as operator_metrics
 from forebay.resources import headers, names, reasons
+from forebay.resources.access_log import Line
 from forebay.resources.words import Word
 from forebay.router import metrics as router_metrics
-from forebay.router.access_log import Line
 from forebay.router.request import PATHS
 
 FILE: Final = Path("docs/reference.md")

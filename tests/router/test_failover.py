@@ -14,9 +14,9 @@ import httpx
 import pytest
 import uvloop
 
+from forebay.resources.access_log import Line
 from forebay.resources.reasons import Capability
 from forebay.resources.table import TargetEntry
-from forebay.router.access_log import Line
 from forebay.router.context import Timeouts
 from forebay.rules.affinity import digest, score, session_key
 from forebay.rules.breaker import Breaker, Outcome

@@ -12,7 +12,7 @@ from typing import Final
 from forebay.controller.cluster import Object
 from forebay.controller.drift import fingerprint
 from forebay.controller.manifests.statefulset import recorded
-from forebay.controller.manifests.template import max_num_seqs
+from forebay.resources.entries import max_num_seqs
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.report import EngineReport, LengthReport, ReplicaState, SidecarReport

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Final
 
 from forebay.controller.capacity_status import restored
-from forebay.controller.demand import Count, Counters
 from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.memory import Latch, PoolMemory, Spill
 from forebay.controller.numbers import PoolNumbers, fresh_reports, numbers_of
@@ -15,18 +14,17 @@ from forebay.controller.starts import Starts
 from forebay.resources import names
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import ScaleReason
-from forebay.resources.terms import CloudUse, EngineType, OverflowTo, ScalingMode
+from forebay.resources.terms import CloudUse, OverflowTo, ScalingMode
 from forebay.rules import scale as rule
 from forebay.rules.arbitrate import Attempt
 from forebay.rules.history import History
+from forebay.rules.lost_demand import Count, Counters
 from forebay.rules.scale import Demand, ScaleDecision, ScaleInputs
-from forebay.rules.wake import PAUSE_SECONDS, Sleep, WakeInputs, wake
+from forebay.rules.wake import PAUSE_SECONDS, START_SECONDS, Sleep, WakeInputs, wake
 
 OVERFLOW_START_SECONDS: Final = 10.0  # overflow for so long is worth an Event
 OVERFLOW_SIGN_SECONDS: Final = 10.0  # overflow within so long means that it goes on
 OVERFLOW_STOP_SECONDS: Final = 60.0  # none for so long means that it has stopped
-START_SECONDS: Final = {EngineType.VLLM: 300.0, EngineType.SIMULATED: 15.0}
-"""What a start is taken for until one was seen."""
 
 
 @dataclass(frozen=True, slots=True)

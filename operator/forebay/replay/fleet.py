@@ -19,20 +19,17 @@ from forebay.replay.replicas import Job, Replica
 from forebay.replay.setup import FleetSetup
 from forebay.replay.trace import Request
 from forebay.resources.reasons import Capability, Reason
-from forebay.router.accounting import LACK_OF_A_SLOT, Accounting
-from forebay.router.context import Timeouts
 from forebay.router.journey import RECONSIDER_SECONDS
 from forebay.router.request import CHARACTERS_PER_TOKEN
 from forebay.rules import route as rule
+from forebay.rules.accounting import LACK_OF_A_SLOT, Accounting
 from forebay.rules.affinity import Choice, digest, put_off
 from forebay.rules.allowance import Allowance, Place
 from forebay.rules.capacity import weight
-from forebay.rules.facts import USUAL_ANSWER_TOKENS, CloudTarget, FleetView, PolicyView, RequestFacts
+from forebay.rules.facts import TOTAL_SECONDS, USUAL_ANSWER_TOKENS, CloudTarget, FleetView, PolicyView, RequestFacts
 from forebay.rules.queue import Line, Waiter
 from forebay.rules.spending import Usage, price
 from forebay.simulator.batch import Sequence
-
-TOTAL_SECONDS = Timeouts().total
 
 
 class Fleet:

@@ -17,6 +17,7 @@ from forebay.router.http.client import Address, Pool
 from forebay.router.http.values import Request
 from forebay.router.table import TableFile
 from forebay.router.usage import Usage
+from forebay.rules.facts import TOTAL_SECONDS
 
 LOOK_SECONDS: Final = 0.2
 VERSION: Final = __version__
@@ -39,7 +40,7 @@ class Timeouts:
     connect: float = 2.0
     first_token: float = 60.0  # at least; a gateway learns how long its pools need
     between_chunks: float = 30.0
-    total: float = 600.0
+    total: float = TOTAL_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

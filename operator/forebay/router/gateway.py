@@ -7,13 +7,13 @@ from hashlib import blake2b
 from typing import Final
 
 from forebay.resources import headers as names
+from forebay.resources.access_log import Line
 from forebay.resources.names import PATH_REPORT, PATH_STATE
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import GatewayReport, ReplicaState, SlotOffer, WaitingWord, encode
 from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics, models
-from forebay.router.access_log import Line
-from forebay.router.accounting import Accounting
+from forebay.router.access_log import describe
 from forebay.router.answers import REQUEST_ID, line_of, refusal
 from forebay.router.ask import Ask
 from forebay.router.clients import Client
@@ -28,6 +28,7 @@ from forebay.router.replicas import Replica, Replicas
 from forebay.router.request import TASKS, BadRequestError, parse, with_model
 from forebay.router.waiting import Bound, Waiting
 from forebay.router.wake import Wake
+from forebay.rules.accounting import Accounting
 from forebay.rules.addresses import networks
 from forebay.rules.facts import FleetView, PolicyView, RequestFacts
 from forebay.rules.queue import retry_after
@@ -92,7 +93,7 @@ class Gateway:
             text = f"client {client.name} has {limit} requests in flight already"
             self._refuse(exchange, line, 429, Reason.CLIENT_LIMIT, text, [(b"retry-after", b"1")])
             return
-        line.describe(ask.facts, ask.stream)
+        describe(line, ask.facts, ask.stream)
         running[client.name] = running.get(client.name, 0) + 1
         self.in_flight += 1
         journey = Journey(self, request, exchange, ask, line, client)

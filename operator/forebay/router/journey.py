@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from forebay.resources.access_log import Line
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.terms import CloudUse, Tier
 from forebay.router import metrics, trace
-from forebay.router.access_log import Line
-from forebay.router.accounting import LACK_OF_A_SLOT, REPEATED
 from forebay.router.answers import decision_headers, refusal, sentence
 from forebay.router.ask import Ask
 from forebay.router.attempt import Attempt, Outcome
@@ -28,6 +27,7 @@ from forebay.router.replicas import PoolReplicas
 from forebay.router.request import session_of
 from forebay.router.waiting import Bound, choose
 from forebay.rules import route as rule
+from forebay.rules.accounting import LACK_OF_A_SLOT, REPEATED
 from forebay.rules.affinity import Choice, digest, put_off
 from forebay.rules.breaker import Outcome as Tried
 from forebay.rules.facts import CloudTarget

@@ -10,13 +10,13 @@ from collections import OrderedDict
 from typing import Final
 
 from forebay.resources import headers as names
+from forebay.resources.access_log import Line
 from forebay.resources.names import PATH_REPORT, PATH_SLOTS, PATH_STATE
 from forebay.resources.reasons import CapacityBound, Priority, Reason
 from forebay.resources.report import ReplicaState, SidecarReport, SlotReport, encode
 from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics, models
-from forebay.router.access_log import Line
-from forebay.router.admission import Admission
+from forebay.router.access_log import describe
 from forebay.router.answers import decision_headers, line_of, refusal, request_id
 from forebay.router.ask import Ask
 from forebay.router.attempt import Attempt, Look, Outcome
@@ -31,6 +31,7 @@ from forebay.router.journey import allowed, time_allowed
 from forebay.router.offering import Offering
 from forebay.router.prefill import Prompt, read
 from forebay.router.request import TASKS, BadRequestError, parse, session_of, with_model
+from forebay.rules.admission import Admission
 from forebay.rules.affinity import digest
 from forebay.rules.capacity import (
     TYPICAL_TOKENS,
@@ -93,7 +94,7 @@ class Sidecar:
         except BadRequestError as problem:
             self._refuse(request, exchange, line, 400, str(problem))
             return
-        line.describe(ask.facts, ask.stream)
+        describe(line, ask.facts, ask.stream)
         size = self.weight(ask.facts.live_tokens, ask.facts.sequences)
         if self.serves(ask) and self.admission.admit(ask.facts.priority, size):
             Visit(self, request, exchange, line, size).serve(ask, Reason.LOCAL_CAPACITY)

@@ -12,6 +12,9 @@ from forebay.resources.terms import CloudUse, FullWhen, GapAction, Modality, Ove
 REPORT_TTL_SECONDS = 2.0
 """A replica not heard of for longer is absent: neither free nor full."""
 
+TOTAL_SECONDS = 600.0
+"""How long a request may take in all, from its arrival to the end of its answer, unless a router is told otherwise."""
+
 USUAL_ANSWER_TOKENS = 512
 """What an answer is taken to need, unless the client asks for less."""
 

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from forebay.resources.terms import WakeAfter
+from forebay.resources.terms import EngineType, WakeAfter
 
+START_SECONDS: Final = {EngineType.VLLM: 300.0, EngineType.SIMULATED: 15.0}
+"""What a start is taken for until one was seen."""
 SUSTAINED_SECONDS: Final = 60.0
 PAUSE_SECONDS: Final = 600.0
 """Without a request for so long, what was asked before does not count, where the pool names no time of its own."""

@@ -10,7 +10,6 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from forebay.cli.problem import Problem
-from forebay.controller.sizing import START_SECONDS
 from forebay.replay import FleetSetup, PoolSetup, Request, policy_of
 from forebay.resources.names import DEFAULT_POLICY, POLICY_KIND, POOL_KIND
 from forebay.resources.policy import PolicySpec
@@ -18,6 +17,7 @@ from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import LearntEntry, PolicyEntry
 from forebay.rules.hardware import GPUS, Engine, engine
+from forebay.rules.wake import START_SECONDS
 from forebay.simulator.batch import Limits, ServiceTime
 
 LIVE_SHARE: Final = 0.9

@@ -4,7 +4,6 @@ BUILDER_VERSION counts changes of what this module makes. Replicas do not follow
 template that a pool runs is recorded in its StatefulSet (see statefulset.py).
 """
 
-from itertools import zip_longest
 from math import ceil
 from typing import Any, Final
 
@@ -135,16 +134,6 @@ def engine_args(spec: PoolSpec) -> list[str]:
     if model.adapters:
         args += ["--enable-lora", "--lora-modules", *(f"{item.name}={item.source}" for item in model.adapters)]
     return [*args, *engine.args]
-
-
-def max_num_seqs(engine: Engine) -> int | None:
-    """Most requests in one batch, where `engine.args` say so."""
-    for flag, following in zip_longest(engine.args, engine.args[1:], fillvalue=""):
-        name, equals, value = flag.partition("=")
-        if name == "--max-num-seqs":
-            text = value if equals else following
-            return int(text) if text.isdecimal() else None
-    return None
 
 
 def _says(engine: Engine, *flags: str) -> bool:

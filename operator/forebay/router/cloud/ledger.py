@@ -1,7 +1,7 @@
 """What a request at a provider used and cost: into the metrics and its line of the access log."""
 
+from forebay.resources.access_log import Line
 from forebay.router import metrics
-from forebay.router.access_log import Line
 from forebay.router.ask import Ask
 from forebay.router.request import CHARACTERS_PER_TOKEN
 from forebay.rules.facts import CloudTarget
