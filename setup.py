@@ -6,9 +6,9 @@ from setuptools import setup
 
 COMPILED = {
     "router/http": "client exchange framing message server",
-    "router": "accounting admission answers attempt attempt_result cells content engine_request engine_slots gateway "
-    "gateway_fleet offering prefill replicas request request_flow sidecar slotless trace waiting",
-    "rules": "affinity breaker capacity lifecycle offers queue retry",
+    "router": "answers attempt attempt_result cells content engine_request engine_slots gateway gateway_fleet offering "
+    "prefill replicas request request_flow sidecar slotless trace waiting",
+    "rules": "accounting admission affinity breaker capacity lifecycle offers queue retry slot_reports",
     "rules/dialect": "body content_parts errors hints limits model_name parse prompt_text session",
 }
 """The modules of the request path, by folder. Those that define a msgspec.Struct cannot be among them."""

@@ -18,7 +18,7 @@ from forebay.replay.engines import Engine
 from forebay.resources.reasons import Priority
 from forebay.resources.report import ReplicaState
 from forebay.resources.table import QueueEntry
-from forebay.router.admission import Admission
+from forebay.rules.admission import Admission
 from forebay.rules.affinity import Choice
 from forebay.rules.capacity import CapacityInputs, capacity, weight
 from forebay.rules.facts import FleetView, PoolView, RequestFacts

@@ -16,11 +16,11 @@ from forebay import engines
 from forebay.cli.running import advice
 from forebay.controller import metrics as operator_metrics
 from forebay.resources import headers, names, reasons
+from forebay.resources.access_log import Line
 from forebay.resources.option import Option, rows
 from forebay.resources.options import OperatorOptions, RouterOptions
 from forebay.resources.words import Word
 from forebay.router import metrics as router_metrics
-from forebay.router.access_log import Line
 from forebay.rules.endpoints import MEANINGS
 
 FILE: Final = Path("docs/reference.md")

@@ -3,9 +3,8 @@
 import msgspec
 
 from forebay.cli.running.journeys import in_words, look
+from forebay.resources.access_log import Line, Saw
 from forebay.resources.reasons import Reason
-from forebay.router.access_log import Line
-from forebay.rules.route import Saw
 
 LINE = Line(
     time=1_800_000_000.0, request_id="req-1", client="interactive", method="POST", path="/v1/chat/completions",

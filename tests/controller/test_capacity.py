@@ -13,8 +13,8 @@ from forebay.controller.capacity import Learning, known_for, learn
 from forebay.controller.capacity_status import capacity_status, restored
 from forebay.controller.memory import FleetMemory
 from forebay.controller.plan import plan
-from forebay.controller.programming import pool_entry
 from forebay.resources.capacity_status import CapacityStatus
+from forebay.resources.entries import pool_entry
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import CapacityBound, EventReason
 from forebay.resources.report import EngineReport, LengthReport, ReplicaState, SidecarReport

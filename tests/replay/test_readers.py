@@ -8,8 +8,9 @@ import pytest
 
 from forebay.replay.readers import Trace, TraceError, read
 from forebay.replay.trace import Request
+from forebay.resources.access_log import Line
 from forebay.resources.reasons import Capability, Priority
-from forebay.router.access_log import Line, _encode
+from forebay.router.access_log import _encode
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:17:03.9799600,4808,10

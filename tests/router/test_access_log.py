@@ -13,8 +13,9 @@ import msgspec
 import pytest
 import uvloop
 
+from forebay.resources.access_log import Line
 from forebay.router import access_log
-from forebay.router.access_log import AccessLog, Line
+from forebay.router.access_log import AccessLog
 from tests.router.fleet import Pool, fleet
 
 SECRET = "the-secret-of-the-body"

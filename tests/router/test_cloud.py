@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uvloop
 
+from forebay.resources.access_log import Line
 from forebay.resources.terms import MaxTokensField
-from forebay.router.access_log import Line
 from tests.router.clouds import KEY, clouds, settle
 from tests.router.fleet import Pool
 from tests.router.provider import GOOD, Script, answer, in_turn, refusal, stream

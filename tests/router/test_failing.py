@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import uvloop
 
+from forebay.resources.access_log import Line
 from forebay.resources.options import Timeouts
 from forebay.resources.reasons import Capability, Priority
 from forebay.resources.report import OfferAnswer, SlotOffer, WaitingWord, decode_from_gateway
 from forebay.resources.table import PoolEntry, TargetEntry
-from forebay.router.access_log import Line
 from forebay.router.http.exchange import Budget
 from forebay.router.http.lines import DialledLines
 from forebay.router.replicas import PoolReplicas, Replica

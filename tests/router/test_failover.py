@@ -14,10 +14,10 @@ import httpx
 import pytest
 import uvloop
 
+from forebay.resources.access_log import Line
 from forebay.resources.options import Timeouts
 from forebay.resources.reasons import Capability
 from forebay.resources.table import TargetEntry
-from forebay.router.access_log import Line
 from forebay.rules.affinity import digest, score, session_key
 from forebay.rules.breaker import Breaker, Outcome
 from forebay.rules.retry import AT_ONCE

@@ -2,8 +2,8 @@
 
 from decimal import Decimal
 
+from forebay.resources.access_log import Line
 from forebay.resources.usage import LOCAL, OTHERS, USAGE_ROWS
-from forebay.router.access_log import Line
 from forebay.router.usage import Usage
 
 

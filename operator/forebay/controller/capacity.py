@@ -13,7 +13,6 @@ from forebay import engines
 from forebay.controller.cluster import Object
 from forebay.controller.drift import fingerprint
 from forebay.controller.manifests.statefulset import recorded
-from forebay.controller.manifests.template import max_num_seqs
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.report import EngineReport, LengthReport, ReplicaState, SidecarReport
@@ -61,7 +60,7 @@ class Learning:
 
     def capacity(self, spec: PoolSpec) -> Capacity:
         """Slots of one replica of the pool, as its sidecars find them."""
-        override, most = spec.capacity.slots_per_replica, max_num_seqs(spec.engine)
+        override, most = spec.capacity.slots_per_replica, engines.of(spec.engine.type).batch_limit(spec.engine.args)
         return rule.capacity(CapacityInputs(override, most, self.kv_tokens or None, learnt=self.learnt()))
 
 
@@ -132,7 +131,7 @@ def _think(learning: Learning, spec: PoolSpec, table: int | None, now: float) ->
     """The target, and C a little nearer to it."""
     curve, aim = fit(learning.bins), wished(spec)
     live = learning.lengths.p90() or learning.live_tokens
-    said = max_num_seqs(spec.engine)  # holds at once, see Learning.capacity
+    said = engines.of(spec.engine.type).batch_limit(spec.engine.args)  # holds at once, see Learning.capacity
     target = rule.capacity(
         CapacityInputs(
             max_num_seqs=engines.of(spec.engine.type).usual_batch if said is None else None,

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from forebay.controller.capacity import Learning
-from forebay.controller.demand import Count, Counters
 from forebay.controller.starts import Starts
 from forebay.resources.reasons import ScaleReason
 from forebay.resources.report import Report
 from forebay.rules.arbitrate import Attempt
 from forebay.rules.history import History
+from forebay.rules.lost_demand import Count, Counters
 from forebay.rules.wake import Sleep
 
 ObjectKey = tuple[str, str]

@@ -6,15 +6,14 @@ from typing import Final
 
 from forebay import engines
 from forebay.controller.capacity_status import restored
-from forebay.controller.demand import Count, Counters
 from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.memory import Latch, PoolMemory, Spill
 from forebay.controller.numbers import PoolNumbers, fresh_reports, numbers_of
 from forebay.controller.observe import ObservedFleet, ObservedPool
-from forebay.controller.programming import policy_entry
 from forebay.controller.settings import Settings
 from forebay.controller.starts import Starts
 from forebay.resources import names
+from forebay.resources.entries import policy_entry
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import ScaleReason
 from forebay.resources.terms import ScalingMode
@@ -23,6 +22,7 @@ from forebay.rules import scale as rule
 from forebay.rules.arbitrate import Attempt
 from forebay.rules.facts import PolicyView
 from forebay.rules.history import History
+from forebay.rules.lost_demand import Count, Counters
 from forebay.rules.scale import Demand, ScaleDecision, ScaleInputs
 from forebay.rules.wake import PAUSE_SECONDS, Sleep, WakeInputs, wake
 

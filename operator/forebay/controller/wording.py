@@ -5,7 +5,6 @@ from decimal import Decimal
 from forebay.controller.actions import Note, Regarding
 from forebay.controller.capacity import Learning
 from forebay.controller.cluster import Object
-from forebay.controller.demand import Count
 from forebay.controller.manifests.common import Owner
 from forebay.controller.numbers import PoolNumbers
 from forebay.controller.sizing import Sizing
@@ -13,6 +12,7 @@ from forebay.resources import names
 from forebay.resources.reasons import EventReason, ScaleReason
 from forebay.rules.arbitrate import Attempt
 from forebay.rules.capacity import Capacity
+from forebay.rules.lost_demand import Count
 from forebay.rules.scale import ScaleDecision
 
 

@@ -21,7 +21,7 @@ from forebay.replay.setup import FleetSetup
 from forebay.replay.trace import Request
 from forebay.resources.options import Timeouts
 from forebay.resources.reasons import Capability, Reason
-from forebay.router.accounting import Accounting
+from forebay.rules.accounting import Accounting
 from forebay.rules.affinity import digest
 from forebay.rules.allowance import Allowance, Place
 from forebay.rules.capacity import weight

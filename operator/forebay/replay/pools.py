@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from forebay.controller.demand import Counters
 from forebay.replay.clock import Clock
 from forebay.replay.nodes import Nodes
 from forebay.replay.replicas import Replica
@@ -15,6 +14,7 @@ from forebay.resources.terms import ScalingMode
 from forebay.rules.affinity import Sessions
 from forebay.rules.capacity import CapacityInputs, Learnt, capacity, slot_tokens
 from forebay.rules.facts import PoolView
+from forebay.rules.lost_demand import Counters
 from forebay.rules.scale import normal_slots
 
 

@@ -9,8 +9,8 @@ from forebay.replay.engines import Engine
 from forebay.replay.quick import QuickBatch
 from forebay.resources.reasons import Priority
 from forebay.resources.report import ReplicaState
-from forebay.router.admission import Admission
-from forebay.router.offering import REPORT_SECONDS, SCARCE
+from forebay.rules.admission import Admission
+from forebay.rules.slot_reports import REPORT_SECONDS, urgent
 from forebay.simulator.batch import Batch, Sequence
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ class Job:
     ended: Ended
     replica: str = ""
     first: float = 0.0
-
-
-def urgent(told: tuple[int, int], now: tuple[int, int]) -> bool:
-    """Whether a sidecar reports its free slots, for anybody and for High, at once (router/offering.py)."""
-    return (told[0] > 0) != (now[0] > 0) or (told[1] > 0) != (now[1] > 0) or (now[1] <= SCARCE and now[1] != told[1])
 
 
 class Replica:

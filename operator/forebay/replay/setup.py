@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from forebay.controller.programming import policy_entry, pool_entry
+from forebay.resources.entries import policy_entry, pool_entry
 from forebay.resources.fields import Money
 from forebay.resources.names import DEFAULT_POLICY
 from forebay.resources.policy import PolicySpec

@@ -4,9 +4,9 @@ import itertools
 import uuid
 
 from forebay.resources import headers as names
+from forebay.resources.access_log import Line
 from forebay.resources.reasons import Reason
 from forebay.router import trace
-from forebay.router.access_log import Line
 from forebay.router.http.message import error_body, json_reply
 from forebay.router.http.values import Headers, Reply, Request
 from forebay.rules.endpoints import MODELS

@@ -4,9 +4,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from forebay.resources import headers as names
+from forebay.resources.access_log import Line
 from forebay.resources.reasons import Reason
 from forebay.router import metrics
-from forebay.router.access_log import Line
 from forebay.router.answers import decision_headers
 from forebay.router.attempt import Attempt, Look
 from forebay.router.handing import too_late

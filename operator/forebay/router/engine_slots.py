@@ -5,7 +5,7 @@ from typing import Final
 
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import PoolEntry
-from forebay.router.admission import Admission
+from forebay.rules.admission import Admission
 from forebay.rules.capacity import TYPICAL_TOKENS, Capacity, CapacityInputs, Learnt, capacity, slot_tokens, weight
 
 CUT_SECONDS: Final = 60.0

@@ -7,13 +7,13 @@ from hashlib import blake2b
 from typing import Final
 
 from forebay.resources import headers as names
+from forebay.resources.access_log import Line
 from forebay.resources.names import PATH_REPORT, PATH_STATE
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import GatewayReport, ReplicaState, SlotOffer, WaitingWord, encode
 from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics, models
-from forebay.router.access_log import Line
-from forebay.router.accounting import Accounting
+from forebay.router.access_log import describe
 from forebay.router.answers import REQUEST_ID, line_of, refusal
 from forebay.router.attempt_result import LONGEST_PAUSE
 from forebay.router.clients import Client, allowed
@@ -29,6 +29,7 @@ from forebay.router.request import parse
 from forebay.router.request_flow import RequestFlow
 from forebay.router.waiting import Bound, Waiting
 from forebay.router.wake import Wake
+from forebay.rules.accounting import Accounting
 from forebay.rules.addresses import networks
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.model_name import with_model
@@ -97,7 +98,7 @@ class Gateway:
             text = f"client {client.name} has {limit} requests in flight already"
             self._refuse(exchange, line, 429, Reason.CLIENT_LIMIT, text, [(b"retry-after", b"1")])
             return
-        line.describe(ask.facts, ask.stream)
+        describe(line, ask.facts, ask.stream)
         running[client.name] = running.get(client.name, 0) + 1
         self.in_flight += 1
         flow = RequestFlow(self, request, exchange, ask, line, client)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from forebay.resources import headers as names
+from forebay.resources.access_log import Line
 from forebay.resources.names import PORT_CONTROL
 from forebay.resources.reasons import Priority, Reason
-from forebay.router.access_log import Line
 from forebay.router.answers import REQUEST_ID, refusal
 from forebay.router.attempt import Attempt, Look
 from forebay.router.context import Context

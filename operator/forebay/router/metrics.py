@@ -13,8 +13,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from forebay import engines
+from forebay.resources.access_log import Line
 from forebay.resources.table import PoolEntry
-from forebay.router.access_log import Line
 from forebay.router.cells import CounterCells, HistogramCells, MoneyCells, ReadCounter, ReadHistogram
 from forebay.router.usage import Usage
 from forebay.rules.endpoints import operation

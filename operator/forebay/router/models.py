@@ -5,9 +5,9 @@ from urllib.parse import unquote
 
 import msgspec
 
+from forebay.resources.access_log import Line
 from forebay.resources.reasons import Reason
 from forebay.resources.table import PoolEntry, RoutingTable
-from forebay.router.access_log import Line
 from forebay.router.answers import identity, no_model, refusal
 from forebay.router.context import Context
 from forebay.router.http.message import json_reply

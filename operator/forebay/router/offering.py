@@ -1,6 +1,6 @@
 """The sidecar's end of the lines to gateways: slot reports and offers down, words and answers up.
 
-Reports go out at once when they change what a gateway may do, and are gathered for REPORT_SECONDS otherwise.
+Which reports go out at once, and which are gathered for REPORT_SECONDS, says rules/slot_reports.py.
 """
 
 import asyncio
@@ -19,14 +19,12 @@ from forebay.resources.report import (
     encode,
 )
 from forebay.router import metrics
-from forebay.router.admission import Admission
 from forebay.router.http.lines import Lines
 from forebay.router.prefill import Prefill
+from forebay.rules.admission import Admission
+from forebay.rules.slot_reports import REPORT_SECONDS, urgent
 
-REPORT_SECONDS: Final = 0.02
 HEARTBEAT_SECONDS: Final = 0.5
-SCARCE: Final = 2
-"""With so few free slots each change is told at once: two gateways may be after the same one."""
 
 
 class Offering:
@@ -74,16 +72,12 @@ class Offering:
         if not self._links:
             return
         told, a = self._told, self.admission
-        free, free_high = a.free, a.free_high
-        urgent = (
+        if (
             told is None
             or told.state is not a.state
             or told.slots != a.slots
-            or (told.free > 0) != (free > 0)
-            or (told.free_high > 0) != (free_high > 0)
-            or (free_high <= SCARCE and free_high != told.free_high)
-        )
-        if urgent:
+            or urgent((told.free, told.free_high), (a.free, a.free_high))
+        ):
             self._tell()
         else:
             self.soon()

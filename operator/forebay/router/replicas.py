@@ -26,11 +26,11 @@ from forebay.resources.report import (
     encode,
 )
 from forebay.resources.table import PoolEntry, RoutingTable
-from forebay.router.accounting import Heard
 from forebay.router.context import Context
 from forebay.router.http.client import Address
 from forebay.router.http.lines import DialledLines, Lines
 from forebay.router.resolve import resolve
+from forebay.rules.accounting import Heard
 from forebay.rules.affinity import Sessions
 from forebay.rules.breaker import Breaker, Limits, Outcome, Phase, after, begun, given_up, phase
 from forebay.rules.facts import REPORT_TTL_SECONDS, PoolView

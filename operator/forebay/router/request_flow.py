@@ -7,9 +7,8 @@ to be tried elsewhere or to leave for a provider goes on as a coroutine.
 import asyncio
 from typing import TYPE_CHECKING
 
+from forebay.resources.access_log import Line
 from forebay.router import metrics, trace
-from forebay.router.access_log import Line
-from forebay.router.accounting import REPEATED
 from forebay.router.answers import decision_headers, refusal, sentence
 from forebay.router.attempt import Attempt
 from forebay.router.attempt_result import judge, result_of
@@ -20,6 +19,7 @@ from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error
 from forebay.router.http.values import Headers, Request
 from forebay.router.waiting import Bound
+from forebay.rules.accounting import REPEATED
 from forebay.rules.affinity import digest
 from forebay.rules.dialect.parsed_request import Ask
 from forebay.rules.dialect.session import session_of

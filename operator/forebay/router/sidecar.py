@@ -10,12 +10,13 @@ from collections import OrderedDict
 from typing import Final
 
 from forebay.resources import headers as names
+from forebay.resources.access_log import Line
 from forebay.resources.names import PATH_REPORT, PATH_SLOTS, PATH_STATE
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import ReplicaState, SidecarReport, SlotReport, encode
 from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics, models
-from forebay.router.access_log import Line
+from forebay.router.access_log import describe
 from forebay.router.answers import line_of, refusal, request_id
 from forebay.router.clients import allowed, time_allowed
 from forebay.router.context import VERSION, Context
@@ -74,7 +75,7 @@ class Sidecar:
         except BadRequestError as problem:
             self._refuse(request, exchange, line, 400, str(problem))
             return
-        line.describe(ask.facts, ask.stream)
+        describe(line, ask.facts, ask.stream)
         size = self.slots.weight(ask.facts.live_tokens, ask.facts.sequences)
         if self.serves(ask) and self.admission.admit(ask.facts.priority, size):
             EngineRequest(self, request, exchange, line, size).serve(ask, Reason.LOCAL_CAPACITY)

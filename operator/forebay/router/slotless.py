@@ -3,8 +3,8 @@
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from forebay.resources.access_log import Line
 from forebay.resources.reasons import Priority, Reason
-from forebay.router.access_log import Line
 from forebay.router.answers import refusal
 from forebay.router.attempt import Attempt
 from forebay.router.engine_request import EngineRequest

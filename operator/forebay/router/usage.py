@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from forebay.resources.access_log import Line
 from forebay.resources.usage import LOCAL, OTHERS, USAGE_ROWS, UsageRow
-from forebay.router.access_log import Line
 
 Key = tuple[str, str, str, str, str]
 """Pool, destination, client, priority, capability: the labels of the metrics."""

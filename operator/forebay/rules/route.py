@@ -13,19 +13,12 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from forebay.resources.access_log import Saw
 from forebay.resources.names import DEFAULT_POLICY
 from forebay.resources.reasons import Capability, Priority, Reason
 from forebay.resources.terms import CloudUse, FullWhen, GapAction, Permission, Tier
 from forebay.rules.facts import CloudTarget, FleetView, PolicyView, PoolView, RequestFacts, gap_tier
 from forebay.rules.portability import is_portable
-
-
-class Saw(Struct, frozen=True, gc=False):
-    """What a decision was made from: free slots of the capable pools, how old that knowledge was, who waited."""
-
-    free_slots: int = 0
-    report_age_seconds: float = 0.0
-    queued: int = 0
 
 
 class Local(Struct, frozen=True, gc=False):

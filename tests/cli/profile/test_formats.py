@@ -12,8 +12,8 @@ from forebay.cli.problem import Problem
 from forebay.cli.profile.entry import Entry, MalformedError, path_of
 from forebay.cli.profile.formats import ForebayLine, seconds, understood
 from forebay.cli.profile.formats_text import FORMATS, detect
+from forebay.resources.access_log import Line
 from forebay.resources.reasons import Capability, Priority
-from forebay.router.access_log import Line
 from forebay.rules.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from tests.cli.profile import logs
 

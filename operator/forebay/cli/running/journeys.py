@@ -10,8 +10,8 @@ import msgspec
 from forebay.cli.running.cluster import Cluster, Refused
 from forebay.cli.words import meaning
 from forebay.resources import names
+from forebay.resources.access_log import Line
 from forebay.resources.reasons import Capability, Priority, Reason
-from forebay.router.access_log import Line
 
 TAIL_LINES: Final = 50_000
 """Lines of each router's log that are looked through, the newest ones."""

@@ -20,7 +20,7 @@ from forebay.controller.settings import Images
 from forebay.engines.dialect import Launch
 from forebay.resources import names
 from forebay.resources.options import SIDECAR, router_arguments
-from forebay.resources.pool import Cache, Engine, PoolSpec
+from forebay.resources.pool import Cache, PoolSpec
 
 BUILDER_VERSION: Final = 1
 GRACE_SECONDS: Final = 30  # after drainSeconds, for the engine to end
@@ -136,11 +136,6 @@ def engine_args(spec: PoolSpec) -> list[str]:
         args=tuple(engine.args),
     )
     return engines.of(engine.type).arguments(launch)
-
-
-def max_num_seqs(engine: Engine) -> int | None:
-    """Most requests in one batch, where `engine.args` say so."""
-    return engines.of(engine.type).batch_limit(engine.args)
 
 
 def _engine_env(spec: PoolSpec) -> list[Object]:

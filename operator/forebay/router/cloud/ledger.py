@@ -1,7 +1,7 @@
 """What a request at a provider used and cost: into the metrics and its line of the access log."""
 
+from forebay.resources.access_log import Line
 from forebay.router import metrics
-from forebay.router.access_log import Line
 from forebay.rules.dialect.parsed_request import Ask
 from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN
 from forebay.rules.endpoints import ENDPOINTS, operation

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from forebay.resources.access_log import Line
 from forebay.resources.table import PolicyEntry
 from forebay.router import metrics
-from forebay.router.access_log import Line
 from forebay.router.cloud.ledger import account
 from forebay.router.cloud.outcome import CloudError, FailedError
 from forebay.router.http.exchange import Exchange

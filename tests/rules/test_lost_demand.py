@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.controller.demand import SERVICE_SECONDS_UNKNOWN, Counters
 from forebay.resources.reasons import Reason
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
+from forebay.rules.lost_demand import SERVICE_SECONDS_UNKNOWN, Counters
 
 START = 1000.0
 

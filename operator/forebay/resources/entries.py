@@ -1,0 +1,108 @@
+"""From the specs of pools and policies to their entries in the routing table. Pure."""
+
+from typing import Final
+
+import msgspec
+
+from forebay import engines
+from forebay.resources import names
+from forebay.resources.capacity_status import CapacityStatus
+from forebay.resources.policy import PolicySpec, Provider
+from forebay.resources.pool import PoolSpec
+from forebay.resources.reasons import CapacityBound
+from forebay.resources.table import (
+    LearntEntry,
+    ModelEntry,
+    PolicyEntry,
+    PoolEntry,
+    ProviderEntry,
+    QueueEntry,
+    TargetEntry,
+)
+from forebay.resources.tiers import TARGET_FIELDS
+
+_NOTHING_LEARNT: Final = CapacityStatus()
+
+
+def pool_entry(name: str, namespace: str, spec: PoolSpec, capacity: CapacityStatus = _NOTHING_LEARNT) -> PoolEntry:
+    """What routers need to know of a pool."""
+    return PoolEntry(
+        name=name,
+        served_names=spec.model.names(),
+        capabilities=tuple(sorted(spec.capabilities)),
+        task=spec.model.task,
+        inputs=tuple(sorted(spec.model.inputs)),
+        context_tokens=spec.model.context_tokens,
+        service=f"{names.replicas_service(name)}.{namespace}.svc",
+        slots_per_replica=spec.capacity.slots_per_replica,
+        learnt=_learnt(spec, capacity),
+        high_reserved_percent=spec.capacity.high_reserved_percent,
+        max_num_seqs=engines.of(spec.engine.type).batch_limit(spec.engine.args),
+        drain_seconds=spec.engine.drain_seconds,
+        queue=QueueEntry(
+            max_wait_seconds=spec.queue.max_wait_seconds,
+            cold_start_wait_seconds=spec.queue.cold_start_wait_seconds,
+            max_requests=spec.queue.max_requests,
+        ),
+        substitute=spec.overflow.substitute,
+        cloud=spec.overflow.cloud,
+        policy=spec.cloud_fallback_policy_ref.name if spec.cloud_fallback_policy_ref else None,
+        engine=msgspec.UNSET if spec.engine.type is engines.DEFAULT else spec.engine.type,
+    )
+
+
+def _learnt(spec: PoolSpec, capacity: CapacityStatus) -> LearntEntry | None:
+    """What was learnt, from the status: so it outlives the operator. An override leaves nothing to tell."""
+    bound = next((word for word in CapacityBound if word == capacity.learnt_bound), None)
+    if spec.capacity.slots_per_replica is not None or bound is None or not capacity.learnt:
+        return None
+    return LearntEntry(slots=capacity.learnt, bound=bound, kv_tokens=capacity.kv_tokens)
+
+
+def policy_entry(name: str, spec: PolicySpec) -> PolicyEntry:
+    """What gateways need to know of a policy."""
+    return PolicyEntry(
+        name=name,
+        providers=tuple(_provider(provider) for provider in spec.providers),
+        full_when=spec.overflow.full_when,
+        high=spec.overflow.high,
+        normal=spec.overflow.normal,
+        low=spec.overflow.low,
+        gap=spec.gap,
+        cloud=spec.cloud,
+        **{
+            field: tuple(TargetEntry(provider=item.provider, model=item.model) for item in spec.targets(tier))
+            for tier, field in TARGET_FIELDS.items()
+        },
+    )
+
+
+def _provider(provider: Provider) -> ProviderEntry:
+    timeouts = provider.timeouts
+    return ProviderEntry(
+        name=provider.name,
+        base_url=provider.base_url,
+        models=tuple(
+            ModelEntry(
+                name=model.name,
+                task=model.task,
+                input_price=model.input_price,
+                cached_input_price=model.cached_input_price,
+                output_price=model.output_price,
+                context_tokens=model.context_tokens,
+                inputs=tuple(sorted(model.inputs)),
+                max_tokens_field=model.max_tokens_field,
+                drop_fields=tuple(model.drop_fields),
+                accept_fields=tuple(model.accept_fields),
+            )
+            for model in provider.models
+        ),
+        has_key=provider.api_key_secret_ref is not None,
+        max_concurrent_requests=provider.limits.max_concurrent_requests,
+        requests_per_minute=provider.limits.requests_per_minute,
+        tokens_per_minute=provider.limits.tokens_per_minute,
+        connect_seconds=timeouts.connect_seconds,
+        first_token_seconds=timeouts.first_token_seconds,
+        between_chunks_seconds=timeouts.between_chunks_seconds,
+        total_seconds=timeouts.total_seconds,
+    )
