@@ -15,7 +15,7 @@ import uvloop
 
 from forebay.router import access_log
 from forebay.router.access_log import AccessLog, Line
-from tests.router.fleet import Pool, fleet
+from testing.fleet import Pool, fleet
 
 SECRET = "the-secret-of-the-body"
 

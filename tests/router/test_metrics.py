@@ -20,7 +20,7 @@ from forebay.resources.report import ReplicaState
 from forebay.resources.table import RoutingTable
 from forebay.router import exposition, metrics
 from forebay.router.cells import CounterCells, HistogramCells, MoneyCells, ReadHistogram
-from tests.router.fleet import Fleet, Pool, fleet
+from testing.fleet import Fleet, Pool, fleet
 
 RECORDED = Path(os.environ.get("FOREBAY_DATA", "/nonexistent")) / "vllm" / "metrics-saturated.txt"
 REQUESTS = 10_000
