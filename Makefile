@@ -55,7 +55,7 @@ tools: $(STAMP) ## Build Kubernetes' binary and fetch helm, cached (no root)
 	$(PY) -m e2e.cluster install --no-system
 
 test: lint types tools ## Lint, types, unit, property, API-server contract, chart; no root
-	timeout 2400 .venv/bin/pytest tests -n 2
+	timeout 2400 .venv/bin/pytest tests -n 2 --durations=10
 
 $(COMPILED): setup.py pyproject.toml $(shell find operator/forebay -name '*.py') $(STAMP)
 	@echo "compiling the request path (about a minute)"
@@ -70,8 +70,9 @@ test-compiled: $(COMPILED) ## The tests of router and rules over the compiled re
 	PYTHONPATH=build/compiled $(PY) -c "import forebay.router.gateway as it; assert it.__file__.endswith('.so'), it.__file__"
 	PYTHONPATH=build/compiled timeout 600 .venv/bin/pytest tests/router tests/rules -n 2 -o pythonpath="build/compiled ."
 
-unit: $(STAMP) ## The quick tests alone
-	.venv/bin/pytest tests -m "not apiserver"
+unit: $(STAMP) ## The quick tests alone, properties with few examples: under a minute
+	timeout 600 .venv/bin/pytest tests -m "not apiserver and not slow" --hypothesis-profile=quick \
+		-n 2 --dist worksteal --durations=10
 
 cluster-install: $(STAMP) ## Everything a local cluster needs (root)
 	$(PY) -m e2e.cluster install

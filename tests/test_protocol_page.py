@@ -8,7 +8,7 @@ from forebay.router.http import client, server
 from forebay.router.http.exchange import Budget
 from forebay.router.http.framing import ONCE, problem
 from forebay.router.http.message import HOP_BY_HOP, MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_TARGET_BYTES, error_body
-from tests.router.smuggling import CASES
+from testing.smuggling import CASES
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "protocol.md").read_text()
 LIMITS: dict[str, float] = {

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.router.smuggling import BODY, CASES, GOOD, JSON, chunked, post
+from testing.smuggling import BODY, CASES, GOOD, JSON, chunked, post
 
 MOST_BYTES: Final = 4096
 

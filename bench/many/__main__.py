@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.many.api import Api
 from bench.many.operator import Process, calls, grant
-from bench.many.standins import SLOTS, StandIns
 from bench.many.world import CUSTOM, GATEWAYS, Shape, make_fleets, make_pods
 from e2e.cluster.controlplane import ControlPlane
 from e2e.cluster.paths import REPO
 from e2e.cluster.shell import run, say
 from e2e.cluster.tools import kubernetes
 from forebay.resources import names
+from testing.api import Api
+from testing.fake_routers import SLOTS, FakeRouters
 
 LONGEST_SECONDS = 900
 SETTLE_SECONDS = 30
@@ -51,7 +51,7 @@ async def measure(shape: Shape, idle_seconds: float, changes: int) -> Row:
     with ControlPlane() as plane:
         for crd in sorted((REPO / "crds").glob("*.yaml")):
             run(kubernetes(), "kubectl", "--kubeconfig", plane.kubeconfig, "apply", "--server-side", "-f", crd)
-        kubeconfig, routers = grant(plane), StandIns()
+        kubeconfig, routers = grant(plane), FakeRouters()
         port = await routers.listen()
         async with Api(plane.kubeconfig) as api:
             say(f"{shape.pools} pools in {len(shape.fleets)} fleets: making them")
@@ -71,7 +71,7 @@ async def measure(shape: Shape, idle_seconds: float, changes: int) -> Row:
 
 
 async def running(
-    api: Api, shape: Shape, routers: StandIns, process: Process, plane: ControlPlane, first: float,
+    api: Api, shape: Shape, routers: FakeRouters, process: Process, plane: ControlPlane, first: float,
     idle_seconds: float, changes: int,
 ) -> Row:  # fmt: skip
     """The operator starts on what is there, comes to rest, and is then asked for something."""
@@ -105,7 +105,7 @@ async def running(
     )  # fmt: skip
 
 
-async def change(api: Api, shape: Shape, routers: StandIns, times: int) -> tuple[list[float], list[float]]:
+async def change(api: Api, shape: Shape, routers: FakeRouters, times: int) -> tuple[list[float], list[float]]:
     """Change the large pool's spec again and again. Returns the seconds until the last router has it, and is heard."""
     namespace, pool = shape.last
     mine = [r for r in routers.by_address.values() if r.namespace == namespace and r.pool in ("", pool)]

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.many.api import Api, Object, each
-from bench.many.standins import Router, StandIns
 from forebay.resources import names
+from testing.api import Api, Object, each
+from testing.fake_routers import FakeRouters, Router
 
 CUSTOM: Final = f"/apis/{names.API_VERSION}"
 GATEWAYS: Final = 2
@@ -94,7 +94,7 @@ async def make_fleets(api: Api, shape: Shape) -> None:
     await each(enumerate(shape.fleets), fleet)
 
 
-async def make_pods(api: Api, shape: Shape, routers: StandIns) -> None:
+async def make_pods(api: Api, shape: Shape, routers: FakeRouters) -> None:
     """The pods that the StatefulSet and Deployment controllers would make, as running and ready."""
     addresses = _addresses()
     wanted = []

@@ -30,7 +30,7 @@ from forebay.router.replicas import Replica
 from forebay.router.sidecar import Sidecar
 from forebay.rules.queue import Waiter
 from forebay.simulator.batch import ServiceTime
-from tests.router.fleet import Fleet, Pool, fleet
+from testing.fleet import Fleet, Pool, fleet
 
 SLOW = ServiceTime(base=0.004, per_running=0.0, per_kv_token=0.0, prefill_tokens_per_second=1e6)
 POOL = "chat"

@@ -19,7 +19,7 @@ from forebay.resources.reasons import Capability, Priority
 from forebay.resources.table import RoutingTable
 from forebay.resources.terms import Permission
 from forebay.simulator.batch import ServiceTime
-from tests.router.fleet import Fleet, Pool, fleet
+from testing.fleet import Fleet, Pool, fleet
 
 STEP = ServiceTime(base=0.15, per_running=0.0, per_kv_token=0.0, prefill_tokens_per_second=1e12)
 WAIT_SECONDS = 6

@@ -41,6 +41,7 @@ def made_run(engines: int = 1, seed: int = 2) -> Run:
     return replace(bare, requests=requests, seconds=seconds)
 
 
+@pytest.mark.slow
 def test_a_fit_finds_what_the_run_was_made_with() -> None:
     run = made_run()
     found = fitted(run)

@@ -18,6 +18,7 @@ def test_a_seed_makes_the_same_log_again(form: str) -> None:
     assert times == sorted(times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_the_answer_is_within_three_points_of_the_truth(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -26,6 +26,7 @@ def morning() -> Load:
     return generated(OFFICE, 1, seed=3).part(6 * 3600, 10 * 3600)
 
 
+@pytest.mark.slow
 def test_generated_gaps_have_the_variation_that_is_asked_for() -> None:
     for cv in (1.0, 2.0, 8.0):
         times = list(arrivals([5.0] * 200, cv, random.Random(1)))
@@ -34,6 +35,7 @@ def test_generated_gaps_have_the_variation_that_is_asked_for() -> None:
         assert pstdev(gaps) / fmean(gaps) == pytest.approx(cv, rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_generated_trace_has_a_day_a_demand_and_a_seed(morning: Load) -> None:
     again = generated(OFFICE, 1, seed=3).part(6 * 3600, 10 * 3600)
     assert (again.at, again.seconds, again.priority) == (morning.at, morning.seconds, morning.priority)
@@ -131,6 +133,7 @@ def test_recorded_traces_are_read_where_there_are_any(tmp_path: Path) -> None:
     assert max(found["servegen-small"].at) < 1200
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_table_a_file_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = ["--json", str(tmp_path / "b.json"), "--svg", str(tmp_path / "b.svg")]
     assert main(["--only", "reasoning", "--quick", "--cold-starts", "300", "--jobs", "1", *files]) == 0

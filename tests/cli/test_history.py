@@ -22,8 +22,8 @@ from forebay.cli.problem import Problem
 from forebay.cli.running.fleet import pool_of
 from forebay.controller import probes
 from forebay.rules.cost import Price
+from testing.fleet import Fleet, Pool, fleet
 from tests.cli.objects import pool as pool_object
-from tests.router.fleet import Fleet, Pool, fleet
 
 BINARY = tools.prometheus()
 needs_prometheus = pytest.mark.skipif(BINARY is None, reason="no Prometheus here; run: make tools")
@@ -160,7 +160,8 @@ async def ready(url: str) -> None:
             await asyncio.sleep(0.2)
 
 
-def test_no_prometheus_is_one_sentence() -> None:
-    pytest.importorskip("prometheus_api_client")
+def test_no_prometheus_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = pytest.importorskip("prometheus_api_client.prometheus_connect")
+    monkeypatch.setattr(library, "RETRY_BACKOFF_FACTOR", 0)  # it asks as often, without six seconds between
     with pytest.raises(Problem, match=r"^Prometheus at http://127\.0\.0\.1:1 cannot be asked: "):
         Prometheus("http://127.0.0.1:1").at("up", 0)

@@ -1,10 +1,8 @@
 """`kubectl forebay replay`: from a trace and manifests to an answer, or to one sentence that says what is wrong."""
 
 import json
-import os
 import random
-import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,6 +16,7 @@ from forebay.cli.replay.show import data
 from forebay.cli.replay.words import headline, notices, share
 from forebay.replay import Forebay, Minute, play
 from forebay.replay.readers import read
+from tests.cli.command import forebay
 
 REPO = Path(__file__).resolve().parents[2]
 POOL = REPO / "examples" / "vllm" / "pool.yaml"
@@ -37,29 +36,45 @@ def trace(tmp_path: Path) -> Path:
     return path
 
 
-def forebay(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "forebay.cli", "replay", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
+@pytest.fixture
+def short(trace: Path, tmp_path: Path) -> Path:
+    """The first minute of it, for what does not depend on how much comes."""
+    header, *rows = trace.read_text().splitlines()
+    path = tmp_path / "short.csv"
+    path.write_text("\n".join([header, *(row for row in rows if float(row.partition(",")[0]) < 60)]) + "\n")
+    return path
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the command told, and with which status."""
+
+    status: int
+    out: str
+    err: str
+
+
+def replay(*arguments: object) -> Said:
+    done = forebay("replay", *map(str, arguments))
+    return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def test_it_says_size_spill_waits_and_cost(trace: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    said = forebay(trace, "--pool", POOL, "--policy", POLICY, "--out", page, "--cold-start", 60)
-    assert said.returncode == 0, said.stderr
-    assert "qwen-7b with" in said.stdout
+    said = replay(trace, "--pool", POOL, "--policy", POLICY, "--out", page, "--cold-start", 60)
+    assert said.status == 0, said.err
+    assert "qwen-7b with" in said.out
     for word in ("HighPriorityOverflow", "AllPoolsFull", "GPU-HOURS", "FIRST TOKEN", "demand", "$"):
-        assert word in said.stdout, word
-    assert "line " in said.stdout
-    assert "many" in said.stdout
-    assert f"wrote {page}" in said.stderr
+        assert word in said.out, word
+    assert "line " in said.out
+    assert "many" in said.out
+    assert f"wrote {page}" in said.err
     assert page.read_text().startswith("<!doctype html>")
 
 
 def test_data_adds_up(trace: Path) -> None:
-    said = forebay(trace, "--pool", POOL, "--policy", POLICY, "-o", "json")
-    found = json.loads(said.stdout)
+    said = replay(trace, "--pool", POOL, "--policy", POLICY, "-o", "json")
+    found = json.loads(said.out)
     total = found["trace"]["requests"]
     assert sum(found["requests"].values()) == total
     assert sum(row["requests"] for row in found["priorities"]) == total
@@ -72,35 +87,37 @@ def test_data_adds_up(trace: Path) -> None:
     assert found["trace"]["skipped"] == 1
 
 
-def test_the_same_seed_says_the_same(trace: Path) -> None:
-    first, second = (forebay(trace, "--pool", POOL, "-o", "json", "--seed", 3).stdout for _ in range(2))
+def test_the_same_seed_says_the_same(short: Path) -> None:
+    first, second = (replay(short, "--pool", POOL, "-o", "json", "--seed", 3).out for _ in range(2))
     assert first == second
 
 
+@pytest.mark.slow
 def test_a_fixed_size_and_another_tempo_are_other_answers(trace: Path) -> None:
-    fixed = json.loads(forebay(trace, "--pool", POOL, "--size", 3, "-o", "json").stdout)["pools"][0]
+    fixed = json.loads(replay(trace, "--pool", POOL, "--size", 3, "-o", "json").out)["pools"][0]
     assert (fixed["leastReplicas"], fixed["mostReplicas"]) == (2, 3)
-    slow = json.loads(forebay(trace, "--pool", POOL, "--tempo", 0.5, "-o", "json").stdout)
+    slow = json.loads(replay(trace, "--pool", POOL, "--tempo", 0.5, "-o", "json").out)
     assert slow["trace"]["hours"] == pytest.approx(2 * 600 / 3600, rel=0.1)
 
 
 def test_pools_that_stand_in_one_file_are_one_fleet(trace: Path) -> None:
-    said = forebay(trace, "--pool", SIMULATED / "pools.yaml", "--policy", SIMULATED / "policy.yaml", "-o", "json")
-    found = json.loads(said.stdout)
+    said = replay(trace, "--pool", SIMULATED / "pools.yaml", "--policy", SIMULATED / "policy.yaml", "-o", "json")
+    found = json.loads(said.out)
     assert [pool["name"] for pool in found["pools"]] == ["chat", "sorter"]
     assert found["assumptions"]["cold start of chat"] == "15 s"
 
 
+@pytest.mark.slow
 def test_gpus_may_be_few(trace: Path) -> None:
-    found = json.loads(forebay(trace, "--pool", POOL, "--gpus", 2, "--cold-start", 30, "-o", "json").stdout)
+    found = json.loads(replay(trace, "--pool", POOL, "--gpus", 2, "--cold-start", 30, "-o", "json").out)
     assert max(minute["ready"] for minute in found["pools"][0]["minutes"]) == 2
     assert found["pools"][0]["gpuHours"] <= 2 * found["trace"]["hours"] + 1e-3
 
 
-def test_the_table_of_gpus_sets_slots_and_speed(trace: Path) -> None:
+def test_the_table_of_gpus_sets_slots_and_speed(short: Path) -> None:
     by_gpu = {}
     for gpu in ("h100", "l4"):
-        found = json.loads(forebay(trace, "--pool", POOL, "--gpu", gpu, "-o", "json").stdout)
+        found = json.loads(replay(short, "--pool", POOL, "--gpu", gpu, "-o", "json").out)
         by_gpu[gpu] = found["pools"][0]["slotsPerReplica"]
     assert by_gpu["h100"] > by_gpu["l4"]
 
@@ -118,19 +135,19 @@ def test_the_table_of_gpus_sets_slots_and_speed(trace: Path) -> None:
         (("{trace}",), 2, "--pool"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(trace: Path, arguments: tuple[object, ...], status: int, words: str) -> None:
-    said = forebay(*(str(argument).format(trace=trace) for argument in arguments))
-    assert said.returncode == status
-    assert words in said.stderr
-    assert "Traceback" not in said.stderr
+def test_what_is_wrong_is_one_sentence(short: Path, arguments: tuple[object, ...], status: int, words: str) -> None:
+    said = replay(*(str(argument).format(trace=short) for argument in arguments))
+    assert said.status == status
+    assert words in said.err
+    assert "Traceback" not in said.err
 
 
 def test_a_spec_that_makes_no_sense_is_named_with_its_field(trace: Path, tmp_path: Path) -> None:
     bad = tmp_path / "pool.yaml"
     bad.write_text(POOL.read_text().replace("maxReplicas: 4", "maxReplicas: four"))
-    said = forebay(trace, "--pool", bad)
-    assert said.returncode == 2
-    assert "qwen-7b: spec.scaling.maxReplicas" in said.stderr
+    said = replay(trace, "--pool", bad)
+    assert said.status == 2
+    assert "qwen-7b: spec.scaling.maxReplicas" in said.err
 
 
 def test_the_page_is_drawn_and_says_what_the_terminal_says(trace: Path) -> None:

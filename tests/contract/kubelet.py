@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench.many.standins import Router, StandIns
 from forebay.controller.cluster import CONFIG_MAP, POD, Cluster, ClusterError, Kind, Object
 from forebay.resources import names, table
+from testing.fake_routers import FakeRouters, Router
 
 NODE = Kind("Node", "v1", "nodes")
 _NOW = "2026-01-01T00:00:00Z"
@@ -29,7 +29,7 @@ async def add_node(cluster: Cluster, name: str, extended: Mapping[str, int]) -> 
 class Kubelets:
     """Run the pods of one namespace: each that has a node becomes ready, with a router that has its table."""
 
-    def __init__(self, cluster: Cluster, namespace: str, routers: StandIns) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, routers: FakeRouters) -> None:
         self.cluster, self.namespace, self.routers = cluster, namespace, routers
         self._next = 0
 

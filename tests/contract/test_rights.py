@@ -13,7 +13,6 @@ from kubernetes import client
 from kubernetes.aio import client as aio
 
 from bench.many.operator import USER, grant
-from bench.many.standins import StandIns
 from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane, audit_log
 from e2e.cluster.paths import REPO
@@ -22,6 +21,7 @@ from forebay.controller.__main__ import Operator
 from forebay.controller.cluster import OWNED, POD, POOL, SECRET, STATEFUL_SET, Cluster, ClusterError
 from forebay.controller.cluster import POLICY as POLICIES
 from forebay.resources import names
+from testing.fake_routers import FakeRouters
 from tests.contract.kubelet import Kubelets
 from tests.contract.scene import LOCAL, SIMULATED, appears, custom, in_cluster
 from tests.controller.fleets import POLICY
@@ -79,7 +79,7 @@ def test_every_right_is_needed_and_none_is_missing(
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
 
     async def scene(cluster: Cluster) -> None:
-        routers = StandIns()
+        routers = FakeRouters()
         port = await routers.listen(0)
         settings = replace(LOCAL, namespaces=(), resync_seconds=0.5, own_namespace="forebay-system", control_port=port)
         async with identity(api, kubeconfig) as own:

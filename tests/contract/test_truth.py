@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from bench.many.standins import StandIns
 from forebay.controller.cluster import EVENT, POD, POOL, Cluster, Kind, Object
 from forebay.controller.cluster import POLICY as POLICIES
 from forebay.controller.settings import Settings
 from forebay.resources.reasons import ConditionType
+from testing.fake_routers import FakeRouters
 from tests.contract.kubelet import Kubelets, add_node
 from tests.contract.scene import LOCAL, custom, in_cluster, operator, told
 from tests.controller.fleets import IMAGES, POLICY
@@ -37,7 +37,7 @@ class Stage:
     namespace: str
     look: Look
     kubelets: Kubelets
-    routers: StandIns
+    routers: FakeRouters
 
     async def pool(self, **spec: Any) -> None:
         """Create the pool `chat`."""
@@ -82,7 +82,7 @@ async def stage(
     metadata = {"generateName": "truth-", "labels": labels or {}}
     made = await cluster._call("POST", NAMESPACE.path(), body={"metadata": metadata})
     namespace = made["metadata"]["name"]
-    routers = StandIns()
+    routers = FakeRouters()
     port = await routers.listen(0)
     try:
         async with operator(cluster, replace(settings, namespaces=(namespace,)), port) as look:

@@ -116,6 +116,7 @@ def test_what_requests_really_hold_moves_c_two_percent_an_hour() -> None:
     assert learning.exact == pytest.approx(48 * 1.02**6, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_target_for_the_time_per_token_moves_c_five_percent_an_hour_down_to_what_the_curve_says() -> None:
     engine, pool = SimEngine(), pool_spec(timePerOutputTokenMilliseconds=35)
     learning = follow(Learning(), engine, 4.0, day, pool)
@@ -176,6 +177,7 @@ def test_the_operator_away_for_days_moves_c_by_minutes_at_most() -> None:
     assert learning.exact <= before * 1.002
 
 
+@pytest.mark.slow
 def test_another_engine_is_learnt_anew_and_keeps_c() -> None:
     engine, pool = SimEngine(), pool_spec(timePerOutputTokenMilliseconds=35)
     learning = follow(Learning(), engine, 22.0, day, pool)
@@ -267,6 +269,7 @@ def test_an_engine_that_says_nothing_of_its_batch_takes_what_vllm_usually_takes(
     assert learn(Learning(), more, "engine", [report(wide)], None, NOW).capacity(more).slots == 1024
 
 
+@pytest.mark.slow
 def test_each_step_is_an_event_a_status_and_then_a_table() -> None:
     observed, memory = running_fleet(pool_spec())
     engine = SimEngine(tokens=1000)
@@ -293,6 +296,7 @@ def test_each_step_is_an_event_a_status_and_then_a_table() -> None:
     assert not [a for b in fresh.batches for a in b.actions if isinstance(a, Say) and "slots of" in a.note.text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("milliseconds", [None, 40])
 def test_a_constant_load_on_a_noisy_engine_changes_replicas_once_in_a_week_at_most(milliseconds: int | None) -> None:
     """The whole loop for 7 days: engines with noise, C learnt from them, the size by D / C. Load and engines are the

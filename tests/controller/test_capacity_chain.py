@@ -79,6 +79,7 @@ def read(engine: VirtualEngine) -> SidecarReport:
     return back
 
 
+@pytest.mark.slow
 def test_an_engine_is_learnt_as_it_is() -> None:
     """Twenty minutes at loads from a twentieth to nine tenths of what it can take; prompts of others count as well."""
     engine = VirtualEngine(Limits(kv_tokens=60_000), lambda at: 0.2 + 3.0 * (at % 400) / 400)

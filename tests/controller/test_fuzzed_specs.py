@@ -3,7 +3,8 @@
 import asyncio
 from typing import Any
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.controller.actions import Apply, WriteStatus
@@ -17,6 +18,7 @@ from forebay.resources import names
 from forebay.resources.crd import schema_of
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec
+from testing.examples import examples
 from tests.controller.fleets import NOW, SETTINGS, carried_out, token
 from tests.controller.fuzzed import JSON, broken, valid
 
@@ -75,19 +77,22 @@ def check(pool: Any, policy: Any, status: Any = None) -> None:
         assert "False" in {told["Ready"]["status"], told["PodTemplateAccepted"]["status"]}
 
 
-@settings(max_examples=1000)
+@pytest.mark.slow
+@examples(10)
 @given(POOLS, POLICIES)
 def test_what_the_schema_takes_never_ends_a_pass(pool: Any, policy: Any) -> None:
     check(pool, policy)
 
 
-@settings(max_examples=1000)
+@pytest.mark.slow
+@examples(10)
 @given(broken(POOLS), broken(POLICIES))
 def test_what_no_schema_would_take_never_ends_a_pass(pool: Any, policy: Any) -> None:
     check(pool, policy)
 
 
-@settings(max_examples=500)
+@pytest.mark.slow
+@examples(5)
 @given(JSON | st.fixed_dictionaries({}, optional={"scaling": JSON, "conditions": JSON, "overflow": JSON}))
 def test_no_status_that_somebody_wrote_ends_a_pass(status: Any) -> None:
     check(FINE, {}, status)

@@ -50,7 +50,7 @@ def fetched(other: Handler, *, token: str = "t") -> tuple[dict[str, Report], lis
     async def scene() -> dict[str, Report]:
         app = web.Application()
         app.router.add_get(names.PATH_REPORT, router)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)  # it would wait for the slow answer
         await runner.setup()
         site = web.TCPSite(runner, GOOD, 0)
         await site.start()
@@ -107,7 +107,7 @@ def test_connections_stay_open_for_gateways_alone(keep: bool) -> None:
     async def scene() -> int:
         app = web.Application()
         app.router.add_get(names.PATH_REPORT, good)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)  # it would wait for the slow answer
         await runner.setup()
         await web.TCPSite(runner, GOOD, 0).start()
         asking = Reports(runner.addresses[0][1])

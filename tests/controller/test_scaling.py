@@ -84,6 +84,7 @@ def test_a_node_with_more_gpus_ends_the_wait_at_once() -> None:
     assert one.pools[0].live_status["scaling"]["reason"] != "Withdrawn"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [False, True], ids=["one fleet", "two fleets"])
 def test_two_pools_and_one_free_gpu_make_at_most_four_attempts_an_hour(apart: bool) -> None:
     specs = {name: gpu_pool(capabilities=[kind]) for name, kind in (("chat", "general"), ("sort", "extraction"))}
@@ -116,6 +117,7 @@ def test_two_pools_and_one_free_gpu_make_at_most_four_attempts_an_hour(apart: bo
     assert world.gpus == 0
 
 
+@pytest.mark.slow
 def test_events_tell_edges_and_not_ticks() -> None:
     one = team("a", {"chat": gpu_pool(maximum=2)}, {"chat": steady(40)}, (policy(),))
     World([one]).run(3600)
@@ -124,6 +126,7 @@ def test_events_tell_edges_and_not_ticks() -> None:
     assert len(one.notes) <= 6
 
 
+@pytest.mark.slow
 def test_of_two_pools_that_serve_the_same_only_one_grows_for_one_overflow() -> None:
     """Requests name no model, so they spread over the replicas of both pools: at first a little too much for either."""
 
@@ -150,6 +153,7 @@ def test_a_local_only_pool_at_twice_its_capacity_goes_to_its_maximum() -> None:
     assert sizes(one) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_advisory_says_the_same_and_writes_nothing() -> None:
     advisory = gpu_pool(scaling={"mode": "Advisory"})
     one = team("a", {"chat": advisory}, {"chat": ramp((0, 5), (200, 5), (400, 25))}, (policy(),))

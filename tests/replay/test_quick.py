@@ -3,7 +3,7 @@
 from statistics import mean
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.replay import Fixed, Outcome, play
@@ -11,6 +11,7 @@ from forebay.replay.clock import Clock
 from forebay.replay.engines import Engine, Scheduler
 from forebay.replay.quick import QuickBatch
 from forebay.simulator.batch import Batch, Limits, Sequence, ServiceTime
+from testing.examples import examples
 from tests.replay.traces import bursty, pool, setup
 
 ROOMY = Limits(max_num_seqs=4, kv_tokens=10_000_000, max_batched_tokens=64)
@@ -45,13 +46,12 @@ arrivals = st.lists(
 
 
 @given(arrivals)
-@settings(max_examples=150, deadline=None)
+@examples(1.5)
 def test_with_room_for_all_it_tells_the_very_same(came: Came) -> None:
     assert sorted(told(QuickBatch(ROOMY, EVEN), came)) == sorted(told(Batch(ROOMY, EVEN), came))
 
 
 @given(arrivals, st.dictionaries(st.integers(0, 11), st.floats(0.0, 2.0)))
-@settings(max_examples=100, deadline=None)
 def test_whoever_is_not_given_up_ends_and_nothing_is_left(came: Came, leave: dict[int, float]) -> None:
     batch = QuickBatch(Limits(max_num_seqs=3, kv_tokens=300, max_batched_tokens=64), EVEN)
     said = told(batch, came, leave)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from forebay.resources.table import ModelEntry, ProviderEntry, TargetEntry
 from forebay.router.cloud.provider import Provider as Standing
-from tests.router.fleet import Fleet, fleet
+from testing.fleet import Fleet, fleet
 from tests.router.provider import Provider, Script, answer
 
 KEY = "sk-live-0123456789abcdef"

@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 
-from tests.router.fleet import Fleet
+from testing.fleet import Fleet
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import uvloop
 from forebay.resources.access_log import Line
 from forebay.router import access_log
 from forebay.router.access_log import AccessLog
-from tests.router.fleet import Pool, fleet
+from testing.fleet import Pool, fleet
 
 SECRET = "the-secret-of-the-body"
 

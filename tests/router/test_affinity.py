@@ -8,7 +8,7 @@ import uvloop
 from forebay.router.prefill import TOLD_AT_ONCE, Prefill, read
 from forebay.rules.affinity import digest, prefer
 from forebay.simulator.batch import ServiceTime
-from tests.router.fleet import Fleet, Pool, fleet
+from testing.fleet import Fleet, Pool, fleet
 
 NAME = "chat-model"
 SLOW_PREFILL = ServiceTime(base=0.001, per_running=0.0, per_kv_token=0.0, prefill_tokens_per_second=4000)

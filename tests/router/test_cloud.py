@@ -13,8 +13,8 @@ import uvloop
 
 from forebay.resources.access_log import Line
 from forebay.resources.terms import MaxTokensField
+from testing.fleet import Pool
 from tests.router.clouds import KEY, clouds, settle
-from tests.router.fleet import Pool
 from tests.router.provider import GOOD, Script, answer, in_turn, refusal, stream
 from tests.router.test_fleet import decision, fill, stop
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from forebay.resources.terms import Task
+from testing.fleet import Pool
 from tests.router.clouds import Clouds, clouds
-from tests.router.fleet import Pool
 from tests.router.provider import (
     DONE,
     ERROR,

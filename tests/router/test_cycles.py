@@ -8,7 +8,7 @@ from pathlib import Path
 import uvloop
 
 from forebay.resources.reasons import Capability
-from tests.router.fleet import Fleet, Pool, fleet
+from testing.fleet import Fleet, Pool, fleet
 from tests.router.test_fleet import stop
 
 

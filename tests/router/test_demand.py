@@ -15,7 +15,7 @@ from forebay.resources.reasons import Capability, Reason
 from forebay.resources.report import PoolDemand
 from forebay.resources.table import ModelEntry, PolicyEntry, RoutingTable, decode, encode
 from forebay.resources.terms import GapAction, Modality
-from tests.router.fleet import Fleet, Pool, fleet
+from testing.fleet import Fleet, Pool, fleet
 from tests.router.test_fleet import decision, fill, run, stop
 
 ONE = {"chat": Pool(slots=1)}

@@ -22,8 +22,8 @@ from forebay.router.replicas import PoolReplicas, Replica
 from forebay.router.waiting import Waiting
 from forebay.rules.breaker import Breaker, Outcome, Phase, phase
 from forebay.rules.queue import Waiter
+from testing.fleet import Fleet, Pool, fleet
 from tests.router.faulty import RETRY_AFTER, Fault, Faulty
-from tests.router.fleet import Fleet, Pool, fleet
 from tests.router.test_fleet import SORTER, decision, fill, stop
 
 QUICK = Timeouts(connect=1.0, first_token=0.6, between_chunks=0.6, total=20.0)

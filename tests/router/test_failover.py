@@ -21,9 +21,9 @@ from forebay.resources.table import TargetEntry
 from forebay.rules.affinity import digest, score, session_key
 from forebay.rules.breaker import Breaker, Outcome
 from forebay.rules.retry import AT_ONCE
+from testing.fleet import Fleet, Pool, fleet
 from tests.router.faults import Case, Ending, Expected, Place, cases, expected, render
 from tests.router.faulty import BAD_REQUEST, RETRY_AFTER, Fault, Faulty
-from tests.router.fleet import Fleet, Pool, fleet
 from tests.router.test_fleet import fill, stop
 
 QUICK = Timeouts(connect=1.0, first_token=0.6, between_chunks=0.6, total=20.0)

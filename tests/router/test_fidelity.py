@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.router.smuggling import BODY, PATH, post
+from testing.smuggling import BODY, PATH, post
 from tests.router.wire import OK, OK_BODY, SECONDS, Answer, Door, door, read_answer
 
 

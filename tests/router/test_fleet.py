@@ -15,7 +15,7 @@ from forebay.resources.reasons import Capability
 from forebay.resources.report import ReplicaState
 from forebay.resources.table import TargetEntry
 from forebay.resources.terms import Permission
-from tests.router.fleet import Fleet, Pool, fleet
+from testing.fleet import Fleet, Pool, fleet
 
 SORTER = Pool(capabilities=(Capability.CLASSIFICATION, Capability.EXTRACTION))
 SLOW = 20_000  # tokens: longer than any test

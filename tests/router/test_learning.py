@@ -14,7 +14,7 @@ from forebay.resources.report import LengthReport
 from forebay.resources.table import LearntEntry, RoutingTable, decode, encode
 from forebay.router.engine import Engine
 from forebay.router.http.client import Pool as Connections
-from tests.router.fleet import Pool, fleet
+from testing.fleet import Pool, fleet
 
 RECORDED = Path(os.environ.get("FOREBAY_DATA", "/nonexistent")) / "vllm" / "metrics-saturated.txt"
 LABELS = 'engine="{}",model_name="m"'

@@ -22,7 +22,7 @@ from forebay.resources.table import RoutingTable
 from forebay.router import exposition, metrics
 from forebay.router.cells import CounterCells, HistogramCells, MoneyCells, ReadHistogram
 from forebay.rules.endpoints import ENDPOINTS
-from tests.router.fleet import Fleet, Pool, fleet
+from testing.fleet import Fleet, Pool, fleet
 
 RECORDED = Path(os.environ.get("FOREBAY_DATA", "/nonexistent")) / "vllm" / "metrics-saturated.txt"
 REQUESTS = 10_000

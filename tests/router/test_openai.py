@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from forebay.resources.terms import Modality, Task
-from tests.router.fleet import Pool, fleet
+from testing.fleet import Pool, fleet
 from tests.router.sdk import Sdk, everywhere, sdk
 from tests.router.taps import tap
 from tests.router.test_fleet import stop

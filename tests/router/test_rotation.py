@@ -10,7 +10,7 @@ import uvloop
 from forebay.resources.names import PATH_REPORT, TOKEN_CURRENT_KEY, TOKEN_PREVIOUS_KEY
 from forebay.resources.report import decode, token_digest
 from forebay.router.ports import Router
-from tests.router.fleet import Fleet, Pool, fleet
+from testing.fleet import Fleet, Pool, fleet
 
 STEPS = (("old", ""), ("old", "new"), ("new", "old"), ("new", ""))
 """What lies under `current` and `previous`, as the operator writes it one after the other."""

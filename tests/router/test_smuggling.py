@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.router.smuggling import CASES, GOOD, HIDDEN, Case
+from testing.smuggling import CASES, GOOD, HIDDEN, Case
 from tests.router.wire import OK_BODY, SECONDS, Answer, Door, check_error, door, read_answer
 
 

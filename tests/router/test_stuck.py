@@ -10,7 +10,7 @@ from forebay.resources.report import ReplicaState
 from forebay.router import engine as engines
 from forebay.router import replicas
 from forebay.rules import progress
-from tests.router.fleet import Fleet, Pool, fleet
+from testing.fleet import Fleet, Pool, fleet
 
 
 def within(tmp_path: Path, act: Callable[[Fleet], Awaitable[None]], **more: object) -> None:

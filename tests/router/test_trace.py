@@ -9,7 +9,7 @@ import uvloop
 
 from forebay.router import trace
 from forebay.router.http.values import Request
-from tests.router.fleet import Pool, fleet
+from testing.fleet import Pool, fleet
 from tests.router.taps import lines, tap
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

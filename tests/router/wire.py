@@ -12,7 +12,7 @@ from forebay.router.gateway import Gateway
 from forebay.router.http.server import Server
 from forebay.router.ports import Router
 from forebay.router.sidecar import Sidecar
-from tests.router.fleet import KEYS, Pool, _entry, _router, replace_addresses
+from testing.fleet import KEYS, Pool, _entry, _router, replace_addresses
 
 SECONDS = 10.0
 """How long anything here may take before it counts as hanging."""

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.resources.reasons import ScaleReason
 from forebay.rules.arbitrate import PENDING_SECONDS, PLACING_SECONDS, Attempt, Bid, Grant, arbitrate
+from testing.examples import examples
 
 NOW = 1_800_000_000.0
 GPU = "nvidia.com/gpu"
@@ -213,7 +214,7 @@ def test_two_pools_and_one_free_gpu_make_at_most_four_attempts_an_hour() -> None
     assert sum(item.placed for item in cluster.bids.values()) == 3
 
 
-@settings(max_examples=40, deadline=None)
+@examples(0.4)
 @given(
     free=st.integers(0, 4),
     wishes=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.integers(1, 300)), max_size=8),

@@ -4,7 +4,7 @@ from itertools import islice, pairwise
 from math import factorial
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.cli.prices import shipped
@@ -23,6 +23,7 @@ from forebay.rules.cost import (
     for_the_peak,
     taken_by,
 )
+from testing.examples import examples
 
 SLOTS = 32
 UNIT = 1_000_000
@@ -163,7 +164,7 @@ def test_more_replicas_take_more_and_each_takes_less_than_the_one_before(
     assert all(before >= after - 1e-9 for before, after in pairwise(gains))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(0.4)
 @given(st.floats(1, 1e4), st.floats(0, 1e4), st.floats(0.01, 1e3), shapes)
 def test_below_the_break_even_the_cloud_wins_and_above_it_local(
     replica: float, fleet: float, usd: float, loads: tuple[float, ...]

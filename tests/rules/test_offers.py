@@ -1,10 +1,11 @@
 """Who gets a freed slot while somebody waits."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from forebay.rules.offers import OFFER_SECONDS, SPENT_SECONDS, TAKEN_SECONDS, WORD_SECONDS, Offers
+from testing.examples import examples
 
 HIGH, NORMAL, LOW = 0, 1, 2
 
@@ -149,7 +150,7 @@ class ManyGateways(RuleBasedStateMachine):
             assert self.running + self.state.held <= self.slots
 
 
-ManyGateways.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+ManyGateways.TestCase.settings = examples(2, stateful_step_count=40)
 TestManyGateways = ManyGateways.TestCase
 
 

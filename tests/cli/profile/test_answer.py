@@ -84,6 +84,7 @@ def test_the_best_size_is_none_for_little_traffic_and_grows_with_it() -> None:
     assert found.local_first.total < found.all_cloud.value
 
 
+@pytest.mark.slow
 def test_peaks_are_worth_a_replica_only_where_it_is_cheap() -> None:
     """A steady stream, and once an hour a burst of a minute."""
     random, entries = Random(3), []
@@ -123,6 +124,7 @@ def test_what_is_too_long_goes_to_the_cloud() -> None:
     assert found.shares.local.value == 0.75
 
 
+@pytest.mark.slow
 def test_a_gpu_by_name_gives_slots_and_speed_by_the_table() -> None:
     log = requests(500, 2.0)
     pool = Pool(gpu="a100-80gb")

@@ -2,31 +2,26 @@
 
 import gzip
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 import yaml
 
 from forebay.cli.profile.lines import zstd
+from tests.cli.command import forebay
 from tests.cli.profile import logs
 
 REPO = Path(__file__).resolve().parents[3]
 POOL = REPO / "examples" / "vllm" / "pool.yaml"
 
 
-def profile(*arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "forebay.cli", "profile", *arguments],
-        input=stdin, capture_output=True, timeout=120, check=False,
-        env={**os.environ, "COLUMNS": "160", "PYTHONPATH": str(REPO / "operator")},
-    )  # fmt: skip
+def profile(*arguments: str, stdin: bytes = b"") -> CompletedProcess[bytes]:
+    return forebay("profile", *arguments, stdin=stdin, columns=160)
 
 
-def data(*arguments: str, stdin: bytes | None = None) -> Any:
+def data(*arguments: str, stdin: bytes = b"") -> Any:
     done = profile(*arguments, "-o", "json", stdin=stdin)
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout)

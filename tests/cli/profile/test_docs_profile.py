@@ -3,8 +3,6 @@
 import gzip
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from forebay.cli.profile.formats_text import FORMATS
 from forebay.cli.profile.lines import zstd
 from forebay.cli.report import short
 from forebay.rules.cost import BasisName, Demand, Hardware, basis, break_even
+from tests.cli.command import forebay
 from tests.cli.profile import logs
 
 REPO = Path(__file__).resolve().parents[3]
@@ -30,7 +29,7 @@ def test_its_commands_work(line: str, tmp_path: Path) -> None:
     (tmp_path / "requests.jsonl.zst").write_bytes(zstd.compress(text))
     (tmp_path / "prices.csv").write_text("model,input,output\ngpt-5.4-mini,1,2\n")
     (tmp_path / "examples").symlink_to(REPO / "examples")
-    piped = None
+    piped = b""
     if before.startswith("zcat"):
         piped = gzip.decompress(gzip.compress((logs.litellm() + "\n").encode()))
     elif before:
@@ -38,8 +37,7 @@ def test_its_commands_work(line: str, tmp_path: Path) -> None:
         piped = (logs.forebay() + "\n").encode()
     words = shlex.split(command)
     assert words[:3] == ["kubectl", "forebay", "profile"]
-    done = subprocess.run([sys.executable, "-m", "forebay.cli", *words[2:]], cwd=tmp_path, input=piped, timeout=60,
-                          capture_output=True, check=False, env={"PYTHONPATH": str(REPO / "operator")})  # fmt: skip
+    done = forebay(*words[2:], stdin=piped, folder=tmp_path)
     assert done.returncode == 0, done.stderr.decode()
     if "--html" in words:
         assert (tmp_path / words[words.index("--html") + 1]).stat().st_size > 10_000

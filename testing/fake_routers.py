@@ -13,9 +13,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bench.many.api import Api
 from forebay.resources import names
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport, encode
+from testing.api import Api
 
 SLOTS: Final = 32
 KUBELET_SECONDS: Final = (0.2, 0.4)
@@ -60,7 +60,7 @@ class Router:
         self.answer = head.encode() + body
 
 
-class StandIns:
+class FakeRouters:
     """All routers of all fleets."""
 
     def __init__(self, seed: int = 7) -> None:
@@ -136,7 +136,7 @@ class StandIns:
 class _Answer(asyncio.Protocol):
     """Keep-alive HTTP, one request at a time: what a report needs."""
 
-    def __init__(self, all_of_them: StandIns) -> None:
+    def __init__(self, all_of_them: FakeRouters) -> None:
         self._all = all_of_them
         self._buffer = b""
 

@@ -1,0 +1,1 @@
+"""What tests and benches share: fleets on loopback, routers that only answer, bytes that fool parsers."""
