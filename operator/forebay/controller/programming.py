@@ -198,7 +198,7 @@ def policy_entry(name: str, spec: PolicySpec) -> PolicyEntry:
         high=spec.overflow.high,
         normal=spec.overflow.normal,
         low=spec.overflow.low,
-        gap=spec.gap,
+        gap=spec.on_capability_gap,
         cloud=spec.cloud,
     )
 

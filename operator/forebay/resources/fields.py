@@ -16,7 +16,6 @@ class Rule(NamedTuple):
     rule: str
     message: str
     reason: str = "FieldValueInvalid"
-    field_path: str = ""
 
 
 class Resource(BaseModel):

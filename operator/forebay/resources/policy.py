@@ -162,8 +162,9 @@ class PolicySpec(Resource):
     """For the others: provider models in order."""
     overflow: OverflowRules = OverflowRules()
     """What may overflow."""
-    gap: GapAction = GapAction.CLOUD
-    """What happens to requests that no local pool can serve: Cloud uses Primary for High and Secondary for others."""
+    on_capability_gap: GapAction = GapAction.CLOUD
+    """What happens to a request that no pool can serve: its capability, kind of input or length fits none of them.
+    Cloud: High goes to `primary`, the others to `secondary`. Queue: it waits for such a pool. Reject: 404 or 400."""
     cloud: CloudUse = CloudUse.ALLOWED
     """Never switches the cloud off for the requests that this policy decides."""
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from forebay.rules.facts import RequestFacts
-from forebay.rules.route import Saw
+from forebay.rules.route import DecisionInputs
 
 FLUSH_SECONDS: Final = 0.25
 LAST_SECONDS: Final = 2.0
@@ -39,8 +39,8 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     capability: Annotated[str, Meta(description="what the request was classified as")] = ""
     destination: Annotated[str, Meta(description="pool, or provider/model, or `none`")] = ""
     reason: Annotated[str, Meta(description="why it went there; one word of the list of reasons")] = ""
-    saw: Annotated[
-        Saw | None,
+    decision_inputs: Annotated[
+        DecisionInputs | None,
         Meta(
             description="what a gateway's decision was made from: `free_slots` for it in the pools that can serve it, "
             "`report_age_seconds` of that knowledge, `queued` there"

@@ -191,7 +191,7 @@ class Journey:
 
     def _decide(self) -> rule.Decision:
         decision = rule.route(self.ask.facts, self.gate.view(self))
-        self.line.reason, self.line.saw = decision.reason, decision.saw
+        self.line.reason, self.line.decision_inputs = decision.reason, decision.inputs
         return decision
 
     def _learn(self, **facts: bool | Reason) -> None:
