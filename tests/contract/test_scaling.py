@@ -119,9 +119,9 @@ def test_an_automatic_pool_asks_for_one_replica_and_says_why(api: client.ApiClie
             "replicas 1 -> 2: demand 6.0, capacity 4 a replica (Normal), window 0 s, reason DemandAboveCapacity"
         ]
         status = (await cluster.get(POOL, namespace, "chat"))["status"]["scaling"]
-        assert status["unplacedSince"] > 0
+        assert status["history"]["unplacedSince"] > 0
         assert status["decisions"][0]["wanted"] == 2
-        assert status["means"]
+        assert status["history"]["means"]
 
     in_cluster(api, scene)
 
