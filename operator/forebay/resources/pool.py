@@ -61,8 +61,7 @@ class Model(Resource):
     inputs: Annotated[list[Modality], Field(min_length=1, max_length=3, json_schema_extra=LIST_SET)] = [Modality.TEXT]
     """Kinds of input that the pool's model accepts."""
     context_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
-    """Longest context of the pool's model, in tokens. It sets --max-model-len unless `engine.args` do. Empty: what the
-    engine reports."""
+    """Longest context of the pool's model, in tokens. It sets --max-model-len. Empty: what the engine reports."""
 
     def names(self) -> tuple[str, ...]:
         """Every name a client may use, adapters included; the first one is what the engine calls itself."""
@@ -145,8 +144,7 @@ class Engine(Resource):
         dict[str, Any] | None,
         Field(json_schema_extra={"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
     ] = None
-    """Partial PodTemplateSpec that is merged under forebay's own. The containers `engine` and `router` are merged by
-    name."""
+    """Partial PodTemplateSpec, merged under forebay's own. Containers `engine` and `router` are merged by name."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -175,8 +173,8 @@ class Behavior(Resource):
     """How replicas are added. Without a window, demand is averaged over a minute or two requests' time. It is 30
     seconds where nothing may overflow, 3 minutes where prices decide."""
     scale_down: ScalingRules = ScalingRules()
-    """How replicas are removed. Without a window, demand must be lower for 30 minutes or three cold starts, whichever
-    is longer."""
+    """How replicas are removed. Without a window, demand must be lower for 30 minutes, or three cold starts if
+    longer."""
 
 
 class Scaling(Resource):
@@ -225,8 +223,7 @@ class Capacity(Resource):
     time_per_output_token_milliseconds: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Target for the time per output token, in milliseconds; it bounds the learnt number of slots."""
     high_reserved_percent: Annotated[int, Field(ge=0, le=90)] = 10
-    """Percentage of each replica's slots reserved for High requests, rounded down. Replicas with fewer than 4 slots
-    reserve none."""
+    """Percentage of a replica's slots reserved for High requests, rounded down; with fewer than 4 slots, none."""
 
 
 class Queue(Resource):
@@ -244,8 +241,7 @@ class Session(Resource):
     """Session affinity of the pool's own Service."""
 
     affinity_seconds: Annotated[int, Field(ge=1, le=86_400)] = 10_800
-    """How long the pool's Service sends a client IP to the same replica, in seconds
-    (`sessionAffinityConfig.clientIP.timeoutSeconds`)."""
+    """How long the pool's Service keeps a client IP on one replica, in seconds (`clientIP.timeoutSeconds`)."""
 
 
 class Overflow(Resource):
@@ -261,8 +257,7 @@ class Rollout(Resource):
     """How replicas change."""
 
     adopt_router: AdoptRouter = AdoptRouter.ON_NEXT_CHANGE
-    """When replicas get a newer router. OnNextChange: with the next change of the pool's spec. Always: without one, a
-    replica at a time."""
+    """When replicas get a newer router: OnNextChange of the pool's spec, or Always, one replica at a time."""
 
 
 class PoolSpec(Resource):
@@ -293,8 +288,7 @@ class PoolSpec(Resource):
     gpu_hour_price: Money | None = None
     """Price of one GPU for one hour in US dollars, as a decimal string. Scaling and cost figures use it."""
     cloud_fallback_policy_ref: NameRef | None = None
-    """CloudFallbackPolicy for requests that name this pool's model. Empty: the policy named `default`, if there is
-    one."""
+    """CloudFallbackPolicy for requests that name this pool's model. Empty: the policy `default`, if it exists."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
