@@ -33,6 +33,7 @@ from e2e.demo.phases import RAMP, Phase
 from e2e.demo.setup import KEYS, NAMESPACE, SYSTEM_NAMESPACE, Fleet, fleet
 from forebay.cli.problem import Problem
 from forebay.cli.report import Axis, Block, Curve, Curves, Figure, Figures, Heading, dollars, page, percent, short
+from forebay.cli.report.plot import TONES
 from forebay.cli.running.cluster import Cluster
 from forebay.cli.running.summary import read
 from forebay.cli.running.top import View, screen
@@ -40,7 +41,6 @@ from forebay.resources.names import LABEL_POOL
 
 LOOK_SECONDS = 5
 VALUES = {"$namespace": NAMESPACE, "$pool": "chat", "$model": "bravo-small", "$__rate_interval": "20s"}
-TONES = ("local", "cloud", "third", "fourth", "other")
 STROKES = ("", "dashed", "dotted")
 SAY = {"percentunit": percent, "currencyUSD": dollars}
 

@@ -98,7 +98,7 @@ def test_explain_finds_a_request_and_what_its_decision_saw(spilled: Fleet) -> No
         answer.headers["x-forebay-destination"], answer.headers["x-forebay-reason"]
     )  # fmt: skip
     assert line["client"] == "interactive"
-    assert line["saw"]["free_slots"] >= 0
+    assert line["decision_inputs"]["free_slots"] >= 0
     assert found["router"].startswith("forebay-gateway-")
     assert "hello" not in json.dumps(found)
 
@@ -108,7 +108,7 @@ def test_explain_finds_a_request_that_came_through_the_pools_own_service(spilled
     answer, found = asked(spilled, f"http://{address}", "e2e-asked-at-the-pool")
     assert answer.status_code == 200
     assert found["router"].startswith("chat-")
-    assert (found["line"]["destination"], found["line"].get("saw")) == ("chat", None)
+    assert (found["line"]["destination"], found["line"].get("decision_inputs")) == ("chat", None)
 
 
 def test_top_needs_the_one_role_and_nothing_else(spilled: Fleet, reader: Path) -> None:

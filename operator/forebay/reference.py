@@ -26,10 +26,6 @@ from forebay.rules.endpoints import MEANINGS
 FILE: Final = Path("docs/reference.md")
 RUNBOOK: Final = Path("docs/runbook.md")
 """Written by hand, but for the table at its end."""
-ERRORS: Final = """
-An error is `{"error": {"message", "type", "param", "code"}}`; its `code` is the reason's word, or OpenAI's own where
-its clients look for one: `model_not_found`, `context_length_exceeded`.
-"""
 LINES: Final = """\
 One JSON line per request on the router's stdout, from the router that answered it; fields that have nothing to say are
 left out. What cannot be parsed as HTTP has no line. There is nothing of bodies and keys in it. Lines that nobody takes

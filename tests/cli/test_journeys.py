@@ -3,14 +3,14 @@
 import msgspec
 
 from forebay.cli.running.journeys import in_words, look
-from forebay.resources.access_log import Line, Saw
+from forebay.resources.access_log import DecisionInputs, Line
 from forebay.resources.reasons import Reason
 
 LINE = Line(
     time=1_800_000_000.0, request_id="req-1", client="interactive", method="POST", path="/v1/chat/completions",
     model="auto", priority="High", capability="general", destination="acme/large", reason="HighPriorityOverflow",
-    saw=Saw(0, 0.0132, 3), status=200, stream=True, prompt_tokens=900, input_tokens=912, output_tokens=120,
-    usage="counted", cost_usd="0.006048", queue_ms=0, first_token_ms=210, duration_ms=1900, tries=1,
+    decision_inputs=DecisionInputs(0, 0.0132, 3), status=200, stream=True, prompt_tokens=900, input_tokens=912,
+    output_tokens=120, usage="counted", cost_usd="0.006048", queue_ms=0, first_token_ms=210, duration_ms=1900, tries=1,
 )  # fmt: skip
 
 
@@ -34,6 +34,12 @@ def test_a_log_without_it_says_how_far_back_it_goes() -> None:
 def test_a_line_of_another_router_that_quotes_the_id_is_not_it() -> None:
     quoting = msgspec.structs.replace(LINE, request_id="else", problem="after req-1")
     assert look(encoded(quoting), "req-1")[0] is None
+
+
+def test_a_line_of_the_first_release_is_read_as_well() -> None:
+    line = msgspec.structs.replace(LINE, problem='after "saw": nothing')
+    written = encoded(line).replace('"decision_inputs":', '"saw":')
+    assert look(written, "req-1")[0] == line
 
 
 def test_an_overflow_in_words() -> None:

@@ -230,7 +230,7 @@ REFUSED: tuple[Bad, ...] = (
            says="spec.primary[0].model"),
     policy("Low goes to a word that is none", "overflow.low", "Never", VALUES, "Queue"),
     policy("an unknown meaning of full", "overflow.fullWhen", "Always", VALUES, "AllPoolsFull"),
-    policy("an unknown answer to a gap", "gap", "Ignore", VALUES, "Reject"),
+    policy("an unknown answer to a gap", "onCapabilityGap", "Ignore", VALUES, "Reject"),
     policy("the cloud as a truth value", "cloud", False, "must be of type string"),
 )  # fmt: skip
 

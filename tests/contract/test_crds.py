@@ -99,6 +99,16 @@ def test_the_rule_refuses_its_bad_object_in_its_own_words(api: client.ApiClient,
     assert message.replace('"', '\\"') in refusal(api, BAD[begin])
 
 
+def test_the_first_releases_name_of_a_field_is_refused_where_fields_are_validated(api: client.ApiClient) -> None:
+    custom = client.CustomObjectsApi(api)
+    old = a_policy(gap="Reject")
+    with pytest.raises(client.ApiException) as refused:
+        custom.create_namespaced_custom_object(
+            GROUP, VERSION, NAMESPACE, PLURALS[old["kind"]], old, dry_run="All", field_validation="Strict"
+        )
+    assert 'unknown field \\"spec.gap\\"' in str(refused.value.body)
+
+
 def test_replicas_of_an_automatic_pool_cannot_be_scaled_by_hand(api: client.ApiClient) -> None:
     custom = client.CustomObjectsApi(api)
     create(api, named("auto"), dry_run=False)

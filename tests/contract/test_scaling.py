@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -119,9 +120,9 @@ def test_an_automatic_pool_asks_for_one_replica_and_says_why(api: client.ApiClie
             "replicas 1 -> 2: demand 6.0, capacity 4 a replica (Normal), window 0 s, reason DemandAboveCapacity"
         ]
         status = (await cluster.get(POOL, namespace, "chat"))["status"]["scaling"]
-        assert status["unplacedSince"] > 0
+        assert status["history"]["unplacedSince"] > 0
         assert status["decisions"][0]["wanted"] == 2
-        assert status["means"]
+        assert status["history"]["means"]
 
     in_cluster(api, scene)
 
@@ -193,5 +194,28 @@ def test_a_gateways_word_wakes_a_pool_long_before_the_next_look(
                     await asyncio.sleep(0.05)
         stop.set()
         await running
+
+    in_cluster(api, scene)
+
+
+def test_the_windows_of_the_first_release_survive_its_upgrade(api: client.ApiClient, namespace: str) -> None:
+    async def scene(cluster: Cluster) -> None:
+        await cluster.create(custom(POOL, namespace, "chat", FULL))
+        minute = int(time.time() // 60)
+        old = {
+            "peaks": [3, 2],
+            "means": ["24", "16"],
+            "variances": ["0", "1"],
+            "peaksUntil": minute,
+            "coldStarts": [90],
+        }
+        await cluster.patch(POOL, namespace, "chat", {"status": {"scaling": old}}, "status")
+        async with operator(cluster) as look:
+            for _ in range(2):
+                await look(namespace)
+        scaling = (await cluster.get(POOL, namespace, "chat"))["status"]["scaling"]
+        assert scaling["history"]["peaks"][:1] == [3]
+        assert scaling["history"]["coldStarts"] == [90]
+        assert not set(old) & set(scaling)
 
     in_cluster(api, scene)

@@ -1,5 +1,6 @@
 """Scaling as a whole, over plan(): hours of simulated time, with a scheduler, few GPUs, and restarts."""
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from forebay.resources.pool import PoolSpec
+from forebay.resources.pool_status import MOVED, PoolStatus, ScalingHistory
 from tests.controller.fleets import NOW, policy, spec
 from tests.controller.world import Team, World, team, told
 
@@ -257,7 +259,7 @@ def test_a_measured_cold_start_is_kept_in_status() -> None:
     World([one], start=90).run(400)
     scaling = one.pools[0].live_status["scaling"]
     assert scaling["coldStartSeconds"] == 90
-    assert scaling["coldStarts"] == [90, 90, 90]
+    assert scaling["history"]["coldStarts"] == [90, 90, 90]
 
 
 def test_a_first_size_is_asked_for_replica_by_replica_even_after_a_restart() -> None:
@@ -294,3 +296,26 @@ def test_after_a_restart_nobody_asks_before_every_fleet_was_heard() -> None:
     for _ in range(10):
         world.run(5)
         assert sum(world.unplaced(one, "chat") for one in world.teams) <= 1
+
+
+def as_the_first_release_wrote(one: Team) -> None:
+    """The memory beside the decisions, as an API server hands it out that knows where it is now."""
+    item = one.pools[0]
+    scaling = dict(item.live_status["scaling"])
+    live = {**item.live_status, "scaling": {**scaling, **scaling["history"], "history": ScalingHistory().model_dump()}}
+    one.pools = (replace(item, live_status=live, status=PoolStatus.model_validate(live)),)
+
+
+def test_an_upgrade_from_the_first_release_keeps_the_windows_and_clears_their_old_places() -> None:
+    one = team("a", {"chat": gpu_pool()}, {"chat": ramp((0, 25), (300, 25), (301, 0))}, (policy(),))
+    world = World([one], start=30)
+    world.run(900)
+    before = one.pools[0].live_status["scaling"]["history"]
+    as_the_first_release_wrote(one)
+    world.restart()
+    world.run(75)
+    scaling = one.pools[0].live_status["scaling"]
+    assert scaling["history"]["peaks"][: len(before["peaks"])] == before["peaks"]
+    assert scaling["history"]["coldStarts"] == before["coldStarts"] == [30, 30, 30]
+    assert {scaling[field] for field in MOVED} == {None}  # a merge patch takes them out
+    assert sizes(one)[-1] == 3  # the window still remembers the demand

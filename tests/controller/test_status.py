@@ -12,9 +12,9 @@ def status(
 ) -> dict[str, Any]:
     """A status with one digit for each minute."""
     zeros = "0" * len(peaks)
-    scaling = {"peaksUntil": until, "peaks": [int(digit) for digit in peaks]}
-    scaling |= {"means": list(means or zeros), "variances": list(variances or zeros)}
-    return {"slots": 8, "scaling": {**scaling, **more}, "capacity": {"learnt": 0}, "tableGeneration": 3}
+    history = {"peaksUntil": until, "peaks": [int(digit) for digit in peaks]}
+    history |= {"means": list(means or zeros), "variances": list(variances or zeros)}
+    return {"slots": 8, "scaling": {"history": history, **more}, "capacity": {"learnt": 0}, "tableGeneration": 3}
 
 
 LIVE = status(100, "1211")
@@ -46,4 +46,4 @@ def test_minutes_that_repeat_the_last_one_are_no_news(new: dict[str, Any], news:
     "known", [{}, {"peaksUntil": 100}, {"peaksUntil": 100, "peaks": [], "means": [], "variances": []}]
 )
 def test_the_first_minutes_are_written(known: dict[str, Any]) -> None:
-    assert worth_writing(status(101, "1111"), {**LIVE, "scaling": known}, ALL_SECONDS)
+    assert worth_writing(status(101, "1111"), {**LIVE, "scaling": {"history": known}}, ALL_SECONDS)

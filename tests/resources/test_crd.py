@@ -1,12 +1,14 @@
 """The generated CRDs: checked in as generated, structural, documented, bounded."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from forebay.resources import crd
+from forebay.resources import capacity_status, crd, fields, policy, pool, pool_status
+from forebay.resources.fields import Resource
 
 REPO = Path(__file__).resolve().parents[2]
 CRDS = [crd.pool_crd(), crd.policy_crd()]
@@ -40,6 +42,36 @@ def test_every_field_is_described() -> None:
     for path, schema in all_schemas():
         if path.count(".") >= 1 and not path.endswith("]") and not path.endswith(".metadata"):
             assert schema.get("description"), f"{path} has no description"
+
+
+def descriptions() -> list[tuple[str, str]]:
+    """Each with where it stands: those of the schemas, and those of the printer columns."""
+    columns = [
+        (f"{c['spec']['names']['kind']} column {column['name']}", column["description"])
+        for c in CRDS
+        for column in c["spec"]["versions"][0]["additionalPrinterColumns"]
+    ]
+    return [(path, schema["description"]) for path, schema in all_schemas() if "description" in schema] + columns
+
+
+def test_every_description_is_whole_sentences() -> None:
+    for where, text in descriptions():
+        assert len(text.split()) >= 4, f"{where}: {text!r} says nothing without its parent"
+        assert text.endswith("."), f"{where}: {text!r} is no sentence"
+        for sentence in re.split(r"(?<=[.]) (?=[A-Z0-9])", text):
+            assert len(sentence.split()) <= 25, f"{where}: {sentence!r} is too long"
+
+
+def test_fields_of_one_name_in_different_objects_are_told_apart_by_their_descriptions() -> None:
+    found: dict[str, dict[str, str]] = {}
+    for module in (fields, policy, pool, pool_status, capacity_status):
+        for kind in vars(module).values():
+            if not (isinstance(kind, type) and issubclass(kind, Resource) and kind.__module__ == module.__name__):
+                continue
+            for name, field in kind.model_fields.items():
+                others = found.setdefault(name, {})
+                assert field.description not in others, f"{kind.__name__}.{name} is described as {others} is"
+                others[field.description or ""] = kind.__name__
 
 
 def test_what_users_write_is_bounded() -> None:

@@ -227,13 +227,6 @@ ROWS = [
         Reason.LOCAL_ONLY,
     ),
     Row(
-        "budget spent: as if there were no cloud",
-        RequestFacts(priority=HIGH, waited=True),
-        fleet(CHAT_FULL, policy=replace(POLICY, budget_spent=True)),
-        Refuse(429, "chat"),
-        Reason.BUDGET_SPENT,
-    ),
-    Row(
         "cloud down at a gap",
         RequestFacts(capability=Capability.EXTRACTION, cloud_failed=True),
         fleet(CHAT),
@@ -374,9 +367,9 @@ def test_truth_table(row: Row) -> None:
     assert (decision.destination, decision.reason) == (row.destination, row.reason)
 
 
-def test_a_decision_carries_what_it_saw() -> None:
-    saw = route(ASK, fleet(replace(CHAT, report_age_seconds=0.4, queued=3))).saw
-    assert (saw.free_slots, saw.report_age_seconds, saw.queued) == (4, 0.4, 3)
+def test_a_decision_carries_its_inputs() -> None:
+    inputs = route(ASK, fleet(replace(CHAT, report_age_seconds=0.4, queued=3))).inputs
+    assert (inputs.free_slots, inputs.report_age_seconds, inputs.queued) == (4, 0.4, 3)
 
 
 pools = st.builds(
@@ -400,7 +393,6 @@ policies = st.none() | st.builds(
     low=st.sampled_from(OverflowTo),
     gap=st.sampled_from(GapAction),
     cloud=st.sampled_from(CloudUse),
-    budget_spent=st.booleans(),
 )
 fleets = st.builds(
     lambda pools, policy: fleet(*pools, policy=policy),

@@ -63,16 +63,16 @@ def remembered(pool: ObservedPool, memory: PoolMemory | None, now: float) -> Poo
     """The memory of a pool; after a restart, what its status kept."""
     if memory is not None:
         return memory
-    kept = pool.status.scaling
+    scaling, kept = pool.status.scaling, pool.status.scaling.history
     means, variances = (tuple(float(value) for value in values) for values in (kept.means, kept.variances))
     history = History.restored(tuple(kept.peaks), kept.peaks_until, now, means, variances)
-    told = [reason for reason in ScaleReason if reason.value == kept.reason]
+    told = [reason for reason in ScaleReason if reason.value == scaling.reason]
     return PoolMemory(
         counters=Counters(now),
         history=history,
         spill=Spill(Latch(pool.status.overflow.state == "Active", now, now)),
         held={reason: Latch(True, now, now) for reason in told},
-        advised=kept.desired_replicas if kept.reason == ScaleReason.ADVISORY.value else None,
+        advised=scaling.desired_replicas if scaling.reason == ScaleReason.ADVISORY.value else None,
         attempt=Attempt(kept.unplaced_since, now, kept.withdrawals, kept.withdrawn_at, kept.retry_at),
         starts=Starts(tuple(kept.cold_starts)),
         learning=restored(pool.status.capacity),
@@ -194,7 +194,7 @@ def _current(pool: ObservedPool, spec: PoolSpec) -> int | None:
     decided, kept = decided_replicas(pool.statefulset), pool.status.scaling
     if decided is None:
         return kept.decisions[0].to_replicas if kept.decisions else None
-    return None if decided < kept.first_replicas and spec.scaling.mode is ScalingMode.AUTOMATIC else decided
+    return None if decided < kept.history.first_replicas and spec.scaling.mode is ScalingMode.AUTOMATIC else decided
 
 
 def _born(pool: ObservedPool) -> float:

@@ -11,15 +11,22 @@ from forebay.controller.manifests.statefulset import decided_replicas
 from forebay.controller.observe import ObservedPool
 from forebay.controller.sizing import Sizing
 from forebay.resources.capacity_status import CapacityStatus
-from forebay.resources.pool_status import OverflowStatus, PoolStatus, ReplicaCount, ScalingStatus
+from forebay.resources.pool_status import (
+    MOVED,
+    OverflowStatus,
+    PoolStatus,
+    ReplicaCount,
+    ScalingHistory,
+    ScalingStatus,
+)
 
 NUMBERS_SECONDS: Final = 10.0  # how often changed numbers are written
 ALL_SECONDS: Final = 60.0  # how often anything else is
 DECISIONS: Final = 10
 _EDGES: Final = ("observedGeneration", "replicas", "readyReplicas", "selector", "tableGeneration", "pools")
 _HELD: Final = frozenset(reason.value for reason in HELD)
-_HISTORY: Final = ("peaks", "means", "variances")
-_KEPT: Final = (*_HISTORY, "peaksUntil")
+_WINDOWS: Final = ("peaks", "means", "variances")
+_MINUTES: Final = (*_WINDOWS, "peaksUntil")
 _NUMBERS: Final = ("slots", "running", "queued", "load")
 
 
@@ -35,7 +42,6 @@ def pool_status(
 ) -> dict[str, Any]:
     """The whole status of a pool. `told` says that this pass changes its size, or tells what is in the way."""
     numbers, decision, memory = sizing.numbers, sizing.decision, sizing.memory
-    attempt, sleep = memory.attempt, memory.sleep
     status = PoolStatus(
         observed_generation=pool.generation,
         replicas=sum(not pod.terminating for pod in pool.pods),
@@ -50,20 +56,9 @@ def pool_status(
             capacity=decision.capacity or 0,
             desired_replicas=sizing.wanted if decision.advised is None else decision.advised,
             reason=decision.reason.value,
-            peaks=list(decision.history.peaks),
-            peaks_until=decision.history.until,
-            first_replicas=sizing.first,
-            means=[_plain(mean, 3) for mean in decision.history.means],
-            variances=[_plain(variance, 3) for variance in decision.history.variances],
             cold_start_seconds=memory.starts.most or 0,
-            cold_starts=list(memory.starts.seconds),
-            unplaced_since=round(attempt.since),
-            withdrawals=attempt.failures,
-            withdrawn_at=round(attempt.withdrawn),
-            retry_at=round(attempt.retry),
-            wanted_since=round(sleep.since),
-            wanted_cost=_plain(sleep.spent, 6),
             decisions=_decisions(pool, sizing, told, now),
+            history=_history(sizing),
         ),
         capacity=capacity,
         overflow=OverflowStatus(
@@ -75,7 +70,28 @@ def pool_status(
         ),
         table_generation=table_generation,
     )
-    return {**status.model_dump(mode="json", by_alias=True), "conditions": conditions}
+    written = status.model_dump(mode="json", by_alias=True)
+    written["scaling"] |= {field: None for field in MOVED if field in (pool.live_status.get("scaling") or {})}
+    return {**written, "conditions": conditions}
+
+
+def _history(sizing: Sizing) -> ScalingHistory:
+    """What the next operator goes on from."""
+    history, memory = sizing.decision.history, sizing.memory
+    return ScalingHistory(
+        peaks=list(history.peaks),
+        peaks_until=history.until,
+        means=[_plain(mean, 3) for mean in history.means],
+        variances=[_plain(variance, 3) for variance in history.variances],
+        first_replicas=sizing.first,
+        cold_starts=list(memory.starts.seconds),
+        unplaced_since=round(memory.attempt.since),
+        withdrawals=memory.attempt.failures,
+        withdrawn_at=round(memory.attempt.withdrawn),
+        retry_at=round(memory.attempt.retry),
+        wanted_since=round(memory.sleep.since),
+        wanted_cost=_plain(memory.sleep.spent, 6),
+    )
 
 
 def worth_writing(new: Mapping[str, Any], live: Mapping[str, Any], since_last: float) -> str:
@@ -104,12 +120,19 @@ def _told(value: Any) -> Any:
 def _news(status: Mapping[str, Any], live: Mapping[str, Any]) -> Mapping[str, Any]:
     """The status, but with the minutes of the live one where the new ones only repeat its last. Who reads a history
     takes missing minutes for just that: so a fleet at rest, however large, has nothing to write."""
-    scaling, known = status.get("scaling") or {}, live.get("scaling") or {}
-    added = scaling.get("peaksUntil", 0) - known.get("peaksUntil", 0)
+    history, known = _memory(status), _memory(live)
+    added = history.get("peaksUntil", 0) - known.get("peaksUntil", 0)
     same = added >= 0 and all(
-        known.get(field) and set(scaling[field][-added - 1 :]) == {known[field][-1]} for field in _HISTORY
+        known.get(field) and set(history[field][-added - 1 :]) == {known[field][-1]} for field in _WINDOWS
     )
-    return {**status, "scaling": {**scaling, **{field: known[field] for field in _KEPT}}} if same else status
+    if not same:
+        return status
+    minutes = {field: known[field] for field in _MINUTES}
+    return {**status, "scaling": {**status["scaling"], "history": {**history, **minutes}}}
+
+
+def _memory(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (status.get("scaling") or {}).get("history") or {}
 
 
 def _edges(status: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -117,8 +140,8 @@ def _edges(status: Mapping[str, Any]) -> tuple[Any, ...]:
     return (
         scaling.get("desiredReplicas"),
         scaling.get("reason") if scaling.get("reason") in _HELD else "",  # an Event told it, and must not again
-        scaling.get("unplacedSince"),
-        scaling.get("retryAt"),
+        _memory(status).get("unplacedSince"),
+        _memory(status).get("retryAt"),
         scaling.get("decisions") or [],
         overflow.get("state"),
         (status.get("capacity") or {}).get("learnt"),  # routers are told of it from here

@@ -136,7 +136,6 @@ class Forebay:
             cold_start_seconds=seen.cold_start_seconds,
             unplaced=seen.unplaced,
             replica_hour_price=self.replica_hour,
-            overflow_hour_cost=seen.overflow_hour_cost,
             overflow_cost_per_request_hour=seen.overflow_cost_per_request_hour,
             period_seconds=self.period,
         )

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 
-class Saw(Struct, frozen=True, gc=False):
+class DecisionInputs(Struct, frozen=True, gc=False):
     """What a decision was made from: free slots of the capable pools, how old that knowledge was, who waited."""
 
     free_slots: int = 0
@@ -27,8 +27,8 @@ class Line(Struct, kw_only=True, omit_defaults=True, gc=False):
     capability: Annotated[str, Meta(description="what the request was classified as")] = ""
     destination: Annotated[str, Meta(description="pool, or provider/model, or `none`")] = ""
     reason: Annotated[str, Meta(description="why it went there; one word of the list of reasons")] = ""
-    saw: Annotated[
-        Saw | None,
+    decision_inputs: Annotated[
+        DecisionInputs | None,
         Meta(
             description="what a gateway's decision was made from: `free_slots` for it in the pools that can serve it, "
             "`report_age_seconds` of that knowledge, `queued` there"

@@ -52,15 +52,15 @@ def pool_crd() -> Schema:
         "labelSelectorPath": ".status.selector",
     }
     columns = [
-        _column("Ready", "string", _condition_path("Ready"), "Whether every replica serves."),
-        _column("Load", "string", ".status.load", "Running requests / slots."),
-        _column("Queued", "integer", ".status.queued", "Requests that wait at the gateways."),
-        _column("Replicas", "integer", ".status.replicas", "Pods."),
-        _column("Desired", "integer", ".status.scaling.desiredReplicas", "Size that scaling asks for."),
+        _column("Ready", "string", _condition_path("Ready"), "Whether every replica of the pool serves."),
+        _column("Load", "string", ".status.load", "Running requests and slots of the pool."),
+        _column("Queued", "integer", ".status.queued", "Requests that wait for the pool at the gateways."),
+        _column("Replicas", "integer", ".status.replicas", "Number of the pool's pods that are not terminating."),
+        _column("Desired", "integer", ".status.scaling.desiredReplicas", "Number of replicas that scaling asks for."),
         _column("Spill", "string", ".status.overflow.state", "Whether requests go to the cloud for lack of a slot."),
-        _column("Model", "string", ".spec.model.name", "Model.", priority=1),
-        _column("Why", "string", ".status.scaling.reason", "Why it has this size.", priority=1),
-        _column("Age", "date", ".metadata.creationTimestamp", "Age."),
+        _column("Model", "string", ".spec.model.name", "Model that the pool serves.", priority=1),
+        _column("Why", "string", ".status.scaling.reason", "Why the pool has its present size.", priority=1),
+        _column("Age", "date", ".metadata.creationTimestamp", "Time since the object was created."),
     ]
     root = _root(
         "One model served by N vLLM replicas on the cluster's own GPUs.", PoolSpec, PoolStatus, POOL_CONDITIONS
@@ -72,10 +72,10 @@ def pool_crd() -> Schema:
 def policy_crd() -> Schema:
     """The CRD of CloudFallbackPolicy."""
     columns = [
-        _column("Ready", "string", _condition_path("Ready"), "Whether the gateways can use it."),
-        _column("Programmed", "string", _condition_path("RoutingProgrammed"), "Whether every gateway has it."),
-        _column("Pools", "integer", ".status.pools", "Pools that it decides for."),
-        _column("Age", "date", ".metadata.creationTimestamp", "Age."),
+        _column("Ready", "string", _condition_path("Ready"), "Whether the gateways can use the policy."),
+        _column("Programmed", "string", _condition_path("RoutingProgrammed"), "Whether every gateway has the policy."),
+        _column("Pools", "integer", ".status.pools", "Number of pools whose requests the policy decides."),
+        _column("Age", "date", ".metadata.creationTimestamp", "Time since the object was created."),
     ]
     description = "Which cloud models stand behind the local fleet, and when they may be used."
     root = _root(description, PolicySpec, PolicyStatus, POLICY_CONDITIONS)
@@ -126,8 +126,8 @@ def _root(
         "type": "object",
         "required": ["spec"],
         "properties": {
-            "apiVersion": {"type": "string", "description": "Version of this schema."},
-            "kind": {"type": "string", "description": "Kind of this object."},
+            "apiVersion": {"type": "string", "description": "Group and version of this object's schema."},
+            "kind": {"type": "string", "description": "Kind of this object, in CamelCase."},
             "metadata": {"type": "object"},
             "spec": schema_of(spec),
             # {} so that the Unknown conditions are there from the first read on.
@@ -165,19 +165,25 @@ def _property(generated: Schema, annotation: Any, definitions: Schema) -> Schema
     nested = _model_in(annotation)
     flat = _flatten(generated, definitions)
     if nested is None:
-        schema = {key: value for key, value in flat.items() if key in KEPT or key.startswith("x-kubernetes-")}
+        schema = _kept(flat)
         if flat.get("type") == "array":
             schema["items"] = _items(flat["items"], definitions)
         return schema
     if flat.get("type") == "array":
-        kept = {key: value for key, value in flat.items() if key in KEPT or key.startswith("x-kubernetes-")}
-        return {**kept, "items": schema_of(nested)}
-    return schema_of(nested)
+        return {**_kept(flat), "items": schema_of(nested)}
+    return {**schema_of(nested), **_extensions(flat)}
 
 
 def _items(generated: Schema, definitions: Schema) -> Schema:
-    flat = _flatten(generated, definitions)
-    return {key: value for key, value in flat.items() if key in KEPT or key.startswith("x-kubernetes-")}
+    return _kept(_flatten(generated, definitions))
+
+
+def _kept(flat: Schema) -> Schema:
+    return {key: value for key, value in flat.items() if key in KEPT} | _extensions(flat)
+
+
+def _extensions(flat: Schema) -> Schema:
+    return {key: value for key, value in flat.items() if key.startswith("x-kubernetes-")}
 
 
 def _flatten(generated: Schema, definitions: Schema) -> Schema:

@@ -68,7 +68,7 @@ def policy_entry(name: str, spec: PolicySpec) -> PolicyEntry:
         high=spec.overflow.high,
         normal=spec.overflow.normal,
         low=spec.overflow.low,
-        gap=spec.gap,
+        gap=spec.on_capability_gap,
         cloud=spec.cloud,
         **{
             field: tuple(TargetEntry(provider=item.provider, model=item.model) for item in spec.targets(tier))

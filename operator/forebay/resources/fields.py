@@ -16,7 +16,6 @@ class Rule(NamedTuple):
     rule: str
     message: str
     reason: str = "FieldValueInvalid"
-    field_path: str = ""
 
 
 class Resource(BaseModel):
@@ -85,30 +84,30 @@ class SecretKey(Resource):
     """One key of a Secret of the same namespace."""
 
     name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-    """Name of the Secret."""
+    """Name of a Secret in the same namespace."""
     key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
-    """Key inside the Secret."""
+    """Key within the data of the Secret."""
 
 
 class NameRef(Resource):
     """The name of another object of the same namespace."""
 
     name: Name
-    """Name of the object."""
+    """Name of the referenced object, in the same namespace."""
 
 
 class Condition(Resource):
-    """A condition, as in metav1.Condition."""
+    """One condition, with the fields of metav1.Condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
-    """Type of the condition, in CamelCase."""
+    """Type of the condition, one CamelCase word such as Ready."""
     status: Annotated[str, Field(pattern="^(True|False|Unknown)$", max_length=7)]
-    """True, False or Unknown."""
+    """Status of the condition: True, False or Unknown."""
     observed_generation: Annotated[int, Field(ge=0)] = 0
-    """metadata.generation that the condition speaks of."""
+    """The `metadata.generation` that the condition was set for."""
     last_transition_time: Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
-    """When `status` last changed."""
+    """Time at which the condition last changed from one status to another."""
     reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
-    """Why, in one CamelCase word."""
+    """Reason for the condition's status, as one CamelCase word."""
     message: Annotated[str, Field(max_length=32768)]
-    """Why, for people."""
+    """Details of the condition's status, in plain sentences for people."""

@@ -47,63 +47,67 @@ BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 
 
 class ProviderModel(Resource):
-    """One model of a provider: what it costs, and what it takes."""
+    """One model of a provider: its name, its prices, and which requests it accepts."""
 
     name: ModelName
-    """Name that the provider knows it by."""
+    """Name of the model in the provider's API."""
     task: Task = Task.GENERATE
-    """What it does. Embeddings go only to a model that makes them; those of two models cannot be compared."""
+    """API that the provider's model serves: Generate for chat and completions, Embed for embeddings. Vectors of
+    different embedding models cannot be compared."""
     input_price: Money | None = None
-    """US dollars for a million input tokens."""
+    """Price of one million input tokens in US dollars, as a decimal string."""
     cached_input_price: Money | None = None
-    """US dollars for a million input tokens that the provider had in its cache. Empty: as inputPrice."""
+    """Price of one million input tokens that the provider read from its prompt cache, in US dollars. Empty: the same as
+    `inputPrice`."""
     output_price: Money | None = None
-    """US dollars for a million output tokens."""
+    """Price of one million output tokens in US dollars, as a decimal string."""
     context_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
-    """Longest context in tokens. Empty: not checked."""
+    """Longest context of the provider's model, in tokens. Longer requests are not sent to it. Empty: the length is not
+    checked."""
     inputs: Annotated[list[Modality], Field(min_length=1, max_length=3, json_schema_extra=LIST_SET)] = [Modality.TEXT]
-    """Kinds of input the model takes."""
+    """Kinds of input that the provider's model accepts. Requests with another kind are not sent to it."""
     max_tokens_field: MaxTokensField = MaxTokensField.MAX_TOKENS
-    """What this model calls the token limit."""
+    """Request field in which the provider's model expects the limit of output tokens."""
     drop_fields: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=32, json_schema_extra=LIST_SET)
     ] = []
-    """Request fields that the provider refuses and that may be left out."""
+    """Request fields that the provider refuses and that are removed before a request is sent to it."""
     accept_fields: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=64, json_schema_extra=LIST_SET)
     ] = []
-    """Request fields beyond OpenAI's API that this model takes as vLLM does, for example top_k."""
+    """Request fields beyond OpenAI's API that the provider's model accepts with vLLM's meaning, for example `top_k`."""
 
 
 class Limits(Resource):
     """What one gateway may send to a provider."""
 
     max_concurrent_requests: Annotated[int, Field(ge=1, le=10_000)] = 100
-    """Most requests in flight."""
+    """Most requests that one gateway has in flight at the provider."""
     requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """Most requests a minute. Empty: no limit."""
+    """Most requests that one gateway sends to the provider in a minute. Empty: no limit."""
     tokens_per_minute: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
-    """Most tokens a minute, input and output together; estimated until the provider has counted. Empty: no limit."""
+    """Most input and output tokens that one gateway uses at the provider in a minute. They are estimated until the
+    provider has counted them. Empty: no limit."""
 
 
 class Timeouts(Resource):
-    """Bounds of a provider's answer."""
+    """Timeouts of requests to a provider."""
 
     connect_seconds: Annotated[int, Field(ge=1, le=60)] = 2
-    """To connect."""
+    """Longest time to connect to the provider, in seconds."""
     first_token_seconds: Annotated[int, Field(ge=1, le=600)] = 60
-    """To the first byte of the answer."""
+    """Longest time until the first byte of the provider's answer, in seconds."""
     between_chunks_seconds: Annotated[int, Field(ge=1, le=600)] = 30
-    """Between two pieces of a stream."""
+    """Longest pause between two chunks of a stream from the provider, in seconds."""
     total_seconds: Annotated[int, Field(ge=1, le=3600)] = 600
-    """For the whole answer."""
+    """Longest time for the whole answer of the provider, in seconds."""
 
 
 class Provider(Resource):
-    """An OpenAI-compatible API."""
+    """One OpenAI-compatible API, and the models that may be used there."""
 
     name: Name
-    """Name inside this policy."""
+    """Name of the provider in this policy; `primary` and `secondary` refer to it."""
     base_url: Annotated[
         str,
         Field(
@@ -117,17 +121,17 @@ class Provider(Resource):
         ),
         AfterValidator(_reachable),
     ]
-    """Base URL as an OpenAI client takes it, usually ending in /v1."""
+    """Base URL of the provider's API as OpenAI clients take it, usually ending in /v1."""
     transport: Transport = Transport.HTTPS
-    """HTTPS, or HTTP for a provider inside the cluster."""
+    """How gateways connect to the provider: HTTPS, or HTTP for a provider inside the cluster."""
     api_key_secret_ref: SecretKey | None = None
-    """Secret with the API key; mounted in the gateways only. Empty: no key is sent."""
+    """Secret key that holds the API key of the provider. Only gateways mount it. Empty: no key is sent."""
     models: Annotated[list[ProviderModel], Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))]
-    """Models of this provider that may be used."""
+    """Models of the provider that requests may be sent to."""
     limits: Limits = Limits()
-    """What one gateway may send."""
+    """Limits on what one gateway sends to the provider."""
     timeouts: Timeouts = Timeouts()
-    """Bounds of an answer."""
+    """Timeouts of requests to the provider."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -138,45 +142,50 @@ class Provider(Resource):
 
 
 class Target(Resource):
-    """One provider model."""
+    """One model of one provider."""
 
     provider: Name
-    """Name of the provider."""
+    """Name of a provider in `providers`."""
     model: ModelName
-    """Name of its model."""
+    """Name of a model that the provider lists in its `models`."""
 
 
 Targets = Annotated[list[Target], Field(max_length=8, json_schema_extra=LIST_ATOMIC)]
 
 
 class OverflowRules(Resource):
-    """What may overflow, by priority."""
+    """Where requests of each priority go when local pools are full."""
 
     full_when: FullWhen = FullWhen.ALL_POOLS_FULL
-    """When Normal and Low count as having no local slot."""
+    """When Normal and Low requests may overflow. AllPoolsFull: every pool of the same task is full. CapablePoolsFull:
+    every pool that can serve the request is full."""
     high: OverflowTo = OverflowTo.PRIMARY
-    """High requests, as soon as the pools that could serve them are full."""
+    """Where High requests go as soon as every pool that can serve them is full."""
     normal: OverflowTo = OverflowTo.SECONDARY
-    """Normal requests, once local is full."""
+    """Where Normal requests go once local pools are full, as `fullWhen` defines it."""
     low: OverflowTo = OverflowTo.QUEUE
-    """Low requests, once local is full."""
+    """Where Low requests go once local pools are full, as `fullWhen` defines it."""
 
 
 class PolicySpec(Resource):
-    """What the cloud may be used for."""
+    """Which cloud models requests may be sent to, and when."""
 
     providers: Annotated[list[Provider], Field(min_length=1, max_length=16, json_schema_extra=list_map("name"))]
-    """Providers."""
+    """Cloud providers, which `primary` and `secondary` refer to."""
     primary: Targets = []
-    """For High requests: provider models in order; the next one is used when one fails or is limited."""
+    """Provider models of the primary tier, in order of preference; High requests use it by default. When one fails or
+    is limited, the next one is tried."""
     secondary: Targets = []
-    """For the others: provider models in order."""
+    """Provider models of the secondary tier, in order of preference; Normal requests use it by default. When one fails
+    or is limited, the next one is tried."""
     overflow: OverflowRules = OverflowRules()
-    """What may overflow."""
-    gap: GapAction = GapAction.CLOUD
-    """What happens to requests that no local pool can serve: Cloud uses Primary for High and Secondary for others."""
+    """Where requests of each priority go when local pools are full."""
+    on_capability_gap: GapAction = GapAction.CLOUD
+    """What happens to a request whose capability, kind of input or length no local pool serves. Cloud: High requests go
+    to `primary`, others to `secondary`. Queue: they wait for such a pool. Reject: they get 404 or 400."""
     cloud: CloudUse = CloudUse.ALLOWED
-    """Never switches the cloud off for the requests that this policy decides."""
+    """Whether requests that this policy decides may leave the cluster. Never: none of them does, whatever the other
+    fields say."""
 
     def targets(self, tier: Tier) -> list[Target]:
         """A tier's provider models, in order."""
@@ -208,13 +217,13 @@ class PolicySpec(Resource):
 
 
 class PolicyStatus(Resource):
-    """What the policy does."""
+    """What the operator last observed of the policy."""
 
     observed_generation: Annotated[int, Field(ge=0)] = 0
-    """metadata.generation that this status speaks of."""
+    """The `metadata.generation` of the policy that the status describes."""
     table_generation: int = 0
-    """Generation of the routing table that holds this policy."""
+    """Generation of the routing table that carries this policy to the gateways."""
     pools: int = 0
-    """Pools that this policy decides for."""
+    """Number of pools whose requests this policy decides."""
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=list_map("type"))] = []
-    """Conditions."""
+    """Latest conditions of the policy: Ready and RoutingProgrammed."""

@@ -35,35 +35,35 @@ from forebay.resources.terms import (
 
 
 class Adapter(Resource):
-    """A LoRA adapter that the engine loads beside the model."""
+    """One LoRA adapter that the engine loads in addition to the model."""
 
     name: ModelName
-    """Name that clients put in `model`."""
+    """Name of the LoRA adapter; clients put it in `model` to use it."""
     source: Text
-    """Path or repository of the adapter, as vLLM's --lora-modules takes it."""
+    """Path or repository of the LoRA adapter, as vLLM's --lora-modules takes it."""
 
 
 class Model(Resource):
-    """What is served."""
+    """The model that the pool serves."""
 
     name: ModelName
-    """Model to load: a repository name or a path inside the container, as `vllm serve` takes it."""
+    """Model to load: a repository name or a path in the container, as `vllm serve` takes it."""
     served_names: Annotated[list[ModelName], Field(max_length=16, json_schema_extra=LIST_SET)] = []
-    """Names that clients may put in `model`. Empty: only `name`."""
+    """Names that clients may put in `model`. Empty: only the value of `name`."""
     source: Annotated[str, Field(max_length=1024)] = ""
-    """Where the weights come from when that is not `name` itself: a path on the cache volume, or another repository."""
+    """Where the weights are loaded from if not from `name`: a path on the cache volume, or another repository."""
     revision: Annotated[str, Field(max_length=253)] = ""
-    """Branch, tag or commit of the model. Empty: the default one."""
+    """Branch, tag or commit of the model's repository. Empty: the repository's default."""
     token_secret_ref: SecretKey | None = None
-    """Secret with the token for gated models; becomes HF_TOKEN of the engine."""
+    """Secret key that holds the token for gated models. The engine gets it as HF_TOKEN."""
     adapters: Annotated[list[Adapter], Field(max_length=32, json_schema_extra=list_map("name"))] = []
-    """LoRA adapters."""
+    """LoRA adapters that the engine loads in addition to the model."""
     task: Task = Task.GENERATE
-    """Generate for chat and completions, Embed for embeddings."""
+    """API that the pool serves: Generate for chat and completions, Embed for embeddings."""
     inputs: Annotated[list[Modality], Field(min_length=1, max_length=3, json_schema_extra=LIST_SET)] = [Modality.TEXT]
-    """Kinds of input the model takes."""
+    """Kinds of input that the pool's model accepts."""
     context_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
-    """Longest context in tokens. Sets --max-model-len unless `engine.args` do; empty: what the engine reports."""
+    """Longest context of the pool's model, in tokens. It sets --max-model-len. Empty: what the engine reports."""
 
     def names(self) -> tuple[str, ...]:
         """Every name a client may use, adapters included; the first one is what the engine calls itself."""
@@ -74,43 +74,43 @@ class EphemeralCache(Resource):
     """Weights in an emptyDir: downloaded again by each new pod."""
 
     size_limit: Quantity = "100Gi"
-    """Size limit of the emptyDir."""
+    """Size limit of the emptyDir that holds the weights."""
 
 
 class SharedClaimCache(Resource):
     """Weights on one PersistentVolumeClaim that all replicas mount (ReadWriteMany or ReadOnlyMany)."""
 
     claim_name: Name
-    """Name of the claim."""
+    """Name of the PersistentVolumeClaim that all replicas mount."""
 
 
 class PerReplicaCache(Resource):
     """A PersistentVolumeClaim for each replica."""
 
     storage: Quantity
-    """Size of each claim."""
+    """Storage that the PersistentVolumeClaim of each replica requests."""
     storage_class_name: Annotated[str, Field(max_length=253)] = ""
-    """StorageClass. Empty: the cluster's default."""
+    """StorageClass of the replicas' PersistentVolumeClaims. Empty: the default of the cluster."""
 
 
 class HostPathCache(Resource):
     """A folder of the node."""
 
     path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/")]
-    """Absolute path on the node."""
+    """Absolute path of the folder on the node."""
 
 
 class Cache(Resource):
     """Where model weights are kept: exactly one of the four."""
 
     ephemeral: EphemeralCache | None = None
-    """An emptyDir."""
+    """Keep weights in an emptyDir; each new pod downloads them again."""
     shared_claim: SharedClaimCache | None = None
-    """One claim for all replicas."""
+    """Keep weights on one PersistentVolumeClaim that all replicas mount (ReadWriteMany or ReadOnlyMany)."""
     per_replica: PerReplicaCache | None = None
-    """One claim for each replica."""
+    """Keep weights on one PersistentVolumeClaim for each replica."""
     host_path: HostPathCache | None = None
-    """A folder of the node."""
+    """Keep weights in a folder of the node."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -133,28 +133,28 @@ class Engine(Resource):
     """How the model is served."""
 
     type: EngineType = engines.DEFAULT
-    """VLLM, or Simulated: an engine that needs no GPU, for trying forebay out."""
+    """Engine that serves the model: VLLM, or Simulated, which needs no GPU and is for trying forebay out."""
     image: Annotated[str, Field(max_length=1024)] = ""
-    """Container image. Empty: the chart's default for the type."""
+    """Container image of the engine. Empty: the chart's default for the engine's type."""
     args: Annotated[
         list[Annotated[str, Field(max_length=4096)]], Field(max_length=128, json_schema_extra=LIST_ATOMIC)
     ] = []
-    """More arguments for `vllm serve`. They win over what forebay would set; host and port are forebay's."""
+    """Additional arguments for `vllm serve`. They override what forebay sets, except host and port."""
     gpus: Annotated[int, Field(ge=0, le=64)] = 1
-    """GPUs of one replica. Sets --tensor-parallel-size unless `args` do."""
+    """Number of GPUs of one replica. It sets --tensor-parallel-size unless `args` do."""
     gpu_resource_name: Annotated[str, Field(min_length=1, max_length=253)] = "nvidia.com/gpu"
-    """Extended resource that counts GPUs; a MIG slice is another name."""
+    """Extended resource that counts GPUs, such as nvidia.com/gpu or the resource of a MIG slice."""
     startup_seconds: Annotated[int, Field(ge=10, le=14_400)] = 1800
-    """How long loading may take before the container is restarted."""
+    """Longest time the engine may take to load the model, in seconds. Then the container is restarted."""
     drain_seconds: Annotated[int, Field(ge=0, le=7_200)] = 300
-    """How long running requests may go on when a replica is to end."""
+    """Longest time that running requests may take to finish when a replica ends, in seconds."""
     cache: Cache = Cache(ephemeral=EphemeralCache())
-    """Where weights are kept."""
+    """Where model weights are kept: exactly one of `ephemeral`, `sharedClaim`, `perReplica` and `hostPath`."""
     pod_template: Annotated[
         dict[str, Any] | None,
         Field(json_schema_extra={"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
     ] = None
-    """A partial PodTemplateSpec merged under forebay's own; containers `engine` and `router` are merged by name."""
+    """Partial PodTemplateSpec, merged under forebay's own. Containers `engine` and `router` are merged by name."""
 
     RULES: ClassVar[tuple[Rule, ...]] = tuple(map(_must_not, engines.refused()))
 
@@ -163,39 +163,42 @@ class ScalingRules(Resource):
     """One direction of `behavior`, named and meant as in a HorizontalPodAutoscaler."""
 
     stabilization_window_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
-    """Up: demand is averaged over so long. Down: how long demand must have been lower. 0: at once."""
+    """Stabilization window in seconds. Scaling up averages demand over it; scaling down needs lower demand for all of
+    it. 0: at once."""
 
 
 class Behavior(Resource):
-    """Windows of scaling. Empty: up by the mean of a minute or of two requests' time (30 seconds where nothing may
-    overflow, 3 minutes where prices decide), down after 30 minutes or three cold starts, whichever is longer."""
+    """Stabilization windows, named and meant as in a HorizontalPodAutoscaler."""
 
     scale_up: ScalingRules = ScalingRules()
-    """Towards more replicas."""
+    """How replicas are added. Without a window, demand is averaged over a minute or two requests' time. It is 30
+    seconds where nothing may overflow, 3 minutes where prices decide."""
     scale_down: ScalingRules = ScalingRules()
-    """Towards fewer replicas."""
+    """How replicas are removed. Without a window, demand must be lower for 30 minutes, or three cold starts if
+    longer."""
 
 
 class Scaling(Resource):
     """How the number of replicas is decided."""
 
     mode: ScalingMode = ScalingMode.AUTOMATIC
-    """Automatic decides and acts, Advisory only writes what it would do, Manual follows spec.replicas."""
+    """Who decides the number of replicas. Automatic: forebay does. Advisory: it only reports what it would do. Manual:
+    `spec.replicas` holds."""
     min_replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Fewest replicas."""
+    """Fewest replicas that scaling may ask for."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Most replicas."""
+    """Most replicas that scaling may ask for."""
     idle_seconds_to_zero: Seconds | None = None
-    """Scale to zero after so long without a request; needs minReplicas 0. Empty: never."""
+    """Time without a request after which the pool scales to zero, in seconds; needs `minReplicas: 0`. Empty: never."""
     wake_after: WakeAfter | None = None
-    """What starts a replica again: FirstRequest, Sustained (a minute of requests), or BreakEven (the cloud has cost as
-    much as a cold start; what the cloud does not take wakes at once). Empty: BreakEven where gpuHourPrice is set and
-    the cloud may be used, else FirstRequest."""
+    """What starts a replica of a pool at zero. FirstRequest: any request. Sustained: a minute of requests. BreakEven:
+    the cloud has cost as much as a cold start, or does not take a request. Empty: BreakEven where `gpuHourPrice` is set
+    and the cloud may be used, else FirstRequest."""
     pending_seconds: Annotated[int, Field(ge=10, le=86_400)] = 900
-    """How long a replica that no node takes stays, so that a cluster autoscaler can bring a node. Then it is withdrawn,
-    and asked for again after 5, 10, ... 60 minutes, or when a node has more GPUs."""
+    """How long a replica that no node takes stays, in seconds, so that a cluster autoscaler can add a node. Then it is
+    withdrawn. It is asked for again after 5, 10, ... 60 minutes, or when a node has more GPUs."""
     behavior: Behavior = Behavior()
-    """Windows."""
+    """Stabilization windows, named and meant as in a HorizontalPodAutoscaler."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -217,76 +220,76 @@ class Capacity(Resource):
     """How many requests one replica runs at a time."""
 
     slots_per_replica: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Override. Empty: learnt from the engine."""
+    """Number of requests that one replica runs at a time. Empty: learnt from the engine."""
     time_per_output_token_milliseconds: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Target for the time per output token, which bounds the learnt number."""
+    """Target for the time per output token, in milliseconds; it bounds the learnt number of slots."""
     high_reserved_percent: Annotated[int, Field(ge=0, le=90)] = 10
-    """Share of the slots kept for High, rounded down, so none below 4 slots."""
+    """Percentage of a replica's slots reserved for High requests, rounded down; with fewer than 4 slots, none."""
 
 
 class Queue(Resource):
-    """How long and how many requests wait at the gateways, each."""
+    """How long and how many requests wait for a slot in each gateway."""
 
     max_wait_seconds: Annotated[int, Field(ge=0, le=600)] = 30
-    """Longest wait when the pool is full."""
+    """Longest wait for a slot while the pool is full, in seconds."""
     cold_start_wait_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
-    """Longest wait when no replica runs."""
+    """Longest wait for a slot while no replica runs, in seconds."""
     max_requests: Annotated[int, Field(ge=0, le=100_000)] = 512
-    """Most requests of each priority that wait in one gateway."""
+    """Most requests of each priority that wait for the pool in one gateway."""
 
 
 class Session(Resource):
     """Session affinity of the pool's own Service."""
 
     affinity_seconds: Annotated[int, Field(ge=1, le=86_400)] = 10_800
-    """sessionAffinityConfig.clientIP.timeoutSeconds."""
+    """How long the pool's Service keeps a client IP on one replica, in seconds (`clientIP.timeoutSeconds`)."""
 
 
 class Overflow(Resource):
     """What the pool allows when it is full."""
 
     substitute: Permission = Permission.DENIED
-    """Allowed: a client that named this model may be answered by the cloud's model."""
+    """Whether a provider's model may answer requests that name this pool's model."""
     cloud: CloudUse = CloudUse.ALLOWED
-    """Never: requests of this pool stay in the cluster, whatever else holds."""
+    """Whether requests of this pool may leave the cluster. Never: they stay, whatever a policy says."""
 
 
 class Rollout(Resource):
     """How replicas change."""
 
     adopt_router: AdoptRouter = AdoptRouter.ON_NEXT_CHANGE
-    """OnNextChange keeps replicas as they are until their spec changes; Always rolls them, one at a time."""
+    """When replicas get a newer router: OnNextChange of the pool's spec, or Always, one replica at a time."""
 
 
 class PoolSpec(Resource):
-    """What the pool should be."""
+    """What the pool serves, and how."""
 
     model: Model
-    """What is served."""
+    """Model that the pool serves, and the names clients use for it."""
     capabilities: Annotated[list[Capability], Field(min_length=1, max_length=4, json_schema_extra=LIST_SET)] = [
         Capability.GENERAL
     ]
-    """What the model is good for; requests that name no model are sent by it."""
+    """What the model is good for. Requests that name no model are routed by it."""
     engine: Engine = Engine()
-    """How the model is served."""
+    """Engine that serves the model, with its GPUs and its pods."""
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """The size in mode Manual; the first size otherwise. `kubectl scale` sets it."""
+    """Number of replicas in scaling mode Manual, the initial number otherwise. `kubectl scale` sets it."""
     scaling: Scaling = Scaling()
     """How the number of replicas is decided."""
     capacity: Capacity = Capacity()
-    """How many requests a replica runs at a time."""
+    """How many requests one replica runs at a time."""
     queue: Queue = Queue()
-    """How requests wait."""
+    """How long and how many requests wait for a slot in each gateway."""
     session: Session = Session()
-    """Session affinity."""
+    """Session affinity of the pool's own Service."""
     overflow: Overflow = Overflow()
-    """What may go to the cloud."""
+    """Whether requests of this pool may be sent to the cloud."""
     rollout: Rollout = Rollout()
-    """How replicas change."""
+    """How changes of the operator reach running replicas."""
     gpu_hour_price: Money | None = None
-    """Price of one GPU for one hour in US dollars, for the cost figures."""
+    """Price of one GPU for one hour in US dollars, as a decimal string. Scaling and cost figures use it."""
     cloud_fallback_policy_ref: NameRef | None = None
-    """Policy for requests that name this pool's model. Empty: the policy named `default`, if there is one."""
+    """CloudFallbackPolicy for requests that name this pool's model. Empty: the policy `default`, if it exists."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -132,7 +132,7 @@ class PolicyEntry(Frozen, frozen=True):
     high: OverflowTo = OverflowTo.PRIMARY
     normal: OverflowTo = OverflowTo.SECONDARY
     low: OverflowTo = OverflowTo.QUEUE
-    gap: GapAction = GapAction.CLOUD
+    gap: GapAction = GapAction.CLOUD  # spec.onCapabilityGap, under the name that routers of the first release know
     cloud: CloudUse = CloudUse.ALLOWED
 
     def targets(self, tier: Tier) -> tuple[TargetEntry, ...]:

@@ -94,7 +94,6 @@ def sentence(reason: Reason, facts: RequestFacts) -> str:
         Reason.NOT_PORTABLE: f"no provider takes this request's {_foreign(facts)}; it can only be served locally",
         Reason.SUBSTITUTION_DENIED: f"the pool of {facts.model[:80]!r} is full and allows no substitute; try again",
         Reason.CLOUD_UNAVAILABLE: "local cannot take it now, and every provider failed or is limited; try again",
-        Reason.BUDGET_SPENT: "the pool is full and the cloud budget is spent; try again",
         Reason.REPLICA_FAILED: "every replica that was tried failed before it answered; try again",
         Reason.NO_REPLICAS: "no replica of the pool is running; try again",
         Reason.QUEUE_EXPIRED: "no slot came free within the longest wait; try again",

@@ -146,7 +146,7 @@ class RequestFlow:
 
     def _note_decision(self) -> None:
         if (decision := self.course.decision) is not None:
-            self.line.reason, self.line.saw = decision.reason, decision.saw
+            self.line.reason, self.line.decision_inputs = decision.reason, decision.inputs
 
     # Replicas.
 

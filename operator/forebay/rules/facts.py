@@ -116,7 +116,6 @@ class PolicyView(Struct, frozen=True):
     low: OverflowTo = OverflowTo.QUEUE
     gap: GapAction = GapAction.CLOUD
     cloud: CloudUse = CloudUse.ALLOWED
-    budget_spent: bool = False
 
     @classmethod
     def of(cls, entry: PolicyEntry) -> "PolicyView":

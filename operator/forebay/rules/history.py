@@ -23,11 +23,11 @@ class Sample:
 class History:
     """Demand, and the replicas that it needed, of the last minutes. Times are Unix seconds.
 
-    The minutes outlive the operator in `status.scaling`: `peaks` (most replicas needed), `means` (mean demand, in
-    concurrent requests) and `variances` (of the demand around the mean of its minute), one entry each a minute, oldest
-    first, the last one of minute `until`. Replicas are kept as they were needed with the capacity and the prices of
-    that time, so that a capacity that rises by itself shrinks nothing within the window; demand is kept as it was, so
-    that a capacity that moves does not rewrite what was asked for.
+    The minutes outlive the operator in `status.scaling.history`: `peaks` (most replicas needed), `means` (mean demand,
+    in concurrent requests) and `variances` (of the demand around the mean of its minute), one entry each a minute,
+    oldest first, the last one of minute `until`. Replicas are kept as they were needed with the capacity and the
+    prices of that time, so that a capacity that rises by itself shrinks nothing within the window; demand is kept as it
+    was, so that a capacity that moves does not rewrite what was asked for.
     """
 
     samples: tuple[Sample, ...] = ()

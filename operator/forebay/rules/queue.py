@@ -132,10 +132,6 @@ class Line:
                 return waiter
         return None
 
-    def in_order(self, now: float) -> Iterator[Waiter]:
-        """Everybody, first come first. The line must not change meanwhile."""
-        return self._sequence(self._order, now)
-
     def _sequence(self, order: Order, now: float) -> Iterator[Waiter]:
         low = order[Priority.LOW]
         aged = [key for key in low if self._waiters[key[1]].rank(now) == 1] if low else []

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from forebay.resources.access_log import Saw
+from forebay.resources.access_log import DecisionInputs
 from forebay.resources.names import DEFAULT_POLICY
 from forebay.resources.reasons import Capability, Priority, Reason
 from forebay.resources.terms import CloudUse, FullWhen, GapAction, Permission, Tier
@@ -58,7 +58,7 @@ class Decision(Struct, frozen=True):
     destination: Destination
     reason: Reason
     capability: Capability
-    saw: Saw = Saw()
+    inputs: DecisionInputs = DecisionInputs()
 
 
 def route(request: RequestFacts, fleet: FleetView) -> Decision:
@@ -67,10 +67,10 @@ def route(request: RequestFacts, fleet: FleetView) -> Decision:
     same_task = tuple(pool for pool in fleet.pools if named_anywhere or pool.task is request.task)
     candidates = _candidates(request, same_task)
     policy = _policy(request, candidates, fleet)
-    saw = _saw(request, candidates)
+    inputs = _inputs(request, candidates)
 
     def decide(destination: Destination, reason: Reason) -> Decision:
-        return Decision(destination, reason, request.capability, saw)
+        return Decision(destination, reason, request.capability, inputs)
 
     if not candidates and request.names_a_model:
         return decide(Refuse(404), Reason.MODEL_NOT_FOUND)
@@ -108,8 +108,8 @@ def _policy(request: RequestFacts, candidates: tuple[PoolView, ...], fleet: Flee
     return fleet.policies.get(named or DEFAULT_POLICY)
 
 
-def _saw(request: RequestFacts, candidates: tuple[PoolView, ...]) -> Saw:
-    return Saw(
+def _inputs(request: RequestFacts, candidates: tuple[PoolView, ...]) -> DecisionInputs:
+    return DecisionInputs(
         sum(pool.free_for(request.priority) for pool in candidates),
         max((pool.report_age_seconds for pool in candidates), default=0.0),
         sum(pool.queued for pool in candidates),
@@ -203,8 +203,6 @@ def _blocked(request: RequestFacts, policy: PolicyView | None, pools: tuple[Pool
         return Reason.LOCAL_ONLY
     if request.cloud_failed:
         return Reason.CLOUD_UNAVAILABLE
-    if policy.budget_spent:
-        return Reason.BUDGET_SPENT
     if request.names_a_model and pools and not any(p.substitute is Permission.ALLOWED for p in pools):
         return Reason.SUBSTITUTION_DENIED
     return None

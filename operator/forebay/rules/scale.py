@@ -94,7 +94,6 @@ class ScaleInputs:
     rollout: bool = False  # a change of the template is under way
     unplaced: int = 0  # replicas that no node takes or the API server refuses; they count as starting, too
     replica_hour_price: float | None = None
-    overflow_hour_cost: float | None = None  # what leaves now, by the hour: to be told, not to be weighed
     overflow_cost_per_request_hour: float | None = None  # of one unit of demand that leaves, by the hour
     age_seconds: float = 0.0  # of the oldest report that counts
     period_seconds: float = 5.0  # between two reports of a router
@@ -115,11 +114,6 @@ class ScaleDecision:
     advised: int | None = None  # what Advisory would do
     kept: float | None = None  # requests that the replica in question keeps from leaving, where money decides
     pays_from: float | None = None  # so many
-
-    @property
-    def limited(self) -> bool:
-        """Whether demand asks for more than the maximum."""
-        return self.reason is ScaleReason.MAXIMUM
 
 
 def normal_slots(slots: int, high_reserved_percent: int) -> int:

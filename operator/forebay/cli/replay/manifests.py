@@ -88,6 +88,8 @@ def _checked(kind: type[Spec], path: Path, document: dict[str, Any]) -> tuple[st
 
 def _policy(path: Path, document: dict[str, Any]) -> PolicyEntry:
     name, spec = _checked(PolicySpec, path, document)
+    if "gap" in document["spec"]:  # else Reject would turn into Cloud without a word
+        raise Problem(f"{path}: {name}: spec.gap is now called spec.onCapabilityGap: rename it", 2)
     return policy_of(name, spec)
 
 

@@ -63,7 +63,7 @@ def look(text: str, request_id: str) -> tuple[Line | None, int, float]:
 
 def _parsed(text: str) -> Line | None:
     try:
-        return _decode(text)
+        return _decode(text.replace('"saw":', '"decision_inputs":', 1))  # its key in logs of the first release
     except msgspec.MsgspecError:
         return None
 
@@ -90,10 +90,10 @@ def _asked(line: Line) -> Iterable[str]:
 
 def _decided(line: Line) -> Iterable[str]:
     yield f"{line.reason}: {meaning(Reason, line.reason)}"
-    if (saw := line.saw) is not None:
-        slots = f"{saw.free_slots} free slot{'s' * (saw.free_slots != 1)} for it in the pools that can serve it"
-        age = f", heard of {saw.report_age_seconds * 1000:.0f} ms before"
-        yield f"the decision saw {slots}{age}, and {saw.queued} that waited there"
+    if (inputs := line.decision_inputs) is not None:
+        slots = f"{inputs.free_slots} free slot{'s' * (inputs.free_slots != 1)} for it in the pools that can serve it"
+        age = f", heard of {inputs.report_age_seconds * 1000:.0f} ms before"
+        yield f"the decision saw {slots}{age}, and {inputs.queued} that waited there"
 
 
 def _went(line: Line) -> Iterable[str]:
