@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PY    := .venv/bin/python
 STAMP := .venv/.installed
 LOAD  ?=
+AGAINST ?=
 TRACE ?=
 TRACES ?=
 COMPILED := build/compiled/.built
@@ -97,8 +98,8 @@ e2e: cluster-install ## Scenarios on the real cluster (root)
 e2e-long: cluster-install ## Drain, failure and outage at full length on the real cluster, most of an hour (root)
 	FOREBAY_E2E=long timeout 7200 .venv/bin/pytest e2e/scenarios/test_1[0-9]_*.py -s -o faulthandler_timeout=1800 --durations=0
 
-bench-router: $(COMPILED) ## What a router costs: forebay beside Envoy, vllm-router, sglang-router, LiteLLM
-	$(PY) -m bench.router
+bench-router: $(COMPILED) ## What a router costs: forebay beside Envoy, vllm-router, sglang-router, LiteLLM; AGAINST=tree adds another checkout
+	$(PY) -m bench.router $(if $(AGAINST),--against $(AGAINST))
 
 soak: $(STAMP) ## A million requests with faults and clients that leave; then nothing may be left behind
 	$(PY) -m bench.soak

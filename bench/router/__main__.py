@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.router import measure, peers, report
 from bench.router.alone import alone
-from bench.router.routers import ROUTERS, Place, answers, free_port, pinned
+from bench.router.routers import ROUTERS, Place, against, answers, free_port, pinned
 from forebay import __version__
 
 SLOW: Final = ("litellm",)
@@ -37,6 +37,7 @@ class Bench:
 
     def __init__(self, chosen: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> None:
         self.chosen, self.folder, self.say = chosen, folder, say
+        self.routers = ROUTERS | (against(chosen.against) if chosen.against else {})
         self.engine = free_port()
         self.places: dict[str, tuple[Place, int]] = {}
         self.results: Results = {}
@@ -52,7 +53,7 @@ class Bench:
             folder.mkdir()
             place = Place(folder, self.engine, 0, environment)
             try:
-                port = ROUTERS[name](place)
+                port = self.routers[name](place)
             except FileNotFoundError as missing:
                 self.missing[name] = f"{missing} is not installed"
                 continue
@@ -156,6 +157,7 @@ def main() -> int:
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS), metavar="PART")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a quarter of everything")
+    parser.add_argument("--against", type=Path, metavar="TREE", help="another checkout, after `make compiled` in it")
     parser.add_argument("--json", type=Path, default=Path("build/bench-router.json"))
     chosen = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -170,7 +172,7 @@ def main() -> int:
             bar = progress.add_task("", total=None)
             bench = Bench(chosen, Path(folder), lambda text: progress.update(bar, description=text, advance=1))
             try:
-                bench.start(chosen.only, environment)
+                bench.start([*chosen.only, *(against(chosen.against) if chosen.against else ())], environment)
                 bench.run(chosen.parts)
             finally:
                 bench.stop()

@@ -183,13 +183,13 @@ SLOTS = 32_768
 COMPILED = Path(__file__).parents[2] / "build/compiled"
 
 
-def forebay_sidecar(place: Place, compiled: bool = False) -> int:
+def forebay_sidecar(place: Place, compiled: Path | None = None) -> int:
     """One router with everything on: keys, rule, slots, breaker, metrics, access log."""
     entry = PoolEntry(name="chat", served_names=("m",), slots_per_replica=SLOTS)
     return _forebay(place, "sidecar", RoutingTable(generation=1, pools=(entry,)), "chat-0", compiled)[0]
 
 
-def forebay_deployed(place: Place, compiled: bool = False) -> int:
+def forebay_deployed(place: Place, compiled: Path | None = None) -> int:
     """Gateway and sidecar, as the operator deploys them."""
     entry = PoolEntry(name="chat", served_names=("m",), slots_per_replica=SLOTS)
     _, control = _forebay(place, "sidecar", RoutingTable(generation=1, pools=(entry,)), "chat-0", compiled)
@@ -199,10 +199,10 @@ def forebay_deployed(place: Place, compiled: bool = False) -> int:
     return _forebay(place, "gateway", RoutingTable(generation=1, pools=(entry,)), "gateway-0", compiled)[0]
 
 
-def _forebay(place: Place, role: str, table: RoutingTable, name: str, compiled: bool) -> tuple[int, int]:
-    environment = {"PYTHONPATH": str(COMPILED)} if compiled else {}
-    if compiled and not COMPILED.exists():
-        raise FileNotFoundError("build/compiled (make compiled)")
+def _forebay(place: Place, role: str, table: RoutingTable, name: str, compiled: Path | None) -> tuple[int, int]:
+    environment = {} if compiled is None else {"PYTHONPATH": str(compiled)}
+    if compiled is not None and not compiled.exists():
+        raise FileNotFoundError(f"{compiled} (make compiled)")
     clients = place.folder / "clients"
     clients.mkdir(exist_ok=True)
     (clients / "clients.json").write_text(json.dumps({"clients": [{"name": "bench", "key": "sk-bench"}]}))
@@ -232,13 +232,22 @@ ROUTERS: dict[str, Callable[[Place], int]] = {
     "direct": direct,
     "forebay": forebay_sidecar,
     "forebay gateway + sidecar": forebay_deployed,
-    "forebay compiled": partial(forebay_sidecar, compiled=True),
-    "forebay compiled gateway + sidecar": partial(forebay_deployed, compiled=True),
+    "forebay compiled": partial(forebay_sidecar, compiled=COMPILED),
+    "forebay compiled gateway + sidecar": partial(forebay_deployed, compiled=COMPILED),
     "envoy": envoy,
     "vllm-router": vllm_router,
     "sglang-router": sglang_router,
     "litellm": litellm,
 }
+
+
+def against(tree: Path) -> dict[str, Callable[[Place], int]]:
+    """The routers of another checkout, beside which this one is measured; it has been compiled there."""
+    compiled = tree.resolve() / "build/compiled"
+    return {
+        "other compiled": partial(forebay_sidecar, compiled=compiled),
+        "other compiled gateway + sidecar": partial(forebay_deployed, compiled=compiled),
+    }
 
 
 def answers(port: int, seconds: float) -> bool:
