@@ -17,6 +17,7 @@ from forebay.cli.running import advice
 from forebay.controller import metrics as operator_metrics
 from forebay.resources import headers, names, reasons
 from forebay.resources.access_log import Line
+from forebay.resources.clients import ClientEntry
 from forebay.resources.option import Option, rows
 from forebay.resources.options import OperatorOptions, RouterOptions
 from forebay.resources.words import Word
@@ -71,6 +72,7 @@ def _page() -> Iterator[str]:
     yield from _table(("port", "number", "who uses it"), ((n, str(p), what) for n, (p, what) in names.PORTS.items()))
     yield "\nOn the health port:\n"
     yield from _table(("path", "meaning"), _coded(names.HEALTH_PATHS))
+    yield from _clients()
     yield from _options()
 
 
@@ -119,6 +121,19 @@ def _access_log() -> Iterator[str]:
     fields = msgspec.json.schema_components([Line])[1]["Line"]["properties"]
     rows = ((f"`{name}`", field.get("type", "object"), field.get("description", "")) for name, field in fields.items())
     yield from _table(("field", "type", "meaning"), rows)
+
+
+def _clients() -> Iterator[str]:
+    yield "\n## Clients\n"
+    yield f'The Secret `{names.CLIENTS_SECRET}` has a key `{names.CLIENTS_KEY}`, which holds `{{"clients": [...]}}`:'
+    yield "one entry for each client. Who sends no key that is known is `anonymous`, with Normal at most.\n"
+    fields = msgspec.json.schema_components([ClientEntry])[1]["ClientEntry"]["properties"]
+    rows = ((f"`{name}`", _client_default(field), field["description"]) for name, field in fields.items())
+    yield from _table(("field", "default", "meaning"), rows)
+
+
+def _client_default(field: Mapping[str, Any]) -> str:
+    return "must be given" if "default" not in field else _code(field["default"] or "") or "none"
 
 
 def _options() -> Iterator[str]:

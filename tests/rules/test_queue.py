@@ -1,13 +1,12 @@
 """Who waits, and who is next."""
 
-import random
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.resources.reasons import Priority
-from forebay.rules.queue import AGEING_SECONDS, Line, Waiter, retry_after
+from forebay.rules.queue import AGEING_SECONDS, Line, Waiter
 
 waiters = st.lists(
     st.builds(
@@ -119,8 +118,3 @@ def test_a_slot_of_highs_reserve_wakes_only_high() -> None:
 def test_ahead_of_counts_who_comes_before() -> None:
     made = line(*(Waiter(i, p, 0, 1) for i, p in enumerate([Priority.HIGH, Priority.NORMAL, Priority.LOW])))
     assert [made.ahead_of(p, now=0) for p in (Priority.HIGH, Priority.NORMAL, Priority.LOW)] == [1, 2, 3]
-
-
-@given(st.integers(0, 10_000), st.floats(0, 1000), st.integers())
-def test_retry_after_is_within_its_bounds(ahead: int, rate: float, seed: int) -> None:
-    assert 1 <= retry_after(ahead, rate, random.Random(seed)) <= 60

@@ -5,34 +5,10 @@ from pathlib import Path
 
 import msgspec
 
+from forebay.resources.clients import Client, ClientsDocument
 from forebay.resources.names import CLIENTS_KEY
-from forebay.resources.reasons import Priority
 from forebay.resources.terms import CloudUse
 from forebay.rules.dialect.parsed_request import Ask
-
-_RANK = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
-
-
-class Client(msgspec.Struct, frozen=True, rename="camel"):
-    """One client: the most it may ask for. `max_in_flight` is None where there is no limit."""
-
-    name: str
-    max_priority: Priority = Priority.NORMAL
-    cloud: CloudUse = CloudUse.ALLOWED
-    max_in_flight: int | None = None
-
-    def priority(self, asked: Priority) -> Priority:
-        """What was asked for, or the most that is allowed."""
-        return asked if _RANK[asked] <= _RANK[self.max_priority] else self.max_priority
-
-
-class _Entry(Client, frozen=True, rename="camel", kw_only=True):
-    key: str
-
-
-class _Document(msgspec.Struct):
-    clients: list[_Entry] = []
-
 
 ANONYMOUS = Client("anonymous")
 
@@ -67,7 +43,7 @@ class Clients:
             stamp = (stat.st_mtime_ns, stat.st_ino)
             if stamp == self._stamp:
                 return
-            document = msgspec.json.decode(self.path.read_bytes(), type=_Document)
+            document = msgspec.json.decode(self.path.read_bytes(), type=ClientsDocument)
         except FileNotFoundError:
             self._by_hash, self._stamp, self.problem = {}, None, ""
             return

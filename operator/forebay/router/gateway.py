@@ -8,6 +8,7 @@ from typing import Final
 
 from forebay.resources import headers as names
 from forebay.resources.access_log import Line
+from forebay.resources.clients import Client
 from forebay.resources.names import PATH_REPORT, PATH_STATE
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import GatewayReport, ReplicaState, SlotOffer, WaitingWord, encode
@@ -16,13 +17,13 @@ from forebay.router import metrics, models
 from forebay.router.access_log import describe
 from forebay.router.answers import REQUEST_ID, line_of, refusal
 from forebay.router.attempt_result import LONGEST_PAUSE
-from forebay.router.clients import Client, allowed
+from forebay.router.clients import allowed
 from forebay.router.cloud import Cloud
 from forebay.router.context import VERSION, Context
 from forebay.router.gateway_fleet import GatewayFleet
 from forebay.router.http.client import UpstreamError
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, json_reply, request_head
+from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, error, json_reply, request_head
 from forebay.router.http.values import Headers, Request
 from forebay.router.replicas import Replica, Replicas
 from forebay.router.request import parse
@@ -36,7 +37,7 @@ from forebay.rules.dialect.model_name import with_model
 from forebay.rules.dialect.parsed_request import Ask
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import PolicyView, RequestFacts
-from forebay.rules.queue import retry_after
+from forebay.rules.retry_after import retry_after
 
 RETURNING: Final = 4096
 RETURN_SECONDS: Final = 120.0
@@ -96,7 +97,7 @@ class Gateway:
         limit, running = client.max_in_flight, self.context.clients.in_flight
         if limit is not None and running.get(client.name, 0) >= limit:
             text = f"client {client.name} has {limit} requests in flight already"
-            self._refuse(exchange, line, 429, Reason.CLIENT_LIMIT, text, [(b"retry-after", b"1")])
+            self._refuse(exchange, line, 429, Reason.CLIENT_LIMIT, text, [RETRY_SOON])
             return
         describe(line, ask.facts, ask.stream)
         running[client.name] = running.get(client.name, 0) + 1

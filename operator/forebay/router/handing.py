@@ -14,7 +14,7 @@ from forebay.router.attempt import Attempt, Look
 from forebay.router.context import Context
 from forebay.router.http.client import Address
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import HOP_BY_HOP, end_to_end, request_head
+from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, request_head
 from forebay.router.http.values import Request
 from forebay.router.resolve import resolve
 from forebay.rules.breaker import Breaker, Limits, after, lets_through
@@ -84,7 +84,7 @@ class Gateways:
 def too_late(exchange: Exchange, line: Line) -> None:
     """Tell a client that its time is over."""
     text = "the request could not be answered in the time that it allows; try again"
-    exchange.reply(refusal(line, 503, Reason.DEADLINE_EXCEEDED, text, [(b"retry-after", b"1")]))
+    exchange.reply(refusal(line, 503, Reason.DEADLINE_EXCEEDED, text, [RETRY_SOON]))
 
 
 def _tell(done: asyncio.Future[Attempt]) -> Callable[[Attempt], None]:

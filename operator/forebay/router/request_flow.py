@@ -8,11 +8,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from forebay.resources.access_log import Line
+from forebay.resources.clients import Client
 from forebay.router import metrics, trace
 from forebay.router.answers import decision_headers, refusal, sentence
 from forebay.router.attempt import Attempt
 from forebay.router.attempt_result import judge, result_of
-from forebay.router.clients import Client, time_allowed
+from forebay.router.clients import time_allowed
 from forebay.router.cloud import CloudError, Served
 from forebay.router.http.client import Address
 from forebay.router.http.exchange import Exchange

@@ -12,7 +12,7 @@ from forebay.router.handing import Gateways
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.values import Request
 from forebay.rules.dialect.parsed_request import Ask
-from forebay.rules.queue import retry_after
+from forebay.rules.retry_after import SHORTEST_SECONDS, retry_after
 
 if TYPE_CHECKING:
     from forebay.router.sidecar import Sidecar
@@ -51,7 +51,7 @@ class Slotless:
         try:
             if not await self._hand_on(request, exchange, Priority(line.priority or Priority.NORMAL), line, end):
                 text = f"the engine did not answer: {attempt.problem}; try again"
-                headers = [(b"retry-after", b"%d" % max(1, attempt.retry_after))]
+                headers = [(b"retry-after", b"%d" % max(SHORTEST_SECONDS, attempt.retry_after))]
                 exchange.reply(refusal(line, 503, Reason.REPLICA_FAILED, text, headers))
                 self.side.finish(request, exchange, line)
         except asyncio.CancelledError:

@@ -4,7 +4,6 @@ High before Normal before Low; a Low request that has waited AGEING_SECONDS coun
 Among equals the earliest deadline comes first. Each priority is bounded in count and bytes; deadlines bound it in time.
 """
 
-import random
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,8 +14,6 @@ from typing import Final
 from forebay.resources.reasons import Priority
 
 AGEING_SECONDS: Final = 30.0
-RETRY_AFTER_SECONDS: Final = 1.0
-LONGEST_RETRY_AFTER_SECONDS: Final = 60.0
 LINE_BYTES: Final = 64 * 1024 * 1024
 """Request bodies of one priority that wait in one line."""
 WORD_DEADLINES: Final = 4
@@ -174,10 +171,3 @@ class Line:
 
     def _aged(self, now: float) -> int:
         return bisect_right(self._low_since, now - AGEING_SECONDS)
-
-
-def retry_after(ahead: int, drained_per_second: float, rng: random.Random) -> int:
-    """Seconds to tell a refused client: drawn from [t, 2t], t = queue ahead / drain rate, within bounds."""
-    low, high = RETRY_AFTER_SECONDS, LONGEST_RETRY_AFTER_SECONDS
-    t = min(high, max(low, (ahead + 1) / drained_per_second)) if drained_per_second > 0 else low
-    return round(min(high, rng.uniform(t, 2 * t)))

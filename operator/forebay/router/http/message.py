@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from forebay.router.http.values import Headers, Reply
+from forebay.rules.retry_after import SHORTEST_SECONDS
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_TARGET_BYTES: Final = 8 * 1024
@@ -18,6 +19,7 @@ HOP_BY_HOP: Final = frozenset(
 )  # fmt: skip
 INTERNAL: Final = frozenset({b"x-forebay", b"x_forebay"})
 """Headers of forebay begin so, in every spelling that some server may take for them."""
+RETRY_SOON: Final = (b"retry-after", b"%d" % SHORTEST_SECONDS)
 
 _ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.I)
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}

@@ -22,6 +22,7 @@ from forebay.router.http.message import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     MAX_TARGET_BYTES,
+    RETRY_SOON,
     error,
     head_bytes,
     origin_form,
@@ -336,7 +337,7 @@ class ServerConnection:
         if self._deaf:
             return
         self._deaf = True
-        headers = [(b"retry-after", b"1")] if status == 503 else []
+        headers = [RETRY_SOON] if status == 503 else []
         self._last = error(status, message, "invalid_http" if status < 500 else None, headers)
         if self.current is None and not self._ready:
             self._part(self._last)
