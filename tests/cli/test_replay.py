@@ -153,9 +153,9 @@ def test_a_spec_that_makes_no_sense_is_named_with_its_field(trace: Path, tmp_pat
 def test_a_policy_of_the_first_release_is_told_the_new_name_of_its_field(trace: Path, tmp_path: Path) -> None:
     old = tmp_path / "policy.yaml"
     old.write_text(POLICY.read_text().replace("spec:\n", "spec:\n  gap: Reject\n", 1))
-    said = forebay(trace, "--pool", POOL, "--policy", old)
-    assert said.returncode == 2
-    assert "default: spec.gap is now called spec.onCapabilityGap: rename it" in said.stderr
+    said = replay(trace, "--pool", POOL, "--policy", old)
+    assert said.status == 2
+    assert "default: spec.gap is now called spec.onCapabilityGap: rename it" in said.err
 
 
 def test_the_page_is_drawn_and_says_what_the_terminal_says(trace: Path) -> None:

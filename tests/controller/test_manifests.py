@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from forebay import engines
 from forebay.controller.cluster import Object
 from forebay.controller.manifests import fleet, gateway, networkpolicy, services
 from forebay.controller.manifests.common import Owner
 from forebay.controller.manifests.statefulset import choose_template, statefulset
-from forebay.controller.manifests.template import engine_args, max_num_seqs, pod_template
+from forebay.controller.manifests.template import engine_args, pod_template
 from forebay.resources import names
 from forebay.resources.options import GatewayOptions
 from forebay.resources.policy import PolicySpec
-from forebay.resources.pool import Engine, PoolSpec
+from forebay.resources.pool import PoolSpec
 from tests.controller.fleets import IMAGES, NAMESPACE, POLICY, SETTINGS, spec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -133,7 +134,7 @@ def test_engine_args_leave_the_last_word_to_the_user(
     [([], None), (["--max-num-seqs", "64"], 64), (["--max-num-seqs=32"], 32), (["--max-num-seqs"], None)],
 )
 def test_max_num_seqs_is_read_from_args(args: list[str], expected: int | None) -> None:
-    assert max_num_seqs(Engine(args=args)) == expected
+    assert engines.of(engines.EngineType.VLLM).batch_limit(args) == expected
 
 
 @pytest.mark.parametrize(

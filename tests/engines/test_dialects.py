@@ -11,13 +11,11 @@ import msgspec
 import pytest
 
 from forebay import engines
-from forebay.controller.manifests.template import max_num_seqs
 from forebay.engines import EngineType
 from forebay.engines.dialect import EngineDialect, Launch, MetricNames, Refused
 from forebay.engines.simulated import SIMULATED
 from forebay.engines.vllm import VLLM
 from forebay.resources import pool
-from forebay.resources.pool import Engine
 from forebay.resources.table import PoolEntry, RoutingTable, decode, encode
 
 REPO = Path(__file__).resolve().parents[2]
@@ -108,7 +106,7 @@ def test_the_longest_context_is_read_from_args(args: list[str], expected: int | 
 
 
 def test_the_batch_of_a_pool_is_read_by_its_own_dialect() -> None:
-    assert max_num_seqs(Engine(type=EngineType.SIMULATED, args=["--max-num-seqs=7"])) == 7
+    assert engines.of(EngineType.SIMULATED).batch_limit(["--max-num-seqs=7"]) == 7
 
 
 def test_a_series_has_one_name_where_engines_share_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from forebay.rules.retry import patience
 OPERATOR = Path(__file__).resolve().parents[2] / "operator"
 ELSEWHERE = {
     "forebay/rules/endpoints.py": "the table",
+    "forebay/engines/vllm.py": "what an engine is asked before anything else; engines know nothing of forebay",
     "forebay/resources/names.py": "paths between our own routers and the operator",
     "forebay/cli/running/cluster.py": "the Kubernetes API",
 }

@@ -3,9 +3,6 @@
 from forebay.router.http.values import Request
 from forebay.rules.dialect.parse import parse as parse_request
 from forebay.rules.dialect.parsed_request import Ask
-from forebay.rules.dialect.session import session_of
-
-__all__ = ["parse", "session_of"]
 
 
 def parse(request: Request, client: str = "anonymous") -> Ask:
