@@ -71,9 +71,11 @@ test-compiled: $(COMPILED) ## The tests of router and rules over the compiled re
 	PYTHONPATH=build/compiled $(PY) -c "import forebay.router.gateway as it; assert it.__file__.endswith('.so'), it.__file__"
 	PYTHONPATH=build/compiled timeout 600 .venv/bin/pytest tests/router tests/rules -n 2 -o pythonpath="build/compiled ."
 
+# Three processes on two cores: tests of routers wait as long as they compute. Bytecode of the tests is kept: it is 10 s a process.
+unit: export PYTHONDONTWRITEBYTECODE :=
 unit: $(STAMP) ## The quick tests alone, properties with few examples: under a minute
 	timeout 600 .venv/bin/pytest tests -m "not apiserver and not slow" --hypothesis-profile=quick \
-		-n 2 --dist worksteal --durations=10
+		-n 3 --dist worksteal --durations=10
 
 cluster-install: $(STAMP) ## Everything a local cluster needs (root)
 	$(PY) -m e2e.cluster install

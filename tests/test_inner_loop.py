@@ -11,7 +11,7 @@ NARROWER = ("-m ", "-k ", "--hypothesis-profile", "--ignore", "--deselect", "-x"
 
 def recipe(target: str) -> str:
     """The commands of one target, on one line."""
-    (found,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.M)
+    (found,) = re.findall(rf"^{target}:.*## .*\n((?:\t.*\n)+)", MAKEFILE, re.M)
     return str(found).replace("\\\n", "").replace("\t", " ")
 
 

@@ -188,6 +188,7 @@ def history(restarts: tuple[float, ...], at_once: bool) -> Team:
     return one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at_once", "first", "every"), [(False, 607.0, 90), (False, 651.0, 190), (True, 633.0, 190)])
 def test_ten_restarts_during_a_ramp_leave_the_history_of_sizes_as_it_was(
     at_once: bool, first: float, every: float
@@ -218,6 +219,7 @@ def asleep(**more: Any) -> PoolSpec:
     return gpu_pool(scaling={**ZERO, **more.pop("scaling", {})}, **more)
 
 
+@pytest.mark.slow
 def test_an_idle_pool_goes_to_zero_and_the_first_request_wakes_it() -> None:
     demand = {"chat": lambda at: 5.0 if at < 60 or 1000 <= at < 1200 else 0.0}
     one = team("a", {"chat": asleep()}, demand)
@@ -278,6 +280,7 @@ def test_a_first_size_that_has_no_gpus_is_given_up_for_what_demand_asks_for() ->
     assert sizes(one) == [1, 2, 3, 2]
 
 
+@pytest.mark.slow
 def test_a_manual_pool_gets_what_it_asks_for_at_once_and_keeps_it() -> None:
     one = team("a", {"chat": gpu_pool(replicas=4, scaling={"mode": "Manual"})}, {"chat": steady(1)}, (policy(),))
     World([one], gpus=2).run(2000)

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
+
 from forebay.replay import FleetSetup, Forebay, Outcome, PoolSetup, Request, play, simple_policy
 from forebay.replay.nodes import Nodes
 from forebay.resources.terms import Permission
@@ -44,6 +46,7 @@ def test_what_fits_is_placed_first_come_first() -> None:
     assert "d" not in placed
 
 
+@pytest.mark.slow
 def test_no_more_replicas_run_than_there_are_gpus() -> None:
     outcome = played(steady(("chat", "code"), HOUR, rate=1.0), 3, small("chat"), small("code"))
     by_minute: dict[int, float] = {}
@@ -53,6 +56,7 @@ def test_no_more_replicas_run_than_there_are_gpus() -> None:
     assert sum(outcome.gpu_seconds.values()) <= 3 * outcome.seconds
 
 
+@pytest.mark.slow
 def test_two_pools_and_one_free_gpu_ask_four_times_an_hour_at_most() -> None:
     outcome = played(steady(("chat", "code"), 6 * HOUR, rate=1.0), 3, small("chat"), small("code"))
     asked = [change.at for change in outcome.changes if change.after > change.before]

@@ -43,6 +43,7 @@ def test_every_request_has_exactly_one_fate(name: str) -> None:
             assert fate.destination == "none"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLEETS)
 def test_the_same_seed_gives_the_same_outcome(name: str) -> None:
     first, second = (played(FLEETS[name]()) for _ in range(2))

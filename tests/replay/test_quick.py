@@ -73,6 +73,7 @@ def figures(outcome: Outcome) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 def test_a_trace_comes_out_alike() -> None:
     """docs/replay.md has the figures of real traces."""
     quick, exact = (

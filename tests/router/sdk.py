@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 
-from testing.fleet import Fleet
+from testing.fleet import PLAIN, Fleet
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ async def sdk(f: Fleet, base: str = "", *, sync: bool = False, key: str = "sk-vi
     base = base or f.url(f.gateway)
     settings: dict[str, Any] = {"base_url": f"{base}/v1", "api_key": key, "max_retries": 0, "timeout": 20}
     if sync:
-        client = openai.OpenAI(**settings, http_client=openai.DefaultHttpxClient(trust_env=False))
+        client = openai.OpenAI(**settings, http_client=openai.DefaultHttpxClient(trust_env=False, verify=PLAIN))
         try:
             yield Sdk(client, base)
         finally:
             client.close()
     else:
         async with openai.AsyncOpenAI(
-            **settings, http_client=openai.DefaultAsyncHttpxClient(trust_env=False)
+            **settings, http_client=openai.DefaultAsyncHttpxClient(trust_env=False, verify=PLAIN)
         ) as asynchronous:
             yield Sdk(asynchronous, base)
 

@@ -281,6 +281,7 @@ LEAKS: dict[str, Script] = {
 }
 
 
+@pytest.mark.slow
 def test_the_key_is_in_no_log_metric_error_or_report(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

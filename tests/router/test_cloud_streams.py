@@ -132,6 +132,7 @@ def test_a_break_before_the_first_byte_may_end_in_the_queue(tmp_path: Path) -> N
     run(work)
 
 
+@pytest.mark.slow
 def test_a_slow_client_is_not_the_providers_stall(tmp_path: Path) -> None:
     big = [chunk("x" * 50_000) for _ in range(80)]
 

@@ -182,7 +182,16 @@ async def nothing_left(f: Fleet) -> None:
         await f.until(lambda router=router: not router.context.upstream.active)
 
 
-@pytest.mark.parametrize("case", [c for c in cases() if isinstance(expected(c), Expected)], ids=str)
+SLOW = {Fault.STALL: [pytest.mark.slow]}
+"""What takes a second of waiting each, however free the machine is."""
+CASES = [
+    pytest.param(case, id=str(case), marks=SLOW.get(case.fault, []))
+    for case in cases()
+    if isinstance(expected(case), Expected)
+]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_fault(case: Case, tmp_path: Path) -> None:
     async def work() -> None:
         wanted = expected(case)

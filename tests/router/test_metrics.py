@@ -79,6 +79,7 @@ async def throw(f: Fleet, count: int, seed: int) -> None:
     writer.close()
 
 
+@pytest.mark.slow
 def test_ten_thousand_strangers_make_no_series_of_their_own(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool()}, cloud=False) as f:

@@ -189,6 +189,7 @@ def test_what_is_pipelined_behind_a_large_body_is_not_taken_for_a_large_head() -
         assert (received.count(b"HTTP/1.1 200"), received[-6:]) == (3_003, b"<open>")
 
 
+@pytest.mark.slow
 def test_small_pieces_of_a_body_take_the_memory_that_they_hold() -> None:
     async def work() -> None:
         server = Server(echo)

@@ -47,7 +47,7 @@ def engine(work: Callable[[Engine, httpx.AsyncClient], Awaitable[None]], **setti
         running = asyncio.create_task(made.run())
         base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
-            async with httpx.AsyncClient(base_url=base, trust_env=False) as http:
+            async with httpx.AsyncClient(base_url=base, trust_env=False, verify=False) as http:
                 await work(made, http)
         finally:
             running.cancel()
