@@ -32,10 +32,22 @@ from e2e.demo.load import Load
 from e2e.demo.phases import RAMP, Phase
 from e2e.demo.setup import KEYS, NAMESPACE, SYSTEM_NAMESPACE, Fleet, fleet
 from forebay.cli.problem import Problem
-from forebay.cli.report import Axis, Block, Curve, Curves, Figure, Figures, Heading, dollars, page, percent, short
+from forebay.cli.report import (
+    Axis,
+    Curves,
+    Figure,
+    Figures,
+    Heading,
+    PlotCurve,
+    ReportBlock,
+    dollars,
+    page,
+    percent,
+    short,
+)
 from forebay.cli.report.plot import TONES
-from forebay.cli.running.cluster import Cluster
-from forebay.cli.running.summary import read
+from forebay.cli.running.cluster import ClusterReader
+from forebay.cli.running.summary_reader import read
 from forebay.cli.running.top import View, screen
 from forebay.resources.names import LABEL_POOL
 
@@ -45,7 +57,7 @@ STROKES = ("", "dashed", "dotted")
 SAY = {"percentunit": percent, "currencyUSD": dollars}
 
 
-def targets(cluster: Cluster) -> list[dict[str, Any]]:
+def targets(cluster: ClusterReader) -> list[dict[str, Any]]:
     """What the chart's PodMonitors would have scraped, with the labels that they give."""
     found = []
     for namespace in (NAMESPACE, SYSTEM_NAMESPACE):
@@ -73,7 +85,7 @@ def scrape_config(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def prometheus(cluster: Cluster) -> Iterator[str]:
+def prometheus(cluster: ClusterReader) -> Iterator[str]:
     """A Prometheus on loopback with a folder of its own. Raises ClusterError where it is not installed."""
     binary = tools.prometheus()
     if binary is None:
@@ -101,7 +113,7 @@ def prometheus(cluster: Cluster) -> Iterator[str]:
             process.wait(timeout=20)
 
 
-def _follow(cluster: Cluster, file: Path, ended: threading.Event) -> None:
+def _follow(cluster: ClusterReader, file: Path, ended: threading.Event) -> None:
     """Keep the file up to date: pods come and go with the load."""
     while not ended.is_set():
         with suppress(Problem):
@@ -115,7 +127,7 @@ class Top:
     """Looks at the operator's summary beside the load, and keeps the fullest view that `top` would have shown."""
 
     def __init__(self, here: Fleet) -> None:
-        self.cluster = Cluster.connect(str(here.kubeconfig))
+        self.cluster = ClusterReader.connect(str(here.kubeconfig))
         self.fullest: View | None = None
         self.ended = threading.Event()
 
@@ -186,7 +198,7 @@ def drawn(http: httpx.Client, url: str, panel: Panel, begin: float, end: float) 
     if not curves:
         return None
     made = [
-        Curve(name, points, TONES[number % len(TONES)], STROKES[number // len(TONES) % len(STROKES)])
+        PlotCurve(name, points, TONES[number % len(TONES)], STROKES[number // len(TONES) % len(STROKES)])
         for number, (name, points) in enumerate(curves)
     ]
     return Curves(panel.title, Axis("seconds", say=short), Axis("", say=say_it), made, note=panel.says)
@@ -195,7 +207,7 @@ def drawn(http: httpx.Client, url: str, panel: Panel, begin: float, end: float) 
 def picture(http: httpx.Client, url: str, dashboard: Dashboard, begin: float, end: float) -> str:
     """One dashboard as a page."""
     found = [(panel, drawn(http, url, panel, begin, end)) for panel in dashboard.panels]
-    blocks: list[Block] = [Figures([item for _, item in found if isinstance(item, Figure)])]
+    blocks: list[ReportBlock] = [Figures([item for _, item in found if isinstance(item, Figure)])]
     blocks += [item for _, item in found if isinstance(item, Curves)]
     if empty := [panel.title for panel, item in found if item is None]:
         blocks.append(Heading(f"No data in this time: {', '.join(empty)}"))
@@ -211,7 +223,7 @@ def main() -> int:
     try:
         here = fleet(NAMESPACE)
         with (
-            prometheus(Cluster.connect(str(here.kubeconfig))) as url,
+            prometheus(ClusterReader.connect(str(here.kubeconfig))) as url,
             httpx.Client(timeout=30, trust_env=False) as http,
         ):
             begin = time.time()

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from forebay.resources.options import GatewayOptions, Ports, RouterOptions, Timeouts
+from forebay.resources.options import GatewayOptions, Ports, RouterOptions, RouterTimeouts
 from forebay.resources.reasons import Capability
 from forebay.resources.table import (
     ModelEntry,
@@ -28,9 +28,9 @@ from forebay.router.context import Context
 from forebay.router.gateway import Gateway
 from forebay.router.ports import Router
 from forebay.router.sidecar import Sidecar
-from forebay.router.table import TableFile
+from forebay.router.table_file import TableFile
 from forebay.simulator.batch import ServiceTime
-from forebay.simulator.engine import Engine
+from forebay.simulator.engine import SimulatedEngine
 from forebay.simulator.http import Connection
 from forebay.simulator.settings import Settings as SimulatorSettings
 
@@ -39,7 +39,7 @@ PLAIN = False
 """To `verify`, of clients that speak plain HTTP: reading the authorities that a system trusts takes 40 ms each time."""
 Front = Callable[[str, int], Awaitable[int]]
 """Puts something in front of a part ("engine chat-0", "sidecar chat-0", "provider acme"); from its port to another."""
-USUAL = Timeouts()
+USUAL = RouterTimeouts()
 
 
 async def _bare(name: str, port: int) -> int:
@@ -80,8 +80,8 @@ class Fleet:
     gateway: Router
     more_gateways: list[Router] = field(default_factory=list)
     sidecars: dict[str, Router] = field(default_factory=dict)
-    engines: dict[str, Engine] = field(default_factory=dict)
-    providers: dict[str, Engine] = field(default_factory=dict)
+    engines: dict[str, SimulatedEngine] = field(default_factory=dict)
+    providers: dict[str, SimulatedEngine] = field(default_factory=dict)
 
     @property
     def gate(self) -> Gateway:
@@ -137,7 +137,7 @@ async def fleet(
     gateways: int = 1,
     times: ServiceTime = FAST,
     gateway: dict[str, Any] | None = None,
-    timeouts: Timeouts = USUAL,
+    timeouts: RouterTimeouts = USUAL,
     front: Front = _bare,
 ) -> AsyncIterator[Fleet]:
     """Start everything, wait until the gateway has heard of every replica, end everything."""
@@ -145,7 +145,7 @@ async def fleet(
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False, verify=PLAIN))
         (tmp / "clients").mkdir()
         (tmp / "clients" / "clients.json").write_text(json.dumps(KEYS))
-        providers: dict[str, Engine] = {}
+        providers: dict[str, SimulatedEngine] = {}
         entries: list[PolicyEntry] = []
         if cloud:
             for name in ("acme", "bravo"):
@@ -212,7 +212,7 @@ def _entry(name: str, wanted: Pool) -> PoolEntry:
     )
 
 
-def _policy(providers: dict[str, Engine], changes: dict[str, Any], timeouts: Timeouts) -> PolicyEntry:
+def _policy(providers: dict[str, SimulatedEngine], changes: dict[str, Any], timeouts: RouterTimeouts) -> PolicyEntry:
     entries = tuple(
         ProviderEntry(
             name=name,
@@ -231,8 +231,8 @@ def _policy(providers: dict[str, Engine], changes: dict[str, Any], timeouts: Tim
     return PolicyEntry(name="default", **{"providers": entries, **tiers, **changes})
 
 
-async def _engine(stack: AsyncExitStack, settings: SimulatorSettings) -> tuple[Engine, int]:
-    engine = Engine(settings)
+async def _engine(stack: AsyncExitStack, settings: SimulatorSettings) -> tuple[SimulatedEngine, int]:
+    engine = SimulatedEngine(settings)
     loop = asyncio.get_running_loop()
     connections: list[Connection] = []
 

@@ -10,7 +10,7 @@ from forebay.resources.capacity_status import CapacityStatus
 from forebay.resources.reasons import CapacityBound
 from forebay.rules import capacity, curve, live_tokens
 from forebay.rules.hardware import MODELS, engine
-from forebay.simulator.batch import Limits, ServiceTime
+from forebay.simulator.batch import BatchLimits, ServiceTime
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 CAPACITY, SIMULATOR = ((DOCS / f"{name}.md").read_text() for name in ("capacity", "simulator"))
@@ -48,7 +48,7 @@ def test_its_words_exist() -> None:
 
 
 def test_the_defaults_of_the_simulator_are_as_its_page_says() -> None:
-    times, limits = ServiceTime(), Limits()
+    times, limits = ServiceTime(), BatchLimits()
     assert (
         f"{1e3 * times.base:.1f} ms + {1e3 * times.per_running:.2f} ms × running + "
         f"{1e6 * times.per_kv_token:.3f} µs × KV tokens, "

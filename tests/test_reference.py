@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from forebay import reference
-from forebay.controller.conditions import PolicyFacts, PoolFacts, policy_verdicts, pool_verdicts
-from forebay.controller.programming import Acknowledgement
+from forebay.controller.plan.routing_table import Acknowledgement
+from forebay.controller.report.conditions import PolicyFacts, PoolFacts, policy_verdicts, pool_verdicts
 from forebay.resources import reasons
-from forebay.resources.words import Word
+from forebay.resources.documented_enum import DocumentedEnum
 from forebay.rules.endpoints import ENDPOINTS, MEANINGS, MODELS
 
 REPO = Path(__file__).resolve().parents[1]
@@ -29,7 +29,7 @@ def test_the_runbooks_table_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("words", LISTS)
-def test_every_word_has_a_meaning(words: type[Word]) -> None:
+def test_every_word_has_a_meaning(words: type[DocumentedEnum]) -> None:
     assert [word for word in words if not word.meaning] == []
     assert len({str(word) for word in words}) == len(words)
 

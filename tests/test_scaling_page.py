@@ -9,8 +9,8 @@ from bench.scaling.money import GPU_HOUR, GPUS, POINTS
 from bench.scaling.play import Setup
 from bench.scaling.settings import KINDS
 from forebay.resources.pool import Scaling
+from forebay.rules.marginal_value import PAYBACK_SECONDS
 from forebay.rules.scale import LOCAL_ONLY, PRICED, SPILLING
-from forebay.rules.worth import PAYBACK_SECONDS
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "scaling.md").read_text()
 

@@ -14,7 +14,7 @@ from bench.affinity.placement import Placement, View
 from bench.affinity.setup import Setup
 from bench.affinity.trace import Request
 from forebay.replay.clock import Clock
-from forebay.replay.engines import Engine
+from forebay.replay.engines import ReplayEngine
 from forebay.resources.reasons import Priority
 from forebay.resources.report import ReplicaState
 from forebay.resources.table import QueueEntry
@@ -24,7 +24,7 @@ from forebay.rules.capacity import CapacityInputs, capacity, weight
 from forebay.rules.facts import FleetView, PoolView, RequestFacts
 from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.offers import Offer
-from forebay.rules.queue import Line, Waiter
+from forebay.rules.queue import Waiter, WaitQueue
 from forebay.rules.steps import Dispatch, Step, WaitForSlot
 from forebay.simulator.batch import Batch
 from forebay.simulator.batch import Sequence as Prompt
@@ -44,7 +44,7 @@ class Played:
     gateway: "Gateway"
     course: Lifecycle
     waiter: Waiter | None = None
-    line: Line | None = None
+    line: WaitQueue | None = None
     replica: str = ""
     cached: int = 0
     first: float | None = None
@@ -65,7 +65,7 @@ class Replica:
         self.pool = pool
         self.admission = Admission(pool.found.slots, high_percent=0)
         self.admission.become(ReplicaState.SERVING)
-        self.engine = Engine(pool.clock, Batch(pool.setup.limits, pool.setup.times), self._first, self._end)
+        self.engine = ReplayEngine(pool.clock, Batch(pool.setup.limits, pool.setup.times), self._first, self._end)
         self.ahead = 0  # prompt tokens that wait for their first token
         self._members: dict[Prompt, tuple[Played, int]] = {}
 
@@ -103,8 +103,8 @@ class Gateway:
 
     name: str
     placement: Placement
-    line: Line = field(default_factory=lambda: Line(UNBOUNDED))
-    homes: dict[str, Line] = field(default_factory=dict)
+    line: WaitQueue = field(default_factory=lambda: WaitQueue(UNBOUNDED))
+    homes: dict[str, WaitQueue] = field(default_factory=dict)
     waiting: dict[int, Played] = field(default_factory=dict)
     repeats: bool = False
 
@@ -199,8 +199,8 @@ class Pool:
     def _wait(self, played: Played, home: str, until: float, prefers: str = "", late: float = 0.0) -> None:
         """There is one pool: nothing is to be decided anew before the wait is over."""
         gateway = played.gateway
-        waiter = Waiter(next(self._ids), Priority.NORMAL, played.request.at, until, home=prefers, put_off=late)
-        line = gateway.homes.setdefault(home, Line(UNBOUNDED)) if home else gateway.line
+        waiter = Waiter(next(self._ids), Priority.NORMAL, played.request.at, until, home=prefers, away_penalty=late)
+        line = gateway.homes.setdefault(home, WaitQueue(UNBOUNDED)) if home else gateway.line
         line.join(waiter)
         played.waiter, played.line = waiter, line
         gateway.waiting[waiter.id] = played
@@ -296,7 +296,7 @@ class Sight:
     def view(self, course: Lifecycle, now: float) -> FleetView:
         waits = len(self.gateway.line)
         free = max(0, sum(self.seen.free.values()) - waits)
-        serving = len(self.seen.among)
+        serving = len(self.seen.serving_names)
         return FleetView((PoolView(POOL, (MODEL,), serving=serving, free=free, free_high=free, queued=waits),))
 
     def choose(self, pool: str, course: Lifecycle, now: float) -> Choice:

@@ -12,7 +12,7 @@ from forebay.rules.affinity import Choice, Sessions
 class View:
     """What a gateway knows of the replicas: names, and by name free slots and prompt tokens that wait."""
 
-    among: tuple[str, ...]
+    serving_names: tuple[str, ...]
     free: dict[str, int]
     ahead: dict[str, int]
 
@@ -43,10 +43,10 @@ class Forebay:
 
     def choose(self, request: Request, view: View, now: float, patient: bool) -> Choice:
         free, ahead = view.free.__getitem__, view.ahead.__getitem__
-        return self.sessions.choose(request.session, request.prompt, view.among, free, ahead, now, patient)
+        return self.sessions.choose(request.session, request.prompt, view.serving_names, free, ahead, now, patient)
 
     def home(self, request: Request, view: View, now: float) -> str:
-        return self.sessions.homes(request.session, view.among, now)[0]
+        return self.sessions.homes(request.session, view.serving_names, now)[0]
 
     def served(self, request: Request, replica: str, now: float) -> None:
         self.sessions.serve(request.session, replica, request.prompt, now)
@@ -61,7 +61,7 @@ class Random:
         self.rng = rng
 
     def choose(self, request: Request, view: View, now: float, patient: bool) -> Choice:
-        able = [name for name in view.among if view.free[name] > 0]
+        able = [name for name in view.serving_names if view.free[name] > 0]
         return Choice(self.rng.choice(able)) if able else Choice()
 
     def home(self, request: Request, view: View, now: float) -> str:
@@ -75,7 +75,7 @@ class LeastLoaded(Random):
     """The replica with most free slots."""
 
     def choose(self, request: Request, view: View, now: float, patient: bool) -> Choice:
-        able = [name for name in view.among if view.free[name] > 0]
+        able = [name for name in view.serving_names if view.free[name] > 0]
         return Choice(max(able, key=lambda name: (view.free[name], self.rng.random()))) if able else Choice()
 
 
@@ -96,7 +96,7 @@ class ClientIP(Random):
         address = request.session if self.addresses is None else request.session % self.addresses
         kept = self.kept.get(address)
         if kept is None:
-            kept = self.kept[address] = self.rng.choice(view.among)
+            kept = self.kept[address] = self.rng.choice(view.serving_names)
         return Choice(kept) if view.free[kept] > 0 else Choice(home=kept, wait_seconds=float("inf"))
 
 
@@ -104,5 +104,5 @@ class LeastWaiting(Random):
     """The replica with fewest prompt tokens that wait for their first token: forebay's count without its memory."""
 
     def choose(self, request: Request, view: View, now: float, patient: bool) -> Choice:
-        able = [name for name in view.among if view.free[name] > 0]
+        able = [name for name in view.serving_names if view.free[name] > 0]
         return Choice(min(able, key=lambda name: (view.ahead[name], self.rng.random()))) if able else Choice()

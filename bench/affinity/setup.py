@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from forebay.simulator.batch import Limits, ServiceTime
+from forebay.simulator.batch import BatchLimits, ServiceTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Setup:
 
     replicas: int = 8
     gateways: int = 2
-    limits: Limits = field(default_factory=lambda: Limits(kv_tokens=900_000, max_batched_tokens=2048))
+    limits: BatchLimits = field(default_factory=lambda: BatchLimits(kv_tokens=900_000, max_batched_tokens=2048))
     times: ServiceTime = field(default_factory=lambda: ServiceTime(0.016, 0.00018, 2.0e-8, 7530.0))
     max_wait: float = 30.0
     live_tokens: int = 27_000

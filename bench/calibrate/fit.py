@@ -10,7 +10,7 @@ from math import exp, log
 
 from bench.calibrate.play import play
 from bench.calibrate.runs import Run
-from forebay.rules.hardware import MEASURED, Shares
+from forebay.rules.hardware import MEASURED, HardwareShares
 from forebay.simulator.batch import ServiceTime
 
 ROUNDS = 20
@@ -24,12 +24,12 @@ FAR = 0.2
 """A request that is further off counts by its distance, not its square."""
 
 
-def times_of(run: Run, shares: Shares) -> ServiceTime:
+def times_of(run: Run, shares: HardwareShares) -> ServiceTime:
     """Service times of a run's engine, if its hardware gave so much."""
     return ServiceTime.of(replace(run.known, shares=shares))
 
 
-def fitted(run: Run, requests: slice = slice(None), progress: Callable[[], None] = lambda: None) -> Shares:
+def fitted(run: Run, requests: slice = slice(None), progress: Callable[[], None] = lambda: None) -> HardwareShares:
     """The shares with which these requests of a run come out best."""
     begin = _numbers(MEASURED)
     at, damping = list(begin), 0.01
@@ -69,12 +69,12 @@ def _residuals(run: Run, times: ServiceTime, requests: slice) -> list[float]:
     return found
 
 
-def _numbers(shares: Shares) -> tuple[float, ...]:
+def _numbers(shares: HardwareShares) -> tuple[float, ...]:
     return tuple(map(log, (shares.bandwidth, shares.compute, shares.step, shares.request)))
 
 
-def _shares(numbers: Sequence[float]) -> Shares:
-    return Shares(*map(exp, numbers), layer=MEASURED.layer)
+def _shares(numbers: Sequence[float]) -> HardwareShares:
+    return HardwareShares(*map(exp, numbers), layer=MEASURED.layer)
 
 
 def _loss(off: Sequence[float]) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 
 from bench.calibrate.runs import Run
-from forebay.simulator.batch import Batch, Limits, Sequence, ServiceTime, Step
+from forebay.simulator.batch import Batch, BatchLimits, BatchStep, Sequence, ServiceTime
 
 MANY = 1_000_000
 
@@ -28,7 +28,7 @@ class Played:
 
 def play(run: Run, times: ServiceTime) -> list[Played]:
     """Every request of the run, in its order. Data-parallel ranks each take the next one when they have fewest."""
-    limits = Limits(run.max_num_seqs, run.kv_tokens, None, run.max_batched_tokens)
+    limits = BatchLimits(run.max_num_seqs, run.kv_tokens, None, run.max_batched_tokens)
     ranks = _Ranks([Batch(limits, times) for _ in range(run.engines)])
     played = [Played(request.queued, request.output) for request in run.requests]
     for request, outcome in zip(run.requests, played, strict=True):
@@ -66,7 +66,7 @@ class _Ranks:
                 self._finish(batch, step, seconds)
             self.now += seconds
 
-    def _finish(self, batch: Batch, step: Step, seconds: float) -> None:
+    def _finish(self, batch: Batch, step: BatchStep, seconds: float) -> None:
         for sequence in step.begun:
             outcome = self._outcomes[sequence]
             outcome.started = outcome.started or self.now

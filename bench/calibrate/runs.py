@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from forebay.rules.hardware import Engine, engine
+from forebay.rules.hardware import EngineEstimate, engine
 
 GPUS = {"rtx4090": "rtx-4090", "rtxpro6000": "rtx-pro-6000"}
 
@@ -47,7 +47,7 @@ class Run:
     max_num_seqs: int
     max_batched_tokens: int
     kv_tokens: int  # of each engine
-    known: Engine
+    known: EngineEstimate
     requests: tuple[Recorded, ...]
     seconds: tuple[Second, ...]
 

@@ -16,7 +16,7 @@ from bench.classify import data, fit
 from bench.classify.data import Sample
 from forebay.resources.reasons import Capability
 from forebay.rules import learned
-from forebay.rules.learned import CLASSES, Guess, Model, guess
+from forebay.rules.learned import CLASSES, Guess, LinearModel, guess
 
 REPO: Final = Path(__file__).resolve().parents[2]
 WEIGHTS: Final = REPO / "operator/forebay/rules" / learned.WEIGHTS
@@ -47,7 +47,7 @@ def decided(rows: list[Sample], said: list[Guess], threshold: float) -> list[int
             for row, one in zip(rows, said, strict=True)]  # fmt: skip
 
 
-def cost(rows: list[Sample], weights: Model) -> tuple[float, float]:
+def cost(rows: list[Sample], weights: LinearModel) -> tuple[float, float]:
     """CPU time of one request of 1.5 to 3 kB in microseconds: mean and median over the texts, best of five rounds."""
     texts = [row.text for row in rows if 1500 < len(row.text) < 3000]
     best = [1e9] * len(texts)

@@ -7,8 +7,8 @@ from typing import Any
 from bench.fuzz import reader
 from bench.fuzz.stage import Loop, Transport, pieces, playing
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.lines import Lines
 from forebay.router.http.message import json_reply, origin_form
+from forebay.router.http.message_channel import MessageChannel
 from forebay.router.http.server import Request, Server, ServerConnection
 
 GOOD = b"POST /extra HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
@@ -84,9 +84,9 @@ class Visit:
             exchange.write(b"}")
             exchange.end()
 
-    def _upgrade(self, request: Request) -> Lines:
+    def _upgrade(self, request: Request) -> MessageChannel:
         assert request.fields[b"upgrade"] == b"forebay-lines"
-        return Lines(self.lines.append, lambda: None)
+        return MessageChannel(self.lines.append, lambda: None)
 
     @property
     def read(self) -> list[reader.Read]:

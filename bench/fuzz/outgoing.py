@@ -5,7 +5,7 @@ from collections.abc import Callable
 from bench.fuzz import reader
 from bench.fuzz.stage import Loop, Transport, pieces, playing
 from forebay.router.attempt import Attempt, Look
-from forebay.router.http.client import Call, ClientConnection, Pool, UpstreamError
+from forebay.router.http.client import Call, ClientConnection, ConnectionPool, UpstreamError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error
 from forebay.router.http.server import Headers, Request, Server, ServerConnection
@@ -23,7 +23,7 @@ class Engine:
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
-        self.pool = Pool()
+        self.pool = ConnectionPool()
         self.connection = ClientConnection(self.pool, ADDRESS)
         self.transport = Transport()
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]

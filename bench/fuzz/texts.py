@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from bench.fuzz.stage import Transport, pieces, playing
-from forebay.router.content import error_end, has_content, is_error
-from forebay.router.http.lines import DialledLines, Lines
+from forebay.router.dialect.content import error_end, has_content, is_error
+from forebay.router.dialect.request import parse
+from forebay.router.http.message_channel import DialledChannel, MessageChannel
 from forebay.router.http.server import Headers, Request
-from forebay.router.request import parse
 from forebay.rules.dialect.body import GUARDED, GUARDED_METADATA
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.model_name import with_model
@@ -86,11 +86,11 @@ def _lines(data: bytes, split: int, *, dialled: bool) -> tuple[list[bytes], int]
     got: list[bytes] = []
     lost: list[None] = []
     with playing() as loop:
-        end: Lines
+        end: MessageChannel
         if dialled:
-            end = DialledLines("/x", [], got.append, lambda: lost.append(None))
+            end = DialledChannel("/x", [], got.append, lambda: lost.append(None))
         else:
-            end = Lines(got.append, lambda: lost.append(None))
+            end = MessageChannel(got.append, lambda: lost.append(None))
         transport = Transport()
         end.connection_made(transport)  # type: ignore[arg-type]
         for piece in pieces(data, split):

@@ -16,9 +16,9 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.profile.generate import FORMS, Truth, generate
-from forebay.cli.profile.pool import Pool
+from forebay.cli.profile.asked_pool import AskedPool
 
-POOL: Final = Pool(slots=12)
+POOL: Final = AskedPool(slots=12)
 """Small enough that the log's peaks do not fit into one replica, nor all of them into the best size."""
 
 

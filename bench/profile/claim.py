@@ -10,10 +10,10 @@ from typing import Final
 from xml.etree.ElementTree import Element, tostring
 
 from forebay.cli.prices import asked, shipped
-from forebay.cli.report import Axis, Curve, Curves, Mark, dollars, short
+from forebay.cli.report import Axis, Curves, Mark, PlotCurve, dollars, short
 from forebay.cli.report.markup import element
 from forebay.cli.report.plot import DESK
-from forebay.rules.cost import CLAIM_TOKENS, BasisName, Demand, Hardware, basis, break_even
+from forebay.rules.cost import CLAIM_TOKENS, BasisName, Hardware, MonthlyDemand, basis, break_even
 
 MODELS: Final = ("gpt-5.6", "gpt-5.4-mini", "gpt-5.6-luna")
 LOW, HIGH = 1e6, 1e10  # tokens
@@ -31,14 +31,14 @@ def drawing() -> str:
     for model in MODELS:
         usd = asked(model, shipped()).of(0.75, 0.25)  # for a token, three read for one written
         begin, end = max(LOW, LEAST / usd), min(HIGH, MOST / usd)
-        curves.append(Curve(model, [(begin, begin * usd), (end, end * usd)], "cloud"))
+        curves.append(PlotCurve(model, [(begin, begin * usd), (end, end * usd)], "cloud"))
         for name in BasisName:
-            point = break_even(basis(name, Hardware()), Demand(1.0, usd, usd), 32)
+            point = break_even(basis(name, Hardware()), MonthlyDemand(1.0, usd, usd), 32)
             if point is not None:
                 marks.append(Mark(point, point * usd, f"{model}, {NAMES[name][0]}: {short(point)}"))
     for name, (title, tone, stroke) in NAMES.items():
         month = basis(name, Hardware()).of(1)
-        curves.append(Curve(title, [(LOW, month), (HIGH, month)], tone, stroke))
+        curves.append(PlotCurve(title, [(LOW, month), (HIGH, month)], tone, stroke))
         names.append((month, f"{title}: {dollars(month)}", stroke))
     plot = Curves(
         "A month's bill by its tokens: where one replica begins to win",

@@ -14,11 +14,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bench.replay import agreement, error
-from forebay.replay import Request
+from forebay.replay import TraceRequest
 from forebay.replay.readers import read
-from forebay.simulator.batch import Limits
+from forebay.simulator.batch import BatchLimits
 
-ROOMY = Limits(kv_tokens=400_000)
+ROOMY = BatchLimits(kv_tokens=400_000)
 
 
 def main() -> int:
@@ -77,12 +77,12 @@ def _show(name: str, found: error.Error, console: Console) -> None:
     console.print(table)
 
 
-def _generated(count: int) -> Iterator[Request]:
+def _generated(count: int) -> Iterator[TraceRequest]:
     """Bursts and lulls of five minutes, log-normal lengths."""
     rng, at = random.Random(1), 0.0
     for _ in range(count):
         at += rng.expovariate(8.0 if at // 300 % 2 else 2.0)
-        yield Request(at, 20 + int(rng.lognormvariate(6.5, 1)), 1 + int(rng.lognormvariate(4.9, 0.8)))
+        yield TraceRequest(at, 20 + int(rng.lognormvariate(6.5, 1)), 1 + int(rng.lognormvariate(4.9, 0.8)))
 
 
 if __name__ == "__main__":

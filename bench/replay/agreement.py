@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.replay.warp import run
-from forebay.replay import Fixed, FleetSetup, PoolSetup, Request, play
+from forebay.replay import Fixed, FleetSetup, PoolSetup, TraceRequest, play
 from forebay.resources.pool import Scaling
 from forebay.resources.reasons import Capability, Priority
 from forebay.resources.table import RoutingTable
@@ -58,7 +58,7 @@ class Agreement:
         return self.same / self.requests
 
 
-def trace(count: int, seed: int) -> list[Request]:
+def trace(count: int, seed: int) -> list[TraceRequest]:
     """Requests of all priorities and kinds, at a rate that swings between idle and twice what the pools serve.
 
     Two of five belong to conversations whose prompts are worth a wait for the replica that has them; some name a model.
@@ -74,7 +74,7 @@ def trace(count: int, seed: int) -> list[Request]:
         output = min(80, 5 + int(rng.expovariate(1 / 25)))
         talks = rng.random() < 0.4
         found.append(
-            Request(
+            TraceRequest(
                 at,
                 prompt=rng.randrange(500, 1900) if talks else rng.randrange(10, 300),
                 output=output,
@@ -88,7 +88,7 @@ def trace(count: int, seed: int) -> list[Request]:
     return found
 
 
-async def through_router(requests: Sequence[Request], progress: Callable[[float], None]) -> tuple[
+async def through_router(requests: Sequence[TraceRequest], progress: Callable[[float], None]) -> tuple[
     RoutingTable, list[Decision]
 ]:  # fmt: skip
     """What the real router decides, and by which table."""
@@ -99,7 +99,7 @@ async def through_router(requests: Sequence[Request], progress: Callable[[float]
             begin = loop.time() + 1.0
             found: list[Decision] = [(0, "", "")] * len(requests)
 
-            async def one(number: int, request: Request) -> None:
+            async def one(number: int, request: TraceRequest) -> None:
                 await asyncio.sleep(begin + request.at - loop.time())
                 found[number] = await _ask(f, request, number, bases[number % GATEWAYS])
                 progress(number / len(requests))
@@ -108,7 +108,7 @@ async def through_router(requests: Sequence[Request], progress: Callable[[float]
             return f.gate.context.table.table, found
 
 
-async def _ask(f: Fleet, request: Request, number: int, base: str) -> Decision:
+async def _ask(f: Fleet, request: TraceRequest, number: int, base: str) -> Decision:
     assert request.capability is not None
     answer = await f.ask(
         request.output,
@@ -126,7 +126,7 @@ async def _ask(f: Fleet, request: Request, number: int, base: str) -> Decision:
     return answer.status_code, answer.headers["x-forebay-destination"], answer.headers["x-forebay-reason"]
 
 
-def through_replay(requests: Sequence[Request], table: RoutingTable) -> list[Decision]:
+def through_replay(requests: Sequence[TraceRequest], table: RoutingTable) -> list[Decision]:
     """What replay says."""
     pools = tuple(
         PoolSetup(entry, Scaling(min_replicas=n, max_replicas=n), replicas=n, times=STEP)

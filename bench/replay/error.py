@@ -4,10 +4,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forebay.replay import Fixed, FleetSetup, PoolSetup, Request, play, simple_policy
+from forebay.replay import Fixed, FleetSetup, PoolSetup, TraceRequest, play, simple_policy
 from forebay.resources.pool import Scaling
 from forebay.resources.table import PoolEntry
-from forebay.simulator.batch import Limits
+from forebay.simulator.batch import BatchLimits
 
 REPLICAS = 2
 
@@ -42,13 +42,13 @@ class Error:
         return rows
 
 
-def compare(requests: Sequence[Request], slots: int, limits: Limits) -> Error:
+def compare(requests: Sequence[TraceRequest], slots: int, limits: BatchLimits) -> Error:
     """Play a trace on two replicas, with either engine."""
     return Error(len(requests), _played(requests, slots, limits, exact=False),
                  _played(requests, slots, limits, exact=True))  # fmt: skip
 
 
-def _played(requests: Sequence[Request], slots: int, limits: Limits, *, exact: bool) -> Played:
+def _played(requests: Sequence[TraceRequest], slots: int, limits: BatchLimits, *, exact: bool) -> Played:
     entry = PoolEntry(name="chat", served_names=("m",), slots_per_replica=slots)
     pool = PoolSetup(entry, Scaling(min_replicas=REPLICAS, max_replicas=REPLICAS), replicas=REPLICAS, limits=limits)
     begun = time.process_time()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from bench.router.load import PROMPT, Plan, request
 from forebay.resources.reasons import Capability, Priority
+from forebay.router.dialect.request import parse
 from forebay.router.http.values import Request
-from forebay.router.request import parse
 from forebay.rules.classify import Hints, classify
 from forebay.rules.facts import FleetView, PoolView, RequestFacts
 from forebay.rules.route import route

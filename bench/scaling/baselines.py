@@ -8,7 +8,7 @@ from collections import deque
 from math import ceil
 from typing import Final
 
-from forebay.replay.scaler import Seen
+from forebay.replay.scaler import ScalerView
 
 _SAFE: Final = 1e-9
 
@@ -35,12 +35,12 @@ class Recent:
         return max(value for _, value in self.items)
 
 
-def demand(seen: Seen) -> float:
+def demand(seen: ScalerView) -> float:
     """Concurrent requests that want the pool, as forebay counts them."""
     return seen.running + seen.queued + max(seen.overflowing, seen.lost_per_second * seen.service_seconds)
 
 
-def slots(seen: Seen) -> int:
+def slots(seen: ScalerView) -> int:
     """Slots of one replica; every bench knows them."""
     assert seen.capacity is not None
     return seen.capacity
@@ -54,7 +54,7 @@ class Static:
     def __init__(self, replicas: int) -> None:
         self.replicas = replicas
 
-    def decide(self, seen: Seen) -> int:
+    def decide(self, seen: ScalerView) -> int:
         """The number."""
         return self.replicas
 
@@ -71,11 +71,11 @@ class Hpa:
         self.load = load
         self.recent = Recent(down_window)
 
-    def metric(self, seen: Seen) -> float:
+    def metric(self, seen: ScalerView) -> float:
         """Replicas that the metric asks for."""
         return demand(seen) / (self.load * slots(seen))
 
-    def decide(self, seen: Seen) -> int:
+    def decide(self, seen: ScalerView) -> int:
         """`ceil(metric / target)` within tolerance, policies and stabilization."""
         raw = self.metric(seen)
         held = abs(raw / max(seen.size, 1) - 1.0) <= 0.1
@@ -95,7 +95,7 @@ class Keda(Hpa):
         super().__init__(1.0, down_window)
         self.waiting = waiting
 
-    def metric(self, seen: Seen) -> float:
+    def metric(self, seen: ScalerView) -> float:
         """An HPA compares the sum with what the present replicas may have waiting."""
         return (seen.queued + max(seen.overflowing, seen.lost_per_second * seen.service_seconds)) / self.waiting
 
@@ -111,7 +111,7 @@ class Kpa:
         self.panicked: float | None = None
         self.most = 0
 
-    def decide(self, seen: Seen) -> int:
+    def decide(self, seen: ScalerView) -> int:
         """Stable unless in panic, in which the size never falls."""
         now, target = demand(seen), self.load * slots(seen)
         self.stable.add(seen.now, now)
@@ -141,7 +141,7 @@ class RayServe:
         self.ongoing = Recent(30.0)
         self.counter = 0
 
-    def decide(self, seen: Seen) -> int:
+    def decide(self, seen: ScalerView) -> int:
         """Counts looks in one direction; one in the other begins anew."""
         self.ongoing.add(seen.now, demand(seen))
         wanted = max(ceil(self.ongoing.mean() / (self.load * slots(seen)) - _SAFE), 1)
@@ -170,7 +170,7 @@ class SkyServe:
         self.rate = Recent(60.0)
         self.up = self.down = 0
 
-    def decide(self, seen: Seen) -> int:
+    def decide(self, seen: ScalerView) -> int:
         """The target in requests a second is what the slots serve, times the load."""
         self.rate.add(seen.now, seen.arrivals_per_second)
         each = self.load * slots(seen) / seen.service_seconds

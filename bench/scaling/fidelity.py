@@ -18,20 +18,20 @@ from bench.scaling.ours import Forebay
 from bench.scaling.play import Setup, play
 from forebay.replay.play import play as replay
 from forebay.replay.setup import FleetSetup, PoolSetup, simple_policy
-from forebay.replay.trace import Request
+from forebay.replay.trace import TraceRequest
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import Priority
-from forebay.simulator.batch import Limits, ServiceTime
+from forebay.simulator.batch import BatchLimits, ServiceTime
 
 STEP_SECONDS: Final = 0.044
 """Of an engine's step: 60 ms a token, with the prompts of others that are read in between."""
 PRIORITIES: Final = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
 
 
-def requests(load: Load) -> list[Request]:
+def requests(load: Load) -> list[TraceRequest]:
     """The load as the replay takes it."""
     return [
-        Request(at, prompt, output, priority=PRIORITIES[priority], session=str(number))
+        TraceRequest(at, prompt, output, priority=PRIORITIES[priority], session=str(number))
         for number, (at, prompt, output, priority) in enumerate(
             zip(load.at, load.prompt, load.output, load.priority, strict=True)
         )
@@ -52,7 +52,7 @@ def compare(load: Load, setup: Setup, first: int, step: float = STEP_SECONDS) ->
         }
     )
     times = ServiceTime(base=step, per_kv_token=0.0, prefill_tokens_per_second=PREFILL_TOKENS_PER_SECOND)
-    pool = PoolSetup.of("pool", spec, limits=Limits(kv_tokens=400_000), times=times, cold_start=setup.cold_start)
+    pool = PoolSetup.of("pool", spec, limits=BatchLimits(kv_tokens=400_000), times=times, cold_start=setup.cold_start)
     fleet = FleetSetup(pools=(pool,), policies=(simple_policy(),))
     full: Any = replay(requests(load), fleet, Forebay(setup.minimum, setup.maximum))
     fates = list(full.fates)

@@ -5,7 +5,7 @@ from typing import Final
 
 from bench.scaling.load import Load
 from bench.scaling.play import Outcome
-from forebay.rules.worth import BreakEven
+from forebay.rules.marginal_value import BreakEven
 
 GPUS: Final = 2  # of a replica
 GPU_HOUR: Final = 2.0  # US dollars; an assumption, about what a rented 80 GB GPU costs

@@ -13,7 +13,7 @@ from typing import Final
 
 from bench.scaling.load import Load
 from bench.scaling.play import Outcome, Setup, play
-from forebay.replay.scaler import Seen
+from forebay.replay.scaler import ScalerView
 
 LOADS: Final = tuple(step * 0.025 for step in range(8, 49))
 OVERFLOW: Final = 0.01
@@ -29,7 +29,7 @@ class Plan:
         self.times = [time for time, _ in changes]
         self.sizes = [size for _, size in changes]
 
-    def decide(self, seen: Seen) -> int:
+    def decide(self, seen: ScalerView) -> int:
         """The size that was written."""
         return self.sizes[max(0, bisect_right(self.times, seen.now) - 1)]
 

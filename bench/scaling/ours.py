@@ -1,9 +1,9 @@
 """forebay's rule as a scaler: the very function that the operator calls."""
 
-from forebay.replay.scaler import Seen
+from forebay.replay.scaler import ScalerView
 from forebay.rules.history import History
+from forebay.rules.marginal_value import BreakEven
 from forebay.rules.scale import Demand, Pace, ScaleInputs, scale
-from forebay.rules.worth import BreakEven
 
 
 class Forebay:
@@ -17,7 +17,7 @@ class Forebay:
         self.minimum, self.maximum, self.pace, self.prices, self.cloud = minimum, maximum, pace, prices, cloud
         self.history: History | None = None
 
-    def decide(self, seen: Seen) -> int:
+    def decide(self, seen: ScalerView) -> int:
         """As the operator would."""
         demand = Demand(seen.running, seen.queued, seen.overflowing, seen.lost_per_second, seen.service_seconds)
         found = scale(

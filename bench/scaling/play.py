@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from typing import Final
 
 from bench.scaling.load import HIGH, LOW, NORMAL, Load
-from forebay.replay.scaler import Scaler, Seen
+from forebay.replay.scaler import Scaler, ScalerView
 
 LOST_WINDOW_SECONDS: Final = 30.0  # as the operator counts
 HOUR: Final = 3600.0
@@ -158,7 +158,7 @@ def play(load: Load, setup: Setup, scaler: Scaler, first: int = 1) -> Outcome:
         while pool.away and pool.away[0] <= now:
             heappop(pool.away)
         wanted = scaler.decide(
-            Seen(
+            ScalerView(
                 now=now, pool=load.name, size=size, ready=pool.ready, starting=len(starting), ending=len(ending),
                 running=len(pool.ends), queued=len(pool.waiting), overflowing=len(pool.away), lost_per_second=lost,
                 service_seconds=service, capacity=setup.capacity, arrivals_per_second=arrived,

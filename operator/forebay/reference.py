@@ -14,13 +14,13 @@ from prometheus_client import CollectorRegistry
 
 from forebay import engines
 from forebay.cli.running import advice
-from forebay.controller import metrics as operator_metrics
+from forebay.controller.report import metrics as operator_metrics
 from forebay.resources import headers, names, reasons
-from forebay.resources.access_log import Line
+from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.clients import ClientEntry
+from forebay.resources.documented_enum import DocumentedEnum
 from forebay.resources.option import Option, rows
 from forebay.resources.options import OperatorOptions, RouterOptions
-from forebay.resources.words import Word
 from forebay.router import metrics as router_metrics
 from forebay.rules.endpoints import MEANINGS
 
@@ -118,7 +118,7 @@ def _metric(collector: Any) -> tuple[str, ...]:
 def _access_log() -> Iterator[str]:
     yield "\n## Access log\n"
     yield LINES
-    fields = msgspec.json.schema_components([Line])[1]["Line"]["properties"]
+    fields = msgspec.json.schema_components([AccessLogEntry])[1]["AccessLogEntry"]["properties"]
     rows = ((f"`{name}`", field.get("type", "object"), field.get("description", "")) for name, field in fields.items())
     yield from _table(("field", "type", "meaning"), rows)
 
@@ -159,7 +159,7 @@ def _code(text: str) -> str:
     return f"`{text}`" if text else "none"
 
 
-def _words(title: str, words: type[Word], note: str = "") -> Iterator[str]:
+def _words(title: str, words: type[DocumentedEnum], note: str = "") -> Iterator[str]:
     yield f"\n## {title}\n"
     if note:
         yield f"{note}\n"

@@ -9,9 +9,9 @@ from bench.affinity.placement import Forebay
 from bench.affinity.report import picture
 from bench.affinity.setup import Setup
 from bench.affinity.trace import character, faster, generated
-from forebay.simulator.batch import Limits
+from forebay.simulator.batch import BatchLimits
 
-SMALL = Setup(replicas=2, limits=Limits(kv_tokens=400_000, max_batched_tokens=2048))
+SMALL = Setup(replicas=2, limits=BatchLimits(kv_tokens=400_000, max_batched_tokens=2048))
 
 
 def test_every_request_is_answered_or_refused_and_a_seed_decides_all() -> None:

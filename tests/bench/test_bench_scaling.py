@@ -16,7 +16,7 @@ from bench.scaling.oracle import OVERFLOW, oracle, plan
 from bench.scaling.ours import Forebay
 from bench.scaling.play import Setup, play
 from bench.scaling.recorded import recorded
-from forebay.replay.scaler import Seen
+from forebay.replay.scaler import ScalerView
 
 OFFICE = next(kind for kind in CHARACTERS if kind.name == "office")
 
@@ -89,8 +89,8 @@ def test_the_oracle_holds_the_load_with_fewer_gpu_hours_than_a_fixed_size(mornin
     assert best.replica_seconds < fixed.replica_seconds
 
 
-def seen(now: float, demand: int, size: int) -> Seen:
-    return Seen(
+def seen(now: float, demand: int, size: int) -> ScalerView:
+    return ScalerView(
         now=now, pool="p", size=size, ready=size, starting=0, ending=0, running=demand, queued=0, overflowing=0,
         lost_per_second=0.0, service_seconds=10.0, capacity=10, arrivals_per_second=demand / 10,
         cold_start_seconds=300.0, last_request=now,

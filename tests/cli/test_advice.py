@@ -1,7 +1,7 @@
 """Every reason of a condition has a line of advice or asks for nothing."""
 
 from forebay.cli.running.advice import FINE, NEXT, issues
-from forebay.cli.running.fleet import Fleets, policy_of, pool_of
+from forebay.cli.running.fleet_objects import Fleets, policy_of, pool_of
 from forebay.resources.reasons import ConditionReason
 from tests.cli.objects import condition, policy, pool
 

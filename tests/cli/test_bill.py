@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.cli.cost.bill import IDLE, NO_POOL, By, lines, one_less, one_more, slots_of_a_replica, total
-from forebay.cli.cost.period import Moment, Period, PoolUse, Use
+from forebay.cli.cost.bill import IDLE, NO_POOL, By, bill_rows, one_less, one_more, slots_of_a_replica, total
+from forebay.cli.cost.period import BilledPeriod, Moment, PoolUse, Use
 from forebay.resources.usage import LOCAL
 from forebay.rules.cost import Price
 
@@ -26,26 +26,26 @@ def pool(name: str = "chat", **more: object) -> PoolUse:
     return PoolUse(name, **{**usual, **more})  # type: ignore[arg-type]
 
 
-def period(*uses: Use, pools: tuple[PoolUse, ...] = (pool(),)) -> Period:
-    return Period("demo", 0.0, HOUR, "test", pools, uses, {item.name: PRICE for item in pools})
+def period(*uses: Use, pools: tuple[PoolUse, ...] = (pool(),)) -> BilledPeriod:
+    return BilledPeriod("demo", 0.0, HOUR, "test", pools, uses, {item.name: PRICE for item in pools})
 
 
 def test_a_pool_costs_its_gpus_and_saves_what_its_tokens_would_have_cost() -> None:
-    (line,) = lines(period(use()), By.POOL)
+    (line,) = bill_rows(period(use()), By.POOL)
     assert (line.hardware, line.cloud, line.local_requests) == (2.4, 0.0, 10.0)
     assert line.all_cloud == pytest.approx(1.0 + 2.0)  # a million tokens in at $1, half a million out at $4
     assert line.saved == pytest.approx(0.6)
 
 
 def test_what_overflowed_costs_what_the_provider_counted_in_either_case() -> None:
-    (line,) = lines(period(use(), use(destination="acme/large", dollars=0.5, output_tokens=70.0)), By.POOL)
+    (line,) = bill_rows(period(use(), use(destination="acme/large", dollars=0.5, output_tokens=70.0)), By.POOL)
     assert (line.cloud_requests, line.cloud) == (10.0, 0.5)
     assert line.all_cloud == pytest.approx(3.5)
     assert line.saved == pytest.approx(0.6)
 
 
 def test_clients_share_the_gpus_by_service_time_and_prompts_by_their_tokens() -> None:
-    bill = {line.name: line for line in lines(period(
+    bill = {line.name: line for line in bill_rows(period(
         use(client="a", seconds=75.0, input_tokens=1000.0), use(client="b", seconds=25.0, input_tokens=3000.0)
     ), By.CLIENT)}  # fmt: skip
     assert (bill["a"].hardware, bill["b"].hardware) == (pytest.approx(1.8), pytest.approx(0.6))
@@ -55,17 +55,17 @@ def test_clients_share_the_gpus_by_service_time_and_prompts_by_their_tokens() ->
 
 def test_gaps_stand_by_themselves() -> None:
     gap = use(pool="", destination="acme/large", dollars=0.25)
-    assert {line.name: line.cloud for line in lines(period(use(), gap), By.POOL)} == {"chat": 0.0, NO_POOL: 0.25}
+    assert {line.name: line.cloud for line in bill_rows(period(use(), gap), By.POOL)} == {"chat": 0.0, NO_POOL: 0.25}
 
 
 def test_an_idle_pool_is_a_line_of_every_bill() -> None:
     quiet = period(use(), pools=(pool(), pool("sorter", gpu_hours=1.0)))
-    assert {line.name: line.hardware for line in lines(quiet, By.CLIENT)} == {"batch": 2.4, IDLE: 1.2}
+    assert {line.name: line.hardware for line in bill_rows(quiet, By.CLIENT)} == {"batch": 2.4, IDLE: 1.2}
 
 
 def test_without_a_price_it_cannot_be_said() -> None:
     unknown = pool(gpu_hour_price=None)
-    (line,) = lines(period(use(), pools=(unknown,)), By.POOL)
+    (line,) = bill_rows(period(use(), pools=(unknown,)), By.POOL)
     assert (line.hardware, line.total, line.saved) == (None, None, None)
     assert one_more(period(use(), pools=(unknown,)), pool(gpu_hour_price=None, moments=MOMENTS)).net is None
 
@@ -81,7 +81,7 @@ ROWS = st.lists(
 def test_every_split_adds_up_to_the_same_total(rows: list[Use]) -> None:
     sensible = [row for row in rows if row.pool or not row.local]
     whole = period(*sensible, pools=(pool(), pool("sorter", gpu_hours=3.0)))
-    sums = [total(lines(whole, by)) for by in By]
+    sums = [total(bill_rows(whole, by)) for by in By]
     for other in sums[1:]:
         assert other.hardware == pytest.approx(sums[0].hardware)
         assert other.cloud == pytest.approx(sums[0].cloud)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from forebay.cli import console
-from forebay.cli.console import Format
+from forebay.cli.console import OutputFormat
 
 ANSWER = {"pools": [{"name": "chat", "load": "3/8", "words": "läuft"}]}
 
@@ -44,8 +44,8 @@ def test_a_terminal_gets_colours_unless_no_color_is_set(
     assert ("\x1b[31m" in terminal.getvalue()) is coloured
 
 
-@pytest.mark.parametrize(("form", "read"), [(Format.JSON, json.loads), (Format.YAML, yaml.safe_load)])
-def test_data_comes_out_as_it_went_in(form: Format, read: object, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("form", "read"), [(OutputFormat.JSON, json.loads), (OutputFormat.YAML, yaml.safe_load)])
+def test_data_comes_out_as_it_went_in(form: OutputFormat, read: object, capsys: pytest.CaptureFixture[str]) -> None:
     console.emit(ANSWER, form)
     written = capsys.readouterr().out
     assert callable(read) and read(written) == ANSWER

@@ -10,11 +10,11 @@ import pytest
 
 from forebay.cli.replay.answer import answer
 from forebay.cli.replay.html import html
-from forebay.cli.replay.lines import lines
 from forebay.cli.replay.manifests import fleet_of
+from forebay.cli.replay.phrases import headline, notices, share
+from forebay.cli.replay.series import series
 from forebay.cli.replay.show import data
-from forebay.cli.replay.words import headline, notices, share
-from forebay.replay import Forebay, Minute, play
+from forebay.replay import Forebay, PlayedMinute, play
 from forebay.replay.readers import read
 from tests.cli.command import forebay
 
@@ -174,9 +174,9 @@ def test_the_page_is_drawn_and_says_what_the_terminal_says(trace: Path) -> None:
 
 
 def test_lines_are_as_long_as_there_is_room_and_keep_the_peak() -> None:
-    minutes = [Minute("chat", n, looks=1, running=float(n % 7), overflowing=5.0 if n == 500 else 0.0)
+    minutes = [PlayedMinute("chat", n, looks=1, running=float(n % 7), overflowing=5.0 if n == 500 else 0.0)
                for n in range(1000)]  # fmt: skip
-    drawn = lines(minutes, 60)
+    drawn = series(minutes, 60)
     assert all(len(line.bars()) <= 60 for line in drawn.values())
     assert drawn["peak"].most == max(minute.running + minute.overflowing for minute in minutes)
     assert set(drawn["left"].bars()) == {" "}

@@ -12,36 +12,36 @@ from forebay.cli.report import (
     Axis,
     Bar,
     Bars,
-    Block,
-    Curve,
     Curves,
     Figure,
     Figures,
     Heading,
     Mark,
     Notice,
+    Paragraph,
+    PlotCurve,
+    ReportBlock,
     Table,
-    Text,
     dollars,
     page,
     percent,
     short,
 )
-from forebay.cli.report.scale import laid
+from forebay.cli.report.axis import laid
 
 EVIL = "<script>alert('x')</script>&\"</style>"
 VOID = {"meta", "br"}
 
 
-def every_block(word: str) -> list[Block]:
+def every_block(word: str) -> list[ReportBlock]:
     axis = Axis(word, logarithmic=True, say=short)
     return [
         Heading(word),
-        Text(word),
+        Paragraph(word),
         Notice(word),
         Figures([Figure(word, word, word)]),
         Table([word, word], [[word, word]], strong=0, note=word),
-        Curves(word, axis, axis, [Curve(word, [(1, 2), (10, 30)], "cloud", "dashed", [(1, 1, 3), (10, 2, 40)])],
+        Curves(word, axis, axis, [PlotCurve(word, [(1, 2), (10, 30)], "cloud", "dashed", [(1, 1, 3), (10, 2, 40)])],
                [Mark(2, 3, word)], [(5, word)], word),
         Bars(word, [Bar(word, 0.5, 0.4, 0.7, word)], rules=[(0.3, word)], note=word),
         Bars(word, [Bar(word, 5e6)], axis),

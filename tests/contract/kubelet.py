@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from forebay.controller.cluster import CONFIG_MAP, POD, Cluster, ClusterError, Kind, Object
+from forebay.controller.cluster.kubernetes_api import CONFIG_MAP, POD, Cluster, ClusterError, Object, ObjectKind
 from forebay.resources import names, table
 from testing.fake_routers import FakeRouters, Router
 
-NODE = Kind("Node", "v1", "nodes")
+NODE = ObjectKind("Node", "v1", "nodes")
 _NOW = "2026-01-01T00:00:00Z"
 
 

@@ -12,7 +12,7 @@ from kubernetes import client
 from kubernetes.aio import client as aio
 
 from forebay.controller.__main__ import Operator
-from forebay.controller.cluster import EVENT, OWNED, SECRET, Cluster, ClusterError, Kind, Object
+from forebay.controller.cluster.kubernetes_api import EVENT, OWNED, SECRET, Cluster, ClusterError, Object, ObjectKind
 from forebay.controller.settings import Settings
 from forebay.resources import names
 from tests.controller.fleets import SETTINGS
@@ -34,7 +34,7 @@ def in_cluster(api: client.ApiClient, scene: Callable[[Cluster], Awaitable[None]
     asyncio.run(run())
 
 
-def custom(kind: Kind, namespace: str, name: str, spec: Object) -> Object:
+def custom(kind: ObjectKind, namespace: str, name: str, spec: Object) -> Object:
     return {
         "apiVersion": kind.api_version,
         "kind": kind.kind,
@@ -52,7 +52,7 @@ async def operator(
 
     async def look(namespace: str) -> None:
         await made.list_all()
-        await made.passes.run(namespace)
+        await made.reconciler.run(namespace)
 
     try:
         yield look
@@ -75,7 +75,7 @@ async def told(cluster: Cluster, namespace: str) -> list[tuple[str, str]]:
     return sorted((event["reason"], event["note"]) for event in mine)
 
 
-async def appears(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Object:
+async def appears(cluster: Cluster, kind: ObjectKind, namespace: str, name: str) -> Object:
     while True:
         try:
             return await cluster.get(kind, namespace, name)

@@ -7,7 +7,7 @@ import re
 import pytest
 from kubernetes import client
 
-from forebay.controller.cluster import Cluster, kind_of
+from forebay.controller.cluster.kubernetes_api import Cluster, kind_of
 from tests.contract.bad import REFUSED, TOLD, Bad
 from tests.contract.scene import in_cluster, operator
 from tests.contract.test_crds import create

@@ -10,8 +10,8 @@ from kubernetes import client
 
 from e2e.cluster.controlplane import ControlPlane
 from forebay.controller.__main__ import Operator
-from forebay.controller.actions import Note
-from forebay.controller.cluster import (
+from forebay.controller.cluster.event_recorder import Recorder
+from forebay.controller.cluster.kubernetes_api import (
     CONFIG_MAP,
     EVENT,
     OWNED,
@@ -22,9 +22,9 @@ from forebay.controller.cluster import (
     ClusterError,
     Object,
 )
-from forebay.controller.cluster import POLICY as POLICIES
-from forebay.controller.events import Recorder
-from forebay.controller.wording import object_ref
+from forebay.controller.cluster.kubernetes_api import POLICY as POLICIES
+from forebay.controller.plan.actions import Note
+from forebay.controller.report.event_messages import object_ref
 from forebay.resources import names
 from forebay.resources.reasons import EventReason
 from tests.contract.scene import LOCAL, SIMULATED, appears, custom, in_cluster, operator, told, versions

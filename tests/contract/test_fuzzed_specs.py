@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from kubernetes import client
 
-from forebay.controller.cluster import POLICY, POOL, STATEFUL_SET, Cluster, ClusterError
+from forebay.controller.cluster.kubernetes_api import POLICY, POOL, STATEFUL_SET, Cluster, ClusterError
 from forebay.resources.crd import schema_of
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import pytest
 from kubernetes import client
 
-from forebay.controller import lease as leases
-from forebay.controller.cluster import EVENT, LEASE, Cluster
-from forebay.controller.events import Recorder
-from forebay.controller.lease import LeaseLostError, Leases
+from forebay.controller.cluster import lease as leases
+from forebay.controller.cluster.event_recorder import Recorder
+from forebay.controller.cluster.kubernetes_api import EVENT, LEASE, Cluster
+from forebay.controller.cluster.lease import LeaseLostError, Leases
 from forebay.resources import names
 from tests.contract.scene import in_cluster
 

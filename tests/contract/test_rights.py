@@ -18,8 +18,8 @@ from e2e.cluster.controlplane import ControlPlane, audit_log
 from e2e.cluster.paths import REPO
 from e2e.cluster.shell import run
 from forebay.controller.__main__ import Operator
-from forebay.controller.cluster import OWNED, POD, POOL, SECRET, STATEFUL_SET, Cluster, ClusterError
-from forebay.controller.cluster import POLICY as POLICIES
+from forebay.controller.cluster.kubernetes_api import OWNED, POD, POOL, SECRET, STATEFUL_SET, Cluster, ClusterError
+from forebay.controller.cluster.kubernetes_api import POLICY as POLICIES
 from forebay.resources import names
 from testing.fake_routers import FakeRouters
 from tests.contract.kubelet import Kubelets
@@ -128,7 +128,7 @@ async def story(cluster: Cluster, namespace: str, kubelets: Kubelets, made: Oper
     await made.nodes.look(made.cluster, ["nvidia.com/gpu"], 0.0)  # as every 15 s while a pool waits for GPUs
     rotate = {"metadata": {"annotations": {names.ANNOTATION_ROTATE: "1"}}}
     await cluster.patch(SECRET, namespace, names.CONTROL_TOKEN_SECRET, rotate)
-    made.passes.tokens.forget(namespace)
+    made.reconciler.tokens.forget(namespace)
     await until(lambda: staged(cluster, namespace), "a staged token")
 
 

@@ -15,7 +15,7 @@ import pytest
 from kubernetes import client
 
 from forebay.controller.__main__ import Operator
-from forebay.controller.cluster import EVENT, POD, POOL, SECRET, STATEFUL_SET, Cluster, Object
+from forebay.controller.cluster.kubernetes_api import EVENT, POD, POOL, SECRET, STATEFUL_SET, Cluster, Object
 from forebay.controller.manifests.common import gateway_selector, pool_labels
 from forebay.resources import names
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, Report, SidecarReport, encode

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from forebay.controller.cluster import EVENT, POD, POOL, Cluster, Kind, Object
-from forebay.controller.cluster import POLICY as POLICIES
+from forebay.controller.cluster.kubernetes_api import EVENT, POD, POOL, Cluster, Object, ObjectKind
+from forebay.controller.cluster.kubernetes_api import POLICY as POLICIES
 from forebay.controller.settings import Settings
 from forebay.resources.reasons import ConditionType
 from testing.fake_routers import FakeRouters
@@ -20,9 +20,9 @@ from tests.contract.scene import LOCAL, custom, in_cluster, operator, told
 from tests.controller.fleets import IMAGES, POLICY
 
 pytestmark = pytest.mark.apiserver
-QUOTA = Kind("ResourceQuota", "v1", "resourcequotas")
-NAMESPACE = Kind("Namespace", "v1", "namespaces")
-ACCOUNT = Kind("ServiceAccount", "v1", "serviceaccounts")
+QUOTA = ObjectKind("ResourceQuota", "v1", "resourcequotas")
+NAMESPACE = ObjectKind("Namespace", "v1", "namespaces")
+ACCOUNT = ObjectKind("ServiceAccount", "v1", "serviceaccounts")
 LONGEST_SECONDS = 60
 GPU = "nvidia.com/gpu"
 
@@ -50,13 +50,20 @@ class Stage:
         """Change the pool's spec."""
         await self.cluster.patch(POOL, self.namespace, "chat", {"spec": spec})
 
-    async def condition(self, kind: str, name: str = "chat", of: Kind = POOL) -> Object:
+    async def condition(self, kind: str, name: str = "chat", of: ObjectKind = POOL) -> Object:
         """A condition as it stands in the status."""
         found = await self.cluster.get(of, self.namespace, name)
         return next(item for item in found["status"]["conditions"] if item["type"] == kind)
 
     async def becomes(
-        self, kind: str, status: str, reason: str, *words: str, name: str = "chat", of: Kind = POOL, run: bool = True
+        self,
+        kind: str,
+        status: str,
+        reason: str,
+        *words: str,
+        name: str = "chat",
+        of: ObjectKind = POOL,
+        run: bool = True,
     ) -> str:
         """Let time pass until a condition reads so. Returns its message."""
         seen: Object = {}

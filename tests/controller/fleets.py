@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from forebay.controller.actions import Apply, WriteStatus
-from forebay.controller.cluster import Object
+from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import Owner
-from forebay.controller.memory import FleetMemory, Heard, ObjectKey
-from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool
-from forebay.controller.plan import Plan, plan
-from forebay.controller.pods import Pod
+from forebay.controller.observe.memory import FleetMemory, LastReport, ObjectKey
+from forebay.controller.observe.observe import ObservedFleet, ObservedPolicy, ObservedPool
+from forebay.controller.observe.pods import Pod
+from forebay.controller.plan.actions import Apply, WriteStatus
+from forebay.controller.plan.plan import Plan, plan
 from forebay.controller.settings import Images, Settings
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, PolicyStatus
@@ -74,24 +74,26 @@ def replica(number: int = 0, pool_name: str = "chat", **changes: Any) -> Pod:
     return replace(Pod(name, f"uid-{name}", f"10.0.2.{number + 1}", ready=True), **changes)
 
 
-def gateway_report(number: int = 0, *, generation: int = 1, pools: Iterable[PoolDemand] = (), **more: Any) -> Heard:
+def gateway_report(
+    number: int = 0, *, generation: int = 1, pools: Iterable[PoolDemand] = (), **more: Any
+) -> LastReport:
     """What a gateway says."""
     report = GatewayReport(
         replica=f"gateway-{number}", version="1", started=NOW - 9000, generation=generation, hash="", ready=True,
         pools=tuple(pools), **more,
     )  # fmt: skip
-    return Heard(report, NOW)
+    return LastReport(report, NOW)
 
 
 def sidecar_report(
     number: int = 0, *, pool_name: str = "chat", generation: int = 1, running: int = 0, slots: int = 10, **more: Any
-) -> Heard:
+) -> LastReport:
     """What a sidecar says."""
     report = SidecarReport(
         pool=pool_name, replica=f"{pool_name}-{number}", version="1", started=NOW - 9000, generation=generation,
         hash="", state=ReplicaState.SERVING, slots=slots, running=running, **more,
     )  # fmt: skip
-    return Heard(report, NOW)
+    return LastReport(report, NOW)
 
 
 def fleet(*pools: ObservedPool, **changes: Any) -> ObservedFleet:

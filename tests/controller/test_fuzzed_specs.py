@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.controller.actions import Apply, WriteStatus
-from forebay.controller.cache import Cache
-from forebay.controller.cluster import POLICY, POOL, Object
-from forebay.controller.memory import FleetMemory
-from forebay.controller.observe import ObservedFleet, observe
-from forebay.controller.plan import Plan, plan
-from forebay.controller.reports import Reports, Tokens
+from forebay.controller.cluster.kubernetes_api import POLICY, POOL, Object
+from forebay.controller.cluster.object_cache import ObjectCache
+from forebay.controller.cluster.report_client import ControlTokens, ReportClient
+from forebay.controller.observe.memory import FleetMemory
+from forebay.controller.observe.observe import ObservedFleet, observe
+from forebay.controller.plan.actions import Apply, WriteStatus
+from forebay.controller.plan.plan import Plan, plan
 from forebay.resources import names
 from forebay.resources.crd import schema_of
 from forebay.resources.policy import PolicySpec
@@ -34,16 +34,16 @@ def stored(kind: str, name: str, spec: Any, status: Any = None) -> Object:
 def observed(*objects: Object) -> ObservedFleet:
     """What the operator makes of a namespace with these objects. There is nobody to talk to, and no need to."""
 
-    class Nobody(Tokens):
+    class Nobody(ControlTokens):
         async def secret(self, namespace: str) -> Object | None:
             return token()
 
-    cache = Cache()
+    cache = ObjectCache()
     for obj in objects:
         cache.put(obj)
     nobody: Any = None
     look = observe(
-        "team", cache, cluster=nobody, tokens=Nobody(nobody), reports=Reports(), memory=FleetMemory(), now=NOW
+        "team", cache, cluster=nobody, tokens=Nobody(nobody), reports=ReportClient(), memory=FleetMemory(), now=NOW
     )
     return asyncio.run(look)
 

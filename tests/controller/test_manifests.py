@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from forebay import engines
-from forebay.controller.cluster import Object
+from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests import fleet, gateway, networkpolicy, services
 from forebay.controller.manifests.common import Owner
 from forebay.controller.manifests.statefulset import choose_template, statefulset
@@ -88,7 +88,7 @@ def test_the_objects_of_a_fleet() -> None:
         "fleet",
         [
             fleet.gateway_service_account(NAMESPACE, OWNERS),
-            fleet.door_service(NAMESPACE, OWNERS),
+            fleet.client_service(NAMESPACE, OWNERS),
             fleet.gateways_service(NAMESPACE, OWNERS),
             fleet.gateway_disruption_budget(NAMESPACE, OWNERS, 2),
             fleet.control_token(NAMESPACE, OWNERS),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.controller.cluster import Object
+from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.merge import TemplateRefusedError, merged
 from forebay.controller.manifests.template import pod_template
 from tests.controller.fleets import IMAGES, spec

@@ -12,9 +12,19 @@ import pytest
 from kubernetes.aio import client
 
 from forebay.controller.__main__ import BLIND_SECONDS, DEAF_SECONDS, STUCK_SECONDS, Operator
-from forebay.controller.cluster import OWNED, POD, Cluster, ClusterError, Kind, Listed, Object, _item, _lines
-from forebay.controller.handlers import BACKOFFS, WATCHED, selector, watch_settings
-from forebay.controller.lease import DURATION_SECONDS
+from forebay.controller.cluster.handlers import BACKOFFS, WATCHED, selector, watch_settings
+from forebay.controller.cluster.kubernetes_api import (
+    OWNED,
+    POD,
+    Cluster,
+    ClusterError,
+    Listed,
+    Object,
+    ObjectKind,
+    _item,
+    _lines,
+)
+from forebay.controller.cluster.lease import DURATION_SECONDS
 from forebay.resources.summary import decode
 from tests.controller.fleets import SETTINGS
 
@@ -150,7 +160,9 @@ class FakeApi:
         self.watched: dict[str, list[str]] = {}
         self.lists: Counter[str] = Counter()
 
-    async def pages(self, kind: Kind, namespace: str, *, labels: str) -> AsyncIterator[tuple[Iterator[Listed], str]]:
+    async def pages(
+        self, kind: ObjectKind, namespace: str, *, labels: str
+    ) -> AsyncIterator[tuple[Iterator[Listed], str]]:
         self.lists[kind.plural] += 1
         if kind.plural == self.broken:
             raise ClusterError(0, "reset")
@@ -165,7 +177,7 @@ class FakeApi:
         for at in range(0, len(listed), 500):
             yield iter(listed[at : at + 500]), "9"
 
-    async def watch(self, kind: Kind, namespace: str, revision: str, *, labels: str) -> AsyncIterator[Object]:
+    async def watch(self, kind: ObjectKind, namespace: str, revision: str, *, labels: str) -> AsyncIterator[Object]:
         self.watched.setdefault(kind.plural, []).append(revision)
         if kind is not POD or not self.script:
             await asyncio.Event().wait()

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from forebay.controller.actions import Note, Regarding
-from forebay.controller.arbitration import gpus_of
-from forebay.controller.cluster import Cluster, ClusterError, Kind, Object
-from forebay.controller.events import BUDGET, Recorder
-from forebay.controller.ledger import Ledger
-from forebay.controller.nodes import Nodes
-from forebay.controller.starts import Starts
+from forebay.controller.cluster.event_recorder import BUDGET, Recorder
+from forebay.controller.cluster.kubernetes_api import Cluster, ClusterError, Object, ObjectKind
+from forebay.controller.cluster.node_watch import NodeWatch
+from forebay.controller.plan.actions import Note, Regarding
+from forebay.controller.sizing.arbitration import gpus_of
+from forebay.controller.sizing.gpu_bids import GpuBids
+from forebay.controller.sizing.starts import Starts
 from forebay.resources.reasons import EventReason
 from forebay.rules.arbitrate import Bid
 from tests.controller.fleets import NOW, replica, spec
@@ -26,7 +26,7 @@ def bid(pool: str, **more: Any) -> Bid:
 
 
 def test_fleets_see_what_others_ask_for_and_forget_what_is_old() -> None:
-    ledger = Ledger(NOW)
+    ledger = GpuBids(NOW)
     ledger.tell("a", (bid("a/chat"),), NOW)
     ledger.tell("b", (bid("b/chat"),), NOW)
     assert [item.pool for item in ledger.rivals("a", NOW + 59)] == ["b/chat"]
@@ -36,7 +36,7 @@ def test_fleets_see_what_others_ask_for_and_forget_what_is_old() -> None:
 
 
 def test_after_a_restart_everybody_is_heard_before_anybody_asks() -> None:
-    ledger = Ledger(NOW)
+    ledger = GpuBids(NOW)
     ledger.tell("a", (), NOW)
     assert not ledger.knows(["a", "b"], NOW + 1)
     assert ledger.knows(["a", "b"], NOW + 60)
@@ -45,7 +45,7 @@ def test_after_a_restart_everybody_is_heard_before_anybody_asks() -> None:
 
 
 def test_only_those_that_wait_for_gpus_have_the_nodes_looked_at() -> None:
-    ledger = Ledger(NOW)
+    ledger = GpuBids(NOW)
     ledger.tell("a", (bid("a/chat"), bid("a/cpu", gpus="")), NOW)
     ledger.tell("b", (bid("b/chat", gpus=f"{GPU}#0123"), bid("b/full", wanted=1, starting=1, gpus="x")), NOW)
     assert ledger.waiting() == {GPU: frozenset({"a", "b"})}
@@ -68,7 +68,7 @@ def node(name: str, gpus: int | None) -> Object:
 
 
 def test_more_gpus_on_a_node_or_a_new_node_are_noticed_and_fewer_are_not() -> None:
-    nodes = Nodes()
+    nodes = NodeWatch()
     assert nodes.take([node("a", 4), node("b", None)], [GPU], NOW) == frozenset()
     assert nodes.take([node("a", 3), node("b", None)], [GPU], NOW + 1) == frozenset()
     assert nodes.take([node("a", 3), node("b", 1)], [GPU], NOW + 2) == {GPU}
@@ -84,14 +84,14 @@ class Forbidden(Cluster):
         self.asked = 0
 
     async def list(
-        self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = ""
+        self, kind: ObjectKind, namespace: str = "", *, labels: str = "", fields: str = ""
     ) -> tuple[list[Object], str]:
         self.asked += 1
         raise ClusterError(403, "nodes is forbidden")
 
 
 def test_without_the_right_to_see_nodes_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    nodes, cluster = Nodes(), Forbidden()
+    nodes, cluster = NodeWatch(), Forbidden()
     for _ in range(3):
         assert asyncio.run(nodes.look(cluster, [GPU], NOW)) == frozenset()
     assert [record.getMessage() for record in caplog.records] == [

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from forebay.controller.actions import Apply, Note, Say, WriteStatus
-from forebay.controller.cluster import Object
-from forebay.controller.ledger import Ledger
-from forebay.controller.memory import FleetMemory, Heard
-from forebay.controller.observe import ObservedFleet, ObservedPolicy, ObservedPool
-from forebay.controller.plan import Plan, plan
-from forebay.controller.pods import Pod
+from forebay.controller.cluster.kubernetes_api import Object
+from forebay.controller.observe.memory import FleetMemory, LastReport
+from forebay.controller.observe.observe import ObservedFleet, ObservedPolicy, ObservedPool
+from forebay.controller.observe.pods import Pod
+from forebay.controller.plan.actions import Apply, Note, Say, WriteStatus
+from forebay.controller.plan.plan import Plan, plan
+from forebay.controller.sizing.gpu_bids import GpuBids
 from forebay.resources.pool import PoolSpec
 from forebay.resources.pool_status import PoolStatus
 from forebay.resources.reasons import Reason
@@ -50,7 +50,7 @@ class Team:
     memory: FleetMemory = field(default_factory=FleetMemory)
     pods: dict[str, Pod] = field(default_factory=dict)
     counted: dict[str, Counted] = field(default_factory=dict)
-    heard: dict[str, Heard] = field(default_factory=dict)
+    heard: dict[str, LastReport] = field(default_factory=dict)
     notes: list[tuple[float, Note]] = field(default_factory=list)
     sizes: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
     applied: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ class World:
     period: float = 5.0
     quota: int = 1000  # pods of a pool that the API server takes
     now: float = NOW
-    ledger: Ledger = field(default_factory=lambda: Ledger(NOW - 1000))
+    ledger: GpuBids = field(default_factory=lambda: GpuBids(NOW - 1000))
     roomier: dict[str, float] = field(default_factory=dict)
 
     def run(self, seconds: float) -> None:
@@ -79,7 +79,7 @@ class World:
 
     def restart(self) -> None:
         """The operator loses all that it remembers."""
-        self.ledger = Ledger(self.now)
+        self.ledger = GpuBids(self.now)
         for team in self.teams:
             team.memory = FleetMemory()
 
@@ -173,12 +173,12 @@ class World:
                     finished_total=round(counted.finished / len(pods)),
                     service_seconds_total=round(counted.finished / len(pods)) * SERVICE_SECONDS,
                 )  # fmt: skip
-                heard[pod.name] = Heard(report, self.now)
+                heard[pod.name] = LastReport(report, self.now)
         gate = GatewayReport(
             replica="gateway-0", version="1", started=NOW - 9000, generation=1, hash="", ready=True,
             pools=tuple(demands),
         )  # fmt: skip
-        team.heard = {**heard, "gateway-0": Heard(gate, self.now)}
+        team.heard = {**heard, "gateway-0": LastReport(gate, self.now)}
 
     def _carry_out(self, team: Team, done: Plan) -> None:
         for action in (action for batch in done.batches for action in batch.actions):

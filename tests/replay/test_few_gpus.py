@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from forebay.replay import FleetSetup, Forebay, Outcome, PoolSetup, Request, play, simple_policy
+from forebay.replay import FleetSetup, Forebay, PoolSetup, ReplayResult, TraceRequest, play, simple_policy
 from forebay.replay.nodes import Nodes
 from forebay.resources.terms import Permission
 from tests.replay.traces import pool
@@ -18,15 +18,15 @@ def small(name: str, most: int = 4) -> PoolSetup:
     return replace(pool(name, most=most, slots=2, cold_start=30, substitute=Permission.ALLOWED), gpu_hour_price=None)
 
 
-def steady(pools: tuple[str, ...], seconds: float, rate: float = 2.0) -> list[Request]:
+def steady(pools: tuple[str, ...], seconds: float, rate: float = 2.0) -> list[TraceRequest]:
     """For each pool the same load, at even times: answers of about 10 s."""
     return [
-        Request(number / rate, prompt=50, output=500, model=f"{pools[number % len(pools)]}-model")
+        TraceRequest(number / rate, prompt=50, output=500, model=f"{pools[number % len(pools)]}-model")
         for number in range(int(seconds * rate))
     ]
 
 
-def played(requests: list[Request], gpus: int | None, *pools: PoolSetup) -> Outcome:
+def played(requests: list[TraceRequest], gpus: int | None, *pools: PoolSetup) -> ReplayResult:
     fleet = FleetSetup(pools, (simple_policy(),), gpus=gpus)
     return play(requests, fleet, {item.name: Forebay.of(fleet, item) for item in pools})
 

@@ -8,14 +8,14 @@ from math import isnan
 
 import pytest
 
-from forebay.replay import Fate, Fixed, FleetSetup, Forebay, Outcome, Request, play
+from forebay.replay import Fate, Fixed, FleetSetup, Forebay, ReplayResult, TraceRequest, play
 from forebay.resources.reasons import Priority, Reason
 from tests.replay.traces import bursty, pool, setup
 
 COUNT = 1500
 
 
-def played(fleet: FleetSetup, seed: int = 1, count: int = COUNT) -> Outcome:
+def played(fleet: FleetSetup, seed: int = 1, count: int = COUNT) -> ReplayResult:
     scalers = {item.name: Forebay.of(fleet, item) for item in fleet.pools}
     return play(bursty(count, seed, session_share=0.5), fleet, scalers, seed)
 
@@ -82,20 +82,22 @@ def test_money_is_that_of_the_tokens_that_left_and_of_the_gpus_there_were() -> N
     assert outcome.local_cost == pytest.approx(Decimal(2) * Decimal(outcome.gpu_seconds["chat"]) / 3600)
 
 
-def reasons(outcome: Outcome) -> Counter[tuple[Priority, Reason, int]]:
+def reasons(outcome: ReplayResult) -> Counter[tuple[Priority, Reason, int]]:
     return Counter((fate.priority, fate.reason, fate.status) for fate in outcome.fates)
 
 
-def one(priority: Priority = Priority.NORMAL, at: float = 1.0, model: str = "") -> Request:
-    return Request(at, prompt=100, output=20, priority=priority, model=model)
+def one(priority: Priority = Priority.NORMAL, at: float = 1.0, model: str = "") -> TraceRequest:
+    return TraceRequest(at, prompt=100, output=20, priority=priority, model=model)
 
 
-def full(slots: int, seconds: float = 0.0) -> list[Request]:
+def full(slots: int, seconds: float = 0.0) -> list[TraceRequest]:
     """Fills the slots of the pool `chat` for longer than any wait."""
-    return [Request(seconds, prompt=10, output=5000, priority=Priority.HIGH, model="chat-model") for _ in range(slots)]
+    return [
+        TraceRequest(seconds, prompt=10, output=5000, priority=Priority.HIGH, model="chat-model") for _ in range(slots)
+    ]
 
 
-def last(requests: list[Request], fleet: FleetSetup) -> Fate:
+def last(requests: list[TraceRequest], fleet: FleetSetup) -> Fate:
     outcome = play(requests, fleet, {item.name: Fixed(1) for item in fleet.pools})
     return outcome.fates[len(requests) - 1]
 
@@ -121,13 +123,13 @@ CASES = [
 
 @pytest.mark.parametrize(("requests", "fleet", "destination", "reason"), [row[1:] for row in CASES],
                          ids=[row[0] for row in CASES])  # fmt: skip
-def test_the_rule_decides(requests: list[Request], fleet: FleetSetup, destination: str, reason: Reason) -> None:
+def test_the_rule_decides(requests: list[TraceRequest], fleet: FleetSetup, destination: str, reason: Reason) -> None:
     fate = last(requests, fleet)
     assert (fate.destination, fate.reason) == (destination, reason)
 
 
 def test_who_waits_gets_the_next_slot_and_says_so() -> None:
-    held = [Request(0.0, prompt=10, output=100, model="chat-model") for _ in range(8)]
+    held = [TraceRequest(0.0, prompt=10, output=100, model="chat-model") for _ in range(8)]
     fate = last([*held, one(Priority.LOW)], setup())
     assert (fate.destination, fate.reason) == ("chat", Reason.QUEUED)
     assert 0 < fate.waited < 5

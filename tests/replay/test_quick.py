@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.replay import Fixed, Outcome, play
+from forebay.replay import Fixed, ReplayResult, play
 from forebay.replay.clock import Clock
-from forebay.replay.engines import Engine, Scheduler
+from forebay.replay.engines import ReplayEngine, Scheduler
 from forebay.replay.quick import QuickBatch
-from forebay.simulator.batch import Batch, Limits, Sequence, ServiceTime
+from forebay.simulator.batch import Batch, BatchLimits, Sequence, ServiceTime
 from testing.examples import examples
 from tests.replay.traces import bursty, pool, setup
 
-ROOMY = Limits(max_num_seqs=4, kv_tokens=10_000_000, max_batched_tokens=64)
+ROOMY = BatchLimits(max_num_seqs=4, kv_tokens=10_000_000, max_batched_tokens=64)
 EVEN = ServiceTime(base=0.01, per_running=0.001, per_kv_token=0.0, prefill_tokens_per_second=1000.0)
 Came = list[tuple[float, int, int]]
 """When, prompt, output."""
@@ -23,7 +23,7 @@ Came = list[tuple[float, int, int]]
 def told(batch: Scheduler, came: Came, leave: dict[int, float] | None = None) -> list[tuple[str, int, float]]:
     """All that an engine tells, in order."""
     clock, said, numbers = Clock(), [], {}
-    engine = Engine(
+    engine = ReplayEngine(
         clock,
         batch,
         lambda sequence: said.append(("first", numbers[sequence], round(clock.now, 6))),
@@ -53,7 +53,7 @@ def test_with_room_for_all_it_tells_the_very_same(came: Came) -> None:
 
 @given(arrivals, st.dictionaries(st.integers(0, 11), st.floats(0.0, 2.0)))
 def test_whoever_is_not_given_up_ends_and_nothing_is_left(came: Came, leave: dict[int, float]) -> None:
-    batch = QuickBatch(Limits(max_num_seqs=3, kv_tokens=300, max_batched_tokens=64), EVEN)
+    batch = QuickBatch(BatchLimits(max_num_seqs=3, kv_tokens=300, max_batched_tokens=64), EVEN)
     said = told(batch, came, leave)
     ended = [number for word, number, _ in said if word == "end"]
     assert set(range(len(came))) - set(leave) <= set(ended)
@@ -61,7 +61,7 @@ def test_whoever_is_not_given_up_ends_and_nothing_is_left(came: Came, leave: dic
     assert (batch._kv, len(batch._ends), len(batch._prompts), len(batch._waiting)) == (0, 0, 0, 0)
 
 
-def figures(outcome: Outcome) -> dict[str, float]:
+def figures(outcome: ReplayResult) -> dict[str, float]:
     served = [fate for fate in outcome.fates if fate.local]
     firsts, seconds = sorted(fate.first_token for fate in served), sorted(fate.seconds for fate in served)
     return {

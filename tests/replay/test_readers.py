@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from forebay.replay.readers import Trace, TraceError, read
-from forebay.replay.trace import Request
-from forebay.resources.access_log import Line
+from forebay.replay.trace import TraceRequest
+from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.reasons import Capability, Priority
-from forebay.router.access_log import _encode
+from forebay.router.access_log_writer import _encode
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:17:03.9799600,4808,10
@@ -43,18 +43,18 @@ def lines(*rows: object) -> str:
 @pytest.mark.parametrize(
     ("text", "form", "expected"),
     [
-        (AZURE, "Azure LLM", [Request(0.0, 4808, 10), Request(0.5, 110, 27)]),
-        (AZURE_2024, "Azure LLM", [Request(0.0, 2162, 5), Request(1.5, 2399, 6)]),
-        (BURSTGPT, "BurstGPT", [Request(0.0, 472, 18), Request(40.0, 1087, 230)]),
-        (PLAIN, "plain", [Request(0.0, 100, 20, Priority.HIGH, "shop", "qwen"), Request(1.5, 200, 30)]),
+        (AZURE, "Azure LLM", [TraceRequest(0.0, 4808, 10), TraceRequest(0.5, 110, 27)]),
+        (AZURE_2024, "Azure LLM", [TraceRequest(0.0, 2162, 5), TraceRequest(1.5, 2399, 6)]),
+        (BURSTGPT, "BurstGPT", [TraceRequest(0.0, 472, 18), TraceRequest(40.0, 1087, 230)]),
+        (PLAIN, "plain", [TraceRequest(0.0, 100, 20, Priority.HIGH, "shop", "qwen"), TraceRequest(1.5, 200, 30)]),
         (
             lines({"at": 3, "prompt": 1, "output": 2, "capability": "reasoning", "max_tokens": 9, "session": "a"}),
             "plain",
-            [Request(0.0, 1, 2, capability=Capability.REASONING, session="a", max_tokens=9)],
+            [TraceRequest(0.0, 1, 2, capability=Capability.REASONING, session="a", max_tokens=9)],
         ),
     ],
 )
-def test_each_form_is_known_by_its_columns(tmp_path: Path, text: str, form: str, expected: list[Request]) -> None:
+def test_each_form_is_known_by_its_columns(tmp_path: Path, text: str, form: str, expected: list[TraceRequest]) -> None:
     found = trace(tmp_path, text)
     assert found.form == form
     assert [(r.prompt, r.output, r.priority, r.model, r.client) for r in found.requests] == [
@@ -85,13 +85,13 @@ def test_mooncakes_blocks_and_conversations_are_kept_and_its_grain_is_spread(tmp
 def test_forebays_own_access_log_is_a_trace(tmp_path: Path) -> None:
     usual = {"method": "POST", "path": "/v1/chat/completions", "priority": "Normal", "model": "auto"}
     log = [
-        Line(request_id="a", time=1000.0, duration_ms=2500, first_token_ms=500, stream=True, status=200,
+        AccessLogEntry(request_id="a", time=1000.0, duration_ms=2500, first_token_ms=500, stream=True, status=200,
              reason="LocalCapacity", prompt_tokens=50, client="shop", capability="general", **usual),
-        Line(request_id="b", time=999.0, duration_ms=1000, status=200, reason="AllPoolsFull", prompt_tokens=60,
-             output_tokens=33, **usual),
-        Line(request_id="c", time=1001.0, duration_ms=0, status=429, reason="QueueFull", prompt_tokens=70, **usual),
-        Line(request_id="d", time=1001.0, method="GET", path="/v1/models", status=200),
-        Line(request_id="e", time=1001.0, method="POST", path="/v1/chat/completions", status=400,
+        AccessLogEntry(request_id="b", time=999.0, duration_ms=1000, status=200, reason="AllPoolsFull",
+             prompt_tokens=60, output_tokens=33, **usual),
+        AccessLogEntry(request_id="c", time=1001.0, duration_ms=0, status=429, reason="QueueFull", prompt_tokens=70,
+        **usual), AccessLogEntry(request_id="d", time=1001.0, method="GET", path="/v1/models", status=200),
+        AccessLogEntry(request_id="e", time=1001.0, method="POST", path="/v1/chat/completions", status=400,
              reason="InvalidRequest"),
     ]  # fmt: skip
     found = trace(tmp_path, "".join(_encode(line).decode() + "\n" for line in log))

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 
-from forebay.replay import FleetSetup, PoolSetup, Request, simple_policy
+from forebay.replay import FleetSetup, PoolSetup, TraceRequest, simple_policy
 from forebay.resources.pool import Behavior, Scaling, ScalingRules
 from forebay.resources.reasons import Priority
 from forebay.resources.table import PoolEntry, QueueEntry
@@ -12,14 +12,14 @@ from forebay.resources.terms import Permission
 PRIORITIES = (Priority.HIGH, Priority.NORMAL, Priority.NORMAL, Priority.NORMAL, Priority.LOW)
 
 
-def bursty(count: int, seed: int, rate: float = 4.0, session_share: float = 0.0) -> Iterator[Request]:
+def bursty(count: int, seed: int, rate: float = 4.0, session_share: float = 0.0) -> Iterator[TraceRequest]:
     """Requests whose rate swings by a factor of nine, five minutes each way; lengths are log-normal."""
     rng = random.Random(seed)
     at = 0.0
     for _ in range(count):
         at += rng.expovariate(rate * (1.8 if at // 300 % 2 else 0.2))
         session = f"s{rng.randrange(50)}" if rng.random() < session_share else ""
-        yield Request(
+        yield TraceRequest(
             at,
             prompt=20 + int(rng.lognormvariate(6, 1)),
             output=1 + int(rng.lognormvariate(4.5, 0.8)),

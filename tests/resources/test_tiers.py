@@ -1,6 +1,6 @@
 """Every tier has its field in a policy and in the routing table."""
 
-from forebay.controller.programming import policy_entry
+from forebay.controller.plan.routing_table import policy_entry
 from forebay.resources.policy import PolicySpec, Target
 from forebay.resources.summary import price_rows
 from forebay.resources.table import PolicyEntry, TargetEntry

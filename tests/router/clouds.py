@@ -11,7 +11,7 @@ import httpx
 from msgspec.structs import replace
 
 from forebay.resources.table import ModelEntry, ProviderEntry, TargetEntry
-from forebay.router.cloud.provider import Provider as Standing
+from forebay.router.cloud.provider import UpstreamProvider as Standing
 from testing.fleet import Fleet, fleet
 from tests.router.provider import Provider, Script, answer
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 
-from forebay.resources.options import Timeouts
+from forebay.resources.options import RouterTimeouts
 from forebay.router.attempt_result import PAUSE_SECONDS
-from forebay.router.content import HELD_BYTES
-from forebay.router.replicas import LIMITS
-from forebay.rules.breaker import Outcome
+from forebay.router.dialect.content import HELD_BYTES
+from forebay.router.placement.replicas import LIMITS
+from forebay.rules.breaker import CallResult
 from forebay.rules.lifecycle import MAX_FAILED, MAX_SENT
-from forebay.rules.retry import AT_ONCE, SHARE, TOKEN_SECONDS
+from forebay.rules.retry import RETRY_BURST, RETRY_SHARE, TOKEN_SECONDS
 from tests.router.faulty import Fault, Moment
 
 
@@ -59,7 +59,7 @@ class Expected:
 
     ending: Ending
     posts: int = 1
-    outcome: Outcome | None = None
+    outcome: CallResult | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _after(case: Case) -> Expected | Impossible:
         return Impossible("one JSON document is either an answer or an error")
     if case.fault is Fault.ERROR_IN_200 and case.place is Place.GATEWAY:
         return Impossible(GATEWAYS_LOOK)
-    return Expected(Ending.EVENT if case.stream else Ending.SHORT, 1, _counted(case, Outcome.FAULT))
+    return Expected(Ending.EVENT if case.stream else Ending.SHORT, 1, _counted(case, CallResult.FAULT))
 
 
 def _before(case: Case) -> Expected | Impossible:
@@ -100,24 +100,24 @@ def _before(case: Case) -> Expected | Impossible:
     posts = 2 if case.place is Place.OWN_ENGINE else 1  # once by the sidecar itself, once by the gateway it hands on to
     match case.fault:
         case Fault.BAD_REQUEST:
-            return Expected(Ending.PASSED, 1, _counted(case, Outcome.SUCCESS))
+            return Expected(Ending.PASSED, 1, _counted(case, CallResult.SUCCESS))
         case Fault.SLOW_START:
-            return Expected(Ending.SAME, 1, _counted(case, Outcome.SUCCESS))
+            return Expected(Ending.SAME, 1, _counted(case, CallResult.SUCCESS))
         case Fault.ERROR_IN_200 if passes_on:
             return Impossible(GATEWAYS_LOOK)
         case Fault.STALL if passes_on:
             return Expected(Ending.LATE, 1, None)
         case Fault.TOO_MANY | Fault.SERVER_ERROR if passes_on:
-            return Expected(Ending.PASSED, 1, Outcome.SUCCESS)
+            return Expected(Ending.PASSED, 1, CallResult.SUCCESS)
         case Fault.TOO_MANY:
-            return Expected(Ending.ELSEWHERE, posts, _counted(case, Outcome.BACK_PRESSURE))
+            return Expected(Ending.ELSEWHERE, posts, _counted(case, CallResult.BACK_PRESSURE))
         case Fault.REFUSED:
-            return Expected(Ending.ELSEWHERE, 0, _counted(case, Outcome.FAULT))
+            return Expected(Ending.ELSEWHERE, 0, _counted(case, CallResult.FAULT))
         case _:
-            return Expected(Ending.ELSEWHERE, posts, _counted(case, Outcome.FAULT))
+            return Expected(Ending.ELSEWHERE, posts, _counted(case, CallResult.FAULT))
 
 
-def _counted(case: Case, outcome: Outcome) -> Outcome | None:
+def _counted(case: Case, outcome: CallResult) -> CallResult | None:
     return outcome if case.place in WITH_BREAKER else None
 
 
@@ -141,7 +141,7 @@ NAMES = {
     Fault.SERVER_ERROR: "5xx",
     Fault.SLOW_START: "slow start, within the patience",
 }
-COUNTED = {Outcome.SUCCESS: "no fault", Outcome.BACK_PRESSURE: "back-pressure", Outcome.FAULT: "a fault"}
+COUNTED = {CallResult.SUCCESS: "no fault", CallResult.BACK_PRESSURE: "back-pressure", CallResult.FAULT: "a fault"}
 PAGE = """\
 # What a client sees when something breaks
 
@@ -167,13 +167,17 @@ What is not in the tables cannot be:
 
 | what | bound |
 | --- | --- |
-| sent to replicas that fail or are too busy | {failed} times for one request; then what the policy's overflow allows, else 503 `ReplicaFailed` or 429 |
+| sent to replicas that fail or are too busy | {failed} times for one request; then what the policy's overflow allows,
+    else 503 `ReplicaFailed` or 429 |
 | sent anywhere in vain, providers included | {sent} times for one request |
 | tried again after a fault | {share:.0%} of the pool's requests, {least:.0f} at once after quiet times |
-| a replica that faults {faults} times in a row | left alone for {open:.0f} s, doubled up to {most:.0f} s; then one request probes it |
-| a replica that answers 429 or 503 | gets nothing for as long as its `Retry-After` says (else {pause:.0f} s), and fewer slots for a minute |
+| a replica that faults {faults} times in a row | left alone for {open:.0f} s,
+    doubled up to {most:.0f} s; then one request probes it |
+| a replica that answers 429 or 503 | gets nothing for as long as its `Retry-After` says (else {pause:.0f} s),
+    and fewer slots for a minute |
 | wait for a connection | {connect:g} s (`--connect-seconds`) |
-| wait for the first token | ten times the pool's 99th percentile, at least {first:g} s (`--first-token-seconds`); an answer that is not streamed has {token:g} s more for each token of its limit |
+| wait for the first token | ten times the pool's 99th percentile,
+    at least {first:g} s (`--first-token-seconds`); an answer that is not streamed has {token:g} s more for each token of its limit |
 | silence within an answer | {between:g} s (`--between-chunks-seconds`) |
 | a whole request | {total:g} s (`--total-seconds`), or what `x-forebay-timeout-seconds` says; 503 `DeadlineExceeded` |
 | a request's body | 32 MiB; all bodies that a gateway holds: 256 MiB, then 503 |
@@ -185,10 +189,11 @@ replica that stores the response, else 404; never by a provider.
 
 def render() -> str:
     """docs/faults.md."""
-    usual = Timeouts()
+    usual = RouterTimeouts()
     return PAGE.format(
         held=HELD_BYTES // 1024, before=_before_table(), after=_after_table(), impossible=_impossible(),
-        failed=MAX_FAILED, sent=MAX_SENT, share=SHARE, least=AT_ONCE, faults=LIMITS.faults, open=LIMITS.open_seconds,
+        failed=MAX_FAILED, sent=MAX_SENT, share=RETRY_SHARE, least=RETRY_BURST, faults=LIMITS.faults,
+        open=LIMITS.open_seconds,
         most=LIMITS.most_seconds, pause=PAUSE_SECONDS, connect=usual.connect, first=usual.first_token,
         token=TOKEN_SECONDS, between=usual.between_chunks, total=usual.total,
     )  # fmt: skip

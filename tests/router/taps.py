@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from forebay.router.ports import Router
-from forebay.simulator.engine import Engine
+from forebay.simulator.engine import SimulatedEngine
 from forebay.simulator.http import Connection, Request
 
 
-def tap(engine: Engine) -> list[Request]:
+def tap(engine: SimulatedEngine) -> list[Request]:
     """Every request that reaches an engine or a provider from now on, probes aside."""
     seen: list[Request] = []
     routed = engine._route

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import uvloop
 
-from forebay.router.prefill import TOLD_AT_ONCE, Prefill, read
+from forebay.router.placement.prefill import TOLD_AT_ONCE, Prefill, read
 from forebay.rules.affinity import digest, prefer
 from forebay.simulator.batch import ServiceTime
 from testing.fleet import Fleet, Pool, fleet

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from forebay.router.attempt import Attempt
-from forebay.router.http.client import Pool, UpstreamError
+from forebay.router.http.client import ConnectionPool, UpstreamError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error, request_head
 from forebay.router.http.server import Server
@@ -34,7 +34,7 @@ class Relay:
     """A server that passes each request to a stub engine, as both roles do."""
 
     engine: Stub
-    pool: Pool
+    pool: ConnectionPool
     server: Server = field(init=False)
     outcomes: list[AttemptOutcome | None] = field(default_factory=list)
 
@@ -77,7 +77,7 @@ class Relay:
 
 @asynccontextmanager
 async def relay() -> AsyncIterator[Relay]:
-    made = Relay(Stub(), Pool())
+    made = Relay(Stub(), ConnectionPool())
     listening = await made.engine.listen()
     await made.server.listen("127.0.0.1", 0)
     try:
@@ -278,7 +278,7 @@ class Kept:
 
 def test_what_came_unasked_while_this_process_was_busy_never_answers_the_next_request() -> None:
     async def work() -> None:
-        loop, pool = asyncio.get_running_loop(), Pool()
+        loop, pool = asyncio.get_running_loop(), ConnectionPool()
         with socket.create_server(("127.0.0.1", 0)) as listening:
             listening.settimeout(SECONDS)
             address = ("127.0.0.1", listening.getsockname()[1])

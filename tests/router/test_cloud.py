@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from forebay.resources.access_log import Line
+from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.terms import MaxTokensField
 from testing.fleet import Pool
 from tests.router.clouds import KEY, clouds, settle
@@ -147,7 +147,7 @@ def test_at_a_gap_with_every_provider_down_the_client_is_told_to_come_back(tmp_p
 def test_a_clients_own_mistake_comes_back_in_the_providers_words_and_is_no_fault(tmp_path: Path) -> None:
     async def work() -> None:
         async with clouds(tmp_path, refusal(400, f"messages: too few. You sent {KEY}", x_request_id="r-1")) as c:
-            written: list[Line] = []
+            written: list[AccessLogEntry] = []
             c.fleet.gateway.context.log.write = written.append  # type: ignore[method-assign]
             for _ in range(12):
                 refused = await c.ask()

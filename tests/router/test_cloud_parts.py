@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.router.cloud.events import EventReader, Kind, MalformedError
 from forebay.router.cloud.keys import Key
+from forebay.router.cloud.stream_events import EventReader, MalformedEventError, StreamEventKind
 from forebay.router.cloud.verdict import judge, pause_seconds
-from forebay.rules.breaker import Outcome
-from forebay.rules.spending import Usage
+from forebay.rules.breaker import CallResult
+from forebay.rules.spending import TokenUsage
 from tests.router.provider import DONE, ERROR, LAST, ROLE, USAGE_CHUNK, chunk
 
 NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
@@ -22,23 +22,23 @@ NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
 @pytest.mark.parametrize(
     ("statuses", "outcome", "passed_on"),
     [
-        ((200, 201, 204), Outcome.SUCCESS, True),
-        ((400, 411, 413, 415, 418, 422, 431, 451), Outcome.SUCCESS, True),
-        ((403, 404, 405, 409, 425), Outcome.SUCCESS, False),
-        ((429, 503, 529), Outcome.BACK_PRESSURE, False),
-        ((401, 402, 408), Outcome.FAULT, False),
-        ((300, 301, 302, 303, 304, 307, 308), Outcome.FAULT, False),
-        ((500, 501, 502, 504, 520, 524, 599, 999), Outcome.FAULT, False),
+        ((200, 201, 204), CallResult.SUCCESS, True),
+        ((400, 411, 413, 415, 418, 422, 431, 451), CallResult.SUCCESS, True),
+        ((403, 404, 405, 409, 425), CallResult.SUCCESS, False),
+        ((429, 503, 529), CallResult.BACK_PRESSURE, False),
+        ((401, 402, 408), CallResult.FAULT, False),
+        ((300, 301, 302, 303, 304, 307, 308), CallResult.FAULT, False),
+        ((500, 501, 502, 504, 520, 524, 599, 999), CallResult.FAULT, False),
     ],
 )
-def test_statuses(statuses: tuple[int, ...], outcome: Outcome, passed_on: bool) -> None:
+def test_statuses(statuses: tuple[int, ...], outcome: CallResult, passed_on: bool) -> None:
     assert {judge(status) for status in statuses} == {(outcome, passed_on)}
 
 
 @given(st.integers(400, 499))
 def test_what_a_client_can_cause_is_never_a_fault(status: int) -> None:
     ours = status in (401, 402, 407, 408, 421)  # key, account, proxy, slowness, connection
-    assert (judge(status).outcome is Outcome.FAULT) is ours
+    assert (judge(status).outcome is CallResult.FAULT) is ours
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,14 @@ def event(data: bytes) -> bytes:
 
 
 ANSWER = b"".join(event(data) for data in (ROLE, chunk("Hi"), chunk(" you"), LAST, USAGE_CHUNK, DONE))
-KINDS = [Kind.SILENT, Kind.CONTENT, Kind.CONTENT, Kind.CONTENT, Kind.USAGE, Kind.END]
+KINDS = [
+    StreamEventKind.SILENT,
+    StreamEventKind.CONTENT,
+    StreamEventKind.CONTENT,
+    StreamEventKind.CONTENT,
+    StreamEventKind.USAGE,
+    StreamEventKind.END,
+]
 
 
 @given(st.lists(st.integers(0, len(ANSWER)), max_size=8), st.booleans())
@@ -92,7 +99,7 @@ def test_a_stream_reads_the_same_however_it_is_cut_into_pieces(cuts: list[int], 
         found += list(reader.feed(text[start:end]))
     assert [item.kind for item in found] == KINDS
     assert b"".join(item.raw for item in found) == ANSWER
-    assert reader.usage == Usage(100, 7, 60)
+    assert reader.usage == TokenUsage(100, 7, 60)
     assert reader.complete
     assert list(reader.close()) == []
 
@@ -100,22 +107,25 @@ def test_a_stream_reads_the_same_however_it_is_cut_into_pieces(cuts: list[int], 
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        (b": ping", Kind.SILENT),
-        (b"event: ping\ndata: {}", Kind.SILENT),
-        (b'data:{"choices":[{"delta":{"content":"x"}}]}', Kind.CONTENT),
-        (b'data: {"choices": [{"delta": {"tool_calls": [{"id": "a"}]}}]}', Kind.CONTENT),
-        (b'event: response.created\ndata: {"type": "response.created", "response": {"error": null}}', Kind.SILENT),
-        (b'data: {"type": "response.output_text.delta", "delta": "x"}', Kind.CONTENT),
-        (b'data: {"type": "response.completed", "response": {"usage": {"input_tokens": 4}}}', Kind.END),
-        (b'data: {"type": "response.failed", "response": {"error": {"code": "server_error"}}}', Kind.ERROR),
-        (b'event: error\ndata: {"type": "error", "message": "overloaded"}', Kind.ERROR),
-        (b"data: " + ERROR, Kind.ERROR),
-        (b'data: {"object": "error", "message": "x"}', Kind.ERROR),
-        (b'data: {"choices": [],\ndata:  "usage": {"prompt_tokens": 1}}', Kind.USAGE),
-        (b'data: {"choices": [], "prompt_filter_results": []}', Kind.SILENT),
+        (b": ping", StreamEventKind.SILENT),
+        (b"event: ping\ndata: {}", StreamEventKind.SILENT),
+        (b'data:{"choices":[{"delta":{"content":"x"}}]}', StreamEventKind.CONTENT),
+        (b'data: {"choices": [{"delta": {"tool_calls": [{"id": "a"}]}}]}', StreamEventKind.CONTENT),
+        (
+            b'event: response.created\ndata: {"type": "response.created", "response": {"error": null}}',
+            StreamEventKind.SILENT,
+        ),
+        (b'data: {"type": "response.output_text.delta", "delta": "x"}', StreamEventKind.CONTENT),
+        (b'data: {"type": "response.completed", "response": {"usage": {"input_tokens": 4}}}', StreamEventKind.END),
+        (b'data: {"type": "response.failed", "response": {"error": {"code": "server_error"}}}', StreamEventKind.ERROR),
+        (b'event: error\ndata: {"type": "error", "message": "overloaded"}', StreamEventKind.ERROR),
+        (b"data: " + ERROR, StreamEventKind.ERROR),
+        (b'data: {"object": "error", "message": "x"}', StreamEventKind.ERROR),
+        (b'data: {"choices": [],\ndata:  "usage": {"prompt_tokens": 1}}', StreamEventKind.USAGE),
+        (b'data: {"choices": [], "prompt_filter_results": []}', StreamEventKind.SILENT),
     ],
 )
-def test_events(text: bytes, kind: Kind) -> None:
+def test_events(text: bytes, kind: StreamEventKind) -> None:
     assert [item.kind for item in EventReader().feed(text + b"\n\n")] == [kind]
 
 
@@ -124,10 +134,10 @@ def test_events(text: bytes, kind: Kind) -> None:
 )
 def test_what_is_no_event_of_this_api_is_malformed_after_what_was_good(text: bytes) -> None:
     reader, good = EventReader(), []
-    with pytest.raises(MalformedError):
+    with pytest.raises(MalformedEventError):
         for item in reader.feed(event(chunk("Hi")) + text + b"\n\n"):
             good.append(item)
-    assert [item.kind for item in good] == [Kind.CONTENT]
+    assert [item.kind for item in good] == [StreamEventKind.CONTENT]
 
 
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([b"data: ", b"\n\n", b"\r\n\r\n", ANSWER]), max_size=20))
@@ -138,14 +148,14 @@ def test_whatever_a_provider_sends_is_events_or_malformed(pieces: list[bytes]) -
             for item in reader.feed(piece):
                 passed += item.raw
         passed += b"".join(item.raw for item in reader.close())
-    except MalformedError:
+    except MalformedEventError:
         pass
     assert b"".join(passed.split()) in b"".join(b"".join(pieces).split())  # nothing added, nothing in another order
 
 
 def test_an_event_without_end_has_a_bound() -> None:
     reader = EventReader()
-    with pytest.raises(MalformedError, match="longer"):
+    with pytest.raises(MalformedEventError, match="longer"):
         for _ in range(20):
             list(reader.feed(b"x" * 1_000_000))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from forebay.controller import wake
+from forebay.controller.cluster import wake_port
 from forebay.resources.reasons import Capability, Reason
 from forebay.resources.report import PoolDemand
 from forebay.resources.table import ModelEntry, PolicyEntry, RoutingTable, decode, encode
@@ -160,7 +160,7 @@ async def operator(f: Fleet, asked: list[tuple[str, str]], token: str = "none") 
     def wanted(fleet_name: str, pool: str) -> None:
         asked.append((fleet_name, pool))
 
-    server = await wake.serve("127.0.0.1", 0, lambda name, given: name == "team" and given == token, wanted)
+    server = await wake_port.serve("127.0.0.1", 0, lambda name, given: name == "team" and given == token, wanted)
     port = server.sockets[0].getsockname()[1]
     changed(f, fleet="team", operator_addresses=(f"127.0.0.1:{port}",))
     try:

@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 import uvloop
 
-from forebay.resources.access_log import Line
-from forebay.resources.options import Timeouts
+from forebay.resources.access_log import AccessLogEntry
+from forebay.resources.options import RouterTimeouts
 from forebay.resources.reasons import Capability, Priority
 from forebay.resources.report import OfferAnswer, SlotOffer, WaitingWord, decode_from_gateway
 from forebay.resources.table import PoolEntry, TargetEntry
 from forebay.router.http.exchange import Budget
-from forebay.router.http.lines import DialledLines
-from forebay.router.replicas import PoolReplicas, Replica
-from forebay.router.waiting import Waiting
-from forebay.rules.breaker import Breaker, Outcome, Phase, phase
+from forebay.router.http.message_channel import DialledChannel
+from forebay.router.placement.gateway_queue import GatewayQueue
+from forebay.router.placement.replicas import PoolReplicas, Replica
+from forebay.rules.breaker import Breaker, CallResult, Phase, phase
 from forebay.rules.queue import Waiter
 from testing.fleet import Fleet, Pool, fleet
 from tests.router.faulty import RETRY_AFTER, Fault, Faulty
 from tests.router.test_fleet import SORTER, decision, fill, stop
 
-QUICK = Timeouts(connect=1.0, first_token=0.6, between_chunks=0.6, total=20.0)
+QUICK = RouterTimeouts(connect=1.0, first_token=0.6, between_chunks=0.6, total=20.0)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -91,7 +91,7 @@ def test_a_request_is_sent_four_times_at_most_providers_included(tmp_path: Path,
         async with all_faulty(tmp_path, Fault.TOO_MANY, 5, policy=tiers) as (f, peers):
             for provider in f.providers.values():
                 provider.faults.error_5xx = True
-            lines: list[Line] = []
+            lines: list[AccessLogEntry] = []
             f.gate.context.log.write = lines.append  # type: ignore[method-assign]
             asking = {"key": "sk-vip", "x_forebay_priority": "High"} if high else {}
             answer = await f.ask(**asking)
@@ -148,7 +148,7 @@ def test_a_stream_that_breaks_each_time_opens_the_breaker(tmp_path: Path) -> Non
     pool = PoolReplicas(PoolEntry(name="chat", served_names=()))
     replica = Replica(("127.0.0.1", 1), "chat")
     for now in (1.0, 2.0, 3.0):
-        pool.tried(replica, Outcome.FAULT, now)
+        pool.tried(replica, CallResult.FAULT, now)
     assert phase(replica.breaker, 3.5) is Phase.OPEN
 
 
@@ -224,12 +224,12 @@ def test_back_pressure_cuts_the_slots_to_what_ran_without_the_refused(tmp_path: 
 def test_an_offer_of_a_replica_that_asked_to_be_left_alone_is_declined() -> None:
     async def work() -> None:
         said: list[OfferAnswer | WaitingWord] = []
-        waiting, loop = Waiting(lambda pool: None), asyncio.get_running_loop()
+        waiting, loop = GatewayQueue(lambda pool: None), asyncio.get_running_loop()
         waiting.follow((PoolEntry(name="chat", served_names=()),))
         replica = Replica(("127.0.0.1", 1), "chat", heard=loop.time())
         replica.state = replica.state.__class__.SERVING
-        replica.lines = DialledLines("/", [], lambda line: None, lambda: None)
-        replica.lines.send = lambda line: said.append(decode_from_gateway(line))  # type: ignore[method-assign]
+        replica.channel = DialledChannel("/", [], lambda line: None, lambda: None)
+        replica.channel.send = lambda line: said.append(decode_from_gateway(line))  # type: ignore[method-assign]
         replica.breaker = Breaker(paused_until=loop.time() + 9)
         waiter = Waiter(1, Priority.NORMAL, loop.time(), loop.time() + 9)
         waits = asyncio.create_task(waiting.wait("chat", waiter, loop.time() + 9, frozenset()))

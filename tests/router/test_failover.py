@@ -14,19 +14,19 @@ import httpx
 import pytest
 import uvloop
 
-from forebay.resources.access_log import Line
-from forebay.resources.options import Timeouts
+from forebay.resources.access_log import AccessLogEntry
+from forebay.resources.options import RouterTimeouts
 from forebay.resources.reasons import Capability
 from forebay.resources.table import TargetEntry
 from forebay.rules.affinity import digest, score, session_key
-from forebay.rules.breaker import Breaker, Outcome
-from forebay.rules.retry import AT_ONCE
+from forebay.rules.breaker import Breaker, CallResult
+from forebay.rules.retry import RETRY_BURST
 from testing.fleet import Fleet, Pool, fleet
 from tests.router.faults import Case, Ending, Expected, Place, cases, expected, render
 from tests.router.faulty import BAD_REQUEST, RETRY_AFTER, Fault, Faulty
 from tests.router.test_fleet import fill, stop
 
-QUICK = Timeouts(connect=1.0, first_token=0.6, between_chunks=0.6, total=20.0)
+QUICK = RouterTimeouts(connect=1.0, first_token=0.6, between_chunks=0.6, total=20.0)
 WHERE = {
     Place.ENGINE: "engine chat-0",
     Place.OWN_ENGINE: "engine chat-0",
@@ -162,12 +162,12 @@ def breaker_of(f: Fleet, place: Place) -> Breaker | None:
     return next(replica.breaker for replica in f.gate.replicas.of("chat") if replica.name == "chat-0")
 
 
-def counted(breaker: Breaker | None, now: float) -> Outcome | None:
+def counted(breaker: Breaker | None, now: float) -> CallResult | None:
     if breaker is None:
         return None
     if breaker.faults:
-        return Outcome.FAULT
-    return Outcome.BACK_PRESSURE if breaker.paused_until > now else Outcome.SUCCESS
+        return CallResult.FAULT
+    return CallResult.BACK_PRESSURE if breaker.paused_until > now else CallResult.SUCCESS
 
 
 async def nothing_left(f: Fleet) -> None:
@@ -198,7 +198,7 @@ def test_fault(case: Case, tmp_path: Path) -> None:
         assert isinstance(wanted, Expected)
         async with with_fault(tmp_path, case) as (f, peer):
             held = await fill(f, "chat", 4) if case.place is Place.CLOUD else []
-            lines: list[Line] = []
+            lines: list[AccessLogEntry] = []
             f.gate.context.log.write = lines.append  # type: ignore[method-assign]
             began = time.monotonic()
             seen = await ask(f, case)
@@ -209,7 +209,7 @@ def test_fault(case: Case, tmp_path: Path) -> None:
             if wanted.outcome is not None:
                 assert counted(breaker_of(f, case.place), loop_time) is wanted.outcome
             assert all(line.tries <= 3 for line in lines)
-            assert f.gate.replicas.pools["chat"].retries.left > AT_ONCE - 1.01
+            assert f.gate.replicas.pools["chat"].retries.left > RETRY_BURST - 1.01
             await stop(held)
             await nothing_left(f)
 

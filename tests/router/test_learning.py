@@ -12,8 +12,8 @@ import uvloop
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.report import LengthReport
 from forebay.resources.table import LearntEntry, RoutingTable, decode, encode
-from forebay.router.engine import Engine
-from forebay.router.http.client import Pool as Connections
+from forebay.router.engine_monitor import EngineMonitor
+from forebay.router.http.client import ConnectionPool as Connections
 from testing.fleet import Pool, fleet
 
 RECORDED = Path(os.environ.get("FOREBAY_DATA", "/nonexistent")) / "vllm" / "metrics-saturated.txt"
@@ -43,7 +43,7 @@ vllm:cache_config_info{@,kv_cache_size_tokens="5000"} 1.0
 
 
 async def _report(text: str) -> Any:
-    engine = Engine(("127.0.0.1", 1), Connections(1), lambda: None)
+    engine = EngineMonitor(("127.0.0.1", 1), Connections(1), lambda: None)
     engine.take(text)
     return engine.report()
 

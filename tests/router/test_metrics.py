@@ -20,7 +20,7 @@ from forebay.resources.reasons import Capability, Priority, Reason
 from forebay.resources.report import ReplicaState
 from forebay.resources.table import RoutingTable
 from forebay.router import exposition, metrics
-from forebay.router.cells import CounterCells, HistogramCells, MoneyCells, ReadHistogram
+from forebay.router.fast_metrics import FastCounter, FastHistogram, FastHistogramReader, FastMoneyCounter
 from forebay.rules.endpoints import ENDPOINTS
 from testing.fleet import Fleet, Pool, fleet
 
@@ -36,7 +36,7 @@ async def scrape(f: Fleet, url: str = "") -> dict[str, Metric]:
 def forget() -> None:
     """The registry is the process', and other tests ran in it."""
     for item in vars(metrics).values():
-        if isinstance(item, (CounterCells, HistogramCells, MoneyCells, ReadHistogram)):
+        if isinstance(item, (FastCounter, FastHistogram, FastMoneyCounter, FastHistogramReader)):
             item.values.clear()
         elif isinstance(item, MetricWrapperBase) and item._labelnames:
             item.clear()

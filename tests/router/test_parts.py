@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from forebay.resources.reasons import Priority
 from forebay.resources.report import ReplicaState
 from forebay.resources.table import PoolEntry, RoutingTable, encode
-from forebay.router.clients import Clients
+from forebay.router.client_keys import Clients
 from forebay.router.context import Token
 from forebay.router.http.values import Request
-from forebay.router.table import TableFile
+from forebay.router.table_file import TableFile
 from forebay.rules.admission import Admission
 
 

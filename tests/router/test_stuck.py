@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from forebay.resources.report import ReplicaState
-from forebay.router import engine as engines
-from forebay.router import replicas
+from forebay.router import engine_monitor as engines
+from forebay.router.placement import replicas
 from forebay.rules import progress
 from testing.fleet import Fleet, Pool, fleet
 

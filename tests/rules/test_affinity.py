@@ -6,18 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.rules.affinity import (
+    AWAY_PENALTY_SECONDS,
     HOME_SECONDS,
     HOME_TOKENS,
     KEY_BYTES,
     NOBODY,
     PATIENCE_SECONDS,
     PREFIX_WEIGHT,
-    PUT_OFF_SECONDS,
     Choice,
     Sessions,
+    away_penalty,
     digest,
     prefer,
-    put_off,
     session_key,
 )
 
@@ -185,4 +185,4 @@ def test_a_long_system_prompt_does_not_make_one_session_of_all() -> None:
 
 
 def test_a_waiter_is_put_off_by_a_third_of_its_wait_at_most() -> None:
-    assert [put_off(seconds) for seconds in (-1.0, 0.0, 3.0, 30.0)] == [0.0, 0.0, 1.0, PUT_OFF_SECONDS]
+    assert [away_penalty(seconds) for seconds in (-1.0, 0.0, 3.0, 30.0)] == [0.0, 0.0, 1.0, AWAY_PENALTY_SECONDS]

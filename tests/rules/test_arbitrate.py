@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.resources.reasons import ScaleReason
-from forebay.rules.arbitrate import PENDING_SECONDS, PLACING_SECONDS, Attempt, Bid, Grant, arbitrate
+from forebay.rules.arbitrate import PENDING_SECONDS, PLACING_SECONDS, Bid, Grant, PlacementAttempt, arbitrate
 from testing.examples import examples
 
 NOW = 1_800_000_000.0
@@ -33,7 +33,7 @@ def why(*bids: Bid, now: float = NOW) -> dict[str, ScaleReason | None]:
 def unplaced(pool: str = "a", since: float = NOW, size: int = 2, **more: object) -> Bid:
     """A pool of which the last replica has had no node for a while."""
     usual: dict[str, object] = {
-        "placed": size - 1, "tail": 1, "attempt": Attempt(since=since, wanted=NOW), "starting": 1
+        "placed": size - 1, "tail": 1, "attempt": PlacementAttempt(since=since, wanted=NOW), "starting": 1
     }  # fmt: skip
     return replace(bid(pool, size, size), **{**usual, **more})  # type: ignore[arg-type]
 
@@ -92,18 +92,18 @@ def test_an_unplaced_replica_stays_for_pending_seconds_and_is_then_withdrawn() -
 
 def test_a_replica_that_nothing_asks_for_any_more_is_withdrawn_after_a_minute() -> None:
     gone = unplaced(needed=1, since=NOW - 200)
-    assert granted(replace(gone, attempt=Attempt(NOW - 200, NOW - 59))) == {"a": 2}
-    assert granted(replace(gone, attempt=Attempt(NOW - 200, NOW - 60))) == {"a": 1}
+    assert granted(replace(gone, attempt=PlacementAttempt(NOW - 200, NOW - 59))) == {"a": 2}
+    assert granted(replace(gone, attempt=PlacementAttempt(NOW - 200, NOW - 60))) == {"a": 1}
 
 
 @pytest.mark.parametrize(("failures", "minutes"), [(0, 5), (1, 10), (2, 20), (3, 40), (4, 60), (9, 60)])
 def test_each_time_it_is_asked_for_later(failures: int, minutes: int) -> None:
-    attempt = Attempt(NOW - PENDING_SECONDS, NOW, failures=failures)
+    attempt = PlacementAttempt(NOW - PENDING_SECONDS, NOW, failures=failures)
     assert arbitrate([unplaced(attempt=attempt)], NOW)["a"].attempt.retry == NOW + 60 * minutes
 
 
 def test_a_withdrawn_replica_waits_for_its_time_or_for_more_gpus() -> None:
-    attempt = Attempt(failures=2, withdrawn=NOW - 10, retry=NOW + 600)
+    attempt = PlacementAttempt(failures=2, withdrawn=NOW - 10, retry=NOW + 600)
     waiting = bid(wanted=2, attempt=attempt)
     assert why(waiting) == {"a": ScaleReason.WITHDRAWN}
     assert granted(waiting, now=NOW + 600) == {"a": 2}
@@ -112,8 +112,8 @@ def test_a_withdrawn_replica_waits_for_its_time_or_for_more_gpus() -> None:
 
 
 def test_a_replica_that_was_placed_ends_the_row_of_failures() -> None:
-    attempt = Attempt(since=NOW - 5, failures=3, withdrawn=NOW - 4000, retry=NOW - 400)
-    assert arbitrate([bid(size=2, wanted=2, attempt=attempt)], NOW)["a"].attempt == Attempt()
+    attempt = PlacementAttempt(since=NOW - 5, failures=3, withdrawn=NOW - 4000, retry=NOW - 400)
+    assert arbitrate([bid(size=2, wanted=2, attempt=attempt)], NOW)["a"].attempt == PlacementAttempt()
 
 
 def test_during_a_rollout_and_behind_a_placed_replica_nothing_is_withdrawn() -> None:
@@ -147,7 +147,7 @@ def test_it_waits_while_the_other_ones_replica_starts_and_not_longer() -> None:
     assert granted(starts, b)["b"] == 1
     assert granted(replace(starts, starting=0, grown=NOW - 179), b)["b"] == 1
     assert granted(replace(starts, starting=0, grown=NOW - 180), b)["b"] == 2
-    assert granted(replace(starts, placed=1, tail=1, attempt=Attempt(NOW - 20, NOW)), b)["b"] == 2
+    assert granted(replace(starts, placed=1, tail=1, attempt=PlacementAttempt(NOW - 20, NOW)), b)["b"] == 2
 
 
 def test_both_grow_when_one_replica_is_not_enough_or_they_serve_different_requests() -> None:
@@ -237,7 +237,7 @@ def test_never_two_unplaced_of_one_pool_and_never_two_pools_asking(
 BIDS = st.builds(
     lambda pool, size, up, tail, since, **more: replace(
         bid(pool, size, size + up), placed=size - min(tail, size), tail=min(tail, size),
-        attempt=Attempt(since=NOW - since if tail else 0.0, wanted=NOW), **more,
+        attempt=PlacementAttempt(since=NOW - since if tail else 0.0, wanted=NOW), **more,
     ),
     pool=st.sampled_from("abcd"), size=st.integers(0, 4), up=st.integers(0, 3), tail=st.integers(0, 1),
     since=st.floats(0, 2000), minimum=st.integers(0, 2), priority=st.integers(0, 2), money=st.floats(0, 5),

@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.rules.breaker import Breaker, Limits, Outcome, Phase, after, begun, given_up, lets_through, phase
+from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, Phase, after, begun, given_up, lets_through, phase
 
-LIMITS = Limits(faults=3, open_seconds=5.0, most_seconds=60.0)
+LIMITS = BreakerLimits(faults=3, open_seconds=5.0, most_seconds=60.0)
 
 
-def played(*outcomes: Outcome, now: float = 0.0) -> Breaker:
+def played(*outcomes: CallResult, now: float = 0.0) -> Breaker:
     breaker = Breaker()
     for outcome in outcomes:
         breaker = after(begun(breaker, now), outcome, now, LIMITS)
@@ -16,52 +16,57 @@ def played(*outcomes: Outcome, now: float = 0.0) -> Breaker:
 
 
 def test_faults_in_a_row_open_it() -> None:
-    assert phase(played(Outcome.FAULT, Outcome.FAULT), 0.0) is Phase.CLOSED
-    opened = played(*[Outcome.FAULT] * 3)
+    assert phase(played(CallResult.FAULT, CallResult.FAULT), 0.0) is Phase.CLOSED
+    opened = played(*[CallResult.FAULT] * 3)
     assert (phase(opened, 4.9), phase(opened, 5.0)) == (Phase.OPEN, Phase.HALF_OPEN)
     assert not lets_through(opened, 4.9)
 
 
 def test_a_success_between_them_forgets_them() -> None:
     assert (
-        phase(played(Outcome.FAULT, Outcome.FAULT, Outcome.SUCCESS, Outcome.FAULT, Outcome.FAULT), 0.0) is Phase.CLOSED
+        phase(played(CallResult.FAULT, CallResult.FAULT, CallResult.SUCCESS, CallResult.FAULT, CallResult.FAULT), 0.0)
+        is Phase.CLOSED
     )
 
 
 def test_back_pressure_is_no_fault_and_forgives_none() -> None:
-    assert phase(played(*[Outcome.BACK_PRESSURE] * 50), 0.0) is Phase.CLOSED
-    assert phase(played(Outcome.FAULT, Outcome.FAULT, Outcome.BACK_PRESSURE, Outcome.FAULT), 0.0) is Phase.OPEN
+    assert phase(played(*[CallResult.BACK_PRESSURE] * 50), 0.0) is Phase.CLOSED
+    assert (
+        phase(played(CallResult.FAULT, CallResult.FAULT, CallResult.BACK_PRESSURE, CallResult.FAULT), 0.0) is Phase.OPEN
+    )
 
 
 def test_one_probe_goes_through_and_decides() -> None:
-    half_open = played(*[Outcome.FAULT] * 3)
+    half_open = played(*[CallResult.FAULT] * 3)
     probing = begun(half_open, 5.0)
     assert lets_through(half_open, 5.0)
     assert not lets_through(probing, 5.0)
     assert lets_through(given_up(probing), 5.0)
-    assert phase(after(probing, Outcome.SUCCESS, 6.0, LIMITS), 6.0) is Phase.CLOSED
-    again = after(probing, Outcome.FAULT, 6.0, LIMITS)
+    assert phase(after(probing, CallResult.SUCCESS, 6.0, LIMITS), 6.0) is Phase.CLOSED
+    again = after(probing, CallResult.FAULT, 6.0, LIMITS)
     assert (again.open_until, again.probing) == (16.0, False)  # twice as long
-    assert lets_through(after(probing, Outcome.BACK_PRESSURE, 6.0, LIMITS), 6.0)
+    assert lets_through(after(probing, CallResult.BACK_PRESSURE, 6.0, LIMITS), 6.0)
 
 
 def test_it_never_stays_open_longer_than_the_most() -> None:
     breaker, now = Breaker(), 0.0
     for _ in range(40):
-        breaker = after(begun(breaker, now), Outcome.FAULT, now, LIMITS)
+        breaker = after(begun(breaker, now), CallResult.FAULT, now, LIMITS)
         assert breaker.open_until - now <= 60.0
         now = max(now, breaker.open_until)
 
 
 def test_a_pause_that_was_asked_for_holds_whatever_comes_after() -> None:
-    paused = after(Breaker(), Outcome.BACK_PRESSURE, 0.0, LIMITS, pause=100.0)
-    for outcome in Outcome:
+    paused = after(Breaker(), CallResult.BACK_PRESSURE, 0.0, LIMITS, pause=100.0)
+    for outcome in CallResult:
         assert not lets_through(after(paused, outcome, 50.0, LIMITS, pause=1.0), 99.9)
     assert lets_through(paused, 100.0)
 
 
-@given(st.lists(st.tuples(st.sampled_from([Outcome.SUCCESS, Outcome.BACK_PRESSURE]), st.floats(0, 30)), max_size=40))
-def test_without_faults_it_only_ever_pauses(steps: list[tuple[Outcome, float]]) -> None:
+@given(
+    st.lists(st.tuples(st.sampled_from([CallResult.SUCCESS, CallResult.BACK_PRESSURE]), st.floats(0, 30)), max_size=40)
+)
+def test_without_faults_it_only_ever_pauses(steps: list[tuple[CallResult, float]]) -> None:
     breaker, now, until = Breaker(), 0.0, 0.0
     for outcome, pause in steps:
         now += 1.0

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from forebay.resources.reasons import CapacityBound as Bound
 from forebay.rules.capacity import (
     TYPICAL_TOKENS,
-    Capacity,
     CapacityInputs,
     Learnt,
+    ReplicaCapacity,
     capacity,
     high_reserve,
     moved,
@@ -66,12 +66,12 @@ def test_routers_are_told_of_steps_and_of_nothing_smaller(slots: int, exact: flo
 
 def test_a_slot_has_room_for_what_c_was_made_from_whatever_c_is() -> None:
     """Were it the live tokens themselves, every request would weigh two slots while C is still on its way."""
-    still_many = Capacity(50, Bound.MEMORY)
+    still_many = ReplicaCapacity(50, Bound.MEMORY)
     assert slot_tokens(still_many, 100_000) == 2000
     assert weight(3900, still_many, slot_tokens(still_many, 100_000)) == 1
     assert weight(4100, still_many, slot_tokens(still_many, 100_000)) == 2
     assert weight(99_000, still_many, slot_tokens(still_many, 100_000)) == 25
-    assert slot_tokens(Capacity(50, Bound.LATENCY), 100_000) == TYPICAL_TOKENS
+    assert slot_tokens(ReplicaCapacity(50, Bound.LATENCY), 100_000) == TYPICAL_TOKENS
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_slot_has_room_for_what_c_was_made_from_whatever_c_is() -> None:
     ],
 )  # fmt: skip
 def test_each_sequence_takes_a_slot_whatever_the_bound(bound: Bound, tokens: int, sequences: int, slots: int) -> None:
-    assert weight(tokens, Capacity(50, bound), 2_000, sequences) == slots
+    assert weight(tokens, ReplicaCapacity(50, bound), 2_000, sequences) == slots
 
 
 @pytest.mark.parametrize(("slots", "percent", "kept"), [(3, 90, 0), (4, 10, 0), (10, 10, 1), (19, 10, 1), (40, 25, 10)])

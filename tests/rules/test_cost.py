@@ -13,8 +13,8 @@ from forebay.rules.cost import (
     MONTH_HOURS,
     Basis,
     BasisName,
-    Demand,
     Hardware,
+    MonthlyDemand,
     Price,
     basis,
     bill,
@@ -30,10 +30,10 @@ UNIT = 1_000_000
 HARDWARE = Hardware()
 
 
-def chat(price: Price) -> Demand:
+def chat(price: Price) -> MonthlyDemand:
     """A million tokens, three read for one written, all of which the pool could serve, and endless capacity."""
     usd = price.of(0.75 * UNIT, 0.25 * UNIT)
-    return Demand(UNIT, usd, usd)
+    return MonthlyDemand(UNIT, usd, usd)
 
 
 def priced(model: str) -> Price:
@@ -102,7 +102,7 @@ def test_cached_tokens_have_their_own_price() -> None:
 
 def test_a_replica_that_cannot_pay_for_itself_even_when_full_never_wins() -> None:
     # 320 slots in use save 100 dollars: 32 of them save 10 at most.
-    demand = Demand(tokens=1e9, cloud_usd=100, servable_usd=100, loads=(320.0,) * 3)
+    demand = MonthlyDemand(tokens=1e9, cloud_usd=100, servable_usd=100, loads=(320.0,) * 3)
     assert break_even(Basis(BasisName.RENTED, 10.1), demand, SLOTS) is None
     assert cheapest(Basis(BasisName.RENTED, 10.1), demand, SLOTS, volume=50).replicas == 0
     assert break_even(Basis(BasisName.RENTED, 9), demand, SLOTS) is not None
@@ -111,7 +111,7 @@ def test_a_replica_that_cannot_pay_for_itself_even_when_full_never_wins() -> Non
 def test_the_best_size_leaves_rare_peaks_to_the_cloud() -> None:
     # The first 32 slots take 90 % of the money, the next 32 the rest.
     carried = tuple(0.9 * m / 32 for m in range(33)) + tuple(0.9 + 0.1 * m / 32 for m in range(1, 33))
-    demand = Demand(1e9, 1000, 1000, carried=carried)
+    demand = MonthlyDemand(1e9, 1000, 1000, carried=carried)
     assert for_the_peak(Basis(BasisName.RENTED, 99), demand, SLOTS).replicas == 2
     assert cheapest(Basis(BasisName.RENTED, 99), demand, SLOTS).replicas == 2
     best = cheapest(Basis(BasisName.RENTED, 101), demand, SLOTS)
@@ -119,7 +119,7 @@ def test_the_best_size_leaves_rare_peaks_to_the_cloud() -> None:
 
 
 def test_what_the_model_cannot_serve_is_paid_to_the_cloud_at_every_size() -> None:
-    demand = Demand(1e6, cloud_usd=100, servable_usd=60)
+    demand = MonthlyDemand(1e6, cloud_usd=100, servable_usd=60)
     assert bill(Basis(BasisName.OWNED, 1), demand, SLOTS, 10).cloud == pytest.approx(40)
 
 
@@ -128,14 +128,14 @@ def test_what_the_model_cannot_serve_is_paid_to_the_cloud_at_every_size() -> Non
     [(1, 1, 0.5), (10, 10, 0.7854), (20, 30, 0.9915), (100, 90, 0.8539)],  # Erlang's table: 1 - B
 )
 def test_another_volume_is_judged_by_erlangs_formula(load: float, slots: int, taken: float) -> None:
-    half = Demand(1e6, 1, 1, loads=(load / 2, load / 2))
+    half = MonthlyDemand(1e6, 1, 1, loads=(load / 2, load / 2))
     assert next(islice(taken_by(half, slots, volume=2), 1, None)) == pytest.approx(taken, abs=1e-4)
     states = [load**busy / factorial(busy) for busy in range(slots + 1)]
     assert taken == pytest.approx(1 - states[-1] / sum(states), abs=1e-4)
 
 
 def test_peaks_grow_with_the_volume() -> None:
-    even, uneven = Demand(1, 1, 1, loads=(10, 10)), Demand(1, 1, 1, loads=(1, 19))
+    even, uneven = MonthlyDemand(1, 1, 1, loads=(10, 10)), MonthlyDemand(1, 1, 1, loads=(1, 19))
     for volume in (0.5, 2, 5):
         one, other = (list(islice(taken_by(demand, 8, volume), 5)) for demand in (even, uneven))
         assert all(a > b for a, b in zip(one[1:], other[1:], strict=True))
@@ -148,7 +148,7 @@ shapes = st.lists(st.floats(0, 200), min_size=1, max_size=12).map(tuple)
 def test_local_first_at_its_best_never_costs_more_than_the_cloud_alone(
     loads: tuple[float, ...], servable: float, volume: float, replica: float, fleet: float
 ) -> None:
-    demand = Demand(1e6, 500, 500 * servable, loads)
+    demand = MonthlyDemand(1e6, 500, 500 * servable, loads)
     found = cheapest(Basis(BasisName.OWNED, replica, fleet), demand, 8, volume)
     assert found.total <= volume * 500 * (1 + 1e-9)
     assert -1e-9 <= found.local <= servable + 1e-9
@@ -158,7 +158,7 @@ def test_local_first_at_its_best_never_costs_more_than_the_cloud_alone(
 def test_more_replicas_take_more_and_each_takes_less_than_the_one_before(
     loads: tuple[float, ...], volume: float
 ) -> None:
-    taken = list(islice(taken_by(Demand(1, 1, 1, loads), 8, volume), 30))
+    taken = list(islice(taken_by(MonthlyDemand(1, 1, 1, loads), 8, volume), 30))
     gains = [after - before for before, after in pairwise(taken)]
     assert all(gain >= -1e-9 for gain in gains)
     assert all(before >= after - 1e-9 for before, after in pairwise(gains))
@@ -169,7 +169,7 @@ def test_more_replicas_take_more_and_each_takes_less_than_the_one_before(
 def test_below_the_break_even_the_cloud_wins_and_above_it_local(
     replica: float, fleet: float, usd: float, loads: tuple[float, ...]
 ) -> None:
-    basis, demand = Basis(BasisName.OWNED, replica, fleet), Demand(UNIT, usd, usd, loads)
+    basis, demand = Basis(BasisName.OWNED, replica, fleet), MonthlyDemand(UNIT, usd, usd, loads)
     point = break_even(basis, demand, 4)
     if point is not None:
         assert cheapest(basis, demand, 4, point / UNIT * 1.001).replicas > 0

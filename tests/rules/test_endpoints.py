@@ -8,7 +8,7 @@ import pytest
 
 from forebay.resources.table import ModelEntry, PoolEntry
 from forebay.resources.terms import MaxTokensField, Task
-from forebay.router.engine import smallest
+from forebay.router.engine_monitor import smallest
 from forebay.rules.endpoints import CHAT, ENDPOINTS, MEANINGS, PROBES, TEXTS, Endpoint, Stream, operation
 from forebay.rules.facts import RequestFacts
 from forebay.rules.portability import LIMITS, limit_field

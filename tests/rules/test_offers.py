@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from forebay.rules.offers import OFFER_SECONDS, SPENT_SECONDS, TAKEN_SECONDS, WORD_SECONDS, Offers
+from forebay.rules.offers import NOTICE_TTL_SECONDS, OFFER_SECONDS, SPENT_SECONDS, TAKEN_SECONDS, Offers
 from testing.examples import examples
 
 HIGH, NORMAL, LOW = 0, 1, 2
@@ -90,8 +90,8 @@ def test_what_a_lost_gateway_held_is_free_again() -> None:
 
 def test_a_word_that_is_not_repeated_counts_no_more() -> None:
     state = offers(a=([0, 1, 0], [[], [1.0], []]))
-    assert state.make(1, 1, now=WORD_SECONDS) == []
-    state.expire(WORD_SECONDS)
+    assert state.make(1, 1, now=NOTICE_TTL_SECONDS) == []
+    state.expire(NOTICE_TTL_SECONDS)
     assert state.words == {}
 
 

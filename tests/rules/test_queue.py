@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.resources.reasons import Priority
-from forebay.rules.queue import AGEING_SECONDS, Line, Waiter
+from forebay.rules.queue import AGEING_SECONDS, Waiter, WaitQueue
 
 waiters = st.lists(
     st.builds(
@@ -23,14 +23,14 @@ waiters = st.lists(
 )
 
 
-def line(*members: Waiter, limit: int = 100) -> Line:
-    made = Line(limit)
+def line(*members: Waiter, limit: int = 100) -> WaitQueue:
+    made = WaitQueue(limit)
     for member in members:
         made.join(member)
     return made
 
 
-def take(made: Line, now: float, replica: str = "", high_only: bool = False) -> Waiter | None:
+def take(made: WaitQueue, now: float, replica: str = "", high_only: bool = False) -> Waiter | None:
     waiter = made.best(replica, now, high_only)
     if waiter is not None:
         made.leave(waiter.id)
@@ -64,10 +64,10 @@ def test_nobody_is_passed_by_who_comes_more_than_its_put_off_later(
 
 
 def test_a_slot_goes_to_a_waiter_at_home_there_unless_another_is_due() -> None:
-    first = Waiter(1, Priority.NORMAL, 0, 10, home="b", put_off=5)
-    at_home = Waiter(2, Priority.NORMAL, 0, 14, home="a", put_off=5)
-    late = Waiter(3, Priority.NORMAL, 0, 16, home="a", put_off=5)
-    low = Waiter(4, Priority.LOW, 0, 11, home="a", put_off=5)
+    first = Waiter(1, Priority.NORMAL, 0, 10, home="b", away_penalty=5)
+    at_home = Waiter(2, Priority.NORMAL, 0, 14, home="a", away_penalty=5)
+    late = Waiter(3, Priority.NORMAL, 0, 16, home="a", away_penalty=5)
+    low = Waiter(4, Priority.LOW, 0, 11, home="a", away_penalty=5)
     assert line(first, at_home).best("a", 0) == at_home
     assert line(first, at_home).best("b", 0) == first
     assert line(first, late).best("a", 0) == first
@@ -92,7 +92,7 @@ def test_a_line_is_bounded(members: list[Waiter], limit: int) -> None:
 
 
 def test_a_flood_of_others_leaves_high_its_places() -> None:
-    made = Line(limit=2, limit_bytes=10)
+    made = WaitQueue(limit=2, limit_bytes=10)
     others = [Waiter(n, p, 0, 9, size=5) for n, p in enumerate([Priority.NORMAL, Priority.LOW] * 3)]
     assert [made.join(waiter) for waiter in others] == [True] * 4 + [False] * 2
     assert made.join(Waiter(10, Priority.HIGH, 0, 9, size=10))

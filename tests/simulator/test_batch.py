@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.simulator.batch import Batch, Limits, Sequence, ServiceTime
+from forebay.simulator.batch import Batch, BatchLimits, Sequence, ServiceTime
 from forebay.simulator.prefix import PREFIX_TOKENS, PrefixCache, chain
 
 sequences = st.lists(st.tuples(st.integers(1, 300), st.integers(1, 40)), max_size=25)
@@ -29,33 +29,33 @@ def run(batch: Batch, members: list[Sequence], most: int = 1) -> tuple[list[Sequ
 @given(sequences, st.integers(1, 8), st.integers(64, 2000))
 def test_limits_hold_and_everybody_finishes_once(lengths: list[tuple[int, int]], seats: int, memory: int) -> None:
     members = [Sequence(prompt, output, 0.0) for prompt, output in lengths]
-    ended, _ = run(Batch(Limits(max_num_seqs=seats, kv_tokens=memory), ServiceTime()), members)
+    ended, _ = run(Batch(BatchLimits(max_num_seqs=seats, kv_tokens=memory), ServiceTime()), members)
     assert sorted(map(id, ended)) == sorted(map(id, members))
     assert all(member.made == member.output for member in members)
 
 
 def test_more_running_means_slower_tokens_and_more_throughput() -> None:
-    alone = run(Batch(Limits(), ServiceTime()), [Sequence(100, 100, 0.0)])[1]
-    together = run(Batch(Limits(), ServiceTime()), [Sequence(100, 100, 0.0) for _ in range(32)])[1]
+    alone = run(Batch(BatchLimits(), ServiceTime()), [Sequence(100, 100, 0.0)])[1]
+    together = run(Batch(BatchLimits(), ServiceTime()), [Sequence(100, 100, 0.0) for _ in range(32)])[1]
     assert alone < together < 32 * alone
 
 
 def test_the_queue_is_bounded() -> None:
-    batch = Batch(Limits(max_queued=1), ServiceTime())
+    batch = Batch(BatchLimits(max_queued=1), ServiceTime())
     assert batch.add(Sequence(1, 1, 0.0))
     assert not batch.add(Sequence(1, 1, 0.0))
 
 
 def test_memory_that_ends_preempts_the_newest() -> None:
     old, new = Sequence(40, 60, 0.0), Sequence(40, 60, 0.0)
-    batch = Batch(Limits(kv_tokens=128), ServiceTime())
+    batch = Batch(BatchLimits(kv_tokens=128), ServiceTime())
     ended, _ = run(batch, [old, new])
     assert ended == [old, new]
     assert (old.preemptions, new.preemptions > 0) == (0, True)
 
 
 def test_a_client_that_leaves_frees_its_place() -> None:
-    batch = Batch(Limits(max_num_seqs=1), ServiceTime())
+    batch = Batch(BatchLimits(max_num_seqs=1), ServiceTime())
     first, second = Sequence(1, 100, 0.0), Sequence(1, 1, 0.0)
     batch.add(first)
     batch.add(second)
@@ -70,7 +70,7 @@ def test_steps_taken_together_give_what_single_steps_give(
 ) -> None:
     ends = []
     for most in (1, 1000):
-        batch = Batch(Limits(max_num_seqs=seats, kv_tokens=memory), ServiceTime())
+        batch = Batch(BatchLimits(max_num_seqs=seats, kv_tokens=memory), ServiceTime())
         members = [Sequence(prompt, output, 0.0) for prompt, output in lengths]
         ended, now = run(batch, members, most)
         assert len(ended) == len(members)
@@ -81,7 +81,7 @@ def test_steps_taken_together_give_what_single_steps_give(
 
 @given(st.integers(1, 40), st.floats(0.0, 5.0))
 def test_steps_that_somebody_interrupts_end_with_the_one_that_runs(members: int, elapsed: float) -> None:
-    batch = Batch(Limits(), ServiceTime())
+    batch = Batch(BatchLimits(), ServiceTime())
     for _ in range(members):
         batch.add(Sequence(1, 100, 0.0))
     batch.finish(batch.begin(0.0))
@@ -97,7 +97,7 @@ def test_steps_that_somebody_interrupts_end_with_the_one_that_runs(members: int,
 
 
 def test_a_long_prompt_is_computed_in_pieces_between_tokens_of_others() -> None:
-    batch = Batch(Limits(max_batched_tokens=101), ServiceTime())
+    batch = Batch(BatchLimits(max_batched_tokens=101), ServiceTime())
     short, long = Sequence(1, 50, 0.0), Sequence(1000, 1, 0.0)
     batch.add(short)
     batch.finish(batch.begin(0.0))
@@ -111,7 +111,7 @@ def test_a_long_prompt_is_computed_in_pieces_between_tokens_of_others() -> None:
 
 
 def test_a_known_beginning_is_not_computed_again() -> None:
-    batch = Batch(Limits(), ServiceTime())
+    batch = Batch(BatchLimits(), ServiceTime())
     blocks = (1, 2, 3)
     first, again = Sequence(3 * PREFIX_TOKENS, 1, 0.0, blocks), Sequence(3 * PREFIX_TOKENS, 1, 0.0, blocks)
     longer = Sequence(4 * PREFIX_TOKENS + 7, 1, 0.0, (1, 2, 3, 4))

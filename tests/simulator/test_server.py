@@ -12,8 +12,8 @@ import httpx
 import pytest
 import uvloop
 
-from forebay.simulator.batch import Limits, ServiceTime
-from forebay.simulator.engine import Engine
+from forebay.simulator.batch import BatchLimits, ServiceTime
+from forebay.simulator.engine import SimulatedEngine
 from forebay.simulator.http import Connection
 from forebay.simulator.settings import Settings, read
 
@@ -40,9 +40,9 @@ def outline(value: Any) -> Any:
     return type(value).__name__
 
 
-def engine(work: Callable[[Engine, httpx.AsyncClient], Awaitable[None]], **settings: Any) -> None:
+def engine(work: Callable[[SimulatedEngine, httpx.AsyncClient], Awaitable[None]], **settings: Any) -> None:
     async def run() -> None:
-        made = Engine(Settings(models=("tiny",), times=FAST, **settings))
+        made = SimulatedEngine(Settings(models=("tiny",), times=FAST, **settings))
         server = await asyncio.get_running_loop().create_server(lambda: Connection(made.handle), "127.0.0.1", 0)
         running = asyncio.create_task(made.run())
         base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -67,7 +67,7 @@ def body(**more: Any) -> dict[str, Any]:
 
 
 def test_a_chat_answer_has_the_recorded_fields() -> None:
-    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+    async def work(_: SimulatedEngine, http: httpx.AsyncClient) -> None:
         answer = await http.post("/v1/chat/completions", json=body())
         document = answer.json()
         assert answer.headers["server"] == "uvicorn"
@@ -82,7 +82,7 @@ def test_a_chat_answer_has_the_recorded_fields() -> None:
 
 
 def test_a_stream_has_the_recorded_chunks() -> None:
-    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+    async def work(_: SimulatedEngine, http: httpx.AsyncClient) -> None:
         answer = await http.post("/v1/chat/completions", json=body(stream=True, stream_options={"include_usage": True}))
         events = [line[6:] for line in answer.text.split("\n\n") if line]
         chunks = [json.loads(event) for event in events[:-1]]
@@ -107,7 +107,7 @@ def test_a_stream_has_the_recorded_chunks() -> None:
     ],
 )
 def test_errors(path: str, sent: Any, status: int, says: str) -> None:
-    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+    async def work(_: SimulatedEngine, http: httpx.AsyncClient) -> None:
         answer = await http.post(path, json=sent)
         assert (answer.status_code, says in answer.text) == (status, True)
 
@@ -115,7 +115,7 @@ def test_errors(path: str, sent: Any, status: int, says: str) -> None:
 
 
 def test_other_endpoints() -> None:
-    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+    async def work(_: SimulatedEngine, http: httpx.AsyncClient) -> None:
         assert (await http.get("/health")).status_code == 200
         assert (await http.get("/version")).json() == {"version": "0.32.0"}
         assert (await http.get("/v1/models")).json()["data"][0]["max_model_len"] == 16_384
@@ -146,7 +146,7 @@ def test_answers_have_the_outline_of_the_recorded_ones(file: str, path: str, mor
         parts = [part.removeprefix("data: ") for part in text.split("\n\n") if part.strip()]
         return [outline(json.loads(part)) for part in parts if part != "[DONE]"]
 
-    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+    async def work(_: SimulatedEngine, http: httpx.AsyncClient) -> None:
         answer = await (http.get(path) if more is None else http.post(path, json=body(**more)))
         head, _, recorded = (RECORDED / file).read_text().replace("\r\n", "\n").partition("\n\n")
         assert documents(answer.text) == documents(recorded)
@@ -156,7 +156,7 @@ def test_answers_have_the_outline_of_the_recorded_ones(file: str, path: str, mor
 
 
 def test_a_responses_stream_names_its_events_and_ends_with_the_whole() -> None:
-    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+    async def work(_: SimulatedEngine, http: httpx.AsyncClient) -> None:
         answer = await http.post("/v1/responses", json={"input": "x", "stream": True})
         events = [event.split("\n") for event in answer.text.split("\n\n") if event]
         assert [name for name, data in events if '"delta"' not in data] == [
@@ -174,7 +174,7 @@ def test_a_responses_stream_names_its_events_and_ends_with_the_whole() -> None:
 
 
 def test_past_its_queue_it_answers_503_and_counts() -> None:
-    async def work(made: Engine, http: httpx.AsyncClient) -> None:
+    async def work(made: SimulatedEngine, http: httpx.AsyncClient) -> None:
         made.faults.dead_gpu = True
         held = []
         for queue in (made.batch.running, made.batch.waiting):
@@ -192,11 +192,11 @@ def test_past_its_queue_it_answers_503_and_counts() -> None:
             task.cancel()
         await asyncio.gather(*held, return_exceptions=True)
 
-    engine(work, limits=Limits(max_num_seqs=1, max_queued=1))
+    engine(work, limits=BatchLimits(max_num_seqs=1, max_queued=1))
 
 
 def test_metric_names_are_those_of_a_real_engine() -> None:
-    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+    async def work(_: SimulatedEngine, http: httpx.AsyncClient) -> None:
         await http.post("/v1/chat/completions", json=body())
         text = (await http.get("/metrics")).text
         names = set(re.findall(r"^(vllm:\w+)", text, re.M))
@@ -209,7 +209,7 @@ def test_metric_names_are_those_of_a_real_engine() -> None:
 
 
 def test_a_client_that_leaves_is_noticed() -> None:
-    async def work(made: Engine, http: httpx.AsyncClient) -> None:
+    async def work(made: SimulatedEngine, http: httpx.AsyncClient) -> None:
         task = asyncio.create_task(http.post("/v1/chat/completions", json=body(max_tokens=9000, min_tokens=9000)))
         async with asyncio.timeout(5):
             while not made.batch.running:
@@ -224,7 +224,7 @@ def test_a_client_that_leaves_is_noticed() -> None:
 
 @pytest.mark.parametrize(("fault", "status"), [("reject_429", 429), ("error_5xx", 500)])
 def test_faults_can_be_switched_at_run_time(fault: str, status: int) -> None:
-    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+    async def work(_: SimulatedEngine, http: httpx.AsyncClient) -> None:
         assert (await http.post("/sim/faults", json={fault: True})).json()[fault] is True
         answer = await http.post("/v1/chat/completions", json=body())
         assert answer.status_code == status
@@ -236,7 +236,7 @@ def test_faults_can_be_switched_at_run_time(fault: str, status: int) -> None:
 
 
 def test_a_provider_wants_its_key() -> None:
-    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+    async def work(_: SimulatedEngine, http: httpx.AsyncClient) -> None:
         assert (await http.post("/v1/chat/completions", json=body())).status_code == 401
         answer = await http.post("/v1/chat/completions", json=body(), headers={"authorization": "Bearer sk"})
         assert answer.status_code == 200
@@ -256,7 +256,7 @@ def test_vllms_own_flags_are_understood_or_named(capsys: pytest.CaptureFixture[s
 def test_the_beginning_of_a_conversation_is_found_in_the_prefix_cache() -> None:
     opening = {"role": "system", "content": "be brief. " * 600}
 
-    async def work(_: Engine, http: httpx.AsyncClient) -> None:
+    async def work(_: SimulatedEngine, http: httpx.AsyncClient) -> None:
         for question in ("one", "two"):
             messages = [opening, {"role": "user", "content": question}]
             await http.post("/v1/chat/completions", json=body(messages=messages))

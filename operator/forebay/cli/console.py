@@ -20,7 +20,7 @@ PIPE_COLUMNS: Final = 240
 """Width of a table that no terminal bounds; COLUMNS overrides it."""
 
 
-class Format(StrEnum):
+class OutputFormat(StrEnum):
     """How an answer is written."""
 
     TABLE = "table"
@@ -29,7 +29,8 @@ class Format(StrEnum):
 
 
 FormatOption = Annotated[
-    Format, typer.Option("--output", "-o", help="table, json or yaml.", show_default=True, rich_help_panel="Output")
+    OutputFormat,
+    typer.Option("--output", "-o", help="table, json or yaml.", show_default=True, rich_help_panel="Output"),
 ]
 """The `-o` of every command that answers with data."""
 
@@ -58,9 +59,9 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     return made
 
 
-def emit(answer: Any, form: Format) -> None:
+def emit(answer: Any, form: OutputFormat) -> None:
     """Write plain data (dicts, lists, strings, numbers) to standard output as JSON or YAML."""
-    if form is Format.JSON:
+    if form is OutputFormat.JSON:
         text = json.dumps(answer, indent=2, ensure_ascii=False) + "\n"
     else:
         text = yaml.safe_dump(answer, sort_keys=False, allow_unicode=True)

@@ -11,20 +11,20 @@ from typing import Final
 import kopf
 import uvloop
 
-from forebay.controller import probes, wake
-from forebay.controller.cache import Cache
-from forebay.controller.cluster import SILENT_SECONDS, Cluster, ClusterError
-from forebay.controller.events import Recorder
+from forebay.controller.cluster import probes, wake_port
+from forebay.controller.cluster.event_recorder import Recorder
+from forebay.controller.cluster.handlers import Watch, watch_settings
+from forebay.controller.cluster.kubernetes_api import SILENT_SECONDS, Cluster, ClusterError
+from forebay.controller.cluster.lease import DURATION_SECONDS, LeaseLostError, Leases
+from forebay.controller.cluster.node_watch import LOOK_SECONDS, NodeWatch
+from forebay.controller.cluster.object_cache import ObjectCache
+from forebay.controller.cluster.report_client import ControlTokens, ReportClient
 from forebay.controller.execute import Executor
-from forebay.controller.handlers import Watch, watch_settings
-from forebay.controller.lease import DURATION_SECONDS, LeaseLostError, Leases
-from forebay.controller.ledger import Ledger
-from forebay.controller.metrics import CONTENT_TYPE, Metrics
-from forebay.controller.nodes import LOOK_SECONDS, Nodes
-from forebay.controller.passes import Passes
-from forebay.controller.queue import Pace, WorkQueue
-from forebay.controller.reports import Reports, Tokens
+from forebay.controller.reconciler import Reconciler
+from forebay.controller.report.metrics import CONTENT_TYPE, Metrics
 from forebay.controller.settings import Settings, SettingsError, load
+from forebay.controller.sizing.gpu_bids import GpuBids
+from forebay.controller.work_queue import QueueTimes, WorkQueue
 from forebay.resources import names, summary
 
 log = logging.getLogger(__name__)
@@ -63,21 +63,21 @@ class Operator:
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
         self.settings = settings
         self.cluster = cluster
-        self.cache = Cache()
+        self.cache = ObjectCache()
         self.metrics = Metrics()
-        self.queue = WorkQueue(Pace(), settings.concurrency)
+        self.queue = WorkQueue(QueueTimes(), settings.concurrency)
         self.watch = Watch(self.cache, self.queue)
-        self.reports = Reports(settings.control_port)
+        self.reports = ReportClient(settings.control_port)
         self.listed = self.watch.listed
         self.missed = -inf
         """loop.time() when a list last showed what no watch had told."""
-        self.tokens = Tokens(cluster)
-        self.ledger, self.nodes = Ledger(time.time()), Nodes()
+        self.tokens = ControlTokens(cluster)
+        self.gpu_bids, self.nodes = GpuBids(time.time()), NodeWatch()
         self.recorder = Recorder(cluster, settings.instance)
         self.leases = Leases(cluster, self.recorder, settings.identity, settings.namespaces, settings.lease_namespace)
         executor = Executor(cluster, self.cache, self.recorder, self.tokens)
-        self.passes = Passes(
-            settings, cluster, self.cache, self.tokens, self.reports, executor, self.metrics, self.ledger, self.nodes
+        self.reconciler = Reconciler(
+            settings, cluster, self.cache, self.tokens, self.reports, executor, self.metrics, self.gpu_bids, self.nodes
         )
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
@@ -118,7 +118,7 @@ class Operator:
             names.PATH_READY: lambda: probes.verdict(self.unready()),
         }
         metrics: probes.Pages = {"/metrics": self._metrics_page, summary.PATH: self._summary_page}
-        self.wake_server = await wake.serve(settings.host, settings.wake_port, self.tokens.admits, self._wanted)
+        self.wake_server = await wake_port.serve(settings.host, settings.wake_port, self.tokens.admits, self._wanted)
         return [
             await probes.serve(settings.host, settings.health_port, health),
             await probes.serve(settings.host, settings.metrics_port, metrics),
@@ -135,11 +135,11 @@ class Operator:
         self.metrics.watch_age.set(asyncio.get_running_loop().time() - self.watch.last_event)
         self.metrics.watch_silence.set(self.watch.silence())
         self.metrics.lease_age.set(self.leases.age)
-        self.metrics.ages(self.passes.ended, time.monotonic())
+        self.metrics.ages(self.reconciler.ended, time.monotonic())
         return probes.Page(200, self.metrics.text(), CONTENT_TYPE)
 
     def _summary_page(self) -> probes.Page:
-        return probes.Page(200, self.passes.summaries.page(), "application/json")
+        return probes.Page(200, self.reconciler.summaries.page(), "application/json")
 
     def sickness(self) -> str:
         """What only a restart would cure; empty when nothing is. A silent API server is not our sickness."""
@@ -166,7 +166,7 @@ class Operator:
         """A pass, where this operator is the one to make it."""
         if not self.leases.may_act(namespace):
             return 1.0
-        return await self.passes.run(namespace)
+        return await self.reconciler.run(namespace)
 
     async def _watch(self, stop: asyncio.Event) -> None:
         await self.listed.wait()
@@ -183,7 +183,7 @@ class Operator:
         """While pools wait for GPUs; more of them are worth a look at the fleets that wait."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if waiting := self.ledger.waiting():
+            if waiting := self.gpu_bids.waiting():
                 for resource in await self.nodes.look(self.cluster, waiting, time.time()):
                     for namespace in waiting[resource]:
                         self.queue.mark(namespace)

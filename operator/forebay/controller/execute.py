@@ -8,24 +8,34 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final
 
-from forebay.controller.actions import Action, Apply, Batch, CreateToken, Note, RotateToken, Say, Touch, WriteStatus
-from forebay.controller.cache import Cache
-from forebay.controller.cluster import POD, SECRET, Cluster, ClusterError, Object, kind_of
-from forebay.controller.drift import differences
-from forebay.controller.events import Recorder
-from forebay.controller.memory import Failure, FleetMemory, ObjectKey
-from forebay.controller.reports import Tokens
+from forebay.controller.cluster.event_recorder import Recorder
+from forebay.controller.cluster.kubernetes_api import POD, SECRET, Cluster, ClusterError, Object, kind_of
+from forebay.controller.cluster.object_cache import ObjectCache
+from forebay.controller.cluster.report_client import ControlTokens
+from forebay.controller.observe.memory import Failure, FleetMemory, ObjectKey
+from forebay.controller.plan.actions import (
+    Action,
+    ActionBatch,
+    Apply,
+    CreateToken,
+    Note,
+    RotateToken,
+    Say,
+    Touch,
+    WriteStatus,
+)
+from forebay.controller.plan.drift import differences
 from forebay.resources import names
 from forebay.resources.reasons import EventReason
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 32
+PARALLEL_ACTIONS: Final = 32
 """Calls side by side: one after the other, two hundred pods that are told of a new table take a second."""
 
 
 @dataclass(slots=True)
-class Outcome:
+class ExecutionResult:
     """What came of a plan: refusals in the API server's words, and how it rewrote what it took."""
 
     refused: dict[ObjectKey, str] = field(default_factory=dict)
@@ -38,14 +48,14 @@ class Executor:
     """The hands of the operator."""
 
     cluster: Cluster
-    cache: Cache
+    cache: ObjectCache
     recorder: Recorder
-    tokens: Tokens
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    tokens: ControlTokens
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL_ACTIONS))
 
-    async def run(self, namespace: str, batches: Iterable[Batch]) -> Outcome:
+    async def run(self, namespace: str, batches: Iterable[ActionBatch]) -> ExecutionResult:
         """Carry out all batches: first what the fleet shares, then all of its pools and policies side by side."""
-        outcome = Outcome()
+        outcome = ExecutionResult()
         for shared, group in groupby(batches, key=lambda batch: not batch.subject):
             if shared:
                 for batch in group:
@@ -56,7 +66,7 @@ class Executor:
                     tasks.create_task(self._batch(namespace, batch, outcome))
         return outcome
 
-    async def _batch(self, namespace: str, batch: Batch, outcome: Outcome) -> None:
+    async def _batch(self, namespace: str, batch: ActionBatch, outcome: ExecutionResult) -> None:
         """One batch. After a failure it goes on with its applies and leaves out the rest."""
         failed = False
         for step in _steps(batch.actions):
@@ -69,7 +79,7 @@ class Executor:
                     failed = True
                     await self._failed(namespace, action, batch.subject, error, outcome)
 
-    async def _try(self, namespace: str, action: Action, outcome: Outcome) -> ClusterError | None:
+    async def _try(self, namespace: str, action: Action, outcome: ExecutionResult) -> ClusterError | None:
         try:
             async with self.slots:
                 await self._do(namespace, action, outcome)
@@ -77,7 +87,7 @@ class Executor:
             return error
         return None
 
-    async def _do(self, namespace: str, action: Action, outcome: Outcome) -> None:
+    async def _do(self, namespace: str, action: Action, outcome: ExecutionResult) -> None:
         match action:
             case Apply():
                 await self._apply(action, outcome)
@@ -100,7 +110,7 @@ class Executor:
             case Say(note=note):
                 await self._say(note)
 
-    async def _apply(self, action: Apply, outcome: Outcome) -> None:
+    async def _apply(self, action: Apply, outcome: ExecutionResult) -> None:
         kind, name = action.key
         if not action.exists:
             await self._check_not_taken(action.obj)
@@ -136,7 +146,7 @@ class Executor:
         action: Action,
         subject: str,
         error: ClusterError,
-        outcome: Outcome,
+        outcome: ExecutionResult,
     ) -> None:
         log.warning("%s %s/%s: %s", type(action).__name__, namespace, subject, error)
         if not isinstance(action, Apply):
@@ -164,7 +174,7 @@ def _steps(actions: Iterable[Action]) -> Iterator[Sequence[Action]]:
             yield from ([action] for action in group)
 
 
-def remember(memory: FleetMemory, outcome: Outcome, now: float | None = None) -> FleetMemory:
+def remember(memory: FleetMemory, outcome: ExecutionResult, now: float | None = None) -> FleetMemory:
     """The memory with what came of the plan."""
     at = time.time() if now is None else now
     failures = {key: item for key, item in memory.failures.items() if key not in outcome.applied}
@@ -176,5 +186,5 @@ def remember(memory: FleetMemory, outcome: Outcome, now: float | None = None) ->
     return replace(memory, failures=failures, normalised=_normalised(memory, outcome), pools=pools)
 
 
-def _normalised(memory: FleetMemory, outcome: Outcome) -> Mapping[ObjectKey, frozenset[str]]:
+def _normalised(memory: FleetMemory, outcome: ExecutionResult) -> Mapping[ObjectKey, frozenset[str]]:
     return {**memory.normalised, **outcome.applied}

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Protocol
 
 from forebay.replay.clock import Clock
-from forebay.simulator.batch import Sequence, Step
+from forebay.simulator.batch import BatchStep, Sequence
 
 STEPS_TOGETHER = 100_000
 
@@ -19,17 +19,17 @@ class Scheduler(Protocol):
     def remove(self, sequence: Sequence) -> None:
         """Give a request up."""
 
-    def begin(self, now: float, most: int = 1) -> Step:
+    def begin(self, now: float, most: int = 1) -> BatchStep:
         """The next steps."""
 
-    def cut(self, step: Step, elapsed: float) -> None:
+    def cut(self, step: BatchStep, elapsed: float) -> None:
         """They end with the one that runs now."""
 
-    def finish(self, step: Step) -> list[Sequence]:
+    def finish(self, step: BatchStep) -> list[Sequence]:
         """They are over; who is complete."""
 
 
-class Engine:
+class ReplayEngine:
     """`on_first` hears of each first token, `on_end` of each last one."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Engine:
         self.batch = batch
         self.on_first = on_first
         self.on_end = on_end
-        self._step: Step | None = None
+        self._step: BatchStep | None = None
         self._begun = 0.0
         self._turn = 0
 
@@ -70,11 +70,11 @@ class Engine:
             self._step = step
             self._schedule(step)
 
-    def _schedule(self, step: Step) -> None:
+    def _schedule(self, step: BatchStep) -> None:
         self._turn += 1
         self.clock.at(self._begun + (step.seconds or 0.0), partial(self._over, step, self._turn))
 
-    def _over(self, step: Step, turn: int) -> None:
+    def _over(self, step: BatchStep, turn: int) -> None:
         if turn != self._turn:
             return
         for sequence in step.made:

@@ -14,22 +14,22 @@ from functools import partial
 from forebay.replay.clock import Clock
 from forebay.replay.gateway import Gateway
 from forebay.replay.nodes import Nodes
-from forebay.replay.outcome import Fates
 from forebay.replay.pools import Pool
 from forebay.replay.replicas import Job, Replica
+from forebay.replay.result import Fates
 from forebay.replay.setup import FleetSetup
-from forebay.replay.trace import Request
-from forebay.resources.options import Timeouts
+from forebay.replay.trace import TraceRequest
+from forebay.resources.options import RouterTimeouts
 from forebay.resources.reasons import Capability, Reason
 from forebay.rules.accounting import Accounting
 from forebay.rules.affinity import digest
-from forebay.rules.allowance import Allowance, Place
+from forebay.rules.allowance import Allowance, Reservation
 from forebay.rules.capacity import weight
 from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN
 from forebay.rules.facts import USUAL_ANSWER_TOKENS, PolicyView, RequestFacts
 from forebay.rules.lifecycle import Lifecycle
-from forebay.rules.queue import Line, Waiter
-from forebay.rules.spending import Usage, price
+from forebay.rules.queue import Waiter, WaitQueue
+from forebay.rules.spending import TokenUsage, price
 from forebay.rules.steps import (
     AttemptOutcome,
     AttemptResult,
@@ -43,20 +43,20 @@ from forebay.rules.steps import (
 )
 from forebay.simulator.batch import Sequence
 
-TOTAL_SECONDS = Timeouts().total
+TOTAL_SECONDS = RouterTimeouts().total
 
 
 @dataclass(slots=True, eq=False)
-class Played:
+class PlayedRequest:
     """One request on its way."""
 
     number: int
-    request: Request
+    request: TraceRequest
     course: Lifecycle
     gateway: Gateway
     arrived: bool = False  # counted where it arrived
     waiter: Waiter | None = None
-    line: Line | None = None
+    line: WaitQueue | None = None
 
     @property
     def reason(self) -> Reason:
@@ -80,13 +80,13 @@ class Fleet:
         self.open = 0  # requests on their way
         self._more = False  # whether others are to come
         self._providers = {(policy.name, item.name): item for policy in setup.policies for item in policy.providers}
-        self._waiting: dict[int, Played] = {}
+        self._waiting: dict[int, PlayedRequest] = {}
         self._ids = itertools.count(1)
         self._rng = random.Random(seed)  # noqa: S311 - sessions of those who have none
         capabilities = [capability for pool in setup.pools for capability in pool.entry.capabilities]
         self._usual = Capability.GENERAL if Capability.GENERAL in capabilities else capabilities[0]
 
-    def run(self, requests: Iterable[Request]) -> Iterator[float]:
+    def run(self, requests: Iterable[TraceRequest]) -> Iterator[float]:
         """Play the requests to their end; yields the time after each event. Raises ValueError for a trace that is not
         in order."""
         coming = iter(requests)
@@ -97,7 +97,7 @@ class Fleet:
                     self._offer(pool, pool.freed.popitem()[0])
             yield self.clock.now
 
-    def _next(self, coming: Iterator[Request]) -> None:
+    def _next(self, coming: Iterator[TraceRequest]) -> None:
         request = next(coming, None)
         self._more = request is not None
         if request is not None:
@@ -105,7 +105,7 @@ class Fleet:
                 raise ValueError(f"the trace goes back in time at {request.at} s: sort it by time")
             self.clock.at(request.at, partial(self._arrive, request, coming))
 
-    def _arrive(self, request: Request, coming: Iterator[Request]) -> None:
+    def _arrive(self, request: TraceRequest, coming: Iterator[TraceRequest]) -> None:
         self._next(coming)
         self.open += 1
         number = self.fates.begin(request)
@@ -118,16 +118,16 @@ class Fleet:
             max_tokens=request.max_tokens,
         )
         course = Lifecycle(facts, session, request.at, request.at + TOTAL_SECONDS)
-        played = Played(number, request, course, self.gateways[number % len(self.gateways)])
+        played = PlayedRequest(number, request, course, self.gateways[number % len(self.gateways)])
         self._carry(played, course.start(played.gateway, self.clock.now))
 
-    def _carry(self, played: Played, step: Step) -> None:
+    def _carry(self, played: PlayedRequest, step: Step) -> None:
         """Do what the lifecycle says, until it has to wait for something."""
         following: Step | None = step
         while following is not None:
             following = self._take(played, following)
 
-    def _take(self, played: Played, step: Step) -> Step | None:
+    def _take(self, played: PlayedRequest, step: Step) -> Step | None:
         self._count(played, step.demand)
         match step:
             case Dispatch(pool, replica):
@@ -140,7 +140,7 @@ class Fleet:
                 self._end(played, reason, status)
         return None
 
-    def _count(self, played: Played, demand: Demand) -> None:
+    def _count(self, played: PlayedRequest, demand: Demand) -> None:
         self.accounting.count(demand, self.clock.now)
         if not played.arrived and played.course.pool:
             played.arrived = True
@@ -148,14 +148,14 @@ class Fleet:
 
     # Local.
 
-    def _send(self, played: Played, replica: Replica) -> None:
+    def _send(self, played: PlayedRequest, replica: Replica) -> None:
         request, pool = played.request, replica.pool
         size = weight(played.course.facts.live_tokens, pool.found, pool.slot_tokens)
         sequence = Sequence(request.prompt, max(1, request.output), self.clock.now, request.blocks)
         known = played.course.session if request.session else None
         replica.take(Job(sequence, size, known, partial(self._served, played, replica)), request.priority)
 
-    def _served(self, played: Played, replica: Replica, job: Job, whole: bool) -> None:
+    def _served(self, played: PlayedRequest, replica: Replica, job: Job, whole: bool) -> None:
         now, at, pool = self.clock.now, played.request.at, replica.pool.name
         outcome = AttemptOutcome.ANSWERED if whole else AttemptOutcome.BROKEN
         result = AttemptResult(outcome, pool, (replica.name, 0))
@@ -168,7 +168,7 @@ class Fleet:
 
     # Waiting.
 
-    def _wait(self, played: Played, step: WaitForSlot) -> Step | None:
+    def _wait(self, played: PlayedRequest, step: WaitForSlot) -> Step | None:
         """Into its queue. The next step where there is no place."""
         course, request, pool = played.course, played.request, self.pools[step.pool]
         size = request.prompt * CHARACTERS_PER_TOKEN
@@ -187,12 +187,12 @@ class Fleet:
         self.clock.at(step.reconsider_at, partial(self._wait_over, played, waiter, pool))
         return None
 
-    def _wait_over(self, played: Played, waiter: Waiter, pool: Pool) -> None:
+    def _wait_over(self, played: PlayedRequest, waiter: Waiter, pool: Pool) -> None:
         if played.waiter is waiter:
             self._leave(played, pool)
             self._carry(played, played.course.wait_over(played.gateway, self.clock.now))
 
-    def _leave(self, played: Played, pool: Pool) -> None:
+    def _leave(self, played: PlayedRequest, pool: Pool) -> None:
         assert played.waiter is not None and played.line is not None
         played.line.leave(played.waiter.id)
         del self._waiting[played.waiter.id]
@@ -217,7 +217,7 @@ class Fleet:
 
     # Providers.
 
-    def _to_provider(self, played: Played, step: SendToProvider) -> Step | None:
+    def _to_provider(self, played: PlayedRequest, step: SendToProvider) -> Step | None:
         """To the provider, or the next step where its limits are reached."""
         facts, now, target = played.course.facts, self.clock.now, step.target
         tokens = facts.prompt_tokens + (USUAL_ANSWER_TOKENS if facts.max_tokens is None else facts.max_tokens)
@@ -229,10 +229,12 @@ class Fleet:
         self.clock.at(now + seconds, partial(self._answered, played, step, allowance, place, now))
         return None
 
-    def _answered(self, played: Played, step: SendToProvider, allowance: Allowance, place: Place, sent: float) -> None:
+    def _answered(
+        self, played: PlayedRequest, step: SendToProvider, allowance: Allowance, place: Reservation, sent: float
+    ) -> None:
         request, now = played.request, self.clock.now
         allowance.give_back(place, request.prompt + request.output)
-        cost = price(Usage(request.prompt, request.output), step.target.model)
+        cost = price(TokenUsage(request.prompt, request.output), step.target.model)
         result = ProviderResult(taken=True, cost="" if cost is None else str(cost))
         self._count(played, played.course.provider_ended(result, played.gateway, now).demand)
         first, seconds = sent - request.at + self.setup.cloud.first_token, now - request.at
@@ -241,7 +243,7 @@ class Fleet:
     # Ends.
 
     def _end(
-        self, played: Played, reason: Reason, status: int, *,
+        self, played: PlayedRequest, reason: Reason, status: int, *,
         destination: str = "none", first_token: float = float("nan"), seconds: float = float("nan"),
     ) -> None:  # fmt: skip
         self.open -= 1

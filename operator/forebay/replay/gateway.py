@@ -9,7 +9,7 @@ from forebay.rules.affinity import NOBODY, Choice
 from forebay.rules.allowance import Allowance
 from forebay.rules.facts import FleetView, PolicyView
 from forebay.rules.lifecycle import Lifecycle
-from forebay.rules.queue import Line
+from forebay.rules.queue import WaitQueue
 
 
 @dataclass(slots=True, eq=False)
@@ -18,18 +18,18 @@ class Gateway:
 
     pools: Mapping[str, Pool]
     policies: dict[str, PolicyView]
-    lines: dict[str, Line] = field(init=False)
-    homes: dict[str, Line] = field(default_factory=dict)
+    lines: dict[str, WaitQueue] = field(init=False)
+    homes: dict[str, WaitQueue] = field(default_factory=dict)
     allowances: dict[tuple[str, str], Allowance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.lines = {name: Line(pool.setup.entry.queue.max_requests) for name, pool in self.pools.items()}
+        self.lines = {name: WaitQueue(pool.setup.entry.queue.max_requests) for name, pool in self.pools.items()}
 
-    def line(self, pool: str, home: str) -> Line:
+    def line(self, pool: str, home: str) -> WaitQueue:
         """The queue of a pool, or of a session's home."""
         if not home:
             return self.lines[pool]
-        return self.homes.setdefault(home, Line(self.pools[pool].setup.entry.queue.max_requests))
+        return self.homes.setdefault(home, WaitQueue(self.pools[pool].setup.entry.queue.max_requests))
 
     def allowance(self, policy: str, provider: str) -> Allowance:
         """What it may still send to a provider."""
@@ -48,13 +48,15 @@ class Gateway:
     def choose(self, pool: str, course: Lifecycle, now: float) -> Choice:
         """The replica for its session among those with a slot, or the one to wait for."""
         found = self.pools[pool]
-        if not found.among:
+        if not found.serving_names:
             return NOBODY
         found.hear(now)
         facts = course.facts
         free, ahead = found.free_of(facts.priority), found.ahead_of
         patient = not course.home_waited
-        return found.sessions.choose(course.session, facts.prompt_tokens, found.among, free, ahead, now, patient)
+        return found.sessions.choose(
+            course.session, facts.prompt_tokens, found.serving_names, free, ahead, now, patient
+        )
 
     def queue(self, pool: str) -> QueueEntry | None:
         """Bounds of the pool's queue."""
@@ -67,7 +69,7 @@ class Gateway:
     def home(self, pool: str, session: int, now: float) -> str:
         """The replica where this session's prefix is, or will be."""
         found = self.pools[pool]
-        return found.sessions.homes(session, found.among, now)[0] if found.among else ""
+        return found.sessions.homes(session, found.serving_names, now)[0] if found.serving_names else ""
 
     def may_retry(self, pool: str, now: float) -> bool:
         """No replica fails here."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from math import inf
 
-Place = Callable[[], None]
+Placed = Callable[[], None]
 
 
 class Nodes:
@@ -11,9 +11,9 @@ class Nodes:
 
     def __init__(self, gpus: int | None = None) -> None:
         self.free: float = inf if gpus is None else gpus
-        self._waiting: dict[object, tuple[int, Place]] = {}
+        self._waiting: dict[object, tuple[int, Placed]] = {}
 
-    def ask(self, who: object, gpus: int, place: Place) -> None:
+    def ask(self, who: object, gpus: int, place: Placed) -> None:
         """Call `place` as soon as there are so many."""
         self._waiting[who] = gpus, place
         self._schedule()

@@ -4,22 +4,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from forebay.replay.fleet import Fleet
-from forebay.replay.outcome import Outcome, spending
+from forebay.replay.result import ReplayResult, spending
 from forebay.replay.scaler import Forebay, Scaler
 from forebay.replay.setup import FleetSetup, models_of
-from forebay.replay.trace import Request
-from forebay.replay.watch import Operator, Watch
+from forebay.replay.trace import TraceRequest
+from forebay.replay.watch import PoolWatch, ReplayOperator
 
 PROGRESS_EVENTS = 1000
 
 
 def play(
-    requests: Iterable[Request],
+    requests: Iterable[TraceRequest],
     setup: FleetSetup,
     scaler: Scaler | Mapping[str, Scaler],
     seed: int = 0,
     progress: Callable[[float], None] = lambda _: None,
-) -> Outcome:
+) -> ReplayResult:
     """What would have happened. `scaler`: one for each pool, by name, or the only pool's own.
 
     Equal arguments give equal outcomes. `progress` hears of the time that has been played, in seconds of the trace.
@@ -29,10 +29,10 @@ def play(
     if lacking := [pool.name for pool in setup.pools if pool.name not in scalers]:
         raise ValueError(f"no scaler for pool {lacking[0]}: give one for each pool, by name")
     fleet = Fleet(setup, seed)
-    watches = {name: Watch(fleet, fleet.pools[name], scalers[name]) for name in fleet.pools}
+    watches = {name: PoolWatch(fleet, fleet.pools[name], scalers[name]) for name in fleet.pools}
     ours = {name: watch for name, watch in watches.items() if isinstance(watch.scaler, Forebay)}
     if ours:
-        Operator(fleet, ours, min(watch.scaler.period for watch in ours.values())).begin()
+        ReplayOperator(fleet, ours, min(watch.scaler.period for watch in ours.values())).begin()
     for name, watch in watches.items():
         if name not in ours:
             watch.begin()
@@ -44,8 +44,8 @@ def play(
     return _outcome(fleet, list(watches.values()))
 
 
-def _outcome(fleet: Fleet, watches: list[Watch]) -> Outcome:
-    outcome = Outcome(fleet.clock.now, fleet.fates)
+def _outcome(fleet: Fleet, watches: list[PoolWatch]) -> ReplayResult:
+    outcome = ReplayResult(fleet.clock.now, fleet.fates)
     outcome.minutes = [minute for watch in watches for minute in watch.minutes]
     outcome.changes = sorted((change for watch in watches for change in watch.changes), key=lambda change: change.at)
     outcome.slots = {name: pool.found.slots for name, pool in fleet.pools.items()}
@@ -57,7 +57,7 @@ def _outcome(fleet: Fleet, watches: list[Watch]) -> Outcome:
     return outcome
 
 
-def _count(outcome: Outcome) -> None:
+def _count(outcome: ReplayResult) -> None:
     """What arrived, left and was refused, by pool and minute of arrival."""
     arrived: Counter[tuple[str, int]] = Counter()
     left: Counter[tuple[str, int]] = Counter()

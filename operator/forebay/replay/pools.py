@@ -6,7 +6,7 @@ from functools import partial
 from forebay.replay.clock import Clock
 from forebay.replay.nodes import Nodes
 from forebay.replay.replicas import Replica
-from forebay.replay.scaler import Seen
+from forebay.replay.scaler import ScalerView
 from forebay.replay.setup import PoolSetup
 from forebay.resources.reasons import Priority
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport
@@ -40,7 +40,7 @@ class Pool:
         self.sessions = Sessions()
         self.replicas: dict[int, Replica] = {}
         self.by_name: dict[str, Replica] = {}  # those that serve
-        self.among: tuple[str, ...] = ()
+        self.serving_names: tuple[str, ...] = ()
         self.wanted = 0
         self.free = self.free_high = 0
         self.starting = 0  # those that a node has and that do not serve yet
@@ -70,7 +70,7 @@ class Pool:
             entry.task,
             self.inputs,
             entry.context_tokens,
-            len(self.among),
+            len(self.serving_names),
             self.starting,
             max(0, self.free - ahead),
             max(0, self.free_high - ahead),
@@ -139,7 +139,7 @@ class Pool:
         self.grown = self.clock.now if self.clock.now else self.grown
         self._known = True
         self.by_name[replica.name] = replica
-        self.among = tuple(sorted(self.by_name))
+        self.serving_names = tuple(sorted(self.by_name))
         replica.admission.become(ReplicaState.SERVING)
 
     def _drain(self, replica: Replica) -> None:
@@ -148,7 +148,7 @@ class Pool:
             self._gone(replica)
         elif replica.state is ReplicaState.SERVING:
             del self.by_name[replica.name]
-            self.among = tuple(sorted(self.by_name))
+            self.serving_names = tuple(sorted(self.by_name))
             replica.admission.become(ReplicaState.DRAINING)
             self.clock.at(self.clock.now + self.setup.entry.drain_seconds, replica.cut)
             self.look_after(replica)
@@ -186,7 +186,7 @@ class Pool:
 
     # What a scaler sees.
 
-    def look(self, demand: PoolDemand) -> Seen:
+    def look(self, demand: PoolDemand) -> ScalerView:
         """The numbers that the operator would have: from the routers' totals, by its own counting."""
         now = self.clock.now
         gateways = GatewayReport(
@@ -200,9 +200,9 @@ class Pool:
         self._counters = self._counters.advance(self.name, (gateways,), (sidecars,), now)
         elapsed, arrived = now - self._looked, self.arrivals - self._arrivals
         self._looked, self._arrivals = now, self.arrivals
-        ready, latest = len(self.among), self._counters.latest(now)
+        ready, latest = len(self.serving_names), self._counters.latest(now)
         percent = self.setup.entry.high_reserved_percent
-        return Seen(
+        return ScalerView(
             now=now,
             pool=self.name,
             size=self.wanted,

@@ -10,14 +10,14 @@ import heapq
 import itertools
 from collections import deque
 
-from forebay.simulator.batch import Limits, Sequence, ServiceTime, Step
+from forebay.simulator.batch import BatchLimits, BatchStep, Sequence, ServiceTime
 from forebay.simulator.prefix import PREFIX_TOKENS, PrefixCache
 
 
 class QuickBatch:
     """An engine's scheduler: first come first served within the limits."""
 
-    def __init__(self, limits: Limits, times: ServiceTime, slow: float = 1.0) -> None:
+    def __init__(self, limits: BatchLimits, times: ServiceTime, slow: float = 1.0) -> None:
         self.limits = limits
         self.times = times
         self.slow = slow
@@ -51,9 +51,9 @@ class QuickBatch:
             made = sequence.output - (place[0] - self._steps)
         self._leave(sequence, made)
 
-    def begin(self, now: float, most: int = 1) -> Step:
+    def begin(self, now: float, most: int = 1) -> BatchStep:
         """Schedule the next steps, at most so many; `made` lists those that get their first token."""
-        step, decoding = Step(), len(self._ends)
+        step, decoding = BatchStep(), len(self._ends)
         budget = room = max(1, self.limits.max_batched_tokens - decoding)
         for sequence in self._prompts:
             budget -= self._compute(sequence, budget, step)
@@ -67,14 +67,14 @@ class QuickBatch:
             step.seconds = self.times.steps(running, self._kv, step.count) * self.slow
         return step
 
-    def cut(self, step: Step, elapsed: float) -> None:
+    def cut(self, step: BatchStep, elapsed: float) -> None:
         """Somebody came or went `elapsed` seconds into steps taken together: they end with the one that runs now."""
         running = len(self._ends)
         within = self.times.steps_within(running, step.kv_tokens, elapsed / self.slow)
         step.count = min(step.count, max(1, within))
         step.seconds = self.times.steps(running, step.kv_tokens, step.count) * self.slow
 
-    def finish(self, step: Step) -> list[Sequence]:
+    def finish(self, step: BatchStep) -> list[Sequence]:
         """Make the steps' tokens; returns the sequences that are complete."""
         ends, prompts = self._ends, self._prompts
         self._steps += step.count
@@ -106,7 +106,7 @@ class QuickBatch:
         return sequence
 
     @staticmethod
-    def _compute(sequence: Sequence, budget: int, step: Step) -> int:
+    def _compute(sequence: Sequence, budget: int, step: BatchStep) -> int:
         """Compute a piece of its prompt; returns how many tokens."""
         piece = min(sequence.left, budget)
         sequence.left -= piece

@@ -18,7 +18,7 @@ from typing import IO, Any, Final, TypeVar
 
 import msgspec
 
-from forebay.replay.trace import Request
+from forebay.replay.trace import TraceRequest
 from forebay.resources.reasons import Capability, Priority, Reason
 from forebay.simulator.prefix import PREFIX_TOKENS
 
@@ -55,13 +55,13 @@ class Trace:
     """
 
     form: str
-    requests: list[Request]
+    requests: list[TraceRequest]
     skipped: int = 0
     passed: int = 0
     estimated: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def faster(self, tempo: float) -> list[Request]:
+    def faster(self, tempo: float) -> list[TraceRequest]:
         """The same requests, `tempo` times as many a second."""
         return [replace(request, at=request.at / tempo) for request in self.requests]
 
@@ -154,19 +154,19 @@ def _in_order(trace: Trace) -> Trace:
 # One row of each form.
 
 
-def _azure(row: Row) -> Request:
-    return Request(_moment(row, "TIMESTAMP"), _count(row, "ContextTokens"), _count(row, "GeneratedTokens"))
+def _azure(row: Row) -> TraceRequest:
+    return TraceRequest(_moment(row, "TIMESTAMP"), _count(row, "ContextTokens"), _count(row, "GeneratedTokens"))
 
 
-def _burstgpt(row: Row) -> Request:
-    return Request(_seconds(row, "Timestamp"), _count(row, "Request tokens"), _count(row, "Response tokens"))
+def _burstgpt(row: Row) -> TraceRequest:
+    return TraceRequest(_seconds(row, "Timestamp"), _count(row, "Request tokens"), _count(row, "Response tokens"))
 
 
-def _mooncake(row: Row) -> Request:
+def _mooncake(row: Row) -> TraceRequest:
     hashes, prompt = row.get("hash_ids"), _count(row, "input_length")
     if not isinstance(hashes, list) or not all(isinstance(item, int) for item in hashes):
         raise _LineError("hash_ids is no list of whole numbers")
-    return Request(
+    return TraceRequest(
         _seconds(row, "timestamp") / 1000,
         prompt,
         _count(row, "output_length"),
@@ -175,9 +175,9 @@ def _mooncake(row: Row) -> Request:
     )
 
 
-def _plain(row: Row) -> Request:
+def _plain(row: Row) -> TraceRequest:
     limit = row.get("max_tokens")
-    return Request(
+    return TraceRequest(
         _seconds(row, "at"),
         _count(row, "prompt"),
         _count(row, "output"),
@@ -193,14 +193,14 @@ def _plain(row: Row) -> Request:
 _NOT_CARRIED: Final = frozenset({Reason.INVALID_REQUEST, Reason.UNAUTHORIZED, Reason.MODEL_NOT_FOUND, ""})
 
 
-def _access_log(row: Row) -> Request | None:
+def _access_log(row: Row) -> TraceRequest | None:
     """A local answer's length is estimated from how long it took."""
     if row.get("method") != "POST" or row.get("reason", "") in _NOT_CARRIED:
         return None
     seconds, first = _seconds(row, "duration_ms", 0.0) / 1000, _seconds(row, "first_token_ms", 0.0) / 1000
     busy = seconds - first if row.get("stream") else seconds - _seconds(row, "queue_ms", 0.0) / 1000
     output = max(1, round(busy / TOKEN_SECONDS)) if row.get("status") == 200 else UNKNOWN
-    return Request(
+    return TraceRequest(
         _seconds(row, "time") - seconds,
         _count(row, "prompt_tokens", 0),
         _count(row, "output_tokens", output),
@@ -212,7 +212,7 @@ def _access_log(row: Row) -> Request | None:
 
 
 ACCESS_LOG: Final = "forebay's access log"
-FORMS: Final[Mapping[str, tuple[frozenset[str], Callable[[Row], Request | None]]]] = {
+FORMS: Final[Mapping[str, tuple[frozenset[str], Callable[[Row], TraceRequest | None]]]] = {
     "Azure LLM": (frozenset({"TIMESTAMP", "ContextTokens", "GeneratedTokens"}), _azure),
     "BurstGPT": (frozenset({"Timestamp", "Request tokens", "Response tokens"}), _burstgpt),
     "Mooncake": (frozenset({"timestamp", "input_length", "output_length", "hash_ids"}), _mooncake),

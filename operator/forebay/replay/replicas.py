@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from forebay.replay.engines import Engine
+from forebay.replay.engines import ReplayEngine
 from forebay.replay.quick import QuickBatch
 from forebay.resources.reasons import Priority
 from forebay.resources.report import ReplicaState
@@ -35,7 +35,7 @@ class Job:
 class Replica:
     """A sidecar's slots and its engine."""
 
-    __slots__ = ("_jobs", "_told", "_untold", "admission", "ahead", "born", "clock", "engine", "name", "ordinal",
+    __slots__ = ("_jobs", "_reported", "_untold", "admission", "ahead", "born", "clock", "engine", "name", "ordinal",
                  "placed", "pool", "seen")  # fmt: skip
 
     def __init__(self, pool: "Pool", ordinal: int) -> None:
@@ -46,10 +46,10 @@ class Replica:
         self.seen = (0, 0)  # free and free_high as the pool's sums have them
         self.admission = Admission(pool.found.slots, setup.entry.high_reserved_percent)
         batch = Batch if pool.exact else QuickBatch
-        self.engine = Engine(clock, batch(setup.limits, setup.times, setup.slow), self._first, self._end)
+        self.engine = ReplayEngine(clock, batch(setup.limits, setup.times, setup.slow), self._first, self._end)
         self.ahead = 0  # prompt tokens that wait for their first token, as gateways know it
         self._untold: deque[Job] = deque()  # those that have had it, and no report has said so yet
-        self._told = (0, 0)  # free and free_high as last reported
+        self._reported = (0, 0)  # free and free_high as last reported
         self._jobs: dict[Sequence, Job] = {}
         self.admission.on_change = self._changed
 
@@ -123,8 +123,8 @@ class Replica:
         """Keep the pool's sums."""
         a, (free, free_high) = self.admission, self.seen
         self.seen = now_free, now_free_high = a.free, a.free_high
-        if urgent(self._told, self.seen):
-            self._told = self.seen
+        if urgent(self._reported, self.seen):
+            self._reported = self.seen
             while self._untold and self._untold[0].first < self.clock.now:  # who came to an end now came first
                 self._tell(self._untold.popleft())
         pool = self.pool

@@ -15,7 +15,7 @@ PERIOD_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ScalerView:
     """What any scaler could know of a pool at one moment; times in seconds of the trace, counts of now.
 
     `size` is what was asked for last. `lost_per_second` (overflowed, rejected, expired for lack of a slot) and
@@ -52,7 +52,7 @@ class Scaler(Protocol):
     period: float
     """Seconds between looks."""
 
-    def decide(self, seen: Seen) -> int:
+    def decide(self, seen: ScalerView) -> int:
         """Replicas wanted now; the fleet starts and drains them."""
 
 
@@ -63,7 +63,7 @@ class Fixed:
         self.replicas = replicas
         self.period = period
 
-    def decide(self, seen: Seen) -> int:
+    def decide(self, seen: ScalerView) -> int:
         """The size."""
         return self.replicas
 
@@ -87,7 +87,7 @@ class Forebay:
         self.history: History | None = None
         self.sleep = Sleep()
         self.last: ScaleDecision | None = None
-        self.seen: Seen | None = None
+        self.seen: ScalerView | None = None
         self.load = rule.SPILLING.up_load  # share of the slots that is to be used
 
     @classmethod
@@ -97,7 +97,7 @@ class Forebay:
         price = None if hour is None else float(hour * pool.gpus)
         return cls(pool.scaling, period, overflow=setup.may_overflow(pool), replica_hour=price)
 
-    def decide(self, seen: Seen) -> int:
+    def decide(self, seen: ScalerView) -> int:
         """As the operator would."""
         inputs = self._inputs(seen)
         self.seen, self.last, self.load = seen, rule.scale(inputs), rule.pace_of(inputs).up_load
@@ -108,7 +108,7 @@ class Forebay:
         awake, self.sleep = wake(self.sleep, self._wake(seen, wanted=self.last.replicas > 0))
         return self.last.replicas if awake else 0
 
-    def _inputs(self, seen: Seen) -> ScaleInputs:
+    def _inputs(self, seen: ScalerView) -> ScaleInputs:
         scaling, behavior = self.scaling, self.scaling.behavior
         return ScaleInputs(
             now=seen.now,
@@ -140,7 +140,7 @@ class Forebay:
             period_seconds=self.period,
         )
 
-    def _wake(self, seen: Seen, *, wanted: bool) -> WakeInputs:
+    def _wake(self, seen: ScalerView, *, wanted: bool) -> WakeInputs:
         price = self.replica_hour
         return WakeInputs(
             now=seen.now,

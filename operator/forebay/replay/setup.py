@@ -13,7 +13,7 @@ from forebay.resources.table import ModelEntry, PolicyEntry, PoolEntry, Provider
 from forebay.rules import route
 from forebay.rules.capacity import TYPICAL_TOKENS
 from forebay.rules.facts import PolicyView
-from forebay.simulator.batch import Limits, ServiceTime
+from forebay.simulator.batch import BatchLimits, ServiceTime
 
 COLD_START_SECONDS = 300.0
 
@@ -28,7 +28,7 @@ class PoolSetup:
     entry: PoolEntry
     scaling: Scaling = field(default_factory=Scaling)
     replicas: int = 1  # the first size
-    limits: Limits = field(default_factory=Limits)
+    limits: BatchLimits = field(default_factory=BatchLimits)
     times: ServiceTime = field(default_factory=ServiceTime)
     slow: float = 1.0
     live_tokens: int = TYPICAL_TOKENS
@@ -42,7 +42,7 @@ class PoolSetup:
         name: str,
         spec: PoolSpec,
         *,
-        limits: Limits | None = None,
+        limits: BatchLimits | None = None,
         times: ServiceTime | None = None,
         slow: float = 1.0,
         live_tokens: int = TYPICAL_TOKENS,
@@ -50,9 +50,9 @@ class PoolSetup:
     ) -> "PoolSetup":
         """What a custom resource says; of its engine it says less than a replay needs."""
         entry = pool_entry(name, "replay", spec)
-        usual = limits or Limits()
+        usual = limits or BatchLimits()
         if entry.max_num_seqs is not None:
-            usual = Limits(entry.max_num_seqs, usual.kv_tokens, usual.max_queued, usual.max_batched_tokens)
+            usual = BatchLimits(entry.max_num_seqs, usual.kv_tokens, usual.max_queued, usual.max_batched_tokens)
         return cls(
             entry=entry,
             scaling=spec.scaling,

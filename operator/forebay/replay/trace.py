@@ -6,7 +6,7 @@ from forebay.resources.reasons import Capability, Priority
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TraceRequest:
     """One request. `at` in seconds from the trace's begin; `prompt` and `output` in tokens.
 
     Without `model` the capability map chooses; without `capability` either, it is a general request. `blocks` are the

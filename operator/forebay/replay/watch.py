@@ -3,24 +3,24 @@
 from collections.abc import Mapping
 
 from forebay.replay.fleet import Fleet
-from forebay.replay.outcome import Change, Minute
 from forebay.replay.pools import Pool
-from forebay.replay.scaler import Forebay, Scaler, Seen
+from forebay.replay.result import Change, PlayedMinute
+from forebay.replay.scaler import Forebay, Scaler, ScalerView
 from forebay.resources.terms import ScalingMode
-from forebay.rules.arbitrate import Attempt, Bid, arbitrate
+from forebay.rules.arbitrate import Bid, PlacementAttempt, arbitrate
 
 GPUS = "gpus"
 """All pools of a replay compete for the same ones."""
 
 
-class Watch:
+class PoolWatch:
     """One pool and its scaler."""
 
     def __init__(self, fleet: Fleet, pool: Pool, scaler: Scaler) -> None:
         self.fleet, self.pool, self.scaler = fleet, pool, scaler
-        self.minutes: list[Minute] = []
+        self.minutes: list[PlayedMinute] = []
         self.changes: list[Change] = []
-        self.attempt = Attempt()
+        self.attempt = PlacementAttempt()
 
     def begin(self) -> None:
         """Look now, and every period."""
@@ -39,23 +39,23 @@ class Watch:
             self.changes.append(Change(self.fleet.clock.now, self.pool.name, self.pool.wanted, wanted))
             self.pool.resize(wanted)
 
-    def seen(self) -> Seen:
+    def seen(self) -> ScalerView:
         """The pool as the operator would see it now."""
         (demand,) = self.fleet.accounting.report([(self.pool.name, self.pool.queued)])
         return self.pool.look(demand)
 
-    def note(self, seen: Seen) -> None:
+    def note(self, seen: ScalerView) -> None:
         """Into this minute."""
         minute = int(seen.now // 60)
         if not self.minutes or self.minutes[-1].minute != minute:
-            self.minutes.append(Minute(seen.pool, minute))
-        self.minutes[-1].add(seen, len(self.pool.among) * self.pool.found.slots)
+            self.minutes.append(PlayedMinute(seen.pool, minute))
+        self.minutes[-1].add(seen, len(self.pool.serving_names) * self.pool.found.slots)
 
 
-class Operator:
+class ReplayOperator:
     """The pools that forebay scales: each wants a size, and arbitrate says which may ask for one more replica."""
 
-    def __init__(self, fleet: Fleet, watches: Mapping[str, Watch], period: float) -> None:
+    def __init__(self, fleet: Fleet, watches: Mapping[str, PoolWatch], period: float) -> None:
         self.fleet, self.watches, self.period = fleet, watches, period
 
     def begin(self) -> None:
@@ -67,8 +67,8 @@ class Operator:
             self.watches[name].resize(grant.replicas)
         self.fleet.clock.at(now + self.period, self.begin)
 
-    def _bid(self, watch: Watch, wanted: int) -> Bid | None:
-        """As controller/arbitration.py makes it; None for a pool whose size nobody may change."""
+    def _bid(self, watch: PoolWatch, wanted: int) -> Bid | None:
+        """As controller/sizing/arbitration.py makes it; None for a pool whose size nobody may change."""
         pool, scaler, setup = watch.pool, watch.scaler, watch.pool.setup
         assert isinstance(scaler, Forebay) and scaler.last is not None and scaler.seen is not None
         decision, entry, scaling = scaler.last, setup.entry, setup.scaling

@@ -13,7 +13,7 @@ class DecisionInputs(Struct, frozen=True, gc=False):
     queued: int = 0
 
 
-class Line(Struct, kw_only=True, omit_defaults=True, gc=False):
+class AccessLogEntry(Struct, kw_only=True, omit_defaults=True, gc=False):
     """What is known of one request when it is over. Fields that have nothing to say are left out."""
 
     time: Annotated[float, Meta(description="when the answer was complete, in Unix seconds")] = 0.0

@@ -41,7 +41,18 @@ POOL_RULES = (
         "metadata.name is taken by forebay's own Services (forebay, forebay-gateway, *-replicas): choose another name",
     ),
 )
-KEPT = ("type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "format")
+KEPT_KEYWORDS = (
+    "type",
+    "enum",
+    "pattern",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "format",
+)
 
 
 def pool_crd() -> Schema:
@@ -179,7 +190,7 @@ def _items(generated: Schema, definitions: Schema) -> Schema:
 
 
 def _kept(flat: Schema) -> Schema:
-    return {key: value for key, value in flat.items() if key in KEPT} | _extensions(flat)
+    return {key: value for key, value in flat.items() if key in KEPT_KEYWORDS} | _extensions(flat)
 
 
 def _extensions(flat: Schema) -> Schema:

@@ -40,7 +40,7 @@ ANNOTATION_ROTATED: Final = f"{GROUP}/rotated"  # the value that was last follow
 ANNOTATION_ROTATION: Final = f"{GROUP}/rotation"  # how far a rotation is, and since when (Unix seconds)
 
 # Objects of a fleet (one namespace).
-DOOR_SERVICE: Final = "forebay"
+CLIENT_SERVICE: Final = "forebay"
 GATEWAY: Final = "forebay-gateway"  # Deployment, ServiceAccount, PodDisruptionBudget, headless Service
 CONTROL_TOKEN_SECRET: Final = "forebay-control-token"  # noqa: S105 - a name
 CLIENTS_SECRET: Final = "forebay-clients"  # noqa: S105 - a name
@@ -74,12 +74,12 @@ PORT_CONTROL: Final = 8081  # routers and the operator, with the fleet's token
 PORT_METRICS: Final = 9090  # Prometheus
 PORT_HEALTH: Final = 8082  # kubelet: probes, /drained
 PORT_ENGINE: Final = 8000  # the engine, on loopback only
-PORT_DOOR: Final = 80  # the Services that clients use
+PORT_CLIENTS: Final = 80  # the Services that clients use
 PORT_OPERATOR: Final = 8081  # the operator's own: gateways, with their fleet's token
 
 PORTS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType({
     "request": (PORT_REQUEST, "clients: the OpenAI API. The Services `forebay` and those of the pools listen on port "
-                              f"{PORT_DOOR}"),
+                              f"{PORT_CLIENTS}"),
     "control": (PORT_CONTROL, "routers and the operator, with the fleet's token"),
     "metrics": (PORT_METRICS, "Prometheus: `/metrics`"),
     "health": (PORT_HEALTH, "the kubelet: probes and the two halves of a drain"),

@@ -117,7 +117,7 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
-class Timeouts:
+class RouterTimeouts:
     """How long a router waits for another router or an engine, in seconds."""
 
     connect: float = _patience("Longest wait for a connection to another router or an engine.", 2.0)
@@ -151,7 +151,7 @@ class RouterOptions:
         default="0.0.0.0",  # noqa: S104 - a pod's only way to be reached
     )
     ports: Ports = group(Ports, name="{}_port")
-    timeouts: Timeouts = group(Timeouts, name="{}_seconds")
+    timeouts: RouterTimeouts = group(RouterTimeouts, name="{}_seconds")
     token_dir: Path | None = option(
         "Folder with the fleet's control token.", default=None, secret=True, shown="none: loopback alone may come in"
     )

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from forebay.resources.words import Word
+from forebay.resources.documented_enum import DocumentedEnum
 
 
-class Priority(Word):
+class Priority(DocumentedEnum):
     """How urgent a request is. What a client may ask for at most stands in the Secret `forebay-clients`."""
 
     HIGH = "High", "goes to the primary cloud as soon as its pools are full, and may use the reserved slots"
@@ -18,7 +18,7 @@ class Priority(Word):
     LOW = "Low", "waits; leaves only where the policy's `overflow.low` says so"
 
 
-class Capability(Word):
+class Capability(DocumentedEnum):
     """What a request needs and a pool declares."""
 
     CLASSIFICATION = "classification", "one of a closed set; by the heuristic, a short answer (`max_tokens` below 200)"
@@ -27,7 +27,7 @@ class Capability(Word):
     GENERAL = "general", "everything else"
 
 
-class Reason(Word):
+class Reason(DocumentedEnum):
     """Why a request went where it went."""
 
     LOCAL_CAPACITY = "LocalCapacity", "served locally: a capable pool had a free slot"
@@ -56,7 +56,7 @@ class Reason(Word):
     DEADLINE_EXCEEDED = "DeadlineExceeded", "503: the client's time was over"
 
 
-class ScaleReason(Word):
+class ScaleReason(DocumentedEnum):
     """Why the size of a pool changed, or did not."""
 
     INITIAL = "Initial", "the first size: `spec.replicas` within the bounds"
@@ -87,7 +87,7 @@ class ScaleReason(Word):
     ASLEEP = "Asleep", "no replica yet: `scaling.wakeAfter` waits for more demand"
 
 
-class CapacityBound(Word):
+class CapacityBound(DocumentedEnum):
     """What decides how many requests one replica runs at a time."""
 
     OVERRIDE = "Override", "`capacity.slotsPerReplica`"
@@ -99,7 +99,7 @@ class CapacityBound(Word):
     BACK_PRESSURE = "BackPressure", "the engine answered 429 or 503 within the last minute"
 
 
-class EventReason(Word):
+class EventReason(DocumentedEnum):
     """`reason` of the Events that the operator writes."""
 
     SCALED_UP = "ScaledUp", "the pool grew; with demand, capacity and window"
@@ -125,7 +125,7 @@ class EventReason(Word):
     OPERATOR_WAITS = "OperatorWaits", "another operator is at work; about the Lease that both want"
 
 
-class ConditionType(Word):
+class ConditionType(DocumentedEnum):
     """`type` of a LocalModelPool's conditions. A CloudFallbackPolicy has Ready and RoutingProgrammed."""
 
     READY = "Ready", "a replica serves, or none is wanted; a policy: gateways can use it"
@@ -137,7 +137,7 @@ class ConditionType(Word):
     POD_TEMPLATE_ACCEPTED = "PodTemplateAccepted", "the spec's `podTemplate` could be merged"
 
 
-class ConditionReason(Word):
+class ConditionReason(DocumentedEnum):
     """`reason` of a condition."""
 
     PENDING = "Pending", "not looked at yet"

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Final
 from forebay import engines
 from forebay.engines.dialect import EngineDialect
 from forebay.resources import headers as names
-from forebay.router.content import HELD_BYTES, error_end, has_content, is_error
-from forebay.router.http.client import Address, Call, Pool, UpstreamError
+from forebay.router.dialect.content import HELD_BYTES, error_end, has_content, is_error
+from forebay.router.http.client import Address, Call, ConnectionPool, UpstreamError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error_body
 from forebay.router.http.values import Headers
 from forebay.rules.steps import AttemptOutcome
 
 if TYPE_CHECKING:
-    from forebay.router.waiting import Bound
+    from forebay.router.placement.gateway_queue import SlotBinding
 
 OWN_HEADERS: Final = HOP_BY_HOP | {b"content-length", b"server"}
 REPLACED: Final = OWN_HEADERS | {b"x-request-id"}
@@ -67,7 +67,7 @@ class Attempt:
         look: Look = Look.CONTENT,
         look_for_length: bool = False,
         stores: bool = False,
-        bound: "Bound | None" = None,
+        bound: "SlotBinding | None" = None,
     ) -> None:
         self.exchange = exchange
         self.headers = headers
@@ -91,13 +91,15 @@ class Attempt:
         self.call: Call | None = None
         self._loop = asyncio.get_running_loop()
 
-    def start(self, pool: Pool, address: Address, head: bytes, body: bytes, first_seconds: float, end: float) -> None:
+    def start(
+        self, pool: ConnectionPool, address: Address, head: bytes, body: bytes, first_seconds: float, end: float
+    ) -> None:
         """Send. `first_seconds` bounds the wait for the first content byte, `end` (loop time) everything."""
-        self.exchange.on_lost = self.gone
+        self.exchange.on_lost = self.on_client_disconnect
         self.first_until = min(self._loop.time() + first_seconds, end)
         self.call = pool.start(address, head, body, self, first_seconds, end)
 
-    def gone(self) -> None:
+    def on_client_disconnect(self) -> None:
         """The client left: the upstream is told, by closing its connection."""
         if self.call is not None:
             self.call.abort()

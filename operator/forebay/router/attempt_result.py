@@ -4,8 +4,8 @@ from typing import Final
 
 from forebay.router import metrics
 from forebay.router.attempt import Attempt
-from forebay.router.replicas import PoolReplicas
-from forebay.rules.breaker import Outcome as Tried
+from forebay.router.placement.replicas import PoolReplicas
+from forebay.rules.breaker import CallResult
 from forebay.rules.steps import AttemptOutcome, AttemptResult
 
 LONGEST_PAUSE: Final = 60.0
@@ -38,12 +38,12 @@ def judge(attempt: Attempt, pool: PoolReplicas | None, first_token: float | None
         case AttemptOutcome.ANSWERED:
             pool.answered(replica, first_token, now)
         case AttemptOutcome.TOO_LONG:
-            pool.tried(replica, Tried.SUCCESS, now)
+            pool.tried(replica, CallResult.SUCCESS, now)
         case AttemptOutcome.BROKEN | AttemptOutcome.FAULT:
-            pool.tried(replica, Tried.FAULT, now)
+            pool.tried(replica, CallResult.FAULT, now)
         case AttemptOutcome.PRESSED:
             pause = min(attempt.retry_after or PAUSE_SECONDS, LONGEST_PAUSE)
-            pool.tried(replica, Tried.BACK_PRESSURE, now, pause)
+            pool.tried(replica, CallResult.BACK_PRESSURE, now, pause)
         case AttemptOutcome.GONE:
             pool.gave_up(replica)
         case AttemptOutcome.REFUSED | AttemptOutcome.LATE:

@@ -11,12 +11,12 @@ from forebay import __version__
 from forebay.resources import names
 from forebay.resources.options import RouterOptions
 from forebay.resources.report import token_digest
-from forebay.router.access_log import AccessLog
-from forebay.router.clients import Clients
-from forebay.router.http.client import Pool
+from forebay.router.access_log_writer import AccessLog
+from forebay.router.client_keys import Clients
+from forebay.router.http.client import ConnectionPool
 from forebay.router.http.values import Request
-from forebay.router.table import TableFile
-from forebay.router.usage import Usage
+from forebay.router.table_file import TableFile
+from forebay.router.usage_counters import UsageCounters
 
 LOOK_SECONDS: Final = 0.2
 VERSION: Final = __version__
@@ -68,9 +68,9 @@ class Context:
         self.table = table
         self.token = Token(settings.token_dir)
         self.clients = Clients(settings.clients_dir)
-        self.upstream = Pool(settings.timeouts.connect, settings.timeouts.between_chunks)
+        self.upstream = ConnectionPool(settings.timeouts.connect, settings.timeouts.between_chunks)
         self.log = AccessLog(settings.access_log)
-        self.usage = Usage()
+        self.usage = UsageCounters()
         self.started = time.time()
         self._offset = time.time() - time.monotonic()  # the event loop's clock is the monotonic one
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -4,19 +4,19 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from forebay.resources import headers as names
-from forebay.resources.access_log import Line
+from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.reasons import Reason
 from forebay.router import metrics
-from forebay.router.answers import decision_headers
 from forebay.router.attempt import Attempt, Look
-from forebay.router.handing import too_late
+from forebay.router.dialect.answers import decision_headers
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, request_head
 from forebay.router.http.values import Headers, Reply, Request
-from forebay.router.prefill import Prompt
+from forebay.router.placement.forwarding import too_late
+from forebay.router.placement.prefill import Prompt
 from forebay.rules.affinity import digest
 from forebay.rules.dialect.model_name import with_model
-from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.retry import patience
@@ -29,34 +29,53 @@ if TYPE_CHECKING:
 class EngineRequest:
     """One request at the engine, with its slots."""
 
-    __slots__ = ("_loop", "ask", "begun", "control", "end", "exchange", "line", "prompt", "request", "side", "size")
+    __slots__ = (
+        "_loop",
+        "begun",
+        "control",
+        "end",
+        "exchange",
+        "parsed",
+        "prompt",
+        "record",
+        "request",
+        "side",
+        "size",
+    )
 
     def __init__(
-        self, side: "Sidecar", request: Request, exchange: Exchange, line: Line, size: int, *, control: bool = False
+        self,
+        side: "Sidecar",
+        request: Request,
+        exchange: Exchange,
+        record: AccessLogEntry,
+        size: int,
+        *,
+        control: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.side = side
         self.request = request
         self.exchange = exchange
-        self.line = line
+        self.record = record
         self.size = size
         self.control = control
         self.prompt: Prompt | None = None
         self.begun = self._loop.time()
         self.end = self.begun + side.context.settings.timeouts.total
-        self.ask: Ask | None = None  # of a client's own request
+        self.parsed: ParsedRequest | None = None  # of a client's own request
 
-    def serve(self, ask: Ask, reason: Reason) -> None:
+    def serve(self, parsed: ParsedRequest, reason: Reason) -> None:
         """A client's own request, with a slot."""
         entry = self.side.entry
-        self.ask, self.end = ask, (self.request.seen or self.begun) + self.side.time_allowed(ask)
-        self.line.destination, self.line.reason = entry.name, reason
+        self.parsed, self.end = parsed, (self.request.seen or self.begun) + self.side.time_allowed(parsed)
+        self.record.destination, self.record.reason = entry.name, reason
         offering = self.side.offering
         if offering.heard:
-            session = digest(session_of(ask))
-            self.prompt = offering.prefill.begin(session, ask.facts.prompt_tokens, streams=ask.stream)
+            session = digest(session_of(parsed))
+            self.prompt = offering.prefill.begin(session, parsed.facts.prompt_tokens, streams=parsed.stream)
         body = self.request.body
-        self.pass_on(with_model(body, ask, entry.served_names[0]) if entry.served_names else body)
+        self.pass_on(with_model(body, parsed, entry.served_names[0]) if entry.served_names else body)
 
     def pass_on(self, body: bytes) -> None:
         """Send it to the engine; its slots come back whatever happens."""
@@ -68,15 +87,17 @@ class EngineRequest:
         headers = end_to_end(request.headers, _NOT_TO_ENGINE)
         headers += _ENGINE
         if b"x-request-id" not in request.fields:
-            headers.append((b"x-request-id", self.line.request_id.encode()))
+            headers.append((b"x-request-id", self.record.request_id.encode()))
         headers.append((b"content-length", b"%d" % len(body)))
         head = request_head(request.method, request.whole_target, headers)
         look = Look.PRESSURE if self.control else Look.CONTENT
         stores = ENDPOINTS[request.target].stored
         attempt = Attempt(self.exchange, self._headers, self._done, side.engine.dialect, look=look, stores=stores)
         seconds = self.end - now  # a gateway knows best how long it waits
-        if self.ask is not None:
-            seconds = patience(side.context.settings.timeouts.first_token, self.ask.facts, self.ask.stream, seconds)
+        if self.parsed is not None:
+            seconds = patience(
+                side.context.settings.timeouts.first_token, self.parsed.facts, self.parsed.stream, seconds
+            )
         attempt.start(side.context.upstream, side.engine.address, head, body, seconds, self.end)
 
     def _headers(self) -> Headers:
@@ -85,12 +106,12 @@ class EngineRequest:
             self.prompt.computed()
         if self.control:
             return []
-        line = self.line
-        waited = self._loop.time() - (self.request.seen or self.begun) if line.reason == Reason.QUEUED else 0.0
-        return decision_headers(line, waited)
+        record = self.record
+        waited = self._loop.time() - (self.request.seen or self.begun) if record.reason == Reason.QUEUED else 0.0
+        return decision_headers(record, waited)
 
     def _done(self, attempt: Attempt) -> None:
-        side, line, now = self.side, self.line, self._loop.time()
+        side, record, now = self.side, self.record, self._loop.time()
         outcome = attempt.outcome
         if self.prompt is not None:
             self.prompt.given_up()
@@ -101,7 +122,7 @@ class EngineRequest:
             side.remember(attempt.stored)
         if outcome is AttemptOutcome.PRESSED:
             side.slots.cut()
-        line.status, line.problem = attempt.status, attempt.problem
+        record.status, record.problem = attempt.status, attempt.problem
         if (
             outcome in (AttemptOutcome.FAULT, AttemptOutcome.PRESSED, AttemptOutcome.REFUSED, AttemptOutcome.LATE)
             and not self.exchange.ended
@@ -110,10 +131,10 @@ class EngineRequest:
         elif not self.control:
             if attempt.first:
                 seconds = attempt.first - (self.request.seen or self.begun)
-                line.first_token_ms = int(seconds * 1000)
+                record.first_token_ms = int(seconds * 1000)
                 if attempt.stream and attempt.status == 200:
-                    metrics.first_token(line, seconds)
-            side.finish(self.request, self.exchange, line)
+                    metrics.first_token(record, seconds)
+            side.finish(self.request, self.exchange, record)
 
     def _failed(self, attempt: Attempt) -> None:
         """No answer: a gateway tries elsewhere; for a client's own request a gateway is asked to."""
@@ -123,11 +144,11 @@ class EngineRequest:
                 no_slot(words.get(attempt.outcome or AttemptOutcome.FAULT, "Failed"), attempt.retry_after)
             )
         elif attempt.outcome is AttemptOutcome.LATE:
-            too_late(self.exchange, self.line)
-            self.side.finish(self.request, self.exchange, self.line)
+            too_late(self.exchange, self.record)
+            self.side.finish(self.request, self.exchange, self.record)
         else:
             task = self.side.context.spawn(
-                self.side.slotless.elsewhere(self.request, self.exchange, self.line, self.end, attempt)
+                self.side.slotless.elsewhere(self.request, self.exchange, self.record, self.end, attempt)
             )
             self.exchange.on_lost = task.cancel
 

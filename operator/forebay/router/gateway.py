@@ -7,34 +7,35 @@ from hashlib import blake2b
 from typing import Final
 
 from forebay.resources import headers as names
-from forebay.resources.access_log import Line
+from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.clients import Client
 from forebay.resources.names import PATH_REPORT, PATH_STATE
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import GatewayReport, ReplicaState, SlotOffer, WaitingWord, encode
 from forebay.resources.table import PoolEntry, RoutingTable
-from forebay.router import metrics, models
-from forebay.router.access_log import describe
-from forebay.router.answers import REQUEST_ID, line_of, refusal
+from forebay.router import metrics
+from forebay.router.access_log_writer import describe
 from forebay.router.attempt_result import LONGEST_PAUSE
-from forebay.router.clients import allowed
-from forebay.router.cloud import Cloud
+from forebay.router.client_keys import allowed
+from forebay.router.cloud import CloudProviders
 from forebay.router.context import VERSION, Context
-from forebay.router.gateway_fleet import GatewayFleet
+from forebay.router.dialect import models
+from forebay.router.dialect.answers import REQUEST_ID, record_of, refusal
+from forebay.router.dialect.request import parse
 from forebay.router.http.client import UpstreamError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, error, json_reply, request_head
 from forebay.router.http.values import Headers, Request
-from forebay.router.replicas import Replica, Replicas
-from forebay.router.request import parse
+from forebay.router.placement.gateway_fleet import GatewayFleet
+from forebay.router.placement.gateway_queue import GatewayQueue, SlotBinding
+from forebay.router.placement.replicas import Replica, Replicas
 from forebay.router.request_flow import RequestFlow
-from forebay.router.waiting import Bound, Waiting
-from forebay.router.wake import Wake
+from forebay.router.wake_client import Wake
 from forebay.rules.accounting import Accounting
 from forebay.rules.addresses import networks
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.model_name import with_model
-from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import PolicyView, RequestFacts
 from forebay.rules.retry_after import retry_after
@@ -51,8 +52,10 @@ class Gateway:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.replicas = Replicas(context, self._offered, self._word)
-        self.waiting = Waiting(self.replicas.tell)
-        self.cloud = Cloud(context.settings.providers_dir, networks(context.settings.gateway.provider_networks))
+        self.waiting = GatewayQueue(self.replicas.tell)
+        self.cloud = CloudProviders(
+            context.settings.providers_dir, networks(context.settings.gateway.provider_networks)
+        )
         self.accounting = Accounting()
         self.sleepers = Wake(context)
         self.fleet = GatewayFleet(self.replicas, self.waiting)
@@ -80,29 +83,31 @@ class Gateway:
             exchange.reply(error(404, "unknown control path", "not_found"))
 
     def _serve(self, request: Request, exchange: Exchange, client: Client, *, handed_on: bool = False) -> None:
-        line = line_of(request, client.name)
+        record = record_of(request, client.name)
         if models.answers(request.method, request.target):
-            exchange.reply(models.reply(self.context, line, request.target))
-            line.status = exchange.status
-            self.context.log.write(line)
+            exchange.reply(models.reply(self.context, record, request.target))
+            record.status = exchange.status
+            self.context.log.write(record)
             return
         if request.target not in ENDPOINTS or request.method != "POST":
-            self._refuse(exchange, line, 404, Reason.INVALID_REQUEST, f"no {request.method} {request.target[:80]} here")
+            self._refuse(
+                exchange, record, 404, Reason.INVALID_REQUEST, f"no {request.method} {request.target[:80]} here"
+            )
             return
         try:
-            ask = allowed(parse(request, client.name), client)
+            parsed = allowed(parse(request, client.name), client)
         except BadRequestError as problem:
-            self._refuse(exchange, line, 400, Reason.INVALID_REQUEST, str(problem))
+            self._refuse(exchange, record, 400, Reason.INVALID_REQUEST, str(problem))
             return
         limit, running = client.max_in_flight, self.context.clients.in_flight
         if limit is not None and running.get(client.name, 0) >= limit:
             text = f"client {client.name} has {limit} requests in flight already"
-            self._refuse(exchange, line, 429, Reason.CLIENT_LIMIT, text, [RETRY_SOON])
+            self._refuse(exchange, record, 429, Reason.CLIENT_LIMIT, text, [RETRY_SOON])
             return
-        describe(line, ask.facts, ask.stream)
+        describe(record, parsed.facts, parsed.stream)
         running[client.name] = running.get(client.name, 0) + 1
         self.in_flight += 1
-        flow = RequestFlow(self, request, exchange, ask, line, client)
+        flow = RequestFlow(self, request, exchange, parsed, record, client)
         if handed_on:
             self._hand_over(flow)
         if self._returning:
@@ -124,29 +129,29 @@ class Gateway:
 
     # What a request on its way asks for.
 
-    def body_for(self, entry: PoolEntry, ask: Ask, body: bytes) -> bytes:
+    def body_for(self, entry: PoolEntry, parsed: ParsedRequest, body: bytes) -> bytes:
         """What the client sent; where it left the model open, with the name that this pool's engine knows."""
-        return with_model(body, ask, entry.served_names[0]) if entry.served_names else body
+        return with_model(body, parsed, entry.served_names[0]) if entry.served_names else body
 
-    def head_for_sidecar(self, flow: RequestFlow, bound: Bound, length: int, now: float) -> bytes:
+    def head_for_sidecar(self, flow: RequestFlow, bound: SlotBinding, length: int, now: float) -> bytes:
         """The request's head on its way to a replica."""
-        request, ask, course = flow.request, flow.ask, flow.course
+        request, parsed, course = flow.request, flow.parsed, flow.course
         headers = end_to_end(request.headers, _REPLACED)
         headers += [
             _HOST,
             self.context.token.header,
-            (_PRIORITY, ask.facts.priority.encode()),
+            (_PRIORITY, parsed.facts.priority.encode()),
             (_DEADLINE, b"%d" % max(1, int((course.deadline - now) * 1000))),
-            (_TOKENS, _size(ask.facts)),
-            (_PREFIX, b"%d %d %d" % (course.session, ask.facts.prompt_tokens, ask.stream)),
-            (REQUEST_ID, flow.line.request_id.encode()),
+            (_TOKENS, _size(parsed.facts)),
+            (_PREFIX, b"%d %d %d" % (course.session, parsed.facts.prompt_tokens, parsed.stream)),
+            (REQUEST_ID, flow.record.request_id.encode()),
             (b"content-length", b"%d" % length),
         ]
         if bound.offer is not None:
             headers.append((_OFFER, b"%d" % bound.offer))
         return request_head(request.method, request.whole_target, headers)
 
-    async def keeper_of(self, response: str) -> Replica | None:
+    async def replica_storing(self, response: str) -> Replica | None:
         """The replica that has a stored response, if one says so."""
         head = request_head("GET", f"{PATH_STATE}{response}", [_HOST, self.context.token.header])
         replicas = [replica for pool in self.replicas.pools.values() for replica in pool.by_name.values()]
@@ -166,7 +171,7 @@ class Gateway:
         if found is not None and not found.all:
             self.sleepers.ask(pool)
 
-    def come_back(self, flow: RequestFlow) -> Headers:
+    def retry_after_headers(self, flow: RequestFlow) -> Headers:
         """When to come back, drawn from the measured drain rate; whoever does keeps its age."""
         pool, now = flow.course.pool, asyncio.get_running_loop().time()
         ahead = self.waiting.length(pool) if pool else 0
@@ -179,27 +184,33 @@ class Gateway:
 
     def finish(self, flow: RequestFlow) -> None:
         """A request is over: count it and write it down."""
-        line, exchange, clients = flow.line, flow.exchange, self.context.clients.in_flight
+        record, exchange, clients = flow.record, flow.exchange, self.context.clients.in_flight
         self.in_flight -= 1
         clients[flow.client.name] -= 1
         if not clients[flow.client.name]:
             del clients[flow.client.name]
         seconds = asyncio.get_running_loop().time() - flow.course.arrived
-        line.duration_ms = int(seconds * 1000)
-        line.status = exchange.status or 499
-        metrics.finished(line, seconds)
-        self.context.usage.count(line, flow.course.pool or "", seconds)
-        self.context.log.write(line)
+        record.duration_ms = int(seconds * 1000)
+        record.status = exchange.status or 499
+        metrics.finished(record, seconds)
+        self.context.usage.count(record, flow.course.pool or "", seconds)
+        self.context.log.write(record)
 
     # Answers.
 
     def _refuse(
-        self, exchange: Exchange, line: Line, status: int, reason: Reason, text: str, headers: Headers | None = None
+        self,
+        exchange: Exchange,
+        record: AccessLogEntry,
+        status: int,
+        reason: Reason,
+        text: str,
+        headers: Headers | None = None,
     ) -> None:
         """Refuse what never set out."""
-        exchange.reply(refusal(line, status, reason, text, headers))
-        metrics.finished(line, None)
-        self.context.log.write(line)
+        exchange.reply(refusal(record, status, reason, text, headers))
+        metrics.finished(record, None)
+        self.context.log.write(record)
 
     # State.
 

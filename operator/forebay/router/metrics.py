@@ -13,10 +13,16 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from forebay import engines
-from forebay.resources.access_log import Line
+from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.table import PoolEntry
-from forebay.router.cells import CounterCells, HistogramCells, MoneyCells, ReadCounter, ReadHistogram
-from forebay.router.usage import Usage
+from forebay.router.fast_metrics import (
+    FastCounter,
+    FastCounterReader,
+    FastHistogram,
+    FastHistogramReader,
+    FastMoneyCounter,
+)
+from forebay.router.usage_counters import UsageCounters
 from forebay.rules.endpoints import operation
 
 REGISTRY: Final = CollectorRegistry()
@@ -25,23 +31,23 @@ SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 6
 ProcessCollector(registry=REGISTRY)
 BUILD: Final = Gauge("forebay_build_info", "Always 1; which router this is.", ("version", "role"), registry=REGISTRY)
 
-REQUESTS: Final = CounterCells(
+REQUESTS: Final = FastCounter(
     "forebay_requests", "Finished requests by where they went and why.",
     ("pool", "kind", "reason", "priority", "capability", "code"), REGISTRY,
 )  # fmt: skip
 _SERVED: Final = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "pool")
-DURATION: Final = HistogramCells(
+DURATION: Final = FastHistogram(
     "gen_ai_server_request_duration_seconds",
     "From a request's first byte in to its answer's last byte out, waits included; error_type is empty for an answer.",
     (*_SERVED, "error_type"), (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
                                163.84, 327.68, 655.36), REGISTRY,
 )  # fmt: skip
-FIRST_TOKEN: Final = HistogramCells(
+FIRST_TOKEN: Final = FastHistogram(
     "gen_ai_server_time_to_first_token_seconds",
     "From a streamed request's first byte in to its first content byte out, waits included.", _SERVED,
     (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80), REGISTRY,
 )  # fmt: skip
-PER_TOKEN: Final = ReadHistogram(
+PER_TOKEN: Final = FastHistogramReader(
     "gen_ai_server_time_per_output_token_seconds",
     "Time of each token after the first, as the replica's engine measured it; sidecars only.",
     ("gen_ai_provider_name", "gen_ai_request_model", "pool"), REGISTRY,
@@ -67,12 +73,12 @@ CLOUD_ERRORS: Final = Counter(
     ("provider", "code"), registry=REGISTRY,
 )  # fmt: skip
 # The names of OpenTelemetry's conventions for generative AI, where it has one.
-TOKENS: Final = HistogramCells(
+TOKENS: Final = FastHistogram(
     "gen_ai_client_token_usage", "Tokens of one answer, as the provider counted them; input includes cached ones.",
     ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_token_type"),
     tuple(4**power for power in range(14)), REGISTRY,
 )  # fmt: skip
-OPERATION: Final = HistogramCells(
+OPERATION: Final = FastHistogram(
     "gen_ai_client_operation_duration_seconds", "How long tries at providers took; error_type is empty for an answer.",
     ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "error_type"),
     (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92), REGISTRY,
@@ -81,7 +87,7 @@ CACHED_TOKENS: Final = Counter(
     "forebay_cloud_cached_tokens_total", "Input tokens that providers had in their cache.", ("provider", "model"),
     registry=REGISTRY,
 )  # fmt: skip
-COST: Final = MoneyCells(
+COST: Final = FastMoneyCounter(
     "forebay_cloud_cost_dollars", "What providers' answers cost at the policy's prices, counted or estimated.",
     ("provider", "model", "source"), REGISTRY,
 )  # fmt: skip
@@ -101,38 +107,38 @@ SLOT_IDLE: Final = Histogram(
     "forebay_slot_idle_seconds", "How long a slot stood idle while a request that may use it waited.",
     registry=REGISTRY, buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
 )  # fmt: skip
-ADMITTED: Final = CounterCells("forebay_admitted", "Requests that got a slot of this replica.", (), REGISTRY)
+ADMITTED: Final = FastCounter("forebay_admitted", "Requests that got a slot of this replica.", (), REGISTRY)
 TABLE_GENERATION: Final = Gauge(
     "forebay_table_generation", "Generation of the routing table in use.", registry=REGISTRY
 )
-TABLE_REFUSED: Final = CounterCells("forebay_table_refused", "Routing tables that were not taken.", (), REGISTRY)
+TABLE_REFUSED: Final = FastCounter("forebay_table_refused", "Routing tables that were not taken.", (), REGISTRY)
 BODY_BYTES: Final = Gauge("forebay_body_bytes", "Bytes of request bodies that are held.", registry=REGISTRY)
 UPSTREAM_CALLS: Final = Gauge(
     "forebay_upstream_calls", "Requests under way to other routers and the engine, probes included.", registry=REGISTRY
 )
 CONNECTIONS: Final = Gauge("forebay_connections", "Open client connections.", registry=REGISTRY)
-LOG_DROPPED: Final = CounterCells(
+LOG_DROPPED: Final = FastCounter(
     "forebay_access_log_dropped", "Lines of the access log that nobody took in time.", (), REGISTRY
 )
 
 _LOCAL_TOKENS: Final = engines.metric_names(lambda names: names.generation_tokens)
 _USED: Final = ("pool", "destination", "client", "priority", "capability")
-USAGE_REQUESTS: Final = ReadCounter(
+USAGE_REQUESTS: Final = FastCounterReader(
     "forebay_usage_requests", "Requests that were served, by who asked; destination is local, or provider/model.",
     _USED, REGISTRY,
 )  # fmt: skip
-USAGE_SECONDS: Final = ReadCounter(
+USAGE_SECONDS: Final = FastCounterReader(
     "forebay_usage_seconds", "Time that their service took, without waits for a slot.", _USED, REGISTRY
 )
-USAGE_INPUT_TOKENS: Final = ReadCounter(
+USAGE_INPUT_TOKENS: Final = FastCounterReader(
     "forebay_usage_input_tokens", "Tokens of their prompts: an estimate of local ones, counted by providers.", _USED,
     REGISTRY,
 )  # fmt: skip
-USAGE_OUTPUT_TOKENS: Final = ReadCounter(
+USAGE_OUTPUT_TOKENS: Final = FastCounterReader(
     "forebay_usage_output_tokens", f"Tokens of providers' answers; for local ones see {' and '.join(_LOCAL_TOKENS)}.",
     _USED, REGISTRY,
 )  # fmt: skip
-USAGE_DOLLARS: Final = ReadCounter(
+USAGE_DOLLARS: Final = FastCounterReader(
     "forebay_usage_dollars", "What providers' answers cost at the policy's prices.", _USED, REGISTRY
 )
 
@@ -149,17 +155,17 @@ def know(pools: Iterable[PoolEntry]) -> None:
     _providers.update((pool.name, pool.dialect.provider) for pool in pools)
 
 
-def finished(line: Line, seconds: float | None) -> None:
+def finished(record: AccessLogEntry, seconds: float | None) -> None:
     """Count a request that is over; `seconds` is None where it never set out."""
-    destination, code = line.destination, _CODES.get(line.status, "other")
+    destination, code = record.destination, _CODES.get(record.status, "other")
     kind = "none" if destination in ("", "none") else "cloud" if "/" in destination else "local"
     pool = destination if kind == "local" else ""
-    REQUESTS.inc((pool, kind, line.reason, line.priority, line.capability, code))
+    REQUESTS.inc((pool, kind, record.reason, record.priority, record.capability, code))
     if seconds is not None and kind != "none":
-        DURATION.observe((*_served(line), code if line.status >= 400 else ""), seconds)
+        DURATION.observe((*_served(record), code if record.status >= 400 else ""), seconds)
 
 
-def used(usage: Usage) -> None:
+def used(usage: UsageCounters) -> None:
     """Take over who used what."""
     cells = usage.cells.items()
     USAGE_REQUESTS.values = {key: cell.requests for key, cell in cells}
@@ -169,18 +175,18 @@ def used(usage: Usage) -> None:
     USAGE_DOLLARS.values = {key: float(cell.dollars) for key, cell in cells}
 
 
-def first_token(line: Line, seconds: float) -> None:
+def first_token(record: AccessLogEntry, seconds: float) -> None:
     """Note the time to a stream's first content byte."""
-    FIRST_TOKEN.observe(_served(line), seconds)
+    FIRST_TOKEN.observe(_served(record), seconds)
 
 
-def _served(line: Line) -> tuple[str, str, str, str]:
-    provider, cloud, model = line.destination.partition("/")
-    what = operation(line.path)
+def _served(record: AccessLogEntry) -> tuple[str, str, str, str]:
+    provider, cloud, model = record.destination.partition("/")
+    what = operation(record.path)
     if cloud:
         return what, provider, model, ""
-    pool = line.destination
-    return what, _providers.get(pool, _USUAL_PROVIDER), line.model, pool
+    pool = record.destination
+    return what, _providers.get(pool, _USUAL_PROVIDER), record.model, pool
 
 
 def render() -> bytes:

@@ -11,7 +11,7 @@ import uvloop
 from forebay.resources.options import RouterOptions
 from forebay.router.context import Context
 from forebay.router.ports import Router
-from forebay.router.table import TableFile
+from forebay.router.table_file import TableFile
 from forebay.rules import learned
 
 GARBAGE: Final = (20_000, 20, 1_000)

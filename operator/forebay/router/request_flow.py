@@ -7,22 +7,23 @@ to be tried elsewhere or to leave for a provider goes on as a coroutine.
 import asyncio
 from typing import TYPE_CHECKING
 
-from forebay.resources.access_log import Line
+from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.clients import Client
-from forebay.router import metrics, trace
-from forebay.router.answers import decision_headers, refusal, sentence
+from forebay.router import metrics
 from forebay.router.attempt import Attempt
 from forebay.router.attempt_result import judge, result_of
-from forebay.router.clients import time_allowed
-from forebay.router.cloud import CloudError, Served
+from forebay.router.client_keys import time_allowed
+from forebay.router.cloud import CloudError, ProviderResponse
+from forebay.router.dialect import trace_context
+from forebay.router.dialect.answers import decision_headers, refusal, sentence
 from forebay.router.http.client import Address
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error
 from forebay.router.http.values import Headers, Request
-from forebay.router.waiting import Bound
+from forebay.router.placement.gateway_queue import SlotBinding
 from forebay.rules.accounting import REPEATED
 from forebay.rules.affinity import digest
-from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
 from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.queue import Waiter
@@ -48,29 +49,46 @@ if TYPE_CHECKING:
 class RequestFlow:
     """Drives one lifecycle with sockets. Times are of the event loop, in seconds."""
 
-    __slots__ = ("_bound", "_loop", "_place", "_task", "ask", "client", "course", "exchange", "gate", "line",
-                 "request")  # fmt: skip
+    __slots__ = (
+        "_bound",
+        "_loop",
+        "_place",
+        "_task",
+        "client",
+        "course",
+        "exchange",
+        "gate",
+        "parsed",
+        "record",
+        "request",
+    )  # fmt: skip
 
     def __init__(
-        self, gate: "Gateway", request: Request, exchange: Exchange, ask: Ask, line: Line, client: Client
+        self,
+        gate: "Gateway",
+        request: Request,
+        exchange: Exchange,
+        parsed: ParsedRequest,
+        record: AccessLogEntry,
+        client: Client,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
-        self._bound: Bound | None = None  # the replica that holds a slot for it
+        self._bound: SlotBinding | None = None  # the replica that holds a slot for it
         self._place = 0  # in queues, kept while it comes back to them
         self.gate = gate
         self.request = request
         self.exchange = exchange
-        self.ask = ask
-        self.line = line
+        self.parsed = parsed
+        self.record = record
         self.client = client
         arrived = request.seen or self._loop.time()
         self.course = Lifecycle(
-            ask.facts,
-            digest(session_of(ask)),
+            parsed.facts,
+            digest(session_of(parsed)),
             arrived,
-            arrived + time_allowed(ask, gate.context.settings.timeouts.total),
-            previous=ask.previous,
+            arrived + time_allowed(parsed, gate.context.settings.timeouts.total),
+            previous=parsed.previous,
             repeated=request.fields.get(REPEATED, b"0") != b"0",
         )
 
@@ -115,7 +133,7 @@ class RequestFlow:
             self._loop.call_exception_handler({"message": "a request failed", "exception": problem})
             self._broken()
         finally:
-            self._count(self.course.abandoned(self._loop.time(), self.line.cost_usd).demand)
+            self._count(self.course.abandoned(self._loop.time(), self.record.cost_usd).demand)
             self.gate.finish(self)
 
     def _broken(self) -> None:
@@ -147,7 +165,7 @@ class RequestFlow:
 
     def _note_decision(self) -> None:
         if (decision := self.course.decision) is not None:
-            self.line.reason, self.line.decision_inputs = decision.reason, decision.inputs
+            self.record.reason, self.record.decision_inputs = decision.reason, decision.inputs
 
     # Replicas.
 
@@ -156,18 +174,18 @@ class RequestFlow:
         self._note_decision()
         gate, course = self.gate, self.course
         pool = gate.replicas.pools[step.pool]
-        bound, self._bound = self._bound or Bound(pool.by_name[step.replica]), None
-        self.line.destination, self.line.tries = step.pool, course.tries
+        bound, self._bound = self._bound or SlotBinding(pool.by_name[step.replica]), None
+        self.record.destination, self.record.tries = step.pool, course.tries
         now = self._loop.time()
         facts = course.facts
         pool.take(bound.replica, bound.offer is not None, facts.prompt_tokens, now)
-        body = gate.body_for(pool.entry, self.ask, self.request.body)
+        body = gate.body_for(pool.entry, self.parsed, self.request.body)
         head = gate.head_for_sidecar(self, bound, len(body), now)
         look_for_length = not facts.context_refused
         attempt = Attempt(
             self.exchange, self._headers, _nobody, pool.entry.dialect, look_for_length=look_for_length, bound=bound
         )
-        first_seconds = patience(pool.first_token_seconds, facts, self.ask.stream, course.deadline - now)
+        first_seconds = patience(pool.first_token_seconds, facts, self.parsed.stream, course.deadline - now)
         attempt.start(gate.context.upstream, bound.replica.address, head, body, first_seconds, course.deadline)
         return attempt
 
@@ -185,7 +203,7 @@ class RequestFlow:
         if attempt.outcome is AttemptOutcome.ANSWERED or attempt.outcome is AttemptOutcome.BROKEN:
             self._served(attempt)
         elif outcome is AttemptOutcome.FAULT:
-            self.line.problem = attempt.problem[:200]
+            self.record.problem = attempt.problem[:200]
         return self.course.attempt_ended(result_of(attempt, outcome), self.gate.fleet, now)
 
     def _first_token(self, attempt: Attempt) -> float | None:
@@ -195,14 +213,14 @@ class RequestFlow:
     def _served(self, attempt: Attempt) -> None:
         """The client has had an answer, or the beginning of one."""
         assert attempt.bound is not None
-        self.line.status, self.line.problem = attempt.status, attempt.problem
+        self.record.status, self.record.problem = attempt.status, attempt.problem
         self.gate.waiting.served(attempt.bound.replica.pool)
         self._answered(attempt.status, attempt.first)
 
     async def _locate(self, step: LocateState) -> Step:
         """Stored state lives in one replica: nothing else will do."""
         gate = self.gate
-        keeper = await gate.keeper_of(step.response)
+        keeper = await gate.replica_storing(step.response)
         others: frozenset[Address] | None = None
         if keeper is not None:
             known = {replica.address for pool in gate.replicas.pools.values() for replica in pool.all.values()}
@@ -237,24 +255,24 @@ class RequestFlow:
     async def _send(self, step: SendToProvider) -> Step:
         """Send it to one provider."""
         self._note_decision()
-        line, course = self.line, self.course
-        line.tries, line.destination, line.reason = course.tries, str(step.target), step.reason
-        headers = decision_headers(line, course.waited)
-        sent = trace.context(self.request)
+        record, course = self.record, self.course
+        record.tries, record.destination, record.reason = course.tries, str(step.target), step.reason
+        headers = decision_headers(record, course.waited)
+        sent = trace_context.context(self.request)
         try:
             served = await self.gate.cloud.send(
-                step.target, self.ask, self.exchange, headers, line, course.deadline, final=step.final, trace=sent
+                step.target, self.parsed, self.exchange, headers, record, course.deadline, final=step.final, trace=sent
             )
         except CloudError as problem:
-            line.problem = str(problem)
-            result = ProviderResult(taken=False, sent=problem.sent, cost=line.cost_usd)
+            record.problem = str(problem)
+            result = ProviderResult(taken=False, sent=problem.sent, cost=record.cost_usd)
         else:
             self._taken(step, served)
-            result = ProviderResult(taken=True, cost=line.cost_usd)
+            result = ProviderResult(taken=True, cost=record.cost_usd)
         return course.provider_ended(result, self.gate.fleet, self._loop.time())
 
-    def _taken(self, step: SendToProvider, served: Served) -> None:
-        self.line.status, self.line.problem = served.status, served.problem
+    def _taken(self, step: SendToProvider, served: ProviderResponse) -> None:
+        self.record.status, self.record.problem = served.status, served.problem
         target = step.target
         metrics.OVERFLOW.labels(
             step.pool or "", str(step.tier), target.provider, target.model.name, step.reason
@@ -264,22 +282,22 @@ class RequestFlow:
     # Answers.
 
     def _headers(self) -> Headers:
-        return decision_headers(self.line, self.course.waited)
+        return decision_headers(self.record, self.course.waited)
 
     def _refuse(self, step: Reject) -> None:
         """Answer with an error, and with the time after which there may be room where that makes sense."""
         self._note_decision()
-        self.line.tries = self.course.tries
+        self.record.tries = self.course.tries
         text = step.text or sentence(step.reason, self.course.facts)
-        headers = self.gate.come_back(self) if step.retry_after else []
-        self.exchange.reply(refusal(self.line, step.status, step.reason, text, headers))
+        headers = self.gate.retry_after_headers(self) if step.retry_after else []
+        self.exchange.reply(refusal(self.record, step.status, step.reason, text, headers))
 
     def _answered(self, status: int, first: float) -> None:
         """Note the time to the first content byte."""
         seconds = max(0.0, first - self.course.arrived)
-        self.line.first_token_ms = int(seconds * 1000)
-        if status == 200 and self.line.stream:
-            metrics.first_token(self.line, seconds)
+        self.record.first_token_ms = int(seconds * 1000)
+        if status == 200 and self.record.stream:
+            metrics.first_token(self.record, seconds)
 
 
 def _nobody(_: Attempt) -> None:

@@ -10,29 +10,30 @@ from collections import OrderedDict
 from typing import Final
 
 from forebay.resources import headers as names
-from forebay.resources.access_log import Line
+from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.names import PATH_REPORT, PATH_SLOTS, PATH_STATE
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import ReplicaState, SidecarReport, SlotReport, encode
 from forebay.resources.table import PoolEntry, RoutingTable
-from forebay.router import metrics, models
-from forebay.router.access_log import describe
-from forebay.router.answers import line_of, refusal, request_id
-from forebay.router.clients import allowed, time_allowed
+from forebay.router import metrics
+from forebay.router.access_log_writer import describe
+from forebay.router.client_keys import allowed, time_allowed
 from forebay.router.context import VERSION, Context
-from forebay.router.engine import Engine, smallest
+from forebay.router.dialect import models
+from forebay.router.dialect.answers import record_of, refusal, request_id
+from forebay.router.dialect.request import parse
+from forebay.router.engine_monitor import EngineMonitor, smallest
 from forebay.router.engine_request import EngineRequest, no_slot
-from forebay.router.engine_slots import EngineSlots
 from forebay.router.exposition import histogram
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error, json_reply
 from forebay.router.http.values import Request
-from forebay.router.offering import Offering
-from forebay.router.prefill import read
-from forebay.router.request import parse
-from forebay.router.slotless import Slotless
+from forebay.router.placement.engine_slots import EngineSlots
+from forebay.router.placement.prefill import read
+from forebay.router.placement.slot_channel import SlotChannel
+from forebay.router.placement.slotless import Slotless
 from forebay.rules.dialect.errors import BadRequestError
-from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.endpoints import ENDPOINTS
 
 DRAINED_POLL_SECONDS: Final = 0.1
@@ -47,8 +48,8 @@ class Sidecar:
         self.context = context
         self.slots = EngineSlots()
         self.admission = self.slots.admission
-        self.offering = Offering(self.admission, self._slot_report)
-        self.engine = Engine(context.settings.engine, context.upstream, self._engine_changed, self._working)
+        self.offering = SlotChannel(self.admission, self._slot_report)
+        self.engine = EngineMonitor(context.settings.engine, context.upstream, self._engine_changed, self._working)
         self.entry = PoolEntry(name=context.settings.pool, served_names=())
         self.drain_began: float | None = None
         self.last_request = 0.0
@@ -62,55 +63,55 @@ class Sidecar:
     def request_port(self, request: Request, exchange: Exchange) -> None:
         """A client, through the pool's own Service."""
         client = self.context.clients.of(request.fields.get(b"authorization"))
-        line = line_of(request, client.name)
+        record = record_of(request, client.name)
         if models.answers(request.method, request.target):
-            exchange.reply(models.reply(self.context, line, request.target))
-            self.finish(request, exchange, line)
+            exchange.reply(models.reply(self.context, record, request.target))
+            self.finish(request, exchange, record)
             return
         if request.target not in ENDPOINTS or request.method != "POST":
-            self._refuse(request, exchange, line, 404, f"no {request.method} {request.target[:80]} here")
+            self._refuse(request, exchange, record, 404, f"no {request.method} {request.target[:80]} here")
             return
         try:
-            ask = allowed(parse(request, client.name), client)
+            parsed = allowed(parse(request, client.name), client)
         except BadRequestError as problem:
-            self._refuse(request, exchange, line, 400, str(problem))
+            self._refuse(request, exchange, record, 400, str(problem))
             return
-        describe(line, ask.facts, ask.stream)
-        size = self.slots.weight(ask.facts.live_tokens, ask.facts.sequences)
-        if self.serves(ask) and self.admission.admit(ask.facts.priority, size):
-            EngineRequest(self, request, exchange, line, size).serve(ask, Reason.LOCAL_CAPACITY)
+        describe(record, parsed.facts, parsed.stream)
+        size = self.slots.weight(parsed.facts.live_tokens, parsed.facts.sequences)
+        if self.serves(parsed) and self.admission.admit(parsed.facts.priority, size):
+            EngineRequest(self, request, exchange, record, size).serve(parsed, Reason.LOCAL_CAPACITY)
         else:
-            end = (request.seen or asyncio.get_running_loop().time()) + self.time_allowed(ask)
-            task = self.context.spawn(self.slotless.serve(request, exchange, ask, line, end))
+            end = (request.seen or asyncio.get_running_loop().time()) + self.time_allowed(parsed)
+            task = self.context.spawn(self.slotless.serve(request, exchange, parsed, record, end))
             exchange.on_lost = task.cancel
 
-    def time_allowed(self, ask: Ask) -> float:
+    def time_allowed(self, parsed: ParsedRequest) -> float:
         """Seconds that a client's request may take."""
-        return time_allowed(ask, self.context.settings.timeouts.total)
+        return time_allowed(parsed, self.context.settings.timeouts.total)
 
-    def _refuse(self, request: Request, exchange: Exchange, line: Line, status: int, text: str) -> None:
+    def _refuse(self, request: Request, exchange: Exchange, record: AccessLogEntry, status: int, text: str) -> None:
         """Refuse what never set out."""
-        exchange.reply(refusal(line, status, Reason.INVALID_REQUEST, text))
-        self.finish(request, exchange, line)
+        exchange.reply(refusal(record, status, Reason.INVALID_REQUEST, text))
+        self.finish(request, exchange, record)
 
-    def finish(self, request: Request, exchange: Exchange, line: Line) -> None:
+    def finish(self, request: Request, exchange: Exchange, record: AccessLogEntry) -> None:
         """A client's request was answered here, or it left: write it down."""
-        line.status = exchange.status or 499
+        record.status = exchange.status or 499
         seconds = asyncio.get_running_loop().time() - request.seen if request.seen else 0.0
-        line.duration_ms = int(seconds * 1000)
-        metrics.finished(line, seconds)
-        self.context.usage.count(line, line.destination, seconds)
-        self.context.log.write(line)
+        record.duration_ms = int(seconds * 1000)
+        metrics.finished(record, seconds)
+        self.context.usage.count(record, record.destination, seconds)
+        self.context.log.write(record)
 
-    def serves(self, ask: Ask) -> bool:
+    def serves(self, parsed: ParsedRequest) -> bool:
         """Whether this pool can serve a request at all: its model, its task, its inputs, its length, its state."""
-        facts, entry = ask.facts, self.entry
+        facts, entry = parsed.facts, self.entry
         return (
             (facts.model in entry.served_names or not facts.names_a_model)
             and (facts.task is entry.task or facts.any_task)
             and facts.inputs.issubset(entry.inputs)
             and (entry.context_tokens is None or facts.needed_tokens <= entry.context_tokens)
-            and (not facts.stored_state or ask.previous in self._stored)
+            and (not facts.stored_state or parsed.previous in self._stored)
         )
 
     # The control port: gateways and the operator.
@@ -143,8 +144,8 @@ class Sidecar:
             session, count, streams = read(words)
             prompt = self.offering.prefill.begin(session, count, streams=streams)
         if self._admit(fields.get(_OFFER), Priority(fields.get(_PRIORITY, b"Normal").decode("latin-1")), size):
-            line = Line(request_id=request_id(request), path=request.target, destination=self.entry.name)
-            visit = EngineRequest(self, request, exchange, line, size, control=True)
+            record = AccessLogEntry(request_id=request_id(request), path=request.target, destination=self.entry.name)
+            visit = EngineRequest(self, request, exchange, record, size, control=True)
             visit.prompt = prompt
             visit.pass_on(request.body)
         else:

@@ -26,9 +26,9 @@ class _Pool:
     last_request: float = 0.0
 
 
-Heard = tuple[int, int, int]
+ReplicaTotals = tuple[int, int, int]
 """What the replicas of a pool have said lately: how many serve, their slots, the requests that they run."""
-NOTHING_HEARD: Mapping[str, Heard] = {}
+NO_REPLICA_TOTALS: Mapping[str, ReplicaTotals] = {}
 
 
 class Accounting:
@@ -81,12 +81,12 @@ class Accounting:
             counters.by_reason[reason] += requests
 
     def report(
-        self, pools: Iterable[tuple[str, int]], heard: Mapping[str, Heard] = NOTHING_HEARD
+        self, pools: Iterable[tuple[str, int]], heard: Mapping[str, ReplicaTotals] = NO_REPLICA_TOTALS
     ) -> tuple[PoolDemand, ...]:
         """For the operator; `pools` are names with the number that waits now."""
         return tuple(self._demand(name, queued, heard.get(name, (0, 0, 0))) for name, queued in pools)
 
-    def _demand(self, name: str, queued: int, heard: Heard) -> PoolDemand:
+    def _demand(self, name: str, queued: int, heard: ReplicaTotals) -> PoolDemand:
         c = self.of(name)
         serving, slots, running = heard
         return PoolDemand(

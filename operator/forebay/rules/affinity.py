@@ -30,8 +30,8 @@ PREFIX_WEIGHT: Final = 3
 HOME_TOKENS: Final = 2048
 """What the home by hashing is worth to a session that nothing is known of: another gateway, or this one before its
 restart, may know it."""
-PUT_OFF_SECONDS: Final = 10.0
-PUT_OFF_SHARE: Final = 1 / 3
+AWAY_PENALTY_SECONDS: Final = 10.0
+AWAY_PENALTY_SHARE: Final = 1 / 3
 """In a queue a waiter lets others pass at replicas that are not its home: at most those who come so much later."""
 SESSIONS: Final = 65_536
 SHARE_SECONDS: Final = 60.0
@@ -77,9 +77,9 @@ def session_key(explicit: str | None, cache_key: str | None, client: str, system
     return f"{client[:256]}\0{system[: KEY_BYTES - len(own)]}\0{own}".encode()
 
 
-def put_off(wait_seconds: float) -> float:
+def away_penalty(wait_seconds: float) -> float:
     """Seconds by which a waiter that has `wait_seconds` in all comes later at replicas that are not its home."""
-    return min(PUT_OFF_SECONDS, max(0.0, wait_seconds) * PUT_OFF_SHARE)
+    return min(AWAY_PENALTY_SECONDS, max(0.0, wait_seconds) * AWAY_PENALTY_SHARE)
 
 
 class Choice(Struct, frozen=True, gc=False):
@@ -94,7 +94,7 @@ NOBODY: Final = Choice()
 
 
 @dataclass(slots=True)
-class Session:
+class SessionHome:
     """What is remembered of one session. Times are seconds."""
 
     last: str  # the replica that served it last
@@ -120,8 +120,8 @@ class Sessions:
     """
 
     limit: int = SESSIONS
-    total: Session = field(default_factory=lambda: Session("", 0.0, 0))
-    _known: OrderedDict[int, Session] = field(default_factory=OrderedDict)
+    total: SessionHome = field(default_factory=lambda: SessionHome("", 0.0, 0))
+    _known: OrderedDict[int, SessionHome] = field(default_factory=OrderedDict)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -178,7 +178,7 @@ class Sessions:
         """It is served there, so that is where its prefix is."""
         known = self._known.get(session)
         if known is None:
-            known = self._known[session] = Session(replica, now, prompt_tokens, counted=now)
+            known = self._known[session] = SessionHome(replica, now, prompt_tokens, counted=now)
             if len(self._known) > self.limit:
                 self._known.popitem(last=False)
         else:
@@ -189,7 +189,7 @@ class Sessions:
         known.load = known.fade(now) + 1.0
         self.total.load = self.total.fade(now) + 1.0
 
-    def _fresh(self, session: int, now: float) -> Session | None:
+    def _fresh(self, session: int, now: float) -> SessionHome | None:
         known = self._known.get(session)
         return known if known is not None and now - known.served < HOME_SECONDS else None
 

@@ -21,7 +21,7 @@ class _Second:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Reservation:
     """One request's place within the limits: when it was taken, and the tokens reserved for it."""
 
     second: int
@@ -48,7 +48,7 @@ class Allowance:
             return "tokensPerMinute"
         return None
 
-    def take(self, tokens: int, now: float) -> Place:
+    def take(self, tokens: int, now: float) -> Reservation:
         """A request begins; `tokens` are reserved until it has been counted."""
         self._forget(now)
         number = int(now)
@@ -60,9 +60,9 @@ class Allowance:
         self.requests += 1
         self.tokens += tokens
         self.running += 1
-        return Place(number, tokens)
+        return Reservation(number, tokens)
 
-    def give_back(self, place: Place, used: int | None) -> None:
+    def give_back(self, place: Reservation, used: int | None) -> None:
         """It is over; `used` are the tokens that the provider counted, None where nobody knows."""
         self.running -= 1
         if used is None:

@@ -32,7 +32,7 @@ PLACING_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class PlacementAttempt:
     """How asking for one more replica goes. Times are Unix seconds, 0 for never. Kept in the pool's status."""
 
     since: float = 0.0  # a replica has had no node since then
@@ -45,10 +45,10 @@ class Attempt:
         """Whether a withdrawn replica is not yet to be asked for again; `roomier`: when there last were more GPUs."""
         return now < self.retry and roomier <= self.withdrawn
 
-    def failed(self, now: float) -> "Attempt":
+    def failed(self, now: float) -> "PlacementAttempt":
         """The replica is withdrawn."""
         wait = min(RETRY_SECONDS * 2.0**self.failures, RETRY_MOST_SECONDS)
-        return Attempt(failures=self.failures + 1, withdrawn=now, retry=now + wait)
+        return PlacementAttempt(failures=self.failures + 1, withdrawn=now, retry=now + wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Bid:
     money: float = 0.0  # US dollars that its overflow costs in an hour, for each GPU of a replica
     pending_seconds: float = PENDING_SECONDS
     rollout: bool = False
-    attempt: Attempt = Attempt()
+    attempt: PlacementAttempt = PlacementAttempt()
     roomier: float = 0.0  # when there last were more of these GPUs, Unix seconds
     serves: frozenset[str] = field(default_factory=frozenset)  # kinds of requests that others may serve as well
     demand: float = 0.0  # concurrent requests
@@ -104,7 +104,7 @@ class Grant:
     """
 
     replicas: int
-    attempt: Attempt
+    attempt: PlacementAttempt
     reason: ScaleReason | None = None
     first: str = ""
 
@@ -135,7 +135,7 @@ def _seen(bid: Bid, now: float) -> Bid:
     if not bid.unplaced:
         if bid.size == 0 and bid.wanted > 0:  # asked for, perhaps, and nothing has come of it yet
             return bid
-        return replace(bid, attempt=Attempt() if attempt.since else attempt)
+        return replace(bid, attempt=PlacementAttempt() if attempt.since else attempt)
     since = attempt.since or now
     wanted = now if bid.needed > bid.placed or not attempt.wanted else attempt.wanted
     return replace(bid, attempt=replace(attempt, since=since, wanted=wanted))

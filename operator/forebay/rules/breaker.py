@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
-class Outcome(StrEnum):
+class CallResult(StrEnum):
     """How a try ended, from the upstream's point of view."""
 
     SUCCESS = "Success"
@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BreakerLimits:
     """When a breaker opens, and for how long; seconds."""
 
     faults: int = 5
@@ -71,12 +71,14 @@ def given_up(breaker: Breaker) -> Breaker:
     return replace(breaker, probing=False)
 
 
-def after(breaker: Breaker, outcome: Outcome, now: float, limits: Limits = Limits(), pause: float = 0.0) -> Breaker:
+def after(
+    breaker: Breaker, outcome: CallResult, now: float, limits: BreakerLimits = BreakerLimits(), pause: float = 0.0
+) -> Breaker:
     """A try ended. `pause` is how long the upstream asked to be left alone, in seconds."""
     paused = max(breaker.paused_until, now + pause) if pause > 0 else breaker.paused_until
-    if outcome is Outcome.SUCCESS:
+    if outcome is CallResult.SUCCESS:
         return Breaker(paused_until=paused)
-    if outcome is Outcome.BACK_PRESSURE:
+    if outcome is CallResult.BACK_PRESSURE:
         return replace(breaker, paused_until=paused, probing=False)
     faults = breaker.faults + 1
     where = phase(breaker, now)

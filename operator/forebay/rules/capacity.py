@@ -51,14 +51,14 @@ class CapacityInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Capacity:
+class ReplicaCapacity:
     """Slots of one replica, and which bound decided."""
 
     slots: int
     bound: Bound
 
 
-def capacity(inputs: CapacityInputs) -> Capacity:
+def capacity(inputs: CapacityInputs) -> ReplicaCapacity:
     """The smallest bound that is known; an override is the operator's word and only yields to max_num_seqs."""
     bounds: list[tuple[int, Bound]] = []
     if inputs.max_num_seqs is not None:
@@ -72,7 +72,7 @@ def capacity(inputs: CapacityInputs) -> Capacity:
         if not bounds or (bounds[-1][1] is Bound.MAX_NUM_SEQS and bounds[-1][0] > UNKNOWN):
             bounds.append((UNKNOWN, Bound.UNKNOWN))
     slots, bound = min(bounds, key=lambda item: item[0])
-    return Capacity(max(1, slots), bound)
+    return ReplicaCapacity(max(1, slots), bound)
 
 
 def _of_engine(inputs: CapacityInputs) -> list[tuple[int, Bound]]:
@@ -100,14 +100,14 @@ def told(slots: int, exact: float) -> int:
     return slots if abs(exact - slots) < step else max(1, floor(exact))
 
 
-def slot_tokens(found: Capacity, kv_tokens: int | None) -> int:
+def slot_tokens(found: ReplicaCapacity, kv_tokens: int | None) -> int:
     """Live tokens that one slot has room for: its share of the cache where memory is the bound."""
     if found.bound is not Bound.MEMORY or not kv_tokens:
         return TYPICAL_TOKENS
     return max(1, kv_tokens // found.slots)
 
 
-def weight(live_tokens: int, found: Capacity, typical: int = TYPICAL_TOKENS, sequences: int = 1) -> int:
+def weight(live_tokens: int, found: ReplicaCapacity, typical: int = TYPICAL_TOKENS, sequences: int = 1) -> int:
     """Slots that one request takes, half of the replica at most: one for each sequence, and as many as its tokens fill
     where memory is the bound."""
     long = found.bound is Bound.MEMORY and live_tokens >= 2 * typical

@@ -83,7 +83,7 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class MonthlyDemand:
     """A month of traffic at the displaced price.
 
     `loads` is what the pool's model could serve, as slots in use on average, in equally long pieces of time; empty:
@@ -119,7 +119,7 @@ class Bill:
         return self.hardware + self.cloud
 
 
-def bills(basis: Basis, demand: Demand, slots: int, volume: float = 1.0) -> Iterator[Bill]:
+def bills(basis: Basis, demand: MonthlyDemand, slots: int, volume: float = 1.0) -> Iterator[Bill]:
     """The month at `volume` times the demand: without a replica, with one of so many slots, with two, and so on."""
     for replicas, taken in enumerate(taken_by(demand, slots, volume)):
         kept = demand.servable_usd * taken
@@ -127,7 +127,7 @@ def bills(basis: Basis, demand: Demand, slots: int, volume: float = 1.0) -> Iter
         yield Bill(replicas, basis.of(replicas), volume * (demand.cloud_usd - kept), share)
 
 
-def taken_by(demand: Demand, slots: int, volume: float = 1.0) -> Iterator[float]:
+def taken_by(demand: MonthlyDemand, slots: int, volume: float = 1.0) -> Iterator[float]:
     """Share of what is servable that 0, 1, 2, ... replicas take.
 
     At the log's own volume that is what was seen. At others each piece of time has `volume` times its load, arrivals
@@ -150,12 +150,12 @@ def taken_by(demand: Demand, slots: int, volume: float = 1.0) -> Iterator[float]
         yield 1 - lost_load / whole if whole else 1.0
 
 
-def bill(basis: Basis, demand: Demand, slots: int, replicas: int, volume: float = 1.0) -> Bill:
+def bill(basis: Basis, demand: MonthlyDemand, slots: int, replicas: int, volume: float = 1.0) -> Bill:
     """The month with so many replicas."""
     return next(islice(bills(basis, demand, slots, volume), replicas, None))
 
 
-def for_the_peak(basis: Basis, demand: Demand, slots: int, volume: float = 1.0) -> Bill:
+def for_the_peak(basis: Basis, demand: MonthlyDemand, slots: int, volume: float = 1.0) -> Bill:
     """The month with so many replicas that all but `RARELY` of what they could serve finds a slot; one at least."""
     everything = demand.servable_usd / demand.cloud_usd if demand.cloud_usd else 0.0
     found = bill(basis, demand, slots, 1, volume)
@@ -165,7 +165,7 @@ def for_the_peak(basis: Basis, demand: Demand, slots: int, volume: float = 1.0) 
     return found
 
 
-def cheapest(basis: Basis, demand: Demand, slots: int, volume: float = 1.0) -> Bill:
+def cheapest(basis: Basis, demand: MonthlyDemand, slots: int, volume: float = 1.0) -> Bill:
     """Local-first at its best: the size with the lowest total. None at all where no replica pays for itself.
 
     Each further replica takes less than the one before, so past the best size the total only grows.
@@ -179,7 +179,7 @@ def cheapest(basis: Basis, demand: Demand, slots: int, volume: float = 1.0) -> B
     return least if least.total < none.total else none
 
 
-def break_even(basis: Basis, demand: Demand, slots: int) -> float | None:
+def break_even(basis: Basis, demand: MonthlyDemand, slots: int) -> float | None:
     """Tokens a month from which local-first is cheaper than the cloud alone; None: at no volume.
 
     What a replica saves grows with the volume, up to what its slots save when they are never free.

@@ -25,7 +25,7 @@ MODELS: Final = "/v1/models"
 
 
 class Stream(StrEnum):
-    """What a streamed answer looks like. Its content and its end are told by its bytes (router/content.py)."""
+    """What a streamed answer looks like. Its content and its end are told by its bytes (router/dialect/content.py)."""
 
     CHUNKS = "Chunks"  # of choices; ends with [DONE], and tells its usage only if it is asked to
     EVENTS = "Events"  # each with a type; the last one carries the usage

@@ -21,7 +21,7 @@ OVERHEAD_BYTES: Final = 1.24e9  # of each GPU, for activations and CUDA graphs: 
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class HardwareShares:
     """What an engine gets out of its hardware, and seconds that no data sheet has."""
 
     bandwidth: float  # of the data sheet's
@@ -31,7 +31,7 @@ class Shares:
     layer: float  # seconds that each layer adds where several GPUs have to agree
 
 
-MEASURED: Final = Shares(bandwidth=0.81, compute=0.44, step=1.8e-3, request=78e-6, layer=65e-6)
+MEASURED: Final = HardwareShares(bandwidth=0.81, compute=0.44, step=1.8e-3, request=78e-6, layer=65e-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelShape:
     """`active`: parameters that each token uses, fewer in a mixture of experts."""
 
     parameters: float
@@ -78,41 +78,41 @@ GPUS: Final = {
 
 # The models' own config.json, read 2026-11. Names without owner, lower case, longest match first.
 MODELS: Final = {
-    "llama-2-7b": Model(6.74e9, 32, 32, 128),
-    "llama-2-13b": Model(13.02e9, 40, 40, 128),
-    "llama-2-70b": Model(68.98e9, 80, 8, 128),
-    "llama-3-8b": Model(8.03e9, 32, 8, 128),
-    "llama-3-70b": Model(70.55e9, 80, 8, 128),
-    "llama-3.1-8b": Model(8.03e9, 32, 8, 128),
-    "llama-3.1-70b": Model(70.55e9, 80, 8, 128),
-    "llama-3.2-1b": Model(1.24e9, 16, 8, 64),
-    "llama-3.2-3b": Model(3.21e9, 28, 8, 128),
-    "llama-3.3-70b": Model(70.55e9, 80, 8, 128),
-    "mistral-7b": Model(7.24e9, 32, 8, 128),
-    "qwen2-7b": Model(7.62e9, 28, 4, 128),
-    "qwen2-72b": Model(72.7e9, 80, 8, 128),
-    "qwen2.5-0.5b": Model(0.49e9, 24, 2, 64),
-    "qwen2.5-1.5b": Model(1.54e9, 28, 2, 128),
-    "qwen2.5-3b": Model(3.09e9, 36, 2, 128),
-    "qwen2.5-7b": Model(7.62e9, 28, 4, 128),
-    "qwen2.5-14b": Model(14.77e9, 48, 8, 128),
-    "qwen2.5-32b": Model(32.76e9, 64, 8, 128),
-    "qwen2.5-72b": Model(72.7e9, 80, 8, 128),
-    "qwen3-8b": Model(8.19e9, 36, 8, 128),
-    "qwen3-14b": Model(14.77e9, 40, 8, 128),
-    "qwen3-32b": Model(32.76e9, 64, 8, 128),
-    "qwen3-30b-a3b": Model(30.53e9, 48, 4, 128, active=3.35e9),
+    "llama-2-7b": ModelShape(6.74e9, 32, 32, 128),
+    "llama-2-13b": ModelShape(13.02e9, 40, 40, 128),
+    "llama-2-70b": ModelShape(68.98e9, 80, 8, 128),
+    "llama-3-8b": ModelShape(8.03e9, 32, 8, 128),
+    "llama-3-70b": ModelShape(70.55e9, 80, 8, 128),
+    "llama-3.1-8b": ModelShape(8.03e9, 32, 8, 128),
+    "llama-3.1-70b": ModelShape(70.55e9, 80, 8, 128),
+    "llama-3.2-1b": ModelShape(1.24e9, 16, 8, 64),
+    "llama-3.2-3b": ModelShape(3.21e9, 28, 8, 128),
+    "llama-3.3-70b": ModelShape(70.55e9, 80, 8, 128),
+    "mistral-7b": ModelShape(7.24e9, 32, 8, 128),
+    "qwen2-7b": ModelShape(7.62e9, 28, 4, 128),
+    "qwen2-72b": ModelShape(72.7e9, 80, 8, 128),
+    "qwen2.5-0.5b": ModelShape(0.49e9, 24, 2, 64),
+    "qwen2.5-1.5b": ModelShape(1.54e9, 28, 2, 128),
+    "qwen2.5-3b": ModelShape(3.09e9, 36, 2, 128),
+    "qwen2.5-7b": ModelShape(7.62e9, 28, 4, 128),
+    "qwen2.5-14b": ModelShape(14.77e9, 48, 8, 128),
+    "qwen2.5-32b": ModelShape(32.76e9, 64, 8, 128),
+    "qwen2.5-72b": ModelShape(72.7e9, 80, 8, 128),
+    "qwen3-8b": ModelShape(8.19e9, 36, 8, 128),
+    "qwen3-14b": ModelShape(14.77e9, 40, 8, 128),
+    "qwen3-32b": ModelShape(32.76e9, 64, 8, 128),
+    "qwen3-30b-a3b": ModelShape(30.53e9, 48, 4, 128, active=3.35e9),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class EngineEstimate:
     """One model on `count` GPUs of a kind, 16 bits everywhere."""
 
     gpu: Gpu
-    model: Model
+    model: ModelShape
     count: int = 1
-    shares: Shares = MEASURED
+    shares: HardwareShares = MEASURED
 
     @property
     def kv_tokens(self) -> int:
@@ -160,13 +160,13 @@ class Engine:
         return max(1, memory if latency is None else min(memory, latency))
 
 
-def engine(gpu: str, model: str, count: int = 1) -> Engine | None:
+def engine(gpu: str, model: str, count: int = 1) -> EngineEstimate | None:
     """An engine by the names of GPU and model; None where one of them is not in the table, or does not fit."""
     gpu_found = _longest(GPUS, gpu.lower().replace(" ", "-"))
     model_found = _longest(MODELS, model.lower().rpartition("/")[2])
     if gpu_found is None or model_found is None:
         return None
-    found = Engine(GPUS[gpu_found], MODELS[model_found], max(1, count))
+    found = EngineEstimate(GPUS[gpu_found], MODELS[model_found], max(1, count))
     return found if found.kv_tokens else None
 
 
@@ -176,7 +176,7 @@ def slots_of(gpu: str, model: str, count: int, live_tokens: int, wished: float |
     return None if found is None else found.slots(live_tokens, wished)
 
 
-def _longest(table: dict[str, Gpu] | dict[str, Model], name: str) -> str | None:
+def _longest(table: dict[str, Gpu] | dict[str, ModelShape], name: str) -> str | None:
     """The longest name of the table that the given one contains. Quantised models have other bytes: none."""
     if any(word in name for word in ("awq", "gptq", "int4", "int8", "fp8", "gguf", "mig")):
         return None

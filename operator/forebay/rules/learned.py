@@ -42,7 +42,7 @@ class Guess(NamedTuple):
     confidence: float
 
 
-class Model(NamedTuple):
+class LinearModel(NamedTuple):
     """Weights as packed integers: by passage, by shape. `scale` turns their sum into a logit."""
 
     passages: tuple[dict[Feature, int], ...]
@@ -51,7 +51,7 @@ class Model(NamedTuple):
     threshold: float
 
 
-def guess(text: str, model: Model | None = None) -> Guess:
+def guess(text: str, model: LinearModel | None = None) -> Guess:
     """What the words ask for. Takes any text, reads at most `READ` characters at each end, never raises."""
     model = model or load()
     passages, shape = read(text)
@@ -98,16 +98,16 @@ def read(text: str) -> tuple[tuple[Passage, Passage, Passage, Passage], list[str
 
 
 @cache
-def load() -> Model:
+def load() -> LinearModel:
     """The package's weights: read once; a router does so when it starts."""
     return parse(files(__package__).joinpath(WEIGHTS).read_text("utf-8"))
 
 
-def parse(text: str) -> Model:
+def parse(text: str) -> LinearModel:
     """Weights as `bench/classify` writes them: scale and threshold, then lines of `passage TAB words TAB w w w`."""
     lines = iter(text.splitlines())
     scale, threshold = map(float, next(lines).split())
-    model = Model(({}, {}, {}, {}), {}, scale, threshold)
+    model = LinearModel(({}, {}, {}, {}), {}, scale, threshold)
     words: dict[str, str] = {}
     for line in lines:
         where, what, numbers = line.split("\t")

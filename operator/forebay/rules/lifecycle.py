@@ -16,7 +16,7 @@ import msgspec
 
 from forebay.resources.reasons import Priority, Reason
 from forebay.rules import route as rule
-from forebay.rules.affinity import put_off
+from forebay.rules.affinity import away_penalty
 from forebay.rules.facts import RequestFacts
 from forebay.rules.steps import (
     Address,
@@ -27,7 +27,7 @@ from forebay.rules.steps import (
     DemandKind,
     Dispatch,
     Done,
-    Fleet,
+    LiveFleet,
     LocateState,
     ProviderResult,
     Reject,
@@ -100,13 +100,13 @@ class Lifecycle:
 
     # What the driver tells.
 
-    def start(self, fleet: Fleet, now: float) -> Step:
+    def start(self, fleet: LiveFleet, now: float) -> Step:
         """It has arrived."""
         if self.facts.stored_state:
             return LocateState(self.previous)
         return self._decide(fleet, now)
 
-    def state_located(self, others: frozenset[Address] | None, fleet: Fleet, now: float) -> Step:
+    def state_located(self, others: frozenset[Address] | None, fleet: LiveFleet, now: float) -> Step:
         """One replica alone stores what it goes on from: `others` must not have it. None: no replica does."""
         if others is None:
             text = "no running replica has the stored response that previous_response_id names: send the input in full"
@@ -121,7 +121,7 @@ class Lifecycle:
         self._leave_queue(now)
         return self._dispatch(pool, replica)
 
-    def wait_over(self, fleet: Fleet, now: float) -> Step:
+    def wait_over(self, fleet: LiveFleet, now: float) -> Step:
         """No slot came so far: the wait is over, or it is time to decide anew."""
         wait = self._wait
         assert wait is not None
@@ -133,7 +133,7 @@ class Lifecycle:
             return self._dispatch(wait.pool, choice.replica)
         return self._decide(fleet, now)
 
-    def queue_full(self, waiting: int, fleet: Fleet, now: float) -> Step:
+    def queue_full(self, waiting: int, fleet: LiveFleet, now: float) -> Step:
         """There was no place in the queue, where `waiting` of its priority wait."""
         wait = self._wait
         assert wait is not None
@@ -145,7 +145,7 @@ class Lifecycle:
         text = f"{waiting} {self.priority} requests wait for pool {wait.pool} already"
         return self._reject(429, Reason.QUEUE_FULL, text, retry_after=True)
 
-    def attempt_ended(self, result: AttemptResult, fleet: Fleet, now: float) -> Step:
+    def attempt_ended(self, result: AttemptResult, fleet: LiveFleet, now: float) -> Step:
         """The attempt at a replica is over."""
         outcome = result.outcome
         if outcome is AttemptOutcome.ANSWERED or outcome is AttemptOutcome.BROKEN:
@@ -166,7 +166,7 @@ class Lifecycle:
             self.deadline = min(self.deadline, now)
         return self._decide(fleet, now)
 
-    def provider_ended(self, result: ProviderResult, fleet: Fleet, now: float) -> Step:
+    def provider_ended(self, result: ProviderResult, fleet: LiveFleet, now: float) -> Step:
         """The provider has answered the client, or did not take it."""
         overflowed = self._left is not None and not self.repeated
         pool = self._come_back(result.cost)
@@ -188,7 +188,7 @@ class Lifecycle:
 
     # Decisions.
 
-    def _decide(self, fleet: Fleet, now: float) -> Step:
+    def _decide(self, fleet: LiveFleet, now: float) -> Step:
         """Ask the rule until it names something to do: each round that does not has learnt a fact."""
         while self.tries < MAX_TRIES and now < self.deadline:
             decision = self.decision = rule.route(self.facts, fleet.view(self, now))
@@ -197,7 +197,7 @@ class Lifecycle:
                 return step
         return self._out_of_time(now)
 
-    def _carry_out(self, decision: rule.Decision, fleet: Fleet, now: float) -> Step | None:
+    def _carry_out(self, decision: rule.Decision, fleet: LiveFleet, now: float) -> Step | None:
         match decision.destination:
             case rule.Local(pool):
                 return self._to_replica(pool, fleet, now)
@@ -216,7 +216,7 @@ class Lifecycle:
 
     # Local.
 
-    def _to_replica(self, pool: str, fleet: Fleet, now: float) -> Step | None:
+    def _to_replica(self, pool: str, fleet: LiveFleet, now: float) -> Step | None:
         """To a replica with a slot, or into the queue of its session's home where its cached prefix is worth that."""
         choice = fleet.choose(pool, self, now)
         if choice.replica:
@@ -236,7 +236,7 @@ class Lifecycle:
         self.tries += 1
         return Dispatch(pool, replica, self._counted())
 
-    def _fault(self, result: AttemptResult, fleet: Fleet, now: float) -> Step:
+    def _fault(self, result: AttemptResult, fleet: LiveFleet, now: float) -> Step:
         """A replica failed before the first content byte: not it again, and others within the retry budget."""
         self.failed += 1
         self.excluded |= {result.address}
@@ -249,7 +249,7 @@ class Lifecycle:
 
     # Waiting.
 
-    def _into_queue(self, wait: rule.Wait, fleet: Fleet, now: float) -> Step | None:
+    def _into_queue(self, wait: rule.Wait, fleet: LiveFleet, now: float) -> Step | None:
         """Queue for the pool with the shortest queue. None when there is nothing to wait for."""
         if wait.cold and self.failed:  # all that ran have failed it: no wait for others to start
             self._learn(given_up=Reason.REPLICA_FAILED)
@@ -277,7 +277,7 @@ class Lifecycle:
         self, pool: str, home: str, until: float, reconsider_at: float, now: float, prefers: str = ""
     ) -> WaitForSlot:
         """A client that was told to come back keeps its age in the order of the queue."""
-        penalty = put_off(until - self.arrived) if prefers else 0.0
+        penalty = away_penalty(until - self.arrived) if prefers else 0.0
         deadline = until - (self.arrived - self.since)
         self._wait = WaitForSlot(pool, home, until, reconsider_at, deadline, prefers, penalty, self._counted())
         self._wait_began = now

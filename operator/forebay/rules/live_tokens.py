@@ -14,7 +14,7 @@ Counts = tuple[tuple[float, float], ...]
 """Requests by the upper bound of their tokens: above the bound before, and at most this one. In ascending order."""
 
 REQUESTS_TO_TRUST: Final = 100
-SHARE: Final = 0.9
+COVERED_SHARE: Final = 0.9
 _POINTS: Final = (1 / 8, 3 / 8, 5 / 8, 7 / 8)
 """The requests of a bucket are taken to be at these quantiles of it, a quarter of them each."""
 
@@ -74,5 +74,5 @@ class Lengths:
         answers = self.answers.points() or [(0.0, 1.0)]
         sums = sorted((p + a, m * n) for p, m in self.prompts.points() for a, n in answers)
         reached = accumulate(mass for _, mass in sums)
-        place = bisect_left(list(reached), SHARE * sum(mass for _, mass in sums))
+        place = bisect_left(list(reached), COVERED_SHARE * sum(mass for _, mass in sums))
         return max(1, round(sums[place][0]))

@@ -55,7 +55,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CountedStep:
     """What all routers added since the look before, `span` seconds ago."""
 
     time: float
@@ -69,7 +69,7 @@ class Counters:
 
     since: float
     last: Mapping[str, tuple[float, Count]] = field(default_factory=dict)
-    steps: tuple[Step, ...] = ()
+    steps: tuple[CountedStep, ...] = ()
     recent: Count = field(default_factory=Count)  # all steps together
     ever: Count = field(default_factory=Count)  # all totals as last read
     looked: float = 0.0
@@ -83,7 +83,7 @@ class Counters:
             **{report.replica: (report.started, _of_sidecar(report)) for report in sidecars},
         }
         grown = [self._grown(router, started, count) for router, (started, count) in read.items()]
-        step = Step(now, _sum(grown), now - (self.looked or self.since))
+        step = CountedStep(now, _sum(grown), now - (self.looked or self.since))
         kept = (item for item in self.steps if now - item.time < SERVICE_WINDOW_SECONDS)
         steps = (*kept, step) if step.count != Count() else tuple(kept)
         # A router that did not answer this time keeps its last totals, or its next answer would count twice.

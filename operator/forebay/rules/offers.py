@@ -16,13 +16,13 @@ TAKEN_SECONDS: Final = 2.0
 """How long a slot is held for a request that is on its way."""
 SPENT_SECONDS: Final = 0.25
 """How long a gateway that declined is not asked again, unless it sends a new word."""
-WORD_SECONDS: Final = 3.0
+NOTICE_TTL_SECONDS: Final = 3.0
 """A word that is older counts no more: its gateway repeats it every second while somebody waits."""
 RANKS: Final = (0, 1, 2)  # High; Normal and aged Low; Low
 
 
 @dataclass(slots=True)
-class Word:
+class WaitingNotice:
     """Who waits at one gateway: by rank how many, and the first few deadlines in order."""
 
     counts: list[int]
@@ -59,7 +59,7 @@ class Offer:
 class Offers:
     """Words and open offers of one replica."""
 
-    words: dict[str, Word] = field(default_factory=dict)
+    words: dict[str, WaitingNotice] = field(default_factory=dict)
     open: dict[int, Offer] = field(default_factory=dict)
     _last: int = 0
 
@@ -70,11 +70,11 @@ class Offers:
 
     def waits(self, now: float) -> bool:
         """Whether anybody is known to wait anywhere."""
-        return any(any(word.counts) for word in self.words.values() if now - word.heard < WORD_SECONDS)
+        return any(any(word.counts) for word in self.words.values() if now - word.heard < NOTICE_TTL_SECONDS)
 
     def hear(self, gateway: str, counts: Iterable[int], deadlines: Iterable[Iterable[float]], now: float) -> None:
         """A gateway's word replaces its last one; offers it has not answered yet count against it."""
-        self.words[gateway] = Word(list(counts), [sorted(first) for first in deadlines], now)
+        self.words[gateway] = WaitingNotice(list(counts), [sorted(first) for first in deadlines], now)
         for offer in self.open.values():
             if offer.taken and offer.gateway == gateway:
                 self.open[offer.id] = replace(offer, told=True)
@@ -138,7 +138,7 @@ class Offers:
         late = [offer for offer in self.open.values() if offer.expires <= now]
         for offer in late:
             self.decline(offer.id, now)
-        for gateway in [name for name, word in self.words.items() if now - word.heard >= WORD_SECONDS]:
+        for gateway in [name for name, word in self.words.items() if now - word.heard >= NOTICE_TTL_SECONDS]:
             del self.words[gateway]
         return late
 
@@ -155,7 +155,7 @@ class Offers:
             offered[offer.gateway, offer.rank] = offered.get((offer.gateway, offer.rank), 0) + 1
         found = []
         for gateway, word in self.words.items():
-            if now < word.spent_until or now - word.heard >= WORD_SECONDS:
+            if now < word.spent_until or now - word.heard >= NOTICE_TTL_SECONDS:
                 continue
             for rank in RANKS[: lowest_rank + 1]:
                 has = offered.get((gateway, rank), 0)

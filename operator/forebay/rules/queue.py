@@ -14,7 +14,7 @@ from typing import Final
 from forebay.resources.reasons import Priority
 
 AGEING_SECONDS: Final = 30.0
-LINE_BYTES: Final = 64 * 1024 * 1024
+QUEUE_BYTES: Final = 64 * 1024 * 1024
 """Request bodies of one priority that wait in one line."""
 WORD_DEADLINES: Final = 4
 """How many first deadlines of each rank a gateway tells the replicas."""
@@ -34,7 +34,7 @@ class Waiter:
     deadline: float
     size: int = 0
     home: str = ""
-    put_off: float = 0.0
+    away_penalty: float = 0.0
 
     def rank(self, now: float) -> int:
         """0 for High, 1 for Normal and aged Low, 2 for Low."""
@@ -43,7 +43,7 @@ class Waiter:
 
     def due_at(self, replica: str) -> float:
         """Its deadline as it counts at this replica."""
-        return self.deadline if replica == self.home else self.deadline + self.put_off
+        return self.deadline if replica == self.home else self.deadline + self.away_penalty
 
 
 Order = dict[Priority, list[tuple[float, int]]]
@@ -51,14 +51,14 @@ Order = dict[Priority, list[tuple[float, int]]]
 
 
 @dataclass(slots=True)
-class Line:
+class WaitQueue:
     """The waiters of one pool at one gateway: of each priority at most `limit`, their bodies at most `limit_bytes`.
 
     The bounds are each priority's own, so that a flood of Normal and Low leaves High its places.
     """
 
     limit: int
-    limit_bytes: int = LINE_BYTES
+    limit_bytes: int = QUEUE_BYTES
     sizes: dict[Priority, int] = field(default_factory=lambda: dict.fromkeys(Priority, 0))
     _waiters: dict[int, Waiter] = field(default_factory=dict)
     _order: Order = field(default_factory=lambda: {p: [] for p in Priority})

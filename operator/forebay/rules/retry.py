@@ -10,10 +10,10 @@ from typing import Final
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import RequestFacts
 
-SHARE: Final = 0.10
-AT_ONCE: Final = 10.0
+RETRY_SHARE: Final = 0.10
+RETRY_BURST: Final = 10.0
 """What a pool that has been quiet may spend."""
-PER_SECOND: Final = 0.2
+RETRIES_PER_SECOND: Final = 0.2
 """What comes back without any requests."""
 TOKEN_SECONDS: Final = 0.25
 """An engine that takes longer for a token is as good as dead."""
@@ -23,17 +23,17 @@ TOKEN_SECONDS: Final = 0.25
 class RetryBudget:
     """Retries that may still be made. Times are seconds on a clock that only rises."""
 
-    left: float = AT_ONCE
+    left: float = RETRY_BURST
     counted: float = 0.0
 
     def request(self) -> None:
         """A request came."""
-        if self.left < AT_ONCE:
-            self.left = min(AT_ONCE, self.left + SHARE)
+        if self.left < RETRY_BURST:
+            self.left = min(RETRY_BURST, self.left + RETRY_SHARE)
 
     def spend(self, now: float) -> bool:
         """Take one retry; False when there is none."""
-        self.left = min(AT_ONCE, self.left + max(0.0, now - self.counted) * PER_SECOND)
+        self.left = min(RETRY_BURST, self.left + max(0.0, now - self.counted) * RETRIES_PER_SECOND)
         self.counted = now
         if self.left < 1.0:
             return False

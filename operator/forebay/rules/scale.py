@@ -9,10 +9,10 @@ does not fall because the cloud takes over, so a pool that spills grows.
 - Down by one, once `ceil(D / (down_load * C))` has been below the size for the whole scaleDown window (30 minutes, or
   three cold starts), nothing waits, and no replica starts, ends or rolls. The gap between the loads, and that a size
   once asked for counts as needed for the window, keep a pool from swinging.
-- Where a replica-hour and what leaves both have a price, money decides instead of loads (rules/worth.py): a replica is
-  started if it saves what it costs, with its start and its window paid back within an hour, and goes once it has saved
-  less than it costs for the whole window. A burst may then be the cloud's, so means are taken over longer: 180 s
-  upwards, 60 s downwards.
+- Where a replica-hour and what leaves both have a price, money decides instead of loads (rules/marginal_value.py): a
+  replica is started if it saves what it costs, with its start and its window paid back within an hour, and goes once it
+  has saved less than it costs for the whole window. A burst may then be the cloud's, so means are taken over longer:
+  180 s upwards, 60 s downwards.
 - Reports older than three periods hold the size. A router that is silent can only hide demand: never down, but up.
 
 D = running + queued + max(overflowing now, lost per second * service seconds), the latter by Little's law.
@@ -26,7 +26,7 @@ from forebay.resources.reasons import ScaleReason
 from forebay.resources.terms import ScalingMode
 from forebay.rules.capacity import high_reserve
 from forebay.rules.history import History
-from forebay.rules.worth import BreakEven, Spread
+from forebay.rules.marginal_value import BreakEven, DemandDistribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +200,8 @@ def _look(inputs: ScaleInputs) -> _Look:
         return _Look(inputs, pace, history, up, down, up)
     lately = history.mean(inputs.now, pace.down_mean) if pace.down_mean else demand
     variance, most = history.variance(inputs.now, pace.down_window), inputs.maximum + 1  # one more says: limited
-    worth = Spread(mean, variance).worthwhile(capacity, prices.to_start(_bound(inputs, pace)), most)
-    down = Spread(lately, variance).worthwhile(capacity, prices.to_stay(), most)
+    worth = DemandDistribution(mean, variance).worthwhile(capacity, prices.to_start(_bound(inputs, pace)), most)
+    down = DemandDistribution(lately, variance).worthwhile(capacity, prices.to_stay(), most)
     history = history.noted(down) if counts else history
     return _Look(inputs, pace, history, worth, down, up, mean, lately, variance, prices)
 
@@ -215,9 +215,9 @@ def _with_worth(decision: ScaleDecision, look: _Look, prices: BreakEven, *, shri
     """The decision with what the replica that goes, comes or does not come is worth."""
     inputs, current, capacity = look.inputs, look.inputs.current or 0, look.inputs.capacity or 1
     if shrinks:
-        kept = Spread(look.lately, look.variance).kept(current, capacity)
+        kept = DemandDistribution(look.lately, look.variance).kept(current, capacity)
         return replace(decision, kept=kept, pays_from=prices.to_stay())
-    kept = Spread(look.mean, look.variance).kept(max(decision.replicas, current + 1), capacity)
+    kept = DemandDistribution(look.mean, look.variance).kept(max(decision.replicas, current + 1), capacity)
     return replace(decision, kept=kept, pays_from=prices.to_start(_bound(inputs, look.pace)))
 
 

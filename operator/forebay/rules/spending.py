@@ -15,7 +15,7 @@ _DETAILS: Final = ("prompt_tokens_details", "input_tokens_details")
 _CACHED: Final = ("prompt_cache_hit_tokens", "cached_tokens")
 
 
-class Usage(Struct, frozen=True, gc=False):
+class TokenUsage(Struct, frozen=True, gc=False):
     """Tokens of one answer. `input` includes `cached`, those that the provider had in its cache."""
 
     input: int = 0
@@ -28,7 +28,7 @@ class Usage(Struct, frozen=True, gc=False):
         return self.input + self.output
 
 
-def read_usage(usage: Any) -> Usage | None:
+def read_usage(usage: Any) -> TokenUsage | None:
     """The `usage` object of an answer, in any of its dialects; None where it is none."""
     if not isinstance(usage, Mapping):
         return None
@@ -39,10 +39,10 @@ def read_usage(usage: Any) -> Usage | None:
     for details in (usage.get(name) for name in _DETAILS):
         if isinstance(details, Mapping):
             cached = _count(details, _CACHED)
-    return Usage(count, _count(usage, _OUTPUT), min(cached, count))
+    return TokenUsage(count, _count(usage, _OUTPUT), min(cached, count))
 
 
-def price(usage: Usage, model: ModelEntry) -> Decimal | None:
+def price(usage: TokenUsage, model: ModelEntry) -> Decimal | None:
     """US dollars, exact. None where the entry names no price for what was used."""
     fresh = usage.input - usage.cached
     parts = (

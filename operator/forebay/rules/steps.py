@@ -147,7 +147,7 @@ class ProviderResult(Struct, frozen=True):
     cost: str = ""
 
 
-class Fleet(Protocol):
+class LiveFleet(Protocol):
     """The pools as a driver knows them now. Nothing here waits, and only `may_retry` changes anything."""
 
     def view(self, course: "Lifecycle", now: float) -> FleetView:

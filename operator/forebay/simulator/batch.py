@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from math import ceil, sqrt
 
-from forebay.rules.hardware import Engine
+from forebay.rules.hardware import EngineEstimate
 from forebay.simulator.prefix import PREFIX_TOKENS, PrefixCache
 
 BLOCK_TOKENS = 16
@@ -28,7 +28,7 @@ class ServiceTime:
     prefill_tokens_per_second: float = 9000.0
 
     @classmethod
-    def of(cls, engine: Engine) -> "ServiceTime":
+    def of(cls, engine: EngineEstimate) -> "ServiceTime":
         """What GPU and model are known for (rules/hardware)."""
         times = engine.base_seconds, engine.shares.request, engine.kv_token_seconds
         return cls(*times, engine.prompt_tokens_per_second)
@@ -52,7 +52,7 @@ class ServiceTime:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchLimits:
     """What one engine holds: as in that run, but for `max_queued` (None: no bound)."""
 
     max_num_seqs: int = 256
@@ -87,7 +87,7 @@ class Sequence:
 
 
 @dataclass(slots=True)
-class Step:
+class BatchStep:
     """One step's outcome: who got a token, who began, how long it takes (None: nothing to do).
 
     `count` is more than one where several steps of the same members were taken together.
@@ -103,7 +103,7 @@ class Step:
 class Batch:
     """An engine's scheduler: first come first served within the limits, the newest preempted when memory ends."""
 
-    def __init__(self, limits: Limits, times: ServiceTime, slow: float = 1.0) -> None:
+    def __init__(self, limits: BatchLimits, times: ServiceTime, slow: float = 1.0) -> None:
         self.limits = limits
         self.times = times
         self.slow = slow
@@ -133,13 +133,13 @@ class Batch:
         """Tokens that running requests keep in the cache."""
         return self.prefix.held * PREFIX_TOKENS + sum(sequence.private for sequence in self.running)
 
-    def begin(self, now: float, most: int = 1) -> Step:
+    def begin(self, now: float, most: int = 1) -> BatchStep:
         """Schedule the next step; its tokens exist after `seconds`. Call `finish` then.
 
         With `most` above one, steps in which nothing but their number changes are taken together.
         """
         self._make_room()
-        step, used = Step(), self.kv_used
+        step, used = BatchStep(), self.kv_used
         decoding = sum(not sequence.left for sequence in self.running)
         budget = room = max(1, self.limits.max_batched_tokens - decoding)
         for sequence in self.running:
@@ -164,7 +164,7 @@ class Batch:
             step.seconds = self.times.steps(len(self.running), used, step.count) * self.slow
         return step
 
-    def cut(self, step: Step, elapsed: float) -> None:
+    def cut(self, step: BatchStep, elapsed: float) -> None:
         """Somebody came `elapsed` seconds into steps taken together: they end with the one that runs now."""
         if step.count > 1:
             running = len(self.running)
@@ -172,7 +172,7 @@ class Batch:
             step.count = min(step.count, max(1, within))
             step.seconds = self.times.steps(running, step.kv_tokens, step.count) * self.slow
 
-    def finish(self, step: Step) -> list[Sequence]:
+    def finish(self, step: BatchStep) -> list[Sequence]:
         """Make the step's tokens; returns the sequences that are complete, which leave the batch."""
         for sequence in step.made:
             sequence.made += step.count

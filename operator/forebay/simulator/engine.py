@@ -19,19 +19,19 @@ from forebay.simulator.http import Connection, Request, encode
 from forebay.simulator.responses import Responses
 from forebay.simulator.script import WORDS, Script, write
 from forebay.simulator.settings import Faults, Settings
-from forebay.simulator.shapes import Chat, Shape, Text
+from forebay.simulator.shapes import ChatShape, Shape, TextShape
 from forebay.simulator.telemetry import Telemetry
 
 SHAPES: Final[dict[str, Callable[[dict[str, Any], str, Script, int], Shape]]] = {
-    endpoints.CHAT: Chat,
-    endpoints.COMPLETIONS: Text,
+    endpoints.CHAT: ChatShape,
+    endpoints.COMPLETIONS: TextShape,
     endpoints.RESPONSES: Responses,
 }
 STORED: Final = 10_000
 
 
 @dataclass(slots=True, eq=False)
-class Running:
+class RunningRequest:
     """One request with whoever waits for its tokens."""
 
     sequence: Sequence
@@ -39,7 +39,7 @@ class Running:
     last: float = 0.0
 
 
-class Engine:
+class SimulatedEngine:
     """One engine process."""
 
     def __init__(self, settings: Settings) -> None:
@@ -49,7 +49,7 @@ class Engine:
         self.telemetry = Telemetry(settings.models[0], settings.limits.kv_tokens, settings.max_model_len)
         self.created = int(time.time())
         self.in_flight = 0
-        self._by_sequence: dict[Sequence, Running] = {}
+        self._by_sequence: dict[Sequence, RunningRequest] = {}
         self._work = asyncio.Event()
         self._minute: deque[float] = deque()
         self._stored: OrderedDict[str, None] = OrderedDict()
@@ -179,7 +179,7 @@ class Engine:
         script = write(document, room, self.settings.seed, api.prompts(document))
         loop = asyncio.get_running_loop()
         sequence = Sequence(prompt, script.length, loop.time(), blocks)
-        running = Running(sequence, asyncio.Queue())
+        running = RunningRequest(sequence, asyncio.Queue())
         if not self.batch.add(sequence):
             self.telemetry.rejected.labels(**self.telemetry.labels, reason="queue_requests").inc()
             raise api.ApiError(503, "The server is overloaded: the request queue is full.", "ServiceUnavailableError")
@@ -207,13 +207,13 @@ class Engine:
         if len(self._stored) > STORED:
             self._stored.popitem(last=False)
 
-    async def _whole(self, shape: Shape, running: Running, connection: Connection) -> None:
+    async def _whole(self, shape: Shape, running: RunningRequest, connection: Connection) -> None:
         made = 0
         while made < running.sequence.output:
             made += await running.tokens.get()
         connection.reply(200, encode(shape.whole(made)), more=b"vary: Origin\r\n")
 
-    async def _stream(self, shape: Shape, running: Running, connection: Connection) -> None:
+    async def _stream(self, shape: Shape, running: RunningRequest, connection: Connection) -> None:
         made = 0
         while made < running.sequence.output:
             count = await running.tokens.get()

@@ -6,7 +6,7 @@ import sys
 
 import uvloop
 
-from forebay.simulator.engine import Engine
+from forebay.simulator.engine import SimulatedEngine
 from forebay.simulator.http import Connection
 from forebay.simulator.settings import Settings
 
@@ -23,7 +23,7 @@ async def serve(settings: Settings) -> None:
     await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
     if ended.is_set():
         return
-    engine = Engine(settings)
+    engine = SimulatedEngine(settings)
     running = asyncio.create_task(engine.run())
     if settings.uds:
         server = await loop.create_unix_server(lambda: Connection(engine.handle), settings.uds)

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from forebay.simulator.batch import Limits, ServiceTime
+from forebay.simulator.batch import BatchLimits, ServiceTime
 
-USUAL_LIMITS, USUAL_TIMES = Limits(), ServiceTime()
+USUAL_LIMITS, USUAL_TIMES = BatchLimits(), ServiceTime()
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Settings:
     models: tuple[str, ...] = ("simulated",)
     adapters: tuple[str, ...] = ()  # LoRA modules, served beside the model
     max_model_len: int = 16_384
-    limits: Limits = field(default_factory=Limits)
+    limits: BatchLimits = field(default_factory=BatchLimits)
     times: ServiceTime = field(default_factory=ServiceTime)
     prefix_caching: bool = True
     startup_seconds: float = 0.0
@@ -81,7 +81,7 @@ def read(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
         models=tuple(chosen.served_model_name or [model]),
         adapters=tuple(module.partition("=")[0] for module in chosen.lora_modules),
         max_model_len=chosen.max_model_len or (1_000_000 if cloud else 16_384),
-        limits=Limits(
+        limits=BatchLimits(
             max_num_seqs=10_000 if cloud else chosen.max_num_seqs,
             kv_tokens=sim.integer("KV_TOKENS", 100_000_000 if cloud else USUAL_LIMITS.kv_tokens),
             max_queued=chosen.max_num_queued_reqs,

@@ -27,7 +27,7 @@ class Shape(Protocol):
         """The answer in one piece, after `made` tokens."""
 
 
-class Chat:
+class ChatShape:
     """/v1/chat/completions."""
 
     def __init__(self, document: dict[str, Any], model: str, script: Script, prompt: int) -> None:
@@ -140,7 +140,7 @@ class Chat:
         return event(encode(chunk))
 
 
-class Text:
+class TextShape:
     """/v1/completions."""
 
     def __init__(self, document: dict[str, Any], model: str, script: Script, prompt: int) -> None:

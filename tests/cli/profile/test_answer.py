@@ -8,10 +8,10 @@ import pytest
 from forebay.cli.prices import asked, shipped
 from forebay.cli.problem import Problem
 from forebay.cli.profile import check
-from forebay.cli.profile.answer import Answer, Question, answer
+from forebay.cli.profile.answer import ProfileAnswer, Question, answer
+from forebay.cli.profile.asked_pool import AskedPool, on_hardware
 from forebay.cli.profile.entry import Entry
 from forebay.cli.profile.formats_text import FORMATS
-from forebay.cli.profile.pool import Pool, on_hardware
 from forebay.cli.profile.reading import CLASSES, Log, of
 from forebay.cli.profile.traffic import declared
 from forebay.resources.reasons import Capability
@@ -20,7 +20,7 @@ from forebay.rules.endpoints import EMBEDDINGS
 
 CAPABLE = (Capability.CLASSIFICATION, Capability.EXTRACTION, Capability.GENERAL)
 MONTH = (0.0, 730 * 3600.0)
-SMALL = Pool(slots=4, reserved_percent=0, token_seconds=0.02, prefill=10_000)
+SMALL = AskedPool(slots=4, reserved_percent=0, token_seconds=0.02, prefill=10_000)
 
 
 def requests(count: int, per_second: float, seed: int = 1, share: float = 0.8) -> Log:
@@ -33,7 +33,9 @@ def requests(count: int, per_second: float, seed: int = 1, share: float = 0.8) -
     return of(entries, FORMATS[0])
 
 
-def asked_of(log: Log, pool: Pool = SMALL, basis: BasisName = BasisName.ELECTRICITY, **more: object) -> Answer:
+def asked_of(
+    log: Log, pool: AskedPool = SMALL, basis: BasisName = BasisName.ELECTRICITY, **more: object
+) -> ProfileAnswer:
     return answer(log, replace(Question(pool, Hardware(), basis, shipped()), **more))  # type: ignore[arg-type]
 
 
@@ -127,7 +129,7 @@ def test_what_is_too_long_goes_to_the_cloud() -> None:
 @pytest.mark.slow
 def test_a_gpu_by_name_gives_slots_and_speed_by_the_table() -> None:
     log = requests(500, 2.0)
-    pool = Pool(gpu="a100-80gb")
+    pool = AskedPool(gpu="a100-80gb")
     found = asked_of(log, pool).question.pool
     assert found == on_hardware(pool, 1095, 1095 - 95 / 2)
     assert found.slots > 32
@@ -142,7 +144,7 @@ def test_a_gpu_by_name_gives_slots_and_speed_by_the_table() -> None:
 
 def test_what_no_table_knows_is_one_sentence() -> None:
     with pytest.raises(Problem, match=r"no table says how llama-3.1-8b runs on 1 x abacus: give --slots.*a100"):
-        asked_of(requests(10, 1.0), Pool(gpu="abacus"))
+        asked_of(requests(10, 1.0), AskedPool(gpu="abacus"))
 
 
 @pytest.mark.parametrize(("per_second", "slack"), [(0.8, 0.02), (1.6, 0.04), (3.2, 0.08)])
@@ -188,8 +190,8 @@ def test_a_log_out_of_order_gives_the_same_answer() -> None:
 
 
 def test_the_routers_rule_says_what_a_pool_serves() -> None:
-    assert declared(Pool()) == (True, True, False, True, False, True)
-    only = replace(Pool(), capabilities=frozenset({Capability.REASONING}))
+    assert declared(AskedPool()) == (True, True, False, True, False, True)
+    only = replace(AskedPool(), capabilities=frozenset({Capability.REASONING}))
     assert declared(only) == (False, False, True, False, False, False)
 
 

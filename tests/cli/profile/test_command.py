@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from forebay.cli.profile.lines import zstd
+from forebay.cli.profile.log_lines import zstd
 from tests.cli.command import forebay
 from tests.cli.profile import logs
 

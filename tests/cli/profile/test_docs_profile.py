@@ -10,9 +10,9 @@ import pytest
 from bench.profile.claim import drawing
 from forebay.cli.prices import asked, shipped
 from forebay.cli.profile.formats_text import FORMATS
-from forebay.cli.profile.lines import zstd
+from forebay.cli.profile.log_lines import zstd
 from forebay.cli.report import short
-from forebay.rules.cost import BasisName, Demand, Hardware, basis, break_even
+from forebay.rules.cost import BasisName, Hardware, MonthlyDemand, basis, break_even
 from tests.cli.command import forebay
 from tests.cli.profile import logs
 
@@ -50,7 +50,7 @@ def test_its_table_of_the_claim_is_what_the_rule_says() -> None:
     for model, *points in rows:
         usd = asked(model, shipped()).of(750_000, 250_000)
         found = [
-            break_even(basis(name, Hardware()), Demand(1e6, usd, usd), 32)
+            break_even(basis(name, Hardware()), MonthlyDemand(1e6, usd, usd), 32)
             for name in (BasisName.ELECTRICITY, BasisName.OWNED, BasisName.RENTED)
         ]
         assert points == [short(point or 0) for point in found]

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.cli.problem import Problem
-from forebay.cli.profile.entry import Entry, MalformedError, path_of
+from forebay.cli.profile.entry import Entry, MalformedLineError, path_of
 from forebay.cli.profile.formats import ForebayLine, seconds, understood
 from forebay.cli.profile.formats_text import FORMATS, detect
-from forebay.resources.access_log import Line
+from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.reasons import Capability, Priority
 from forebay.rules.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from tests.cli.profile import logs
@@ -68,7 +68,7 @@ def test_forebays_own_log_takes_estimates_where_a_pool_answered() -> None:
 
 def test_the_reader_knows_the_routers_fields() -> None:
     assert {field.name for field in msgspec.structs.fields(ForebayLine)} <= {
-        field.name for field in msgspec.structs.fields(Line)
+        field.name for field in msgspec.structs.fields(AccessLogEntry)
     }
 
 
@@ -198,7 +198,7 @@ def test_an_embedding_is_told_by_its_call() -> None:
 
 @pytest.mark.parametrize("stamp", ["yesterday", -5, "2026-13-01T00:00:00Z"])
 def test_a_time_that_is_none_is_malformed(stamp: str | float) -> None:
-    with pytest.raises(MalformedError, match="time"):
+    with pytest.raises(MalformedLineError, match="time"):
         seconds(stamp)
 
 

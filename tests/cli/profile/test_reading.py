@@ -10,11 +10,11 @@ from forebay.cli.problem import Problem
 from forebay.cli.profile import reading
 from forebay.cli.profile.entry import Entry
 from forebay.cli.profile.formats_text import FORMATS
-from forebay.cli.profile.lines import opened
+from forebay.cli.profile.log_lines import opened
 from forebay.cli.profile.reading import ASSUMED, CLASSES, EMBEDDINGS, GUESSED, UNKNOWN, Log, of, read
 from forebay.resources.reasons import Capability
+from forebay.router.dialect.request import parse
 from forebay.router.http.values import Request
-from forebay.router.request import parse
 from tests.cli.profile import logs
 
 
@@ -128,8 +128,8 @@ def test_an_answer_of_unknown_length_is_as_long_as_others_of_its_kind() -> None:
 
 
 def test_of_a_long_log_a_sample_is_looked_at_that_stands_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "ALL", 200)
-    monkeypatch.setattr(reading, "STEP", 100)
+    monkeypatch.setattr(reading, "TEXTS_READ_IN_FULL", 200)
+    monkeypatch.setattr(reading, "TEXTS_UNTIL_HALVED", 100)
     texts = ("Extract all names and dates from this contract as JSON: Ann Lee",
              "Is this review positive or negative? Answer with one word. Cold food, never again.")  # fmt: skip
     # Two applications, told apart by the model they use.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from forebay.cli.cost.period import Moment, Period, PoolUse, Use
+from forebay.cli.cost.period import BilledPeriod, Moment, PoolUse, Use
 
 NO_POOL: Final = "(no pool)"
 """Requests that no pool could have served."""
@@ -27,7 +27,7 @@ class By(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BillRow:
     """One line of the bill. None: it cannot be said, for want of a price."""
 
     name: str
@@ -39,9 +39,9 @@ class Line:
     cloud: float = 0.0
     all_cloud: float | None = 0.0  # the same requests, had there been no GPU
 
-    def plus(self, other: "Line") -> "Line":
+    def plus(self, other: "BillRow") -> "BillRow":
         """Both together, under this one's name."""
-        return Line(
+        return BillRow(
             self.name,
             self.local_requests + other.local_requests,
             self.cloud_requests + other.cloud_requests,
@@ -63,29 +63,29 @@ class Line:
         return None if self.total is None or self.all_cloud is None else self.all_cloud - self.total
 
 
-def lines(period: Period, by: By) -> tuple[Line, ...]:
+def bill_rows(period: BilledPeriod, by: By) -> tuple[BillRow, ...]:
     """The bill, the dearest first."""
-    made: dict[str, Line] = {}
+    made: dict[str, BillRow] = {}
     for name, line in (*_used(period, by), *_idle(period, by)):
-        made[name] = made.get(name, Line(name)).plus(line)
+        made[name] = made.get(name, BillRow(name)).plus(line)
     return tuple(sorted(made.values(), key=lambda line: (-(line.total or line.cloud), line.name)))
 
 
-def total(of: Iterable[Line]) -> Line:
+def total(of: Iterable[BillRow]) -> BillRow:
     """All lines together."""
-    made = Line("total")
+    made = BillRow("total")
     for line in of:
         made = made.plus(line)
     return made
 
 
-def _used(period: Period, by: By) -> Iterable[tuple[str, Line]]:
+def _used(period: BilledPeriod, by: By) -> Iterable[tuple[str, BillRow]]:
     seconds, tokens = _local_sums(period.uses)
     for use in period.uses:
         name = (use.pool or NO_POOL) if by is By.POOL else str(getattr(use, by)) or "-"
         pool = period.pool(use.pool)
         if not use.local or pool is None:
-            kind = Line(name, input_tokens=use.input_tokens, output_tokens=use.output_tokens)
+            kind = BillRow(name, input_tokens=use.input_tokens, output_tokens=use.output_tokens)
             where = replace(kind, local_requests=use.requests) if use.local else replace(
                 kind, cloud_requests=use.requests, cloud=use.dollars, all_cloud=use.dollars
             )  # fmt: skip
@@ -98,16 +98,16 @@ def _used(period: Period, by: By) -> Iterable[tuple[str, Line]]:
         price = period.displaced.get(use.pool)
         hardware = None if pool.hardware is None else pool.hardware * time_share
         all_cloud = None if price is None else price.of(read, made)
-        yield name, Line(name, use.requests, 0.0, read, made, hardware, 0.0, all_cloud)
+        yield name, BillRow(name, use.requests, 0.0, read, made, hardware, 0.0, all_cloud)
 
 
-def _idle(period: Period, by: By) -> Iterable[tuple[str, Line]]:
+def _idle(period: BilledPeriod, by: By) -> Iterable[tuple[str, BillRow]]:
     """Pools that cost something and served nobody."""
     busy = {use.pool for use in period.uses if use.local and use.seconds > 0}
     for pool in period.pools:
         if pool.name not in busy and (pool.gpu_hours or by is By.POOL):
             name = pool.name if by is By.POOL else IDLE
-            yield name, Line(name, hardware=pool.hardware)
+            yield name, BillRow(name, hardware=pool.hardware)
 
 
 def _local_sums(uses: Iterable[Use]) -> tuple[Mapping[str, float], Mapping[str, float]]:
@@ -143,7 +143,7 @@ class WhatIf:
         return _both(self.hardware, self.cloud)
 
 
-def one_more(period: Period, pool: PoolUse) -> WhatIf:
+def one_more(period: BilledPeriod, pool: PoolUse) -> WhatIf:
     """One replica more all the time: its slots take what overflowed at the same time."""
     slots = slots_of_a_replica(pool)
     overflowed = sum(moment.overflowing * moment.seconds for moment in pool.moments)
@@ -155,7 +155,7 @@ def one_more(period: Period, pool: PoolUse) -> WhatIf:
     return WhatIf(pool.name, 1, pool.gpus, _seen(pool), hardware, -saved, _ratio(home, overflowed))
 
 
-def one_less(period: Period, pool: PoolUse) -> WhatIf:
+def one_less(period: BilledPeriod, pool: PoolUse) -> WhatIf:
     """One replica less wherever there was one: what then finds no slot leaves, at the displaced model's price."""
     slots = slots_of_a_replica(pool)
     there = tuple(moment for moment in pool.moments if moment.replicas > 0)

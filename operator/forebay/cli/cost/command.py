@@ -9,14 +9,13 @@ from typing import Annotated, Final
 import typer
 
 from forebay.cli import console, prices
-from forebay.cli.console import Format, FormatOption
-from forebay.cli.cost import counted, history, words
+from forebay.cli.console import FormatOption, OutputFormat
+from forebay.cli.cost import from_prometheus, from_summary, phrases
 from forebay.cli.cost.bill import By
-from forebay.cli.cost.period import Period
+from forebay.cli.cost.period import BilledPeriod
 from forebay.cli.problem import Problem
-from forebay.cli.running.cluster import Cluster, Refused
-from forebay.cli.running.fleet import Fleets, Pool, fleets
-from forebay.cli.running.place import (
+from forebay.cli.running.cluster import ApiServerRefused, ClusterReader
+from forebay.cli.running.cluster_options import (
     SYSTEM_NAMESPACE,
     ContextOption,
     KubeconfigOption,
@@ -24,7 +23,8 @@ from forebay.cli.running.place import (
     SystemOption,
     connect,
 )
-from forebay.cli.running.summary import of, read, why_not
+from forebay.cli.running.fleet_objects import Fleets, RunningPool, fleets
+from forebay.cli.running.summary_reader import of, read, why_not
 from forebay.resources import names
 from forebay.resources.summary import PriceRow, price_rows
 from forebay.rules.cost import Price
@@ -36,7 +36,7 @@ DAY: Final = "24h"
 def cost(
     namespace: NamespaceOption = "",
     by: Annotated[By, typer.Option(help="What to split the bill by.")] = By.POOL,
-    prometheus: Annotated[str, typer.Option(metavar="URL", help="Take history from this Prometheus.")] = "",
+    prometheus: Annotated[str, typer.Option(metavar="URL", help="Take from_prometheus from this Prometheus.")] = "",
     since: Annotated[str, typer.Option(metavar="90m|24h|7d", help="How far back; with --prometheus.")] = "",
     model: Annotated[str, typer.Option(help="Cloud model to compare with; else the policy's.")] = "",
     price_table: Annotated[Path | None, typer.Option("--prices", help="Price table to use instead of ours.")] = None,
@@ -44,7 +44,7 @@ def cost(
         float | None, typer.Option(help="US dollars a GPU hour, for pools without spec.gpuHourPrice.", min=0)
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a report to this file as well.")] = None,
-    output: FormatOption = Format.TABLE,
+    output: FormatOption = OutputFormat.TABLE,
     system_namespace: SystemOption = SYSTEM_NAMESPACE,
     context: ContextOption = "",
     kubeconfig: KubeconfigOption = "",
@@ -60,13 +60,13 @@ def cost(
         period = _history(cluster, where, prometheus, seconds, gpu_hour_price, wanted, table)
     else:
         period = _counted(cluster, where, system_namespace, gpu_hour_price, wanted, table)
-    if output is Format.TABLE:
-        for part in words.screen(period, by):
+    if output is OutputFormat.TABLE:
+        for part in phrases.screen(period, by):
             console.out().print(part, soft_wrap=True)
     else:
-        console.emit(words.as_data(period, by), output)
+        console.emit(phrases.as_data(period, by), output)
     if html is not None:
-        html.write_text(words.report(period), "utf-8")
+        html.write_text(phrases.report(period), "utf-8")
         console.err().print(f"report: {html}")
 
 
@@ -79,33 +79,33 @@ def duration(text: str) -> float:
 
 
 def _counted(
-    cluster: Cluster, namespace: str, system: str, gpu_hour_price: float | None, model: Price | None,
+    cluster: ClusterReader, namespace: str, system: str, gpu_hour_price: float | None, model: Price | None,
     table: tuple[Price, ...],
-) -> Period:  # fmt: skip
+) -> BilledPeriod:  # fmt: skip
     try:
         found = of(read(cluster, system), namespace)
-    except Refused as refused:
+    except ApiServerRefused as refused:
         raise Problem(f"{why_not(refused, system)}; or take history with --prometheus URL") from None
     if not found:
         raise Problem(f"the operator looks after no fleet in namespace {namespace}: choose another with -n")
     fleet = found[0]
     policies = {pool.name: pool.policy for pool in fleet.pools}
-    displaced = counted.displaced_models(policies, fleet.prices, table)
-    return counted.period(fleet, gpu_hour_price, _or(model, displaced, policies))
+    displaced = from_summary.displaced_models(policies, fleet.prices, table)
+    return from_summary.period(fleet, gpu_hour_price, _or(model, displaced, policies))
 
 
 def _history(
-    cluster: Cluster, namespace: str, url: str, seconds: float, gpu_hour_price: float | None, model: Price | None,
+    cluster: ClusterReader, namespace: str, url: str, seconds: float, gpu_hour_price: float | None, model: Price | None,
     table: tuple[Price, ...],
-) -> Period:  # fmt: skip
-    source = history.Prometheus(url)
+) -> BilledPeriod:  # fmt: skip
+    source = from_prometheus.Prometheus(url)
     found = fleets(cluster, namespace)
     policies = {pool.name: _policy(pool) for pool in found.pools}
-    displaced = _or(model, counted.displaced_models(policies, _rows(found), table), policies)
+    displaced = _or(model, from_summary.displaced_models(policies, _rows(found), table), policies)
     now = time.time()
     with console.progress(total=False) as bar:
         bar.add_task(f"asking {url}", total=None)
-        return history.period(
+        return from_prometheus.period(
             source, found.pools, namespace, now - seconds, now, gpu_hour_price=gpu_hour_price, displaced=displaced
         )
 
@@ -114,7 +114,7 @@ def _rows(found: Fleets) -> Iterable[PriceRow]:
     return [row for item in found.policies if item.spec is not None for row in price_rows(item.name, item.spec)]
 
 
-def _policy(pool: Pool) -> str:
+def _policy(pool: RunningPool) -> str:
     reference = pool.spec.cloud_fallback_policy_ref if pool.spec is not None else None
     return reference.name if reference is not None else names.DEFAULT_POLICY
 

@@ -61,7 +61,7 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
+class BilledPeriod:
     """A fleet over a period. `displaced` is the cloud model that would have answered for each pool, with its price."""
 
     namespace: str

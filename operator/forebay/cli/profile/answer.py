@@ -7,18 +7,18 @@ from statistics import fmean
 from typing import Final
 
 from forebay.cli.prices import asked, find
+from forebay.cli.profile.asked_pool import AskedPool, on_hardware
 from forebay.cli.profile.check import Check, check
-from forebay.cli.profile.pool import Pool, on_hardware
+from forebay.cli.profile.confidence import Shares, Span, shares
 from forebay.cli.profile.reading import Log
-from forebay.cli.profile.sureness import Shares, Span, shares
 from forebay.cli.profile.traffic import Traffic, blocks, declared, traffic
 from forebay.rules.capacity import TYPICAL_TOKENS
 from forebay.rules.cost import (
     Basis,
     BasisName,
     Bill,
-    Demand,
     Hardware,
+    MonthlyDemand,
     Price,
     basis,
     bill,
@@ -38,7 +38,7 @@ YARDSTICKS: Final = ("gpt-5.6", "claude-sonnet-5", "gpt-5.4-mini", "gpt-5.6-luna
 class Question:
     """What is asked. `displaced` is the model that local would replace; None: the one each request names."""
 
-    pool: Pool
+    pool: AskedPool
     hardware: Hardware
     basis: BasisName
     table: tuple[Price, ...]
@@ -59,14 +59,14 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProfileAnswer:
     """Everything that terminal and page show. Money is US dollars a month; sizes are replicas."""
 
     question: Question
     log: Log
     traffic: Traffic
     shares: Shares
-    demand: Demand
+    demand: MonthlyDemand
     default_price: Price
     priced: Sequence[Price]  # by model of the log
     bases: Mapping[BasisName, Basis]
@@ -92,7 +92,7 @@ class Answer:
         return self.demand.cloud_usd / self.demand.tokens * 1e6 if self.demand.tokens else 0.0
 
 
-def answer(log: Log, question: Question, say: Callable[[str], None] = lambda _: None) -> Answer:
+def answer(log: Log, question: Question, say: Callable[[str], None] = lambda _: None) -> ProfileAnswer:
     """Play the log, and count; `say` is told what is being done. Raises Problem for a model without a price."""
     question = replace(question, pool=on_hardware(question.pool, *_held(log, question.pool)))
     pool, table = question.pool, question.table
@@ -112,7 +112,7 @@ def answer(log: Log, question: Question, say: Callable[[str], None] = lambda _: 
     months = played.months
     everything = sure.usd.scaled(1 / months)
     total = sure.left.scaled(1 / months, best.hardware) if best.replicas else everything
-    return Answer(
+    return ProfileAnswer(
         question=question,
         log=log,
         traffic=played,
@@ -134,11 +134,11 @@ def answer(log: Log, question: Question, say: Callable[[str], None] = lambda _: 
     )
 
 
-def _check(log: Log, played: Traffic, pool: Pool, replicas: int, say: Callable[[str], None]) -> Check:
+def _check(log: Log, played: Traffic, pool: AskedPool, replicas: int, say: Callable[[str], None]) -> Check:
     return check(log, played, pool, replicas, lambda seconds: say(f"replaying the busiest stretch, {seconds:,.0f} s"))
 
 
-def _held(log: Log, pool: Pool) -> tuple[int, float]:
+def _held(log: Log, pool: AskedPool) -> tuple[int, float]:
     """Tokens that 90 % of the requests hold in an engine's cache at most, at their end; and on average, in between.
 
     Of those that fit the pool's context; a sample of a long log.
@@ -153,7 +153,7 @@ def _held(log: Log, pool: Pool) -> tuple[int, float]:
     return max(1, ends[int(0.9 * (len(ends) - 1))]), max(1.0, fmean(ends) - outputs / 2)
 
 
-def _sizes(chosen: Basis, demand: Demand, slots: int, best: int, most: int) -> tuple[Bill, ...]:
+def _sizes(chosen: Basis, demand: MonthlyDemand, slots: int, best: int, most: int) -> tuple[Bill, ...]:
     """None, one, ... as many as the peak needs; of many those around the best."""
     wanted = {0, 1, best, max(1, most)}
     for step in range(1, 9):
@@ -173,7 +173,7 @@ def _yardsticks(
     }
 
 
-def _curve(bases: Mapping[BasisName, Basis], chosen: Basis, demand: Demand, slots: int) -> tuple[Point, ...]:
+def _curve(bases: Mapping[BasisName, Basis], chosen: Basis, demand: MonthlyDemand, slots: int) -> tuple[Point, ...]:
     """From a million tokens a month to ten billion, and further if the log's own volume lies there."""
     if not demand.tokens:
         return ()

@@ -10,13 +10,13 @@ from itertools import islice
 from math import isnan
 from typing import Final
 
-from forebay.cli.profile.pool import Pool
+from forebay.cli.profile.asked_pool import AskedPool
 from forebay.cli.profile.reading import CLASSES, EMBEDDINGS, PRIORITIES, Log
 from forebay.cli.profile.traffic import Traffic
-from forebay.replay import Fixed, FleetSetup, PoolSetup, Request, play, simple_policy
+from forebay.replay import Fixed, FleetSetup, PoolSetup, TraceRequest, play, simple_policy
 from forebay.resources.reasons import Capability
 from forebay.resources.table import PoolEntry
-from forebay.simulator.batch import Limits, ServiceTime
+from forebay.simulator.batch import BatchLimits, ServiceTime
 
 REQUESTS: Final = 20_000
 ENDLESS: Final = 10**9
@@ -39,7 +39,7 @@ class Check:
 
 
 def check(
-    log: Log, found: Traffic, pool: Pool, replicas: int, progress: Callable[[float], None] = lambda _: None
+    log: Log, found: Traffic, pool: AskedPool, replicas: int, progress: Callable[[float], None] = lambda _: None
 ) -> Check:
     """Replay it; `progress` hears of seconds played."""
     stretch = _busiest(found)
@@ -72,15 +72,15 @@ def _busiest(found: Traffic) -> Sequence[int]:
     return order[begin : begin + REQUESTS]
 
 
-def _request(log: Log, number: int, at: float) -> Request:
+def _request(log: Log, number: int, at: float) -> TraceRequest:
     name = CLASSES[log.kind[number] & 7]
     capability = Capability(name) if name in tuple(Capability) else None
     output = max(1, log.output[number])
-    return Request(at, max(1, log.prompt[number]), output, PRIORITIES[log.kind[number] >> 4 & 3], max_tokens=output,
-                   capability=capability)  # fmt: skip
+    return TraceRequest(at, max(1, log.prompt[number]), output, PRIORITIES[log.kind[number] >> 4 & 3],
+                   max_tokens=output, capability=capability)  # fmt: skip
 
 
-def _setup(pool: Pool, replicas: int) -> PoolSetup:
+def _setup(pool: AskedPool, replicas: int) -> PoolSetup:
     """Replicas that serve from the first moment, with the time per token and prompt that the question says."""
     entry = PoolEntry(
         name="pool",
@@ -91,4 +91,4 @@ def _setup(pool: Pool, replicas: int) -> PoolSetup:
         high_reserved_percent=pool.reserved_percent,
     )
     times = ServiceTime(pool.token_seconds, 0.0, 0.0, pool.prefill)
-    return PoolSetup(entry, replicas=replicas, limits=Limits(ENDLESS, ENDLESS), times=times)
+    return PoolSetup(entry, replicas=replicas, limits=BatchLimits(ENDLESS, ENDLESS), times=times)

@@ -9,21 +9,21 @@ from typing import Annotated, Any, Final
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from forebay.cli.console import Format, FormatOption, emit, err, out
+from forebay.cli.console import FormatOption, OutputFormat, emit, err, out
 from forebay.cli.prices import prices
 from forebay.cli.problem import Problem
-from forebay.cli.profile.answer import Answer, Question, answer
-from forebay.cli.profile.formats import Format as LogFormat
+from forebay.cli.profile.answer import ProfileAnswer, Question, answer
+from forebay.cli.profile.asked_pool import AskedPool, from_manifest
+from forebay.cli.profile.formats import LogFormat
 from forebay.cli.profile.formats_text import FORMATS
 from forebay.cli.profile.html import html
-from forebay.cli.profile.lines import Source, opened
-from forebay.cli.profile.pool import Pool, from_manifest
+from forebay.cli.profile.log_lines import Source, opened
 from forebay.cli.profile.reading import read
 from forebay.cli.profile.show import data, show
 from forebay.resources.reasons import Capability
 from forebay.rules.cost import BasisName, Hardware
 
-_POOL: Final = Pool()
+_POOL: Final = AskedPool()
 _HARDWARE: Final = Hardware()
 _ASKED: Final = "Pool"
 _MONEY: Final = "Money"
@@ -93,7 +93,7 @@ def profile(
     replay: Annotated[
         bool, typer.Option("--replay", help="Play the busiest stretch through the queue, too.", rich_help_panel=_ASKED)
     ] = False,
-    output: FormatOption = Format.TABLE,
+    output: FormatOption = OutputFormat.TABLE,
     seed: Annotated[int, typer.Option(help="Of the draws behind the bounds.", rich_help_panel="Output")] = 0,
 ) -> None:
     """What a request log would cost all-cloud, all-local and local-first, and the size of pool that is worth it.
@@ -118,7 +118,7 @@ def profile(
     found = _answer(log, _format(form), question)
     if report is not None:
         _write(report, html(found))
-    if output is Format.TABLE:
+    if output is OutputFormat.TABLE:
         show(found, out())
     else:
         emit(data(found), output)
@@ -126,7 +126,7 @@ def profile(
         err().print(f"wrote {report}", markup=False)
 
 
-def _answer(log: str, form: LogFormat | None, question: Question) -> Answer:
+def _answer(log: str, form: LogFormat | None, question: Question) -> ProfileAnswer:
     with opened(log) as source, _watched(source) as (tick, say):
         return answer(read(source, form, tick), question, say)
 
@@ -158,7 +158,7 @@ def _format(name: str) -> LogFormat | None:
     raise Problem(f"there is no format {name!r}: take auto, {_KNOWN}", 2)
 
 
-def _pool(manifest: Path | None, said: Mapping[str, Any]) -> Pool:
+def _pool(manifest: Path | None, said: Mapping[str, Any]) -> AskedPool:
     """The manifest's pool, or the usual one; options win, over tables too."""
     chosen = from_manifest(manifest, _POOL) if manifest is not None else _POOL
     return replace(chosen, **said, fixed=chosen.fixed | said.keys())

@@ -10,7 +10,7 @@ from forebay.rules.endpoints import CHAT, ENDPOINTS, ROOT
 _ENDINGS: Final = {path.removeprefix(ROOT): path for path in ENDPOINTS if path.startswith(ROOT)}
 
 
-class MalformedError(ValueError):
+class MalformedLineError(ValueError):
     """This line is not a request in this format. The message never repeats what stands in it."""
 
 

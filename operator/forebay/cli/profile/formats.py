@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from forebay.cli.profile.entry import Entry, MalformedError, path_of
+from forebay.cli.profile.entry import Entry, MalformedLineError, path_of
 from forebay.resources.reasons import Capability, Priority
 from forebay.rules.endpoints import CHAT, EMBEDDINGS
 from forebay.rules.facts import AUTO_MODELS
@@ -23,7 +23,7 @@ Stamp = float | str | None
 Reader = Callable[[bytes], Entry]
 
 
-class Format(NamedTuple):
+class LogFormat(NamedTuple):
     """A name for the command line, what it is, and what reads a line of it."""
 
     name: str
@@ -37,7 +37,7 @@ class Details(Struct, gc=False):
     cached_tokens: Count | None = None
 
 
-class Usage(Struct, gc=False):
+class LoggedUsage(Struct, gc=False):
     """OpenAI's `usage`, in the words of chat and of responses."""
 
     prompt_tokens: Count | None = None
@@ -48,19 +48,19 @@ class Usage(Struct, gc=False):
     input_tokens_details: Details | None = None
 
 
-class Answer(Struct, gc=False):
+class LoggedAnswer(Struct, gc=False):
     """A response object, or what a proxy makes of it."""
 
     model: str | None = None
     created: Stamp = None
     created_at: Stamp = None
-    usage: Usage | None = None
+    usage: LoggedUsage | None = None
     status_code: int | None = None
-    body: "Answer | None" = None
+    body: "LoggedAnswer | None" = None
 
 
 class ForebayLine(Struct, gc=False):
-    """A line of the router's access log (`router/access_log.py`)."""
+    """A line of the router's access log (`router/access_log_writer.py`)."""
 
     request_id: str
     destination: str
@@ -111,7 +111,7 @@ class BatchAnswer(Struct, gc=False):
     """A line of what OpenAI's batch API gives back."""
 
     custom_id: str
-    response: Answer | None
+    response: LoggedAnswer | None
 
 
 class RequestLine(Struct, gc=False):
@@ -122,8 +122,8 @@ class RequestLine(Struct, gc=False):
     messages: Raw = Raw(b"null")
     prompt: Raw = Raw(b"null")
     input: Raw = Raw(b"null")
-    response: Answer | None = None
-    usage: Usage | None = None
+    response: LoggedAnswer | None = None
+    usage: LoggedUsage | None = None
     model: str | None = None
     url: str | None = None
     path: str | None = None
@@ -148,7 +148,7 @@ class RequestLine(Struct, gc=False):
 class _Tags(Struct, gc=False):
     capability: str | None = None
     task_type: str | None = None
-    usage_object: Usage | None = None
+    usage_object: LoggedUsage | None = None
 
 
 _forebay = msgspec.json.Decoder(ForebayLine).decode
@@ -171,11 +171,11 @@ def seconds(stamp: Stamp) -> float | None:
         try:
             moment = datetime.fromisoformat(stamp)
         except ValueError:
-            raise MalformedError("its time is neither a number nor an ISO date") from None
+            raise MalformedLineError("its time is neither a number nor an ISO date") from None
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     found = stamp / 1000 if stamp > 1e11 else stamp
     if not 0 <= found < 1e11:
-        raise MalformedError("its time is no time")
+        raise MalformedLineError("its time is no time")
     return found
 
 
@@ -215,7 +215,7 @@ def read_spend(line: bytes) -> Entry:
     """A row of LiteLLM's. Its words are there only with `store_prompts_in_spend_logs`."""
     found = _spend(line)
     tags = _tags_of(found)
-    usage = tags.usage_object or Usage()
+    usage = tags.usage_object or LoggedUsage()
     body: bytes | None = None
     if (messages := _said(found.messages)) is not None and messages[:1] == b"[":
         body = b'{"messages":' + messages + b"}"
@@ -265,14 +265,14 @@ def read_request(line: bytes) -> Entry:
     body = _said(found.request) or _said(found.body)
     if body is None and (_said(found.messages) or _said(found.prompt) or _said(found.input)):
         body = line
-    answer = found.response or Answer()
+    answer = found.response or LoggedAnswer()
     answer = answer.body or answer
     usage = found.usage or answer.usage
     if usage is None:
-        usage = Usage(found.prompt_tokens, found.completion_tokens, found.input_tokens, found.output_tokens)
+        usage = LoggedUsage(found.prompt_tokens, found.completion_tokens, found.input_tokens, found.output_tokens)
     prompt, output, cached = _used(usage)
     if body is None and prompt is None:
-        raise MalformedError("it has neither a request nor counts of tokens")
+        raise MalformedLineError("it has neither a request nor counts of tokens")
     stamps = (found.timestamp, found.time, found.ts, found.start_time, found.created, found.created_at, answer.created,
               answer.created_at)  # fmt: skip
     return Entry(
@@ -291,15 +291,15 @@ def read_request(line: bytes) -> Entry:
 
 
 JSON_FORMATS: Final = (
-    Format("forebay", "forebay's access log", read_forebay),
-    Format("litellm", "LiteLLM spend logs", read_spend),
-    Format("batch-output", "OpenAI batch output", read_batch_answer),
-    Format("batch", "OpenAI batch input", read_batch_request),
-    Format("openai", "OpenAI-style requests", read_request),
+    LogFormat("forebay", "forebay's access log", read_forebay),
+    LogFormat("litellm", "LiteLLM spend logs", read_spend),
+    LogFormat("batch-output", "OpenAI batch output", read_batch_answer),
+    LogFormat("batch", "OpenAI batch input", read_batch_request),
+    LogFormat("openai", "OpenAI-style requests", read_request),
 )
 
 
-def fits(form: Format, lines: Sequence[bytes]) -> int:
+def fits(form: LogFormat, lines: Sequence[bytes]) -> int:
     """How many of these lines the format's reader takes."""
     return sum(understood(form.read, line) is not None for line in lines)
 
@@ -308,7 +308,7 @@ def understood(read: Reader, line: bytes) -> Entry | None:
     """The line's entry, or None where it is malformed."""
     try:
         return read(line)
-    except (MalformedError, msgspec.DecodeError, ValueError, RecursionError):
+    except (MalformedLineError, msgspec.DecodeError, ValueError, RecursionError):
         return None
 
 
@@ -318,7 +318,7 @@ def _said(raw: Raw) -> bytes | None:
     return None if len(view) < 5 and bytes(view) in _NULL else bytes(view)
 
 
-def _used(usage: Usage | None) -> tuple[int | None, int | None, int]:
+def _used(usage: LoggedUsage | None) -> tuple[int | None, int | None, int]:
     if usage is None:
         return None, None, 0
     prompt = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
@@ -326,7 +326,7 @@ def _used(usage: Usage | None) -> tuple[int | None, int | None, int]:
     return prompt, output, min(_cached(usage), prompt or 0)
 
 
-def _cached(usage: Usage) -> int:
+def _cached(usage: LoggedUsage) -> int:
     details = usage.prompt_tokens_details or usage.input_tokens_details
     return (details.cached_tokens or 0) if details else 0
 

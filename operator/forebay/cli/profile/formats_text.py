@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Final
 
 from forebay.cli.problem import Problem
-from forebay.cli.profile.entry import Entry, MalformedError, path_of
-from forebay.cli.profile.formats import JSON_FORMATS, Format, capability_of, fits, priority_of, seconds
+from forebay.cli.profile.entry import Entry, MalformedLineError, path_of
+from forebay.cli.profile.formats import JSON_FORMATS, LogFormat, capability_of, fits, priority_of, seconds
 
 _JOIN = rb'["\']?\s{0,4}[=:]\s{0,4}["\']?'
 _PROMPT = re.compile(rb"(?:prompt|input|context)_?[ ]?(?:num_)?tokens" + _JOIN + rb"(\d{1,9})\b", re.I)
@@ -32,7 +32,7 @@ def read_text(line: bytes) -> Entry:
     """A line with named counts. A time at the line's end of an access log is less what the request took."""
     prompt = _PROMPT.search(line)
     if prompt is None:
-        raise MalformedError("no count of prompt tokens")
+        raise MalformedLineError("no count of prompt tokens")
     output, cached, request = _OUTPUT.search(line), _CACHED.search(line), _REQUEST.search(line)
     words = {name.lower().decode(): value.decode() for name, value in _WORD.findall(line)}
     at = _time(line)
@@ -53,11 +53,11 @@ def read_text(line: bytes) -> Entry:
     )
 
 
-TEXT: Final = Format("text", "lines with named token counts", read_text)
+TEXT: Final = LogFormat("text", "lines with named token counts", read_text)
 FORMATS: Final = (*JSON_FORMATS, TEXT)
 
 
-def detect(lines: Sequence[bytes], name: str) -> Format:
+def detect(lines: Sequence[bytes], name: str) -> LogFormat:
     """The first format that half of a log's first requests are in: the last ones take almost anything.
 
     Raises Problem where none is.
@@ -89,5 +89,5 @@ def _time(line: bytes) -> float | None:
         if (found := _SHORT.search(line)) is not None:
             return seconds(f"{SOME_YEAR}-{found[1].decode()}-{found[2].decode()}T{found[3].decode()}")
     except ValueError:
-        raise MalformedError("its time is no time") from None
+        raise MalformedLineError("its time is no time") from None
     return None

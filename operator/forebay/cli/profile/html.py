@@ -1,23 +1,23 @@
 """The answer as a page (`cli/report`)."""
 
-from forebay.cli.profile import words
-from forebay.cli.profile.answer import Answer
+from forebay.cli.profile import phrases
+from forebay.cli.profile.answer import ProfileAnswer
 from forebay.cli.profile.reading import CLASSES, EMBEDDINGS
 from forebay.cli.report import (
     Assumptions,
     Axis,
     Bar,
     Bars,
-    Block,
-    Curve,
     Curves,
     Figure,
     Figures,
     Heading,
     Mark,
     Notice,
+    Paragraph,
+    PlotCurve,
+    ReportBlock,
     Table,
-    Text,
     dollars,
     page,
     percent,
@@ -30,31 +30,31 @@ _TONES = {BasisName.ELECTRICITY: "local", BasisName.OWNED: "third", BasisName.RE
 _STROKES = {BasisName.ELECTRICITY: "", BasisName.OWNED: "dashed", BasisName.RENTED: "dotted"}
 
 
-def html(found: Answer) -> str:
+def html(found: ProfileAnswer) -> str:
     """The whole page."""
-    blocks: list[Block] = [Text(words.headline(found)), _figures(found)]
-    blocks += [Notice(notice) for notice in words.notices(found)]
+    blocks: list[ReportBlock] = [Paragraph(phrases.headline(found)), _figures(found)]
+    blocks += [Notice(notice) for notice in phrases.notices(found)]
     blocks += [Heading("What is asked for, and what the pool could serve"), *_classes(found)]
     blocks += [Heading("What a month costs"), *_costs(found)]
     blocks += [Heading("Where local begins to win"), *_break_even(found)]
-    blocks += [Heading("What this rests on"), Assumptions(words.assumptions(found))]
-    return page(TITLE, blocks, words.read(found))
+    blocks += [Heading("What this rests on"), Assumptions(phrases.assumptions(found))]
+    return page(TITLE, blocks, phrases.read(found))
 
 
-def _figures(found: Answer) -> Figures:
+def _figures(found: ProfileAnswer) -> Figures:
     best, cloud = found.local_first, found.all_cloud
-    price = "no replica pays for itself" if not best.replicas else f"{words.money_span(found.total)}"
+    price = "no replica pays for itself" if not best.replicas else f"{phrases.money_span(found.total)}"
     return Figures(
         [
-            Figure(percent(found.shares.local.value), "of the requests stay local", words.span(found.shares.local)),
-            Figure(words.replicas(best.replicas), "the best size", words.BASES[found.question.basis]),
+            Figure(percent(found.shares.local.value), "of the requests stay local", phrases.span(found.shares.local)),
+            Figure(phrases.replicas(best.replicas), "the best size", phrases.BASES[found.question.basis]),
             Figure(dollars(best.total), "a month, local-first", price),
-            Figure(dollars(cloud.value), "a month, all cloud", words.money_span(cloud)),
+            Figure(dollars(cloud.value), "a month, all cloud", phrases.money_span(cloud)),
         ]
     )
 
 
-def _classes(found: Answer) -> list[Block]:
+def _classes(found: ProfileAnswer) -> list[ReportBlock]:
     total = max(1, found.traffic.all.requests)
     bars = []
     for place, name in enumerate(CLASSES):
@@ -62,7 +62,7 @@ def _classes(found: Answer) -> list[Block]:
         if not requests:
             continue
         span = found.shares.classes[place] if place < EMBEDDINGS else None
-        tone = "local" if words.serves(found, place) else "cloud"
+        tone = "local" if phrases.serves(found, place) else "cloud"
         low, high = (span.low, span.high) if span else (None, None)
         bars.append(Bar(str(name), requests / total, low, high, tone=tone))
     local = found.shares.local
@@ -76,9 +76,9 @@ def _classes(found: Answer) -> list[Block]:
         Axis("hours from the log's begin"),
         Axis("slots", low=0),
         [
-            Curve("most at a time", list(zip(hours, played.peak, strict=True)), "cloud", "dotted"),
-            Curve("mean", list(zip(hours, played.busy, strict=True)), "local"),
-            Curve(size, [(hours[0], slots), (hours[-1], slots)], "other", "dashed"),
+            PlotCurve("most at a time", list(zip(hours, played.peak, strict=True)), "cloud", "dotted"),
+            PlotCurve("mean", list(zip(hours, played.busy, strict=True)), "local"),
+            PlotCurve(size, [(hours[0], slots), (hours[-1], slots)], "other", "dashed"),
         ],
         note="What rises above the line goes to the cloud. " + ("" if played.period.timed else "The log has no times."),
     )
@@ -88,18 +88,19 @@ def _classes(found: Answer) -> list[Block]:
         Axis(say=percent, low=0.0, high=1.0),
         note="Blue-green: the pool declares it; orange: it does not. Lines: where the truth lies, nine times in ten.",
     )
-    replayed = words.replayed(found)
-    return [shares, load, Text(replayed)] if replayed else [shares, load]
+    replayed = phrases.replayed(found)
+    return [shares, load, Paragraph(replayed)] if replayed else [shares, load]
 
 
-def _costs(found: Answer) -> list[Block]:
+def _costs(found: ProfileAnswer) -> list[ReportBlock]:
     names = ("", "replicas", "hardware", "cloud", "total a month")
-    ways = Table(names, words.ways(found), strong=2, note=f"US dollars a month; {words.BASES[found.question.basis]}. "
+    ways = Table(names, phrases.ways(found), strong=2,
+                 note=f"US dollars a month; {phrases.BASES[found.question.basis]}. "
                  "What the pool cannot serve is paid to the cloud in every row.")  # fmt: skip
     strong = next((place for place, size in enumerate(found.sizes) if size == found.local_first), None)
     sizes = Table(
         ("replicas", "kept at home", "hardware", "cloud", "total a month"),
-        words.sizes(found),
+        phrases.sizes(found),
         left=0,
         strong=strong,
         note="Kept at home: share of the all-cloud bill. The best size leaves rare peaks to the cloud.",
@@ -107,16 +108,16 @@ def _costs(found: Answer) -> list[Block]:
     return [ways, sizes]
 
 
-def _break_even(found: Answer) -> list[Block]:
+def _break_even(found: ProfileAnswer) -> list[ReportBlock]:
     curve = found.curve
     if not curve:
-        return [Text("The log has no tokens.")]
+        return [Paragraph("The log has no tokens.")]
     chosen = found.question.basis
-    cloud = Curve("all cloud", [(point.tokens, point.cloud) for point in curve], "cloud")
-    full = Curve(f"all local, sized for the peak ({words.BASES[chosen]})",
+    cloud = PlotCurve("all cloud", [(point.tokens, point.cloud) for point in curve], "cloud")
+    full = PlotCurve(f"all local, sized for the peak ({phrases.BASES[chosen]})",
                  [(point.tokens, point.all_local) for point in curve], "other", "dotted")  # fmt: skip
     lines = [
-        Curve(f"local-first: {words.BASES[name]}",
+        PlotCurve(f"local-first: {phrases.BASES[name]}",
               [(point.tokens, point.local_first[name].total) for point in curve], _TONES[name], _STROKES[name])
         for name in found.bases
     ]  # fmt: skip
@@ -124,7 +125,7 @@ def _break_even(found: Answer) -> list[Block]:
     per_token = found.demand.cloud_usd / found.demand.tokens
     for name, point in found.break_evens.items():
         if point is not None and curve[0].tokens <= point <= curve[-1].tokens:
-            says = f"{words.BASES[name]}: local wins from {short(point)} tokens a month"
+            says = f"{phrases.BASES[name]}: local wins from {short(point)} tokens a month"
             marks.append(Mark(point, point * per_token, says))
     if curve[0].tokens <= found.demand.tokens <= curve[-1].tokens:
         says = f"this log: {short(found.demand.tokens)} tokens a month, {dollars(found.demand.cloud_usd)} in the cloud"
@@ -138,13 +139,13 @@ def _break_even(found: Answer) -> list[Block]:
         [(CLAIM_TOKENS, "the claim: 10M")],
     )
     bars = [
-        Bar(f"{model}, {words.BASES[name]}", point, says=short(point), tone=_TONES[name])
+        Bar(f"{model}, {phrases.BASES[name]}", point, says=short(point), tone=_TONES[name])
         for model, points in found.yardsticks.items()
         for name, point in points.items()
         if point is not None
     ]
-    titles = ("local wins from … tokens a month, instead of", *(words.BASES[name] for name in found.bases))
-    table = Table(titles, words.yardsticks(found), note=words.claim(found))
+    titles = ("local wins from … tokens a month, instead of", *(phrases.BASES[name] for name in found.bases))
+    table = Table(titles, phrases.yardsticks(found), note=phrases.claim(found))
     dots = Bars("Where local begins to win, by what it replaces and what it counts as", bars,
                 Axis(logarithmic=True, say=short), [(CLAIM_TOKENS, "10M")])  # fmt: skip
     return [money, table, dots]

@@ -1,8 +1,8 @@
 """All lines of a log as columns of numbers: 24 bytes a request. Words are classified on the way and not kept.
 
 A request is classified by its label, else by its words with the router's own code. Of a long log only a sample of the
-words is looked at: the first `ALL` texts, then every 2nd, every 4th ...; each one looked at stands for those of its
-kind (model, size, limit) that follow it until the next one.
+words is looked at: the first `TEXTS_READ_IN_FULL` texts, then every 2nd, every 4th ...; each one looked at stands for
+those of its kind (model, size, limit) that follow it until the next one.
 """
 
 from array import array
@@ -15,10 +15,10 @@ from typing import Any, Final
 import msgspec
 
 from forebay.cli.problem import Problem
-from forebay.cli.profile.entry import Entry, MalformedError
-from forebay.cli.profile.formats import Format
+from forebay.cli.profile.entry import Entry, MalformedLineError
+from forebay.cli.profile.formats import LogFormat
 from forebay.cli.profile.formats_text import detect
-from forebay.cli.profile.lines import LONGEST, Source
+from forebay.cli.profile.log_lines import LONGEST, Source
 from forebay.resources.reasons import Capability, Priority
 from forebay.resources.terms import Task
 from forebay.rules.classify import Hints, by_hints, by_words
@@ -37,13 +37,13 @@ PRIORITIES: Final = tuple(Priority)
 _PLACE: Final = {capability: place for place, capability in enumerate(Capability)}
 GUESSED: Final = 8
 ASSUMED: Final = 64
-ALL: Final = 50_000
-STEP: Final = 25_000
-NAMED: Final = 5
+TEXTS_READ_IN_FULL: Final = 50_000
+TEXTS_UNTIL_HALVED: Final = 25_000
+NAMED_PROBLEMS: Final = 5
 """Malformed lines that are named; the others are only counted."""
-FIRST: Final = 50
+LINES_TO_DETECT: Final = 50
 MOST_MODELS: Final = 4096
-ENOUGH: Final = 100
+REQUESTS_FOR_A_MEAN: Final = 100
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Log:
     """Columns, one entry a request. `kind` is class | GUESSED | priority << 4 | ASSUMED (its output is)."""
 
     source: str
-    format: Format
+    format: LogFormat
     packing: str = ""
     at: "array[float]" = field(default_factory=lambda: array("d"))
     prompt: "array[int]" = field(default_factory=lambda: array("I"))
@@ -78,10 +78,10 @@ class Log:
         return sum(1 for kind in self.kind if kind & ASSUMED)
 
 
-def read(source: Source, form: Format | None, tick: Callable[[int], None]) -> Log:
+def read(source: Source, form: LogFormat | None, tick: Callable[[int], None]) -> Log:
     """The whole log; `tick` is told now and then how many bytes were read. Raises Problem where there is no request."""
     lines = source.lines()
-    first = list(islice(lines, FIRST))
+    first = list(islice(lines, LINES_TO_DETECT))
     said = [line for line in first if line.strip()]
     if not said:
         raise Problem(f"{source.name} is empty: nothing to profile", 2)
@@ -115,20 +115,20 @@ class _Reading:
         log = self.log
         try:
             if len(line) > LONGEST:
-                raise MalformedError(f"longer than {LONGEST >> 20} MiB")
+                raise MalformedLineError(f"longer than {LONGEST >> 20} MiB")
             entry = log.format.read(line)
             if entry.failed:
                 log.failed += 1
                 return
             self.add(entry)
-        except (MalformedError, BadRequestError, msgspec.DecodeError) as error:
+        except (MalformedLineError, BadRequestError, msgspec.DecodeError) as error:
             self._malformed(number, str(error))
         except (ValueError, RecursionError):  # its message may repeat what stands in the line
             self._malformed(number, "a value in it cannot be understood")
 
     def _malformed(self, number: int, why: str) -> None:
         self.log.malformed += 1
-        if len(self.log.first_malformed) < NAMED:
+        if len(self.log.first_malformed) < NAMED_PROBLEMS:
             self.log.first_malformed.append((number, why))
 
     def add(self, entry: Entry) -> None:
@@ -177,7 +177,7 @@ class _Reading:
                 return known, entry.prompt, None
         document = msgspec.json.decode(body)
         if not isinstance(document, dict):
-            raise MalformedError("its request is no JSON object")
+            raise MalformedLineError("its request is no JSON object")
         limit = token_limit(document)
         prompt = entry.prompt
         if prompt is None:
@@ -191,7 +191,7 @@ class _Reading:
             return known, prompt, limit
         kind = self.looked[stratum] = _classify(entry, document, limit)
         log.looked_at += 1
-        if log.looked_at >= ALL and (log.looked_at - ALL) % STEP == 0:
+        if log.looked_at >= TEXTS_READ_IN_FULL and (log.looked_at - TEXTS_READ_IN_FULL) % TEXTS_UNTIL_HALVED == 0:
             self.every *= 2
         return kind, prompt, limit
 
@@ -244,7 +244,9 @@ def _finish(log: Log) -> None:
         if not kind & ASSUMED:
             sums[kind & 7] += output
             counts[kind & 7] += 1
-    means = [total // count if count >= ENOUGH else None for total, count in zip(sums, counts, strict=True)]
+    means = [
+        total // count if count >= REQUESTS_FOR_A_MEAN else None for total, count in zip(sums, counts, strict=True)
+    ]
     if not any(mean is not None for mean in means):
         return
     for place, kind in enumerate(log.kind):
@@ -252,7 +254,7 @@ def _finish(log: Log) -> None:
             log.output[place] = mean
 
 
-def of(entries: Iterable[Entry], form: Format, source: str = "") -> Log:
+def of(entries: Iterable[Entry], form: LogFormat, source: str = "") -> Log:
     """A log of entries that are there already."""
     log = Log(source, form)
     reading = _Reading(log)

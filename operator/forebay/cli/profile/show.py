@@ -6,35 +6,35 @@ from typing import Any
 from rich.console import Console
 
 from forebay.cli.console import table
-from forebay.cli.profile import words
-from forebay.cli.profile.answer import Answer
+from forebay.cli.profile import phrases
+from forebay.cli.profile.answer import ProfileAnswer
 from forebay.cli.profile.reading import CLASSES, EMBEDDINGS
 from forebay.cli.report import percent, short
 from forebay.rules.cost import Bill
 
 
-def show(found: Answer, console: Console) -> None:
+def show(found: ProfileAnswer, console: Console) -> None:
     """Sentences and tables."""
-    console.print(words.read(found))
-    for notice in words.notices(found):
+    console.print(phrases.read(found))
+    for notice in phrases.notices(found):
         console.print(f"! {notice}", style="yellow", markup=False, soft_wrap=not console.is_terminal)
     console.print()
-    console.print(words.headline(found), style="bold", markup=False)
+    console.print(phrases.headline(found), style="bold", markup=False)
     console.print()
-    _table(console, ("capability", "requests", "from, to", "tokens", "served"), words.classes(found))
+    _table(console, ("capability", "requests", "from, to", "tokens", "served"), phrases.classes(found))
     local = found.shares.local
-    console.print(f"\nlocal share {percent(local.value)} ({words.span(local)})\n", markup=False)
-    if replayed := words.replayed(found):
+    console.print(f"\nlocal share {percent(local.value)} ({phrases.span(local)})\n", markup=False)
+    if replayed := phrases.replayed(found):
         console.print(f"{replayed}\n", markup=False)
     money = ("replicas", "hardware", "cloud", "total a month")
-    _table(console, (f"way ({words.BASES[found.question.basis]})", *money), words.ways(found))
+    _table(console, (f"way ({phrases.BASES[found.question.basis]})", *money), phrases.ways(found))
     console.print()
-    _table(console, ("replicas", "kept", "hardware", "cloud", "total a month"), words.sizes(found), left=0)
+    _table(console, ("replicas", "kept", "hardware", "cloud", "total a month"), phrases.sizes(found), left=0)
     console.print()
-    titles = ("local wins from … tokens a month", *(words.BASES[name] for name in found.bases))
-    _table(console, titles, words.yardsticks(found))
+    titles = ("local wins from … tokens a month", *(phrases.BASES[name] for name in found.bases))
+    _table(console, titles, phrases.yardsticks(found))
     console.print(f"\nthis log: {short(found.demand.tokens)} tokens a month", markup=False)
-    console.print(words.claim(found), markup=False, soft_wrap=not console.is_terminal)
+    console.print(phrases.claim(found), markup=False, soft_wrap=not console.is_terminal)
 
 
 def _table(console: Console, titles: tuple[str, ...], rows: list[Any], left: int = 1) -> None:
@@ -44,7 +44,7 @@ def _table(console: Console, titles: tuple[str, ...], rows: list[Any], left: int
     console.print(made)
 
 
-def data(found: Answer) -> dict[str, Any]:
+def data(found: ProfileAnswer) -> dict[str, Any]:
     """Plain data for `-o json` and `-o yaml`. Shares are 0..1, money US dollars a month."""
     log, played = found.log, found.traffic
     return {
@@ -74,8 +74,8 @@ def data(found: Answer) -> dict[str, Any]:
         "breakEvenTokensAgainst": {
             model: {str(name): point for name, point in points.items()} for model, points in found.yardsticks.items()
         },
-        "assumptions": {name: value for name, value, _ in words.assumptions(found)},
-        "notices": words.notices(found),
+        "assumptions": {name: value for name, value, _ in phrases.assumptions(found)},
+        "notices": phrases.notices(found),
     }  # fmt: skip
 
 

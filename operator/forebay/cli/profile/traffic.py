@@ -11,13 +11,13 @@ from random import Random
 from statistics import fmean
 from typing import Final
 
-from forebay.cli.profile.hunt import NOWHERE, hunt
-from forebay.cli.profile.pool import Pool
+from forebay.cli.profile.asked_pool import AskedPool
+from forebay.cli.profile.confidence import TimeBlock
 from forebay.cli.profile.reading import CLASSES, EMBEDDINGS, GUESSED, UNKNOWN, Log
-from forebay.cli.profile.sureness import Block
+from forebay.cli.profile.slot_assignment import NOWHERE, assign_slots
 from forebay.resources.reasons import Capability
 from forebay.resources.terms import Task
-from forebay.rules.cost import MONTH_HOURS, Demand, Price
+from forebay.rules.cost import MONTH_HOURS, MonthlyDemand, Price
 from forebay.rules.facts import FleetView, PoolView, RequestFacts
 from forebay.rules.route import Local, route
 
@@ -29,7 +29,7 @@ STEPS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenCounts:
     """Sums of a kind of requests."""
 
     requests: int = 0
@@ -48,7 +48,7 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
+class LogPeriod:
     """When the requests came: `at` by request (seconds), `order` of arrival, in `blocks` equal pieces.
 
     `hours` is the time that the log stands for; `timed` whether the times are the log's own.
@@ -75,13 +75,13 @@ class Traffic:
     `peak` the highest, had the pool enough of them. `carried[m]` is the share of `servable_usd` that m slots take.
     """
 
-    period: Period
+    period: LogPeriod
     usd: "array[float]"
     slot: "array[int]"
-    by_class: tuple[Tokens, ...]
-    by_model: tuple[Tokens, ...]
-    all: Tokens
-    servable: Tokens
+    by_class: tuple[TokenCounts, ...]
+    by_model: tuple[TokenCounts, ...]
+    all: TokenCounts
+    servable: TokenCounts
     too_long: int
     servable_usd: float
     carried: tuple[float, ...]
@@ -103,20 +103,20 @@ class Traffic:
         means = sorted(_means(self.busy, -(-len(self.busy) // pieces)), reverse=True)
         return tuple(_means(means, -(-len(means) // STEPS)))
 
-    def demand(self) -> Demand:
+    def demand(self) -> MonthlyDemand:
         """A month of it."""
         return self._month(sum(self.usd), self.servable_usd)
 
-    def demand_at(self, price: Price) -> Demand:
+    def demand_at(self, price: Price) -> MonthlyDemand:
         """The same had all of it gone to one model."""
         return self._month(self.all.usd(price), self.servable.usd(price))
 
-    def _month(self, usd: float, servable: float) -> Demand:
+    def _month(self, usd: float, servable: float) -> MonthlyDemand:
         months = self.months
-        return Demand(self.all.total / months, usd / months, servable / months, self.loads, self.carried)
+        return MonthlyDemand(self.all.total / months, usd / months, servable / months, self.loads, self.carried)
 
 
-def declared(pool: Pool) -> tuple[bool, ...]:
+def declared(pool: AskedPool) -> tuple[bool, ...]:
     """By class: whether the router would send such a request to the pool. Without label and words it is `general`."""
     view = PoolView("pool", ("pool",), pool.capabilities, serving=1, free=1, free_high=1)
 
@@ -129,7 +129,7 @@ def declared(pool: Pool) -> tuple[bool, ...]:
 
 
 def traffic(
-    log: Log, pool: Pool, priced: Sequence[Price], days: float | None, seed: int, say: Callable[[str], None]
+    log: Log, pool: AskedPool, priced: Sequence[Price], days: float | None, seed: int, say: Callable[[str], None]
 ) -> Traffic:
     """Play the log against the pool. `priced` is the price of each model of the log, `days` what it covers if known."""
     say("sorting")
@@ -148,9 +148,9 @@ def traffic(
                    peak)  # fmt: skip
 
 
-def blocks(found: Traffic, log: Log, fits: Sequence[bool], slots: int) -> list[Block]:
+def blocks(found: Traffic, log: Log, fits: Sequence[bool], slots: int) -> list[TimeBlock]:
     """The pieces of time, with a pool of so many slots."""
-    made = [Block([0] * EMBEDDINGS, [0] * EMBEDDINGS) for _ in range(found.period.blocks)]
+    made = [TimeBlock([0] * EMBEDDINGS, [0] * EMBEDDINGS) for _ in range(found.period.blocks)]
     for number, kind in enumerate(log.kind):
         block, name, usd = made[found.period.block(number)], kind & 7, found.usd[number]
         if name < EMBEDDINGS:
@@ -167,7 +167,7 @@ def blocks(found: Traffic, log: Log, fits: Sequence[bool], slots: int) -> list[B
     return [block for block in made if block.total]
 
 
-def _period(log: Log, days: float | None, seed: int) -> Period:
+def _period(log: Log, days: float | None, seed: int) -> LogPeriod:
     """A log without times is spread over its days (a month if none are given), at random."""
     count, timed = len(log), log.timeless < len(log)
     at: Sequence[float] = log.at
@@ -182,7 +182,7 @@ def _period(log: Log, days: float | None, seed: int) -> Period:
     spanned = max(LEAST_SECONDS, at[order[-1]] - begin) if timed else span
     hours = days * 24 if days else spanned / 3600
     pieces = min(MOST_BLOCKS, max(FEWEST_BLOCKS, round(spanned / 3600)))
-    return Period(at, order, hours, timed, begin, spanned / pieces * (1 + 1e-9), pieces)
+    return LogPeriod(at, order, hours, timed, begin, spanned / pieces * (1 + 1e-9), pieces)
 
 
 def _usd(log: Log, priced: Sequence[Price]) -> "array[float]":
@@ -195,7 +195,7 @@ def _usd(log: Log, priced: Sequence[Price]) -> "array[float]":
     return usd
 
 
-def _fits(log: Log, pool: Pool) -> tuple[bytearray, int]:
+def _fits(log: Log, pool: AskedPool) -> tuple[bytearray, int]:
     """Which requests the pool could serve; and how many have the right capability, but are too long."""
     classes, fits, too_long = declared(pool), bytearray(len(log)), 0
     for number, (kind, prompt, output) in enumerate(zip(log.kind, log.prompt, log.output, strict=True)):
@@ -205,12 +205,12 @@ def _fits(log: Log, pool: Pool) -> tuple[bytearray, int]:
     return fits, too_long
 
 
-def _slots(log: Log, pool: Pool, period: Period, fits: bytearray, mean_prompt: float) -> "array[int]":
+def _slots(log: Log, pool: AskedPool, period: LogPeriod, fits: bytearray, mean_prompt: float) -> "array[int]":
     """The slot that each request takes."""
     held = array("I", (number for number in period.order if fits[number]))
     arrivals = ((period.at[number], pool.seconds(log.prompt[number], log.output[number])) for number in held)
     slot = array("I", [NOWHERE]) * len(log)
-    for number, taken in zip(held, hunt(arrivals, lambda slot: pool.held_up(slot, mean_prompt)), strict=True):
+    for number, taken in zip(held, assign_slots(arrivals, lambda slot: pool.held_up(slot, mean_prompt)), strict=True):
         slot[number] = taken
     return slot
 
@@ -235,7 +235,7 @@ def _carried(usd: "array[float]", slot: "array[int]") -> tuple[tuple[float, ...]
 
 
 def _in_use(
-    log: Log, pool: Pool, period: Period, slot: "array[int]", mean_prompt: float
+    log: Log, pool: AskedPool, period: LogPeriod, slot: "array[int]", mean_prompt: float
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Slots in use by block, had the pool enough of them: mean, and the highest."""
     seconds, peak = [0.0] * period.blocks, [0] * period.blocks
@@ -248,7 +248,7 @@ def _in_use(
     return tuple(total / period.width for total in seconds), tuple(peak)
 
 
-def _sums(log: Log, slot: "array[int]") -> tuple[tuple[Tokens, ...], tuple[Tokens, ...], Tokens]:
+def _sums(log: Log, slot: "array[int]") -> tuple[tuple[TokenCounts, ...], tuple[TokenCounts, ...], TokenCounts]:
     """Tokens by class, by model, and of what the pool can serve."""
     classes = [[0, 0, 0, 0] for _ in CLASSES]
     models = [[0, 0, 0, 0] for _ in log.models]
@@ -262,11 +262,15 @@ def _sums(log: Log, slot: "array[int]") -> tuple[tuple[Tokens, ...], tuple[Token
             row[1] += prompt
             row[2] += output
             row[3] += cached
-    return tuple(Tokens(*row) for row in classes), tuple(Tokens(*row) for row in models), Tokens(*servable)
+    return (
+        tuple(TokenCounts(*row) for row in classes),
+        tuple(TokenCounts(*row) for row in models),
+        TokenCounts(*servable),
+    )
 
 
-def _total(parts: Sequence[Tokens]) -> Tokens:
-    return Tokens(
+def _total(parts: Sequence[TokenCounts]) -> TokenCounts:
+    return TokenCounts(
         sum(part.requests for part in parts),
         sum(part.prompt for part in parts),
         sum(part.output for part in parts),

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import isnan
 
-from forebay.replay import Fate, FleetSetup, Minute, Outcome
-from forebay.replay.outcome import Change, Spent
+from forebay.replay import Fate, FleetSetup, PlayedMinute, ReplayResult
 from forebay.replay.readers import Trace
+from forebay.replay.result import Change, Spent
 from forebay.resources.reasons import Priority, Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Percentiles:
     """Of some seconds: the median and the tail. None where there are none."""
 
     p50: float
@@ -20,7 +20,7 @@ class Spread:
     p99: float
 
     @classmethod
-    def of(cls, values: Iterable[float]) -> "Spread | None":
+    def of(cls, values: Iterable[float]) -> "Percentiles | None":
         """Of all that are numbers."""
         found = sorted(value for value in values if not isnan(value))
         if not found:
@@ -29,7 +29,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedRequests:
     """The requests of one priority."""
 
     priority: Priority
@@ -38,9 +38,9 @@ class Served:
     left: int
     refused: int
     waited: int  # of those that a replica answered
-    wait: Spread | None  # of those that waited and were answered by a replica
-    first_token: Spread | None  # of answers by replicas: how fast a provider is, nobody here knows
-    per_token: Spread | None
+    wait: Percentiles | None  # of those that waited and were answered by a replica
+    first_token: Percentiles | None  # of answers by replicas: how fast a provider is, nobody here knows
+    per_token: Percentiles | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class PoolAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedRequests:
     """Requests that got no answer."""
 
     priority: Priority
@@ -70,7 +70,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReplayAnswer:
     """All of it. `hours` is how long the trace goes on; money in US dollars for the whole of it."""
 
     trace: Trace
@@ -81,10 +81,10 @@ class Answer:
     local: int
     left: int
     pools: tuple[PoolAnswer, ...]
-    served: tuple[Served, ...]
+    served: tuple[ServedRequests, ...]
     spent: tuple[Spent, ...]
-    refused: tuple[Refused, ...]
-    minutes: tuple[Minute, ...]
+    refused: tuple[RefusedRequests, ...]
+    minutes: tuple[PlayedMinute, ...]
     local_cost: Decimal | None
     cloud_cost: Decimal | None
     assumptions: tuple[tuple[str, str, str], ...] = ()
@@ -98,12 +98,16 @@ class Answer:
 
 
 def answer(
-    name: str, trace: Trace, setup: FleetSetup, outcome: Outcome, assumptions: tuple[tuple[str, str, str], ...] = ()
-) -> Answer:
+    name: str,
+    trace: Trace,
+    setup: FleetSetup,
+    outcome: ReplayResult,
+    assumptions: tuple[tuple[str, str, str], ...] = (),
+) -> ReplayAnswer:
     """Sum an outcome up."""
     fates = list(outcome.fates)
     by_priority = {priority: [fate for fate in fates if fate.priority is priority] for priority in Priority}
-    return Answer(
+    return ReplayAnswer(
         trace=trace,
         name=name,
         setup=setup,
@@ -122,7 +126,7 @@ def answer(
     )
 
 
-def _pool(name: str, setup: FleetSetup, outcome: Outcome) -> PoolAnswer:
+def _pool(name: str, setup: FleetSetup, outcome: ReplayResult) -> PoolAnswer:
     minutes = [minute for minute in outcome.minutes if minute.pool == name]
     changes = tuple(change for change in outcome.changes if change.pool == name)
     gpus = next(pool.gpus for pool in setup.pools if pool.name == name)
@@ -143,26 +147,26 @@ def _pool(name: str, setup: FleetSetup, outcome: Outcome) -> PoolAnswer:
     )
 
 
-def _served(priority: Priority, fates: Sequence[Fate]) -> Served:
+def _served(priority: Priority, fates: Sequence[Fate]) -> ServedRequests:
     local = [fate for fate in fates if fate.local]
     waited = [fate for fate in local if fate.waited > 0]
-    return Served(
+    return ServedRequests(
         priority=priority,
         requests=len(fates),
         local=len(local),
         left=sum(fate.left for fate in fates),
         refused=sum(fate.status != 200 for fate in fates),
         waited=len(waited),
-        wait=Spread.of(fate.waited for fate in waited),
-        first_token=Spread.of(fate.first_token for fate in local),
-        per_token=Spread.of(fate.per_token for fate in local),
+        wait=Percentiles.of(fate.waited for fate in waited),
+        first_token=Percentiles.of(fate.first_token for fate in local),
+        per_token=Percentiles.of(fate.per_token for fate in local),
     )
 
 
-def _refused(fates: Sequence[Fate]) -> tuple[Refused, ...]:
+def _refused(fates: Sequence[Fate]) -> tuple[RefusedRequests, ...]:
     counts: dict[tuple[Priority, Reason, int], int] = {}
     for fate in fates:
         if fate.status != 200:
             key = fate.priority, fate.reason, fate.status
             counts[key] = counts.get(key, 0) + 1
-    return tuple(Refused(*key, n) for key, n in sorted(counts.items(), key=lambda item: -item[1]))
+    return tuple(RefusedRequests(*key, n) for key, n in sorted(counts.items(), key=lambda item: -item[1]))

@@ -5,13 +5,13 @@ from typing import Annotated, Final
 
 import typer
 
-from forebay.cli.console import Format, FormatOption, emit, err, out, progress
+from forebay.cli.console import FormatOption, OutputFormat, emit, err, out, progress
 from forebay.cli.problem import Problem
-from forebay.cli.replay.answer import Answer, answer
+from forebay.cli.replay.answer import ReplayAnswer, answer
 from forebay.cli.replay.html import html
 from forebay.cli.replay.manifests import fleet_of
 from forebay.cli.replay.show import data, show
-from forebay.replay import Fixed, FleetSetup, Forebay, Outcome, Request, play
+from forebay.replay import Fixed, FleetSetup, Forebay, ReplayResult, TraceRequest, play
 from forebay.replay.readers import Trace, TraceError, read
 from forebay.replay.scaler import PERIOD_SECONDS
 
@@ -59,7 +59,7 @@ def replay(
     report: Annotated[
         Path | None, typer.Option("--out", help="Write a page with plots here.", rich_help_panel="Output")
     ] = None,
-    output: FormatOption = Format.TABLE,
+    output: FormatOption = OutputFormat.TABLE,
 ) -> None:
     """What size, spill, waits and cost a pool would have had, had it served this trace.
 
@@ -72,7 +72,7 @@ def replay(
     )  # fmt: skip
     outcome = _played(requests, fleet.setup, size, period, seed)
     told = answer(trace.name, found, fleet.setup, outcome, fleet.assumptions)
-    if output is Format.TABLE:
+    if output is OutputFormat.TABLE:
         show(told, out())
     else:
         emit(data(told), output)
@@ -87,7 +87,9 @@ def _read(path: Path) -> Trace:
         raise Problem(str(error), 2) from None
 
 
-def _played(requests: list[Request], setup: FleetSetup, size: int | None, period: float, seed: int) -> Outcome:
+def _played(
+    requests: list[TraceRequest], setup: FleetSetup, size: int | None, period: float, seed: int
+) -> ReplayResult:
     scalers = {
         pool.name: Forebay.of(setup, pool, period) if size is None else Fixed(size, period) for pool in setup.pools
     }
@@ -99,7 +101,7 @@ def _played(requests: list[Request], setup: FleetSetup, size: int | None, period
         )
 
 
-def _write(path: Path, told: Answer) -> None:
+def _write(path: Path, told: ReplayAnswer) -> None:
     try:
         path.write_text(html(told), "utf-8")
     except OSError as error:

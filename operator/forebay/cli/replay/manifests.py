@@ -11,14 +11,14 @@ from pydantic import BaseModel, ValidationError
 
 from forebay import engines
 from forebay.cli.problem import Problem
-from forebay.replay import FleetSetup, PoolSetup, Request, policy_of
+from forebay.replay import FleetSetup, PoolSetup, TraceRequest, policy_of
 from forebay.resources.names import DEFAULT_POLICY, POLICY_KIND, POOL_KIND
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import LearntEntry, PolicyEntry
-from forebay.rules.hardware import GPUS, Engine, engine
-from forebay.simulator.batch import Limits, ServiceTime
+from forebay.rules.hardware import GPUS, EngineEstimate, engine
+from forebay.simulator.batch import BatchLimits, ServiceTime
 
 LIVE_SHARE: Final = 0.9
 """The percentile of live tokens that memory is divided by, as the operator learns it."""
@@ -26,7 +26,7 @@ Spec = TypeVar("Spec", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class FleetManifests:
     """The fleet to play on, and what of it was assumed: name, value, and where it comes from or how to change it."""
 
     setup: FleetSetup
@@ -35,14 +35,14 @@ class Fleet:
 
 def fleet_of(
     files: Sequence[Path],
-    requests: Sequence[Request],
+    requests: Sequence[TraceRequest],
     *,
     gpu: str | None,
     cold_start: float | None,
     gateways: int,
     gpus: int | None,
     exact: bool,
-) -> Fleet:
+) -> FleetManifests:
     """All pools and policies of these files. Raises Problem."""
     found = [(path, document) for path in files for document in _documents(path)]
     pools = [
@@ -61,7 +61,7 @@ def fleet_of(
         setup = FleetSetup(tuple(pool for pool, _ in pools), policies, gateways=gateways, exact=exact, gpus=gpus)
     except ValueError as error:
         raise Problem(f"{', '.join(map(str, files))}: {error}", 2) from None
-    return Fleet(setup, tuple(assumed))
+    return FleetManifests(setup, tuple(assumed))
 
 
 def _documents(path: Path) -> Iterator[dict[str, Any]]:
@@ -94,7 +94,7 @@ def _policy(path: Path, document: dict[str, Any]) -> PolicyEntry:
 
 
 def _pool(
-    path: Path, document: dict[str, Any], requests: Sequence[Request], gpu: str | None, cold_start: float | None
+    path: Path, document: dict[str, Any], requests: Sequence[TraceRequest], gpu: str | None, cold_start: float | None
 ) -> tuple[PoolSetup, list[tuple[str, str, str]]]:
     name, spec = _checked(PoolSpec, path, document)
     if spec.scaling.min_replicas > spec.scaling.max_replicas:
@@ -102,7 +102,7 @@ def _pool(
     start = engines.of(spec.engine.type).start_seconds if cold_start is None else cold_start
     known = None if gpu is None else _engine(gpu, spec)
     live = live_tokens(requests)
-    limits, times = Limits(), ServiceTime()
+    limits, times = BatchLimits(), ServiceTime()
     if known is not None:
         limits, times = replace(limits, kv_tokens=known.kv_tokens), ServiceTime.of(known)
     pool = PoolSetup.of(name, spec, limits=limits, times=times, live_tokens=live, cold_start=start)
@@ -121,7 +121,7 @@ def _pool(
     ]
 
 
-def _engine(gpu: str, spec: PoolSpec) -> Engine:
+def _engine(gpu: str, spec: PoolSpec) -> EngineEstimate:
     found = engine(gpu, spec.model.name, spec.engine.gpus)
     if found is None:
         raise Problem(
@@ -132,7 +132,7 @@ def _engine(gpu: str, spec: PoolSpec) -> Engine:
     return found
 
 
-def live_tokens(requests: Sequence[Request]) -> int:
+def live_tokens(requests: Sequence[TraceRequest]) -> int:
     """p90 of what a request holds in the cache when it ends."""
     held = sorted(request.prompt + request.output for request in requests)
     return max(1, held[min(len(held) - 1, int(len(held) * LIVE_SHARE))])

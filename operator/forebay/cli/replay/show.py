@@ -6,27 +6,27 @@ from typing import Any
 from rich.console import Console
 
 from forebay.cli.console import table
-from forebay.cli.replay import words
-from forebay.cli.replay.answer import Answer
-from forebay.cli.replay.lines import lines
+from forebay.cli.replay import phrases
+from forebay.cli.replay.answer import ReplayAnswer
+from forebay.cli.replay.series import series
 
 PLOT_COLUMNS = 60
 PLOTTED = ("replicas", "slots", "demand", "left", "refused")
 
 
-def show(found: Answer, console: Console) -> None:
+def show(found: ReplayAnswer, console: Console) -> None:
     """Sentences, tables and a plot."""
-    console.print(words.source(found), markup=False)
-    for notice in words.notices(found):
+    console.print(phrases.source(found), markup=False)
+    for notice in phrases.notices(found):
         console.print(f"! {notice}", style="yellow", markup=False)
     console.print()
-    console.print(words.headline(found), style="bold", markup=False)
+    console.print(phrases.headline(found), style="bold", markup=False)
     for titles, rows, left in (
-        (words.POOLS, words.pools(found), 1),
-        (words.SERVED, words.served(found), 1),
-        (words.TIMES, words.times(found), 1),
-        (words.SPENT, words.spent(found), 3),
-        (words.REFUSED, words.refused(found), 3),
+        (phrases.POOLS, phrases.pools(found), 1),
+        (phrases.SERVED, phrases.served(found), 1),
+        (phrases.TIMES, phrases.times(found), 1),
+        (phrases.SPENT, phrases.spent(found), 3),
+        (phrases.REFUSED, phrases.refused(found), 3),
     ):
         if rows:
             made = table(*titles, right=titles[left:])
@@ -40,8 +40,8 @@ def show(found: Answer, console: Console) -> None:
         console.print(f"{name}: {value} ({where})", style="dim", markup=False)
 
 
-def _plot(found: Answer, pool: str, console: Console) -> None:
-    drawn = lines([minute for minute in found.minutes if minute.pool == pool], PLOT_COLUMNS)
+def _plot(found: ReplayAnswer, pool: str, console: Console) -> None:
+    drawn = series([minute for minute in found.minutes if minute.pool == pool], PLOT_COLUMNS)
     console.print(f"\n{pool} over {found.hours:.1f} h", markup=False)
     for name in PLOTTED:
         line = drawn[name]
@@ -50,7 +50,7 @@ def _plot(found: Answer, pool: str, console: Console) -> None:
     console.print()
 
 
-def data(found: Answer) -> dict[str, Any]:
+def data(found: ReplayAnswer) -> dict[str, Any]:
     """Plain data for `-o json` and `-o yaml`. Seconds, shares 0..1, money US dollars as decimal strings."""
     trace = found.trace
     return {
@@ -101,7 +101,7 @@ def data(found: Answer) -> dict[str, Any]:
             for row in found.refused
         ],
         "assumptions": {name: value for name, value, _ in found.assumptions},
-        "notices": words.notices(found),
+        "notices": phrases.notices(found),
     }  # fmt: skip
 
 

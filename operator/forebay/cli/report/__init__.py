@@ -5,26 +5,26 @@
 Blocks are plain values; everything in them is text and is escaped when the page is written.
 """
 
-from forebay.cli.report.blocks import Assumptions, Block, Figure, Figures, Heading, Notice, Table, Text
+from forebay.cli.report.axis import Axis, dollars, percent, plain, short
+from forebay.cli.report.blocks import Assumptions, Figure, Figures, Heading, Notice, Paragraph, ReportBlock, Table
 from forebay.cli.report.page import page
-from forebay.cli.report.plot import Bar, Bars, Curve, Curves, Mark
-from forebay.cli.report.scale import Axis, dollars, percent, plain, short
+from forebay.cli.report.plot import Bar, Bars, Curves, Mark, PlotCurve
 
 __all__ = [
     "Assumptions",
     "Axis",
     "Bar",
     "Bars",
-    "Block",
-    "Curve",
     "Curves",
     "Figure",
     "Figures",
     "Heading",
     "Mark",
     "Notice",
+    "Paragraph",
+    "PlotCurve",
+    "ReportBlock",
     "Table",
-    "Text",
     "dollars",
     "page",
     "percent",

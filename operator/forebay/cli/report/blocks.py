@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 from forebay.cli.report.markup import element
 
 
-class Block(Protocol):
+class ReportBlock(Protocol):
     """A part of a report."""
 
     def html(self) -> Element:
@@ -27,7 +27,7 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class Paragraph:
     """A paragraph."""
 
     text: str

@@ -6,14 +6,14 @@ from importlib.resources import files
 from xml.etree.ElementTree import tostring
 
 from forebay import __version__
-from forebay.cli.report.blocks import Block
+from forebay.cli.report.blocks import ReportBlock
 from forebay.cli.report.markup import element
 
 NOTHING_FROM_OUTSIDE = "default-src 'none'; style-src 'unsafe-inline'"
 """The page's own policy: a browser would refuse a script, or anything from elsewhere."""
 
 
-def page(title: str, blocks: Iterable[Block], lead: str = "") -> str:
+def page(title: str, blocks: Iterable[ReportBlock], lead: str = "") -> str:
     """A whole HTML document. `lead` says under the title what was looked at, and when."""
     head = element(
         "head",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element
 
+from forebay.cli.report.axis import Axis, Scale, laid, percent
 from forebay.cli.report.markup import element, text
-from forebay.cli.report.scale import Axis, Scale, laid, percent
 
 SHARES: Final = Axis(say=percent)
 DESK: Final = 820
@@ -16,7 +16,7 @@ TONES: Final = ("local", "cloud", "third", "fourth", "other")
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class PlotCurve:
     """Points in order of x. `stroke` is "", "dashed" or "dotted", so that colour alone says nothing.
 
     `band` is what it may also be: x, low, high.
@@ -45,7 +45,7 @@ class Curves:
     title: str
     x: Axis
     y: Axis
-    curves: Sequence[Curve]
+    curves: Sequence[PlotCurve]
     marks: Sequence[Mark] = ()
     rules: Sequence[tuple[float, str]] = ()
     note: str = ""
@@ -174,7 +174,7 @@ def _grid(x: Scale, y: Scale, right: float, bottom: float, most: int) -> list[El
     return made
 
 
-def _curve(curve: Curve, x: Scale, y: Scale) -> list[Element]:
+def _curve(curve: PlotCurve, x: Scale, y: Scale) -> list[Element]:
     made = []
     if curve.band:
         upper = [f"{text(x.at(at))} {text(y.at(high))}" for at, _, high in curve.band]
@@ -185,6 +185,6 @@ def _curve(curve: Curve, x: Scale, y: Scale) -> list[Element]:
     return made
 
 
-def _key(curve: Curve) -> Element:
+def _key(curve: PlotCurve) -> Element:
     line = element("path", d="M1 5H25", class_=f"curve {curve.tone} {curve.stroke}")
     return element("span", element("svg", line, viewBox="0 0 26 10", aria_hidden="true"), curve.name)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from forebay.cli.running.fleet import Fleets
-from forebay.cli.words import word
+from forebay.cli.glossary import word
+from forebay.cli.running.fleet_objects import Fleets
 from forebay.resources import names
 from forebay.resources.fields import Condition
 from forebay.resources.reasons import ConditionReason, ConditionType

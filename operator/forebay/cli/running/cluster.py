@@ -21,7 +21,7 @@ LOG_BYTES: Final = 32 * 1024 * 1024
 _OURS: Final = {names.POOL_PLURAL, names.POLICY_PLURAL}
 
 
-class Refused(Problem):
+class ApiServerRefused(Problem):
     """The API server said no. `code` is its HTTP status; 0 when it did not answer."""
 
     def __init__(self, sentence: str, code: int) -> None:
@@ -29,7 +29,7 @@ class Refused(Problem):
         self.code = code
 
 
-class Cluster:
+class ClusterReader:
     """A connection to one API server. `namespace` is the context's."""
 
     def __init__(self, api: "ApiClient", namespace: str = "default") -> None:
@@ -71,7 +71,7 @@ class Cluster:
         path = f"{_root(api_version)}/namespaces/{namespace}/{plural}/{name}"
         try:
             found: Object = json.loads(self._get(path, _Asked("get", plural, namespace, name)))
-        except Refused as refused:
+        except ApiServerRefused as refused:
             if refused.code == 404 and not refused.args[0].startswith(_NO_CRDS):
                 return None
             raise
@@ -106,7 +106,7 @@ class Cluster:
             raise asked.refused(error.status or 0, error.body) from None
         except (HTTPError, OSError) as error:
             where = self._api.configuration.host
-            raise Refused(f"the API server {where} does not answer: {_cause(error)}", 0) from None
+            raise ApiServerRefused(f"the API server {where} does not answer: {_cause(error)}", 0) from None
         if response.status != 200:
             raise asked.refused(response.status, body)
         return body
@@ -118,20 +118,20 @@ class _Asked:
     def __init__(self, verb: str, resource: str, namespace: str = "", name: str = "") -> None:
         self.verb, self.resource, self.namespace, self.name = verb, resource, namespace, name
 
-    def refused(self, code: int, body: str | bytes | None) -> Refused:
+    def refused(self, code: int, body: str | bytes | None) -> ApiServerRefused:
         """The refusal as one sentence."""
         scope = f"in namespace {self.namespace}" if self.namespace else "in all namespaces"
         what = f"{self.resource} {self.name}".strip()
         if code == 401:
-            return Refused("the API server does not know you: log in again, or choose another --context", code)
+            return ApiServerRefused("the API server does not know you: log in again, or choose another --context", code)
         if code == 403:
             where = "" if self.namespace else ", or name a namespace with -n"
-            return Refused(f"you may not {self.verb} {what} {scope}: ask for that right{where}", code)
+            return ApiServerRefused(f"you may not {self.verb} {what} {scope}: ask for that right{where}", code)
         if code == 404 and self.resource in _OURS and _no_status(body):
-            return Refused(f"{_NO_CRDS}: install forebay's chart first (helm install forebay)", code)
+            return ApiServerRefused(f"{_NO_CRDS}: install forebay's chart first (helm install forebay)", code)
         if code == 404:
-            return Refused(f"there is no {what} {scope}", code)
-        return Refused(f"the API server does not {self.verb} {what} {scope}: {_message(body, code)}", code)
+            return ApiServerRefused(f"there is no {what} {scope}", code)
+        return ApiServerRefused(f"the API server does not {self.verb} {what} {scope}: {_message(body, code)}", code)
 
 
 _NO_CRDS: Final = f"this cluster has no {names.POOL_KIND} resource"

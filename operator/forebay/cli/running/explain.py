@@ -8,16 +8,16 @@ from rich.console import Console
 from rich.text import Text
 
 from forebay.cli import console
-from forebay.cli.console import Format, FormatOption
+from forebay.cli.console import FormatOption, OutputFormat
+from forebay.cli.glossary import meaning
 from forebay.cli.problem import Problem
 from forebay.cli.running.advice import issues
-from forebay.cli.running.cluster import Cluster, Refused
-from forebay.cli.running.fleet import Fleets, Pool, Told, fleets, told
-from forebay.cli.running.fleet import pool as read_pool
-from forebay.cli.running.journeys import TAIL_LINES, Search, in_words, search
-from forebay.cli.running.place import ContextOption, KubeconfigOption, NamespaceOption, connect
-from forebay.cli.running.story import Happened, happened, now_in_words, why_this_size, why_this_spill
-from forebay.cli.words import meaning
+from forebay.cli.running.cluster import ApiServerRefused, ClusterReader
+from forebay.cli.running.cluster_options import ContextOption, KubeconfigOption, NamespaceOption, connect
+from forebay.cli.running.fleet_objects import Fleets, KubeEvent, RunningPool, events_about, fleets
+from forebay.cli.running.fleet_objects import pool as read_pool
+from forebay.cli.running.request_trace import TAIL_LINES, Search, in_words, search
+from forebay.cli.running.timeline import TimelineEntry, now_in_words, timeline, why_this_size, why_this_spill
 from forebay.resources.reasons import ConditionReason, Reason
 
 MOST_LINES: Final = 40
@@ -40,7 +40,7 @@ def explain(
         typer.Argument(metavar="POOL|REQUEST-ID", help="A pool, or the x-forebay-request-id.", autocompletion=_pools),
     ],
     namespace: NamespaceOption = "",
-    output: FormatOption = Format.TABLE,
+    output: FormatOption = OutputFormat.TABLE,
     tail: Annotated[int, typer.Option(help="Lines of each router's log to look through.", min=1)] = TAIL_LINES,
     context: ContextOption = "",
     kubeconfig: KubeconfigOption = "",
@@ -50,23 +50,23 @@ def explain(
     pool = read_pool(cluster, where, what) if _may_be_a_pool(what) else None
     if pool is not None:
         events = _events(cluster, where, what)
-        if output is Format.TABLE:
+        if output is OutputFormat.TABLE:
             show_pool(console.out(), pool, events)
         else:
             console.emit(pool_as_data(pool, events), output)
         return
     found = _request(cluster, where, what, tail)
-    if output is Format.TABLE:
+    if output is OutputFormat.TABLE:
         show_request(console.out(), found)
     else:
         console.emit(request_as_data(found), output)
 
 
-def _events(cluster: Cluster, namespace: str, name: str) -> tuple[Told, ...]:
+def _events(cluster: ClusterReader, namespace: str, name: str) -> tuple[KubeEvent, ...]:
     """The Events of a pool; whoever may not see them gets the decisions alone."""
     try:
-        return told(cluster, namespace, about=name)
-    except Refused as refused:
+        return events_about(cluster, namespace, about=name)
+    except ApiServerRefused as refused:
         if refused.code != 403:
             raise
         console.err().print(f"note: {refused}; until then the story is the status's last ten decisions", soft_wrap=True)
@@ -77,7 +77,7 @@ def _may_be_a_pool(what: str) -> bool:
     return len(what) <= 63 and all(sign.isalnum() or sign == "-" for sign in what) and what == what.lower()
 
 
-def _request(cluster: Cluster, namespace: str, what: str, tail: int) -> Search:
+def _request(cluster: ClusterReader, namespace: str, what: str, tail: int) -> Search:
     with console.progress(total=False) as bar:
         bar.add_task(f"looking for {what} in the routers' logs", total=None)
         found = search(cluster, namespace, what, tail)
@@ -94,13 +94,13 @@ def _nowhere(there: Fleets, namespace: str, what: str, found: Search) -> str:
     return f"{what} is no pool of namespace {namespace} (pools: {pools}), and {logs}: it may be older, or elsewhere"
 
 
-def show_pool(to: Console, pool: Pool, events: tuple[Told, ...]) -> None:
+def show_pool(to: Console, pool: RunningPool, events: tuple[KubeEvent, ...]) -> None:
     """Print a pool's story for a person."""
     to.print(Text.assemble((pool.name, "bold"), f" in {pool.namespace}: {now_in_words(pool)}"))
     _section(to, "why this size", why_this_size(pool))
     _section(to, "why this spill", why_this_spill(pool, events) or ["nothing has left for the cloud"])
     to.print("\n[bold]what happened[/bold], oldest first (UTC)")
-    story = happened(pool.status.scaling.decisions, events)
+    story = timeline(pool.status.scaling.decisions, events)
     if len(story) > MOST_LINES:
         to.print(f"  {len(story) - MOST_LINES} earlier ones are left out; -o json has them all")
     for item in story[-MOST_LINES:]:
@@ -120,7 +120,7 @@ def _section(to: Console, title: str, lines: list[str]) -> None:
         to.print(Text(f"  {line}"), soft_wrap=True)
 
 
-def _line(to: Console, item: Happened) -> None:
+def _line(to: Console, item: TimelineEntry) -> None:
     style = "yellow" if item.warning else "cyan"
     count = f" ({item.count} times)" if item.count > 1 else ""
     head = Text.assemble(f"  {item.time[:10]} {item.time[11:19]}  ", (item.word, style), f"{count}: {item.meaning}")
@@ -136,7 +136,7 @@ def show_request(to: Console, found: Search) -> None:
         to.print(Text(f"  {line}"), soft_wrap=True)
 
 
-def pool_as_data(pool: Pool, events: tuple[Told, ...]) -> dict[str, Any]:
+def pool_as_data(pool: RunningPool, events: tuple[KubeEvent, ...]) -> dict[str, Any]:
     """A pool's story for programs."""
     scaling = pool.status.scaling
     return {
@@ -148,7 +148,7 @@ def pool_as_data(pool: Pool, events: tuple[Told, ...]) -> dict[str, Any]:
         "decisions": [item.model_dump(mode="json", by_alias=True) for item in scaling.decisions],
         "happened": [
             {"time": item.time, "word": item.word, "meaning": item.meaning, "what": item.what, "count": item.count}
-            for item in happened(scaling.decisions, events)
+            for item in timeline(scaling.decisions, events)
         ],
         "next": [{"reason": item.reason, "next": item.next} for item in issues(Fleets(pools=(pool,)))],
     }

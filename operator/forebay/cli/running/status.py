@@ -8,11 +8,17 @@ from rich.table import Table
 from rich.text import Text
 
 from forebay.cli import console
-from forebay.cli.console import Format, FormatOption
+from forebay.cli.console import FormatOption, OutputFormat
+from forebay.cli.glossary import meaning
 from forebay.cli.running.advice import Issue, issues
-from forebay.cli.running.fleet import Fleets, Policy, Pool, condition, fleets
-from forebay.cli.running.place import ContextOption, EverywhereOption, KubeconfigOption, NamespaceOption, connect
-from forebay.cli.words import meaning
+from forebay.cli.running.cluster_options import (
+    ContextOption,
+    EverywhereOption,
+    KubeconfigOption,
+    NamespaceOption,
+    connect,
+)
+from forebay.cli.running.fleet_objects import Fleets, Policy, RunningPool, condition, fleets
 from forebay.resources.policy import Target
 from forebay.resources.reasons import ConditionReason, ConditionType, Priority, ScaleReason
 from forebay.rules.facts import gap_tier
@@ -21,14 +27,14 @@ from forebay.rules.facts import gap_tier
 def status(
     namespace: NamespaceOption = "",
     everywhere: EverywhereOption = False,
-    output: FormatOption = Format.TABLE,
+    output: FormatOption = OutputFormat.TABLE,
     context: ContextOption = "",
     kubeconfig: KubeconfigOption = "",
 ) -> None:
     """Pools, policies, what is wrong with them in plain words, and what to do next."""
     cluster, where = connect(kubeconfig, context, namespace, everywhere)
     found = fleets(cluster, where)
-    if output is Format.TABLE:
+    if output is OutputFormat.TABLE:
         show(console.out(), found, where)
     else:
         console.emit(as_data(found), output)
@@ -90,7 +96,7 @@ def _policies(found: Fleets) -> Table:
     return made
 
 
-def spilling(pool: Pool) -> str:
+def spilling(pool: RunningPool) -> str:
     """Whether requests of this pool leave for the cloud."""
     overflow = pool.status.overflow
     if overflow.state == "Active":
@@ -154,7 +160,7 @@ def as_data(found: Fleets) -> dict[str, Any]:
     }
 
 
-def _pool_data(pool: Pool) -> dict[str, Any]:
+def _pool_data(pool: RunningPool) -> dict[str, Any]:
     status = pool.status
     return {
         "namespace": pool.namespace,

@@ -17,11 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from forebay.cli import console
-from forebay.cli.console import Format, FormatOption
+from forebay.cli.console import FormatOption, OutputFormat
+from forebay.cli.glossary import meaning
 from forebay.cli.running import status
-from forebay.cli.running.cluster import Cluster, Refused
-from forebay.cli.running.fleet import fleets
-from forebay.cli.running.place import (
+from forebay.cli.running.cluster import ApiServerRefused, ClusterReader
+from forebay.cli.running.cluster_options import (
     SYSTEM_NAMESPACE,
     ContextOption,
     EverywhereOption,
@@ -30,8 +30,8 @@ from forebay.cli.running.place import (
     SystemOption,
     connect,
 )
-from forebay.cli.running.summary import of, read, why_not
-from forebay.cli.words import meaning
+from forebay.cli.running.fleet_objects import fleets
+from forebay.cli.running.summary_reader import of, read, why_not
 from forebay.resources.reasons import Reason, ScaleReason
 from forebay.resources.summary import FleetSummary, Minute, PoolSummary, Summary
 
@@ -47,7 +47,7 @@ def top(
     everywhere: EverywhereOption = False,
     once: Annotated[bool, typer.Option("--once", help="One look, as a pipe gets it.")] = False,
     every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.5, max=60)] = 2.0,
-    output: FormatOption = Format.TABLE,
+    output: FormatOption = OutputFormat.TABLE,
     system_namespace: SystemOption = SYSTEM_NAMESPACE,
     context: ContextOption = "",
     kubeconfig: KubeconfigOption = "",
@@ -56,13 +56,13 @@ def top(
     cluster, where = connect(kubeconfig, context, namespace, everywhere)
     try:
         first = read(cluster, system_namespace)
-    except Refused as refused:
-        if refused.code not in (403, 404, 503) or output is not Format.TABLE:
+    except ApiServerRefused as refused:
+        if refused.code not in (403, 404, 503) or output is not OutputFormat.TABLE:
             raise
         console.err().print(f"[yellow]note[/yellow]: {why_not(refused, system_namespace)}; this is the status instead")
         status.show(console.out(), fleets(cluster, where), where)
         return
-    if output is not Format.TABLE:
+    if output is not OutputFormat.TABLE:
         console.emit([msgspec.to_builtins(fleet) for fleet in of(first, where)], output)
     elif once or not sys.stdout.isatty():
         console.out().print(screen(View(first, None, where)))
@@ -80,7 +80,7 @@ class View:
     trouble: str = ""
 
 
-def _live(cluster: Cluster, system_namespace: str, view: View, every: float) -> None:
+def _live(cluster: ClusterReader, system_namespace: str, view: View, every: float) -> None:
     """Until the user has seen enough."""
     looks = deque([view.now])
     try:
@@ -92,7 +92,7 @@ def _live(cluster: Cluster, system_namespace: str, view: View, every: float) -> 
                     while len(looks) > 2 and looks[-1].time - looks[1].time >= RATE_SECONDS:
                         looks.popleft()
                     view = View(looks[-1], looks[0], view.namespace)
-                except Refused as refused:
+                except ApiServerRefused as refused:
                     view = View(view.now, view.before, view.namespace, why_not(refused, system_namespace))
                 live.update(screen(view), refresh=True)
     except KeyboardInterrupt:

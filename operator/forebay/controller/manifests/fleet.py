@@ -4,19 +4,25 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from forebay.controller.cluster import Object
+from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import Owner, gateway_selector, of_fleet
 from forebay.resources import names
 
 
-def door_service(namespace: str, owners: Sequence[Owner]) -> Object:
+def client_service(namespace: str, owners: Sequence[Owner]) -> Object:
     """What clients use: OPENAI_BASE_URL is http://forebay.<namespace>/v1."""
-    body = of_fleet("Service", "v1", names.DOOR_SERVICE, namespace, owners)
+    body = of_fleet("Service", "v1", names.CLIENT_SERVICE, namespace, owners)
     body["spec"] = {
         "type": "ClusterIP",
         "selector": gateway_selector(),
         "ports": [
-            {"name": "http", "port": names.PORT_DOOR, "targetPort": "request", "protocol": "TCP", "appProtocol": "http"}
+            {
+                "name": "http",
+                "port": names.PORT_CLIENTS,
+                "targetPort": "request",
+                "protocol": "TCP",
+                "appProtocol": "http",
+            }
         ],
     }
     return body

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from forebay.controller.cluster import Object
+from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import (
     Owner,
     fleet_labels,

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from forebay.controller.cluster import Object
-from forebay.controller.drift import first_difference
+from forebay.controller.cluster.kubernetes_api import Object
+from forebay.controller.plan.drift import first_difference
 from forebay.resources import names
 
 # Lists of maps that are merged by a key, as kubectl and strategic merge do; all other lists are replaced.

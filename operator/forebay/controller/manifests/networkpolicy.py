@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from forebay import engines
-from forebay.controller.cluster import Object
+from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import Owner, gateway_selector, of_fleet, of_pool, pool_selector
 from forebay.controller.settings import Settings
 from forebay.resources import names

@@ -1,6 +1,6 @@
 """The other objects of a pool: two Services, a ServiceAccount, a PodDisruptionBudget."""
 
-from forebay.controller.cluster import Object
+from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import Owner, of_pool, pool_selector
 from forebay.resources import names
 from forebay.resources.pool import PoolSpec
@@ -28,7 +28,13 @@ def pool_service(namespace: str, pool: Owner, spec: PoolSpec) -> Object:
         "sessionAffinity": "ClientIP",
         "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": spec.session.affinity_seconds}},
         "ports": [
-            {"name": "http", "port": names.PORT_DOOR, "targetPort": "request", "protocol": "TCP", "appProtocol": "http"}
+            {
+                "name": "http",
+                "port": names.PORT_CLIENTS,
+                "targetPort": "request",
+                "protocol": "TCP",
+                "appProtocol": "http",
+            }
         ],
     }
     return body

@@ -7,11 +7,11 @@ of forebay restarts no replica.
 import json
 from dataclasses import dataclass, replace
 
-from forebay.controller.cluster import Object
-from forebay.controller.drift import fingerprint
+from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import Owner, of_pool, pool_selector
 from forebay.controller.manifests.merge import TemplateRefusedError, merged
 from forebay.controller.manifests.template import BUILDER_VERSION, cache_claims, pod_template
+from forebay.controller.plan.drift import fingerprint
 from forebay.controller.settings import Images
 from forebay.resources import names
 from forebay.resources.pool import PoolSpec

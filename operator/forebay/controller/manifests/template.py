@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any, Final
 
 from forebay import engines
-from forebay.controller.cluster import Object
+from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import (
     http_get,
     pool_labels,

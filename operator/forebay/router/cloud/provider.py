@@ -12,11 +12,11 @@ import httpx
 from forebay import __version__
 from forebay.resources.table import ProviderEntry
 from forebay.router.cloud.keys import Key
-from forebay.router.cloud.outcome import FailedError
+from forebay.router.cloud.provider_errors import FailedError
 from forebay.router.cloud.transport import CheckedTransport
 from forebay.rules.addresses import Network
-from forebay.rules.allowance import Allowance, Place
-from forebay.rules.breaker import Breaker, Outcome, after, begun, given_up, lets_through
+from forebay.rules.allowance import Allowance, Reservation
+from forebay.rules.breaker import Breaker, CallResult, after, begun, given_up, lets_through
 
 for _talkative in ("httpx", "httpcore"):  # they would write down headers, in which a provider may repeat the key
     logging.getLogger(_talkative).setLevel(logging.WARNING)
@@ -33,7 +33,7 @@ class Standing:
     breaker: Breaker = field(default_factory=Breaker)
 
 
-class Provider:
+class UpstreamProvider:
     """One provider. Times are of the event loop, in seconds."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Provider:
             timeout=httpx.Timeout(connect=entry.connect_seconds, read=None, write=30.0, pool=1.0),
         )
 
-    def begin(self, tokens: int, now: float) -> Place:
+    def begin(self, tokens: int, now: float) -> Reservation:
         """A place within its limits, for so many tokens; give it back with `over`. Raises FailedError."""
         standing = self.standing
         if self.key.missing(now):
@@ -75,7 +75,7 @@ class Provider:
         self.running += 1
         return standing.allowance.take(tokens, now)
 
-    def over(self, place: Place, used: int | None, outcome: Outcome | None, pause: float, now: float) -> None:
+    def over(self, place: Reservation, used: int | None, outcome: CallResult | None, pause: float, now: float) -> None:
         """A try has ended. `used`: tokens, None where nobody knows; `outcome`: None where it says nothing."""
         self.running -= 1
         standing = self.standing

@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from forebay.resources.access_log import Line
+from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.table import PolicyEntry
 from forebay.router import metrics
-from forebay.router.cloud.ledger import account
-from forebay.router.cloud.outcome import CloudError, FailedError
+from forebay.router.cloud.provider_errors import CloudError, FailedError
+from forebay.router.cloud.provider_usage import account
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.values import Headers
 from forebay.rules.addresses import Network
-from forebay.rules.breaker import Outcome
-from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.breaker import CallResult
+from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.endpoints import operation
 from forebay.rules.facts import USUAL_ANSWER_TOKENS, CloudTarget
 
 if TYPE_CHECKING:
-    from forebay.router.cloud.answer import Answer
-    from forebay.router.cloud.provider import Provider
+    from forebay.router.cloud.provider import UpstreamProvider
+    from forebay.router.cloud.provider_answer import ProviderAnswer
 
 LOOK_SECONDS: Final = 30.0
 AGAIN_SECONDS: Final = 3.0
 """While something is wrong: it may have been a moment's."""
 
 
-class Served(Struct, frozen=True):
+class ProviderResponse(Struct, frozen=True):
     """A try that reached the client: its status, the loop time of the first byte, and what broke after it, if so."""
 
     status: int
@@ -39,7 +39,7 @@ class Served(Struct, frozen=True):
     problem: str = ""
 
 
-class Cloud:
+class CloudProviders:
     """All providers of the table. `folder` holds the keys; `allowed` networks are those that the chart allows."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Cloud:
         self.folder = folder if folder and folder != Path() else None
         self.allowed = allowed
         self._tls = tls
-        self._providers: dict[tuple[str, str], Provider] = {}
+        self._providers: dict[tuple[str, str], UpstreamProvider] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
@@ -57,7 +57,7 @@ class Cloud:
         wanted = {(policy.name, entry.name): entry for policy in policies for entry in policy.providers}
         if not wanted and not self._providers:
             return
-        from forebay.router.cloud.provider import Provider  # noqa: PLC0415 - httpx: a third of a sidecar's memory
+        from forebay.router.cloud.provider import UpstreamProvider  # noqa: PLC0415 - httpx: a third of a sidecar's memory
 
         self._changed.set()
         self._tls = self._tls or _default_tls()
@@ -67,12 +67,14 @@ class Cloud:
                 self._close(old)
                 if name in wanted:
                     standing = old.standing if wanted[name].base_url == old.entry.base_url else None
-                    self._providers[name] = Provider(
+                    self._providers[name] = UpstreamProvider(
                         wanted[name], self._key_file(*name, wanted[name].has_key), self.allowed, self._tls, standing
                     )
         for name, entry in wanted.items():
             if name not in self._providers:
-                self._providers[name] = Provider(entry, self._key_file(*name, entry.has_key), self.allowed, self._tls)
+                self._providers[name] = UpstreamProvider(
+                    entry, self._key_file(*name, entry.has_key), self.allowed, self._tls
+                )
 
     def missing_keys(self) -> tuple[str, ...]:
         """policy/provider of every key that is wanted and absent."""
@@ -84,7 +86,7 @@ class Cloud:
         found = ((name, provider.problem) for name, provider in self._providers.items())
         return tuple(sorted(f"{'/'.join(name)}: {problem}" for name, problem in found if problem))
 
-    def provider(self, policy: str, name: str) -> "Provider":
+    def provider(self, policy: str, name: str) -> "UpstreamProvider":
         """One provider. Raises KeyError."""
         return self._providers[policy, name]
 
@@ -101,15 +103,15 @@ class Cloud:
     async def send(
         self,
         target: CloudTarget,
-        ask: Ask,
+        parsed: ParsedRequest,
         exchange: Exchange,
         headers: Headers,
-        line: Line,
+        record: AccessLogEntry,
         deadline: float,
         *,
         final: bool,
         trace: Headers,
-    ) -> Served:
+    ) -> ProviderResponse:
         """Serve a request by a provider, until `deadline` (loop time) at most.
 
         Raises CloudError while the client has heard nothing. A stream that breaks later has ended with an error event.
@@ -120,17 +122,17 @@ class Cloud:
         begun = loop.time()
         if provider is None or begun >= deadline:
             raise CloudError(f"{target}: {'unknown' if provider is None else 'Deadline'}")
-        from forebay.router.cloud.answer import Answer  # noqa: PLC0415
+        from forebay.router.cloud.provider_answer import ProviderAnswer  # noqa: PLC0415
 
-        answer = Answer(provider, target, ask, exchange, headers, final=final, trace=trace)
+        answer = ProviderAnswer(provider, target, parsed, exchange, headers, final=final, trace=trace)
         try:
-            place = provider.begin(_tokens(ask), begun)
+            place = provider.begin(_tokens(parsed), begun)
         except FailedError as failed:
             metrics.CLOUD_ERRORS.labels(target.provider, failed.word).inc()
             raise CloudError(f"{target}: {failed.word}") from None
         gauge = metrics.OVERFLOW_RUNNING.labels(target.provider)
         gauge.inc()
-        outcome: Outcome | None = None
+        outcome: CallResult | None = None
         pause, word = 0.0, "ClientGone"
         try:
             await answer.fetch(min(deadline, begun + provider.entry.total_seconds))
@@ -140,26 +142,26 @@ class Cloud:
             raise CloudError(f"{target}: {failed.word}", sent=True) from None
         finally:
             gauge.dec()
-            used = self._settle(answer, line, word, loop.time() - begun)
+            used = self._settle(answer, record, word, loop.time() - begun)
             provider.over(place, used, outcome, pause, loop.time())
-        return Served(answer.status, answer.first or loop.time(), answer.problem)
+        return ProviderResponse(answer.status, answer.first or loop.time(), answer.problem)
 
-    def _settle(self, answer: "Answer", line: Line, word: str, seconds: float) -> int | None:
+    def _settle(self, answer: "ProviderAnswer", record: AccessLogEntry, word: str, seconds: float) -> int | None:
         """Count a try; returns its tokens, None where nobody knows them."""
-        target, ask = answer.target, answer.ask
-        line.provider_request_id = answer.request_id
-        metrics.OPERATION.observe((operation(ask.path), target.provider, target.model.name, word), seconds)
+        target, parsed = answer.target, answer.parsed
+        record.provider_request_id = answer.request_id
+        metrics.OPERATION.observe((operation(parsed.path), target.provider, target.model.name, word), seconds)
         if word:
             metrics.CLOUD_ERRORS.labels(target.provider, word).inc()
         if not answer.first:
             return 0 if answer.status >= 400 else None
-        return account(target, ask, line, answer.usage, output=answer.output).total
+        return account(target, parsed, record, answer.usage, output=answer.output).total
 
     def _key_file(self, policy: str, provider: str, wanted: bool) -> Path | None:
         """Where its key is mounted; a path that cannot be read where there is no folder."""
         return (self.folder or Path()) / policy / provider / "key" if wanted else None
 
-    def _close(self, provider: "Provider") -> None:
+    def _close(self, provider: "UpstreamProvider") -> None:
         task = asyncio.get_running_loop().create_task(provider.close_later())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -172,9 +174,9 @@ class Cloud:
             await provider.client.aclose()
 
 
-def _tokens(ask: Ask) -> int:
+def _tokens(parsed: ParsedRequest) -> int:
     """What a request is taken to use until the provider has counted."""
-    facts = ask.facts
+    facts = parsed.facts
     return facts.prompt_tokens + (USUAL_ANSWER_TOKENS if facts.max_tokens is None else facts.max_tokens)
 
 

@@ -6,26 +6,26 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 
-from forebay.rules.breaker import Outcome
+from forebay.rules.breaker import CallResult
 
 PAUSE_SECONDS: Final = 1.0
 """After back-pressure that does not say how long."""
 LONGEST_PAUSE: Final = 86_400.0
 
 
-class Verdict(NamedTuple):
+class ProviderVerdict(NamedTuple):
     """`passed_on`: the client gets this very answer; else another way is tried."""
 
-    outcome: Outcome
+    outcome: CallResult
     passed_on: bool
 
 
-ANSWER: Final = Verdict(Outcome.SUCCESS, True)
-ELSEWHERE: Final = Verdict(Outcome.SUCCESS, False)
-PRESSED: Final = Verdict(Outcome.BACK_PRESSURE, False)
-FAULT: Final = Verdict(Outcome.FAULT, False)
+ANSWER: Final = ProviderVerdict(CallResult.SUCCESS, True)
+ELSEWHERE: Final = ProviderVerdict(CallResult.SUCCESS, False)
+PRESSED: Final = ProviderVerdict(CallResult.BACK_PRESSURE, False)
+FAULT: Final = ProviderVerdict(CallResult.FAULT, False)
 
-STATUSES: Final[Mapping[int, Verdict]] = {
+STATUSES: Final[Mapping[int, ProviderVerdict]] = {
     401: FAULT,  # our key, not the client's
     402: FAULT,
     403: ELSEWHERE,  # it may be the key, the region or the content: others may think otherwise
@@ -43,7 +43,7 @@ STATUSES: Final[Mapping[int, Verdict]] = {
 """All others by their hundred: 2xx is an answer, 3xx is not followed, 4xx is the client's own, the rest is a fault."""
 
 
-def judge(status: int) -> Verdict:
+def judge(status: int) -> ProviderVerdict:
     """What a status means."""
     found = STATUSES.get(status)
     if found is not None:

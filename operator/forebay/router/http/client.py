@@ -1,7 +1,7 @@
 """The client side: connections to engines, sidecars and gateways, kept alive per address.
 
-`Pool.start` sends a request; what comes back is told to an `Answer` by callbacks, without a coroutine or a timer per
-request. `Pool.fetch` is for probes: it waits for a whole small answer.
+`ConnectionPool.start` sends a request; what comes back is told to an `UpstreamAnswer` by callbacks, without a coroutine
+or a timer per request. `ConnectionPool.fetch` is for probes: it waits for a whole small answer.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class UpstreamError(Exception):
         self.late = late
 
 
-class Answer(Protocol):
+class UpstreamAnswer(Protocol):
     """Who is told what comes back: one `on_head`, pieces, then `on_end`; or at any time `on_fail` and nothing more."""
 
     def on_head(self, status: int, headers: Headers) -> None:
@@ -61,7 +61,14 @@ class Call:
                  "pool")  # fmt: skip
 
     def __init__(
-        self, pool: "Pool", address: Address, head: bytes, body: bytes, answer: Answer, due: float, end: float
+        self,
+        pool: "ConnectionPool",
+        address: Address,
+        head: bytes,
+        body: bytes,
+        answer: UpstreamAnswer,
+        due: float,
+        end: float,
     ) -> None:
         self.pool = pool
         self.address = address
@@ -108,7 +115,7 @@ class ClientConnection:
 
     __deletable__ = ["_parser"]  # for the compiled build
 
-    def __init__(self, pool: "Pool", address: Address) -> None:
+    def __init__(self, pool: "ConnectionPool", address: Address) -> None:
         self.pool = pool
         self.address = address
         self.loop = asyncio.get_running_loop()
@@ -273,7 +280,7 @@ class ClientConnection:
         call.answer.on_end()
 
 
-class Pool:
+class ConnectionPool:
     """Connections by address, and the calls under way, whose patience it watches.
 
     `connect_seconds` bounds connecting, `between_seconds` the silence within an answer.
@@ -288,7 +295,7 @@ class Pool:
         self._sweeper: asyncio.TimerHandle | None = None
 
     def start(
-        self, address: Address, head: bytes, body: bytes, answer: Answer, first_seconds: float, end: float
+        self, address: Address, head: bytes, body: bytes, answer: UpstreamAnswer, first_seconds: float, end: float
     ) -> Call:
         """Send a request; `answer` is told what comes. `first_seconds` bounds the wait for the head.
 

@@ -17,7 +17,6 @@ import httptools
 
 from forebay.router.http.exchange import Budget, Exchange
 from forebay.router.http.framing import problem as framing_problem
-from forebay.router.http.lines import SWITCHING, UPGRADE
 from forebay.router.http.message import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
@@ -27,6 +26,7 @@ from forebay.router.http.message import (
     head_bytes,
     origin_form,
 )
+from forebay.router.http.message_channel import SWITCHING, UPGRADE
 from forebay.router.http.values import Headers, Reply, Request
 
 READ_SECONDS: Final = 60.0

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.dialect.parsed_request import ParsedRequest
 
 _MODEL: Final = b'"model"'
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -14,16 +14,16 @@ _TOKEN = re.compile(rb"(" + _STRING + rb")(\s*:)?|[{}\[\]]")
 _EMPTY_VALUE = re.compile(rb"\s*(" + _STRING + rb"|\[\s*\]|\{\s*\}|[^\s,}]+)")
 
 
-def with_model(body: bytes, ask: Ask, model: str) -> bytes:
+def with_model(body: bytes, parsed: ParsedRequest, model: str) -> bytes:
     """The body for an engine that knows itself as `model`: changed only when the client left the choice open.
 
     The name is spliced in; everything else stays byte for byte.
     """
-    if ask.facts.names_a_model:
+    if parsed.facts.names_a_model:
         return body
     name = msgspec.json.encode(model)
-    if "model" not in ask.document:
-        return body.replace(b"{", b'{"model":' + name + (b"," if ask.document else b""), 1)
+    if "model" not in parsed.document:
+        return body.replace(b"{", b'{"model":' + name + (b"," if parsed.document else b""), 1)
     start, end = _model_value(body)
     return body[:start] + name + body[end:]
 

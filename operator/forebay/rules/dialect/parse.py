@@ -11,7 +11,7 @@ from forebay.rules.dialect.content_parts import TEXT_ALONE, foreign_parts, input
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.hints import hints_of
 from forebay.rules.dialect.limits import sequences, token_limit
-from forebay.rules.dialect.parsed_request import Ask
+from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN, content_of, user_words
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import AUTO_MODELS, RequestFacts
@@ -22,7 +22,7 @@ _CLOUD, _SESSION, _TIMEOUT = names.CLOUD.encode(), names.SESSION.encode(), names
 _PRIORITY = names.PRIORITY.encode()
 
 
-def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "anonymous") -> Ask:
+def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "anonymous") -> ParsedRequest:
     """Read a request to one of the ENDPOINTS; `fields` are its headers by lower-case name.
 
     Its priority is what was asked for, not yet what is allowed. Raises BadRequestError.
@@ -35,7 +35,7 @@ def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "ano
     facts = _facts(path, fields, document, bool(previous))
     session, stream = fields.get(_SESSION, b""), document.get("stream") is True
     seconds = _seconds(fields.get(_TIMEOUT))
-    return Ask(path, facts, facts.priority, client, session, stream, seconds, document, previous)
+    return ParsedRequest(path, facts, facts.priority, client, session, stream, seconds, document, previous)
 
 
 def _facts(path: str, fields: dict[bytes, bytes], document: dict[str, Any], stored_state: bool) -> RequestFacts:

@@ -8,7 +8,7 @@ from forebay.resources.reasons import Priority
 from forebay.rules.facts import RequestFacts
 
 
-class Ask(Struct, frozen=True, gc=False):
+class ParsedRequest(Struct, frozen=True, gc=False):
     """A parsed request: its facts, and what relaying needs. `document` is the decoded body, for the cloud path."""
 
     path: str

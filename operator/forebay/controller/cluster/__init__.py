@@ -1,0 +1,1 @@
+"""What touches the cluster: the Kubernetes API and the operator's copy of it, the lease, reports, ports."""

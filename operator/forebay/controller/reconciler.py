@@ -1,0 +1,110 @@
+"""One pass over a fleet: observe, plan, execute, and report what came of it."""
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+
+from forebay.controller.cluster.kubernetes_api import POOL, Cluster
+from forebay.controller.cluster.node_watch import NodeWatch
+from forebay.controller.cluster.object_cache import ObjectCache
+from forebay.controller.cluster.report_client import ControlTokens, ReportClient
+from forebay.controller.execute import Executor, remember
+from forebay.controller.observe.memory import FleetMemory
+from forebay.controller.observe.observe import ObservedFleet, observe
+from forebay.controller.plan.plan import plan
+from forebay.controller.plan.quiescence import Quiescent, quiescent
+from forebay.controller.report.metrics import Metrics
+from forebay.controller.report.summaries import Summaries
+from forebay.controller.settings import Settings
+from forebay.controller.sizing.gpu_bids import KEPT_SECONDS, GpuBids
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """Runs passes, and keeps between them what each fleet is remembered by."""
+
+    settings: Settings
+    cluster: Cluster
+    cache: ObjectCache
+    tokens: ControlTokens
+    reports: ReportClient
+    executor: Executor
+    metrics: Metrics
+    gpu_bids: GpuBids
+    nodes: NodeWatch
+    summaries: Summaries = field(default_factory=Summaries)
+    ended: dict[str, float] = field(default_factory=dict)
+    """When the last good pass over each fleet ended, in time.monotonic()."""
+    _memories: dict[str, FleetMemory] = field(default_factory=dict)
+    _resting: dict[str, Quiescent] = field(default_factory=dict)
+
+    async def run(self, namespace: str) -> float | None:
+        """One pass. Returns after how many seconds the next one is due; None for a namespace without pools."""
+        began = time.monotonic()
+        try:
+            again = await self._run(namespace)
+        except Exception:
+            self.metrics.passes.labels("error").inc()
+            raise
+        self.metrics.seconds.observe(time.monotonic() - began)
+        if again is None:
+            self.ended.pop(namespace, None)
+        else:
+            self.ended[namespace] = time.monotonic()
+        return again
+
+    async def _run(self, namespace: str) -> float | None:
+        if await self._rests(namespace):
+            self.metrics.passes.labels("rest").inc()
+            return self.settings.resync_seconds
+        memory, changes = self._memories.get(namespace, FleetMemory()), self.cache.changes(namespace)
+        fleet = await observe(
+            namespace,
+            self.cache,
+            cluster=self.cluster,
+            tokens=self.tokens,
+            reports=self.reports,
+            memory=memory,
+            now=time.time(),
+        )
+        fleet = self._among_others(fleet)
+        planned = plan(fleet, memory, self.settings)
+        self.gpu_bids.tell(namespace, planned.bids, fleet.now)
+        outcome = await self.executor.run(namespace, planned.batches)
+        self.metrics.pools(namespace, planned.sizings)
+        self.metrics.prices(fleet)
+        self.summaries.take(fleet, planned.sizings)
+        self.metrics.passes.labels("refused" if outcome.refused else "ok").inc()
+        if not fleet.owners:
+            self._memories.pop(namespace, None)
+            self.gpu_bids.forget(namespace)
+            self.tokens.drop(namespace)
+            return None
+        self._memories[namespace] = memory = remember(planned.memory, outcome)
+        if (still := quiescent(fleet, planned, memory, changes)) is not None:
+            self._resting[namespace] = still
+        return self.settings.resync_seconds if planned.again is None else planned.again
+
+    async def _rests(self, namespace: str) -> bool:
+        """Whether a fleet that was at rest still is: nothing has changed, and its gateways say what they said."""
+        still = self._resting.pop(namespace, None)
+        if still is None or not still.holds(self.cache.changes(namespace), time.time()):
+            return False
+        if await self.reports.fetch(self.tokens.value(namespace), still.addresses, keep=True) != still.said:
+            return False
+        self._resting[namespace] = still
+        self.gpu_bids.repeat(namespace, time.time())
+        return True
+
+    def _among_others(self, fleet: ObservedFleet) -> ObservedFleet:
+        """The fleet with what others ask for. No await between this, the plan and what the ledger is told of it."""
+        began = fleet.now - self.gpu_bids.began < KEPT_SECONDS
+        others = self.cache.namespaces(POOL.kind) - {fleet.namespace} if began else ()
+        return replace(
+            fleet,
+            rivals=self.gpu_bids.rivals(fleet.namespace, fleet.now),
+            rivals_known=self.gpu_bids.knows(others, fleet.now),
+            roomier=dict(self.nodes.roomier),
+        )

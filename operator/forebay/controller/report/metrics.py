@@ -1,0 +1,140 @@
+"""The operator's own metrics, for Prometheus."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from forebay.controller.observe.observe import ObservedFleet
+from forebay.controller.sizing.sizing import Sizing
+from forebay.resources.summary import price_rows
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_POOL: Final = ("namespace", "pool")
+
+
+class Metrics:
+    """Counters and gauges; one registry, so that tests have their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.passes = Counter(
+            "forebay_operator_reconcile",
+            "Passes over a fleet, by how they ended.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.seconds = Histogram("forebay_operator_reconcile_seconds", "Duration of a pass.", registry=self.registry)
+        self.queue_depth = Gauge("forebay_operator_queue_depth", "Fleets that wait for a pass.", registry=self.registry)
+        self.watch_age = Gauge(
+            "forebay_operator_last_watch_event_age_seconds", "Age of the last watch event.", registry=self.registry
+        )
+        self.events_left_out = Gauge(
+            "forebay_operator_events_left_out",
+            "Events beyond the budget of what they are about.",
+            registry=self.registry,
+        )
+        self.watch_silence = Gauge(
+            "forebay_operator_watch_silence_seconds",
+            "Since the most silent watch of what pools own was heard of, bookmarks included; above 90 it is not ready.",
+            registry=self.registry,
+        )
+        self.lease_age = Gauge(
+            "forebay_operator_lease_age_seconds",
+            "Since the operator's Lease was last renewed; infinite while another operator holds it.",
+            registry=self.registry,
+        )
+        self.pass_age = Gauge(
+            "forebay_operator_last_reconcile_age_seconds",
+            "Since the last pass over this fleet that went well.",
+            ("namespace",),
+            registry=self.registry,
+        )
+        gauges = {
+            "replicas": "Replicas that serve.",
+            "desired_replicas": "Replicas that were decided on.",
+            "wanted_replicas": "Replicas that the scaling rule would have, whether there are GPUs or not.",
+            "unplaced_replicas": "Replicas that no node has.",
+            "overflow_dollars_per_hour": "What overflow costs an hour at the rate of the last five minutes.",
+            "demand": "Concurrent requests that want the pool.",
+            "capacity": "Slots of one replica that Normal requests may use.",
+            "slots": "Slots of all serving replicas.",
+            "running": "Requests that run.",
+            "queued": "Requests that wait at the gateways.",
+            "overflow_running": "Requests at a provider now, for lack of a slot.",
+        }
+        self._pools = {
+            name: Gauge(f"forebay_pool_{name}", text, _POOL, registry=self.registry) for name, text in gauges.items()
+        }
+        self._known: dict[str, set[str]] = {}
+        self._gpus = Gauge("forebay_pool_gpus", "GPUs of one replica.", _POOL, registry=self.registry)
+        self._gpu_price = Gauge(
+            "forebay_pool_gpu_hour_dollars", "Price of one GPU for an hour, where the pool names one.", _POOL,
+            registry=self.registry,
+        )  # fmt: skip
+        self._cloud_price = Gauge(
+            "forebay_cloud_price_dollars", "Price of a million tokens at a provider, as policies name it; in or out.",
+            ("namespace", "policy", "tier", "provider", "model", "tokens"), registry=self.registry,
+        )  # fmt: skip
+        self._priced: dict[str, tuple[tuple[Gauge, tuple[str, ...]], ...]] = {}
+
+    def pools(self, namespace: str, sizings: Mapping[str, Sizing]) -> None:
+        """Take over the figures of a fleet's pools, and drop those of pools that are gone."""
+        for pool, sizing in sizings.items():
+            values = _values(sizing)
+            for name, gauge in self._pools.items():
+                gauge.labels(namespace, pool).set(values[name])
+        for gone in self._known.get(namespace, set()) - set(sizings):
+            for gauge in self._pools.values():
+                gauge.remove(namespace, gone)
+        self._known[namespace] = set(sizings)
+
+    def prices(self, fleet: ObservedFleet) -> None:
+        """Take over what a fleet's pools and policies say of money, and drop what they no longer say."""
+        found = {(gauge, labels): value for gauge, labels, value in self._prices_of(fleet)}
+        for gauge, labels in self._priced.get(fleet.namespace, ()):
+            if (gauge, labels) not in found:
+                gauge.remove(*labels)
+        for (gauge, labels), value in found.items():
+            gauge.labels(*labels).set(value)
+        self._priced[fleet.namespace] = tuple(found)
+
+    def _prices_of(self, fleet: ObservedFleet) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+        for pool in fleet.pools:
+            if pool.spec is not None:
+                yield self._gpus, (fleet.namespace, pool.name), pool.spec.engine.gpus
+                if pool.spec.gpu_hour_price is not None:
+                    yield self._gpu_price, (fleet.namespace, pool.name), float(pool.spec.gpu_hour_price)
+        for policy in fleet.policies:
+            for row in price_rows(policy.name, policy.spec) if policy.spec is not None else ():
+                of = (fleet.namespace, row.policy, row.tier, row.provider, row.model)
+                for tokens, price in (("in", row.input_price), ("out", row.output_price)):
+                    if price is not None:
+                        yield self._cloud_price, (*of, tokens), float(price)
+
+    def ages(self, ended: Mapping[str, float], now: float) -> None:
+        """Set the ages of the fleets' last good passes, from the times at which those ended."""
+        self.pass_age.clear()
+        for namespace, time in ended.items():
+            self.pass_age.labels(namespace).set(now - time)
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def _values(sizing: Sizing) -> dict[str, float]:
+    numbers, decision = sizing.numbers, sizing.decision
+    return {
+        "replicas": numbers.ready,
+        "desired_replicas": decision.replicas,
+        "wanted_replicas": sizing.wanted,
+        "unplaced_replicas": numbers.unplaced,
+        "overflow_dollars_per_hour": sizing.cost_per_hour,
+        "demand": decision.demand,
+        "capacity": decision.capacity or 0,
+        "slots": numbers.slots,
+        "running": numbers.running,
+        "queued": numbers.queued,
+        "overflow_running": numbers.overflowing,
+    }

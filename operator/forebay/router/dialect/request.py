@@ -1,0 +1,10 @@
+"""A client's request over HTTP, as the rules read it (rules/dialect)."""
+
+from forebay.router.http.values import Request
+from forebay.rules.dialect.parse import parse as parse_request
+from forebay.rules.dialect.parsed_request import ParsedRequest
+
+
+def parse(request: Request, client: str = "anonymous") -> ParsedRequest:
+    """Read a request to one of the ENDPOINTS. Raises BadRequestError."""
+    return parse_request(request.target, request.fields, request.body, client)

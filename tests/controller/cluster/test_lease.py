@@ -1,0 +1,50 @@
+"""Whose a Lease is: by silence on the reader's own clock, because clocks of two nodes need not agree."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from forebay.controller.cluster.event_recorder import micro_time
+from forebay.controller.cluster.kubernetes_api import Object
+from forebay.controller.cluster.lease import ABANDONED_SECONDS, DURATION_SECONDS, SeenLease, Stand, seen, stand
+
+WALL = 1_800_000_000.0
+
+
+def lease(holder: str, renewed: float = WALL) -> Object:
+    word = micro_time(datetime.fromtimestamp(renewed, UTC))
+    spec = {"holderIdentity": holder, "renewTime": word, "leaseDurationSeconds": int(DURATION_SECONDS)}
+    return {"metadata": {"name": "forebay-operator", "namespace": "kube-system"}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("holder", "silent", "renewed", "expected"),
+    [
+        ("me", 1000.0, WALL - 1000, Stand.MINE),
+        ("", 0.0, WALL, Stand.FREE),
+        ("other", 0.0, WALL, Stand.TAKEN),
+        ("other", DURATION_SECONDS, WALL, Stand.TAKEN),
+        ("other", DURATION_SECONDS + 0.1, WALL, Stand.FREE),
+        ("other", 0.0, WALL - ABANDONED_SECONDS - 1, Stand.FREE),
+        ("other", 0.0, WALL + 3600, Stand.TAKEN),  # its clock is ahead
+        ("other", 0.0, WALL - 30, Stand.TAKEN),  # its clock is behind
+    ],
+)
+def test_a_lease_is_free_once_its_holder_was_silent_for_its_duration(
+    holder: str, silent: float, renewed: float, expected: Stand
+) -> None:
+    known = seen(lease(holder, renewed), None, now=100.0)
+    assert stand(known, "me", 100.0 + silent, WALL) is expected
+
+
+def test_a_word_that_is_read_again_does_not_count_as_a_new_one() -> None:
+    first = seen(lease("other"), None, now=10.0)
+    again = seen(lease("other"), first, now=20.0)
+    renewed = seen(lease("other", WALL + 5), again, now=30.0)
+    assert (again.since, renewed.since) == (10.0, 30.0)
+
+
+def test_what_somebody_wrote_by_hand_does_not_hold_for_ever() -> None:
+    known = seen({"metadata": {}, "spec": {"holderIdentity": "ghost"}}, None, now=0.0)
+    assert known == SeenLease("ghost", "", DURATION_SECONDS, 0.0)
+    assert stand(known, "me", 0.0, WALL) is Stand.FREE

@@ -1,0 +1,135 @@
+"""Conditions as a table: what was observed, and what people read."""
+
+from typing import Any
+
+import pytest
+
+from forebay.controller.plan.routing_table import Acknowledgement
+from forebay.controller.report.conditions import (
+    PolicyFacts,
+    PoolFacts,
+    Verdict,
+    conditions,
+    policy_verdicts,
+    pool_verdicts,
+    rfc3339,
+)
+from forebay.resources.reasons import ConditionReason, ConditionType
+
+ALL = Acknowledgement(3, ready=3, acknowledged=3)
+
+
+def found(facts: PoolFacts, kind: ConditionType) -> Verdict:
+    return next(verdict for verdict in pool_verdicts(facts) if verdict.type is kind)
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind", "status", "reason", "says"),
+    [
+        (PoolFacts(2, 2), "Ready", True, "ReplicasReady", "2 of 2 replicas serve"),
+        (PoolFacts(3, 1), "Ready", True, "ReplicasStarting", "1 of 3"),
+        (PoolFacts(3, 0, pods=3), "Ready", False, "ReplicasStarting", "0 of 3"),
+        (PoolFacts(3, 2, pods=3, stuck=("chat-1",)), "Ready", True, "ReplicasStuck", "chat-1 answers its probes"),
+        (PoolFacts(1, 0, pods=1, stuck=("chat-0",)), "Ready", False, "ReplicasStuck", "0 of 1"),
+        (
+            PoolFacts(3, 0, pods=3, unschedulable="2 Insufficient nvidia.com/gpu"),
+            "Ready",
+            False,
+            "NoReplicasReady",
+            "gpu",
+        ),
+        (
+            PoolFacts(2, 0, pods=2, waiting="chat-0: x"),
+            "Ready",
+            False,
+            "NoReplicasReady",
+            "0 of 2 replicas serve: chat-0: x",
+        ),
+        (
+            PoolFacts(2, 1, pods=2, waiting="chat-1: x"),
+            "Ready",
+            True,
+            "ReplicasStarting",
+            "1 of 2 replicas serve: chat-1",
+        ),
+        (PoolFacts(0, 0), "Ready", True, "ScaledToZero", "demand will start one"),
+        (PoolFacts(1, 1, invalid="engine: wrong"), "Ready", False, "InvalidSpec", "engine: wrong"),
+        (PoolFacts(1, 1, programmed=ALL), "RoutingProgrammed", True, "RoutersAcknowledged", "3 of 3"),
+        (PoolFacts(1, 1), "RoutingProgrammed", None, "Pending", "not written"),
+        (PoolFacts(1, 0, programmed=Acknowledgement(3)), "RoutingProgrammed", False, "NoRouters", "generation 3"),
+        (
+            PoolFacts(1, 1, programmed=Acknowledgement(3, 2, 1, ("chat-0",))),
+            "RoutingProgrammed",
+            False,
+            "RoutersBehind",
+            "behind: chat-0",
+        ),
+        (
+            PoolFacts(1, 1, programmed=Acknowledgement(3, 2, 2, (), ("chat-0: schema 9",))),
+            "RoutingProgrammed",
+            False,
+            "TableRefused",
+            "chat-0: schema 9",
+        ),
+        (PoolFacts(1, 1, programmed=ALL, policy_missing="x"), "RoutingProgrammed", False, "PolicyNotFound", "names x"),
+        (PoolFacts(2, 2, pods=2), "ReplicasCreated", True, "Created", "2 of 2"),
+        (PoolFacts(2, 1, pods=1, create_failure="exceeded quota"), "ReplicasCreated", False, "CreateRefused", "quota"),
+        (PoolFacts(2, 1, pods=1), "ReplicasCreated", None, "Pending", "1 of 2"),
+        (PoolFacts(2, 2, pods=2), "GPUsAvailable", True, "Scheduled", "2 of 2"),
+        (
+            PoolFacts(2, 1, pods=2, gpus=2, gpu_resource="nvidia.com/gpu", unschedulable="0/3 nodes"),
+            "GPUsAvailable",
+            False,
+            "Unschedulable",
+            "2 nvidia.com/gpu: 0/3 nodes",
+        ),
+        (PoolFacts(1, 1, heard=3), "MetricsFresh", True, "Reported", "3 routers"),
+        (PoolFacts(1, 1, heard=2, silent=("chat-0",)), "MetricsFresh", False, "Stale", "chat-0"),
+        (PoolFacts(1, 1), "MetricsFresh", None, "NoReplicas", "no router"),
+        (PoolFacts(1, 1, outdated="older"), "RouterOutdated", True, "OlderRouter", "adoptRouter: Always"),
+        (PoolFacts(1, 1), "RouterOutdated", False, "UpToDate", "this release"),
+        (PoolFacts(1, 1, refused="no"), "PodTemplateAccepted", False, "Refused", "no"),
+        (PoolFacts(1, 1), "PodTemplateAccepted", True, "Merged", ""),
+    ],
+)
+def test_a_pools_condition(facts: PoolFacts, kind: str, status: bool | None, reason: str, says: str) -> None:
+    verdict = found(facts, ConditionType(kind))
+    assert (verdict.status, verdict.reason.value) == (status, reason)
+    assert says in verdict.message
+
+
+def test_a_pool_has_every_condition() -> None:
+    assert {verdict.type for verdict in pool_verdicts(PoolFacts(1, 1))} == set(ConditionType)
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "reason"),
+    [
+        (PolicyFacts("p", gateways_ready=1, pools=2), True, ConditionReason.ACCEPTED),
+        (PolicyFacts("p", gateways_ready=1), True, ConditionReason.UNUSED),
+        (PolicyFacts("p", gateways_ready=1, missing_keys=("acme",)), False, ConditionReason.KEY_MISSING),
+        (PolicyFacts("p", gateways_ready=1, provider_problems=("a: x",)), False, ConditionReason.PROVIDER_UNREACHABLE),
+        (PolicyFacts("p"), False, ConditionReason.GATEWAY_UNAVAILABLE),
+        (PolicyFacts("p", invalid="x"), False, ConditionReason.INVALID_SPEC),
+    ],
+)
+def test_a_policys_readiness(facts: PolicyFacts, status: bool, reason: ConditionReason) -> None:
+    ready = policy_verdicts(facts)[0]
+    assert (ready.status, ready.reason) == (status, reason)
+
+
+def one(status: bool | None, before: list[dict[str, Any]], now: float) -> dict[str, Any]:
+    verdict = Verdict(ConditionType.READY, status, ConditionReason.REPLICAS_READY, "m")
+    return conditions([verdict], before, 2, now)[0]
+
+
+def test_the_transition_time_moves_only_when_the_status_does() -> None:
+    first = one(True, [], 1_800_000_000.0)
+    assert first["lastTransitionTime"] == rfc3339(1_800_000_000.0)
+    assert one(True, [first], 1_800_000_060.0)["lastTransitionTime"] == rfc3339(1_800_000_000.0)
+    assert one(False, [first], 1_800_000_060.0)["lastTransitionTime"] == rfc3339(1_800_000_060.0)
+
+
+def test_the_time_of_a_condition_listed_by_default_is_not_kept() -> None:
+    default = {"type": "Ready", "status": "Unknown", "lastTransitionTime": "1970-01-01T00:00:00Z"}
+    assert one(None, [default], 1_800_000_000.0)["lastTransitionTime"] == rfc3339(1_800_000_000.0)
