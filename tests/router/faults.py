@@ -167,17 +167,13 @@ What is not in the tables cannot be:
 
 | what | bound |
 | --- | --- |
-| sent to replicas that fail or are too busy | {failed} times for one request; then what the policy's overflow allows,
-    else 503 `ReplicaFailed` or 429 |
+| sent to replicas that fail or are too busy | {failed} times for one request; then what the policy's overflow allows, else 503 `ReplicaFailed` or 429 |
 | sent anywhere in vain, providers included | {sent} times for one request |
 | tried again after a fault | {share:.0%} of the pool's requests, {least:.0f} at once after quiet times |
-| a replica that faults {faults} times in a row | left alone for {open:.0f} s,
-    doubled up to {most:.0f} s; then one request probes it |
-| a replica that answers 429 or 503 | gets nothing for as long as its `Retry-After` says (else {pause:.0f} s),
-    and fewer slots for a minute |
+| a replica that faults {faults} times in a row | left alone for {open:.0f} s, doubled up to {most:.0f} s; then one request probes it |
+| a replica that answers 429 or 503 | gets nothing for as long as its `Retry-After` says (else {pause:.0f} s), and fewer slots for a minute |
 | wait for a connection | {connect:g} s (`--connect-seconds`) |
-| wait for the first token | ten times the pool's 99th percentile,
-    at least {first:g} s (`--first-token-seconds`); an answer that is not streamed has {token:g} s more for each token of its limit |
+| wait for the first token | ten times the pool's 99th percentile, at least {first:g} s (`--first-token-seconds`); an answer that is not streamed has {token:g} s more for each token of its limit |
 | silence within an answer | {between:g} s (`--between-chunks-seconds`) |
 | a whole request | {total:g} s (`--total-seconds`), or what `x-forebay-timeout-seconds` says; 503 `DeadlineExceeded` |
 | a request's body | 32 MiB; all bodies that a gateway holds: 256 MiB, then 503 |
