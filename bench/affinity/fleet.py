@@ -287,7 +287,7 @@ class Pool:
 
 
 class Sight:
-    """The pool as the gateway of one request sees it. Implements rules.steps.Fleet."""
+    """The pool as the gateway of one request sees it. Implements rules.steps.LiveFleet."""
 
     def __init__(self, pool: Pool, played: Played) -> None:
         self.pool, self.request, self.gateway = pool, played.request, played.gateway

@@ -42,7 +42,7 @@ ANSWERED, FAULT, PRESSED = AttemptOutcome.ANSWERED, AttemptOutcome.FAULT, Attemp
 
 @dataclass
 class Pools:
-    """A fleet of pools with named replicas: `slots` by replica. Implements rules.steps.Fleet."""
+    """A fleet of pools with named replicas: `slots` by replica. Implements rules.steps.LiveFleet."""
 
     slots: dict[str, dict[str, int]] = field(default_factory=lambda: {"chat": {"chat-0": 1, "chat-1": 1}})
     policy: PolicyView | None = POLICY

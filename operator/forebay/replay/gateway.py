@@ -14,7 +14,7 @@ from forebay.rules.queue import WaitQueue
 
 @dataclass(slots=True, eq=False)
 class Gateway:
-    """Queues by pool and by replica, and allowances by policy and provider. Implements rules.steps.Fleet."""
+    """Queues by pool and by replica, and allowances by policy and provider. Implements rules.steps.LiveFleet."""
 
     pools: Mapping[str, Pool]
     policies: dict[str, PolicyView]

@@ -6,7 +6,7 @@ from forebay.router import metrics
 from forebay.router.attempt import Attempt
 from forebay.router.placement.replicas import PoolReplicas
 from forebay.rules.breaker import CallResult
-from forebay.rules.steps import AttemptOutcome, AttemptResult
+from forebay.rules.steps import WITHOUT_AN_ANSWER, AttemptOutcome, AttemptResult
 
 LONGEST_PAUSE: Final = 60.0
 PAUSE_SECONDS: Final = 1.0
@@ -27,7 +27,7 @@ def judge(attempt: Attempt, pool: PoolReplicas | None, first_token: float | None
     outcome, replica = attempt.outcome, attempt.bound.replica
     if outcome is AttemptOutcome.REFUSED:
         outcome = MEANINGS.get(attempt.problem, outcome)
-    if outcome in _WITHOUT_AN_ANSWER:
+    if outcome in WITHOUT_AN_ANSWER:
         cause = attempt.problem if attempt.problem in REFUSALS else str(attempt.outcome)
         metrics.WASTED_TRIES.labels(replica.pool, cause).inc()
     if pool is None:
@@ -56,11 +56,6 @@ def result_of(attempt: Attempt, outcome: AttemptOutcome) -> AttemptResult:
     """For the lifecycle; a client that has left while its attempt failed is gone all the same."""
     assert attempt.bound is not None
     replica = attempt.bound.replica
-    if outcome in _WITHOUT_AN_ANSWER and attempt.exchange.ended:
+    if outcome in WITHOUT_AN_ANSWER and attempt.exchange.ended:
         outcome = AttemptOutcome.GONE
     return AttemptResult(outcome, replica.pool, replica.address, attempt.problem, attempt.retry_after)
-
-
-_WITHOUT_AN_ANSWER: Final = frozenset(
-    {AttemptOutcome.FAULT, AttemptOutcome.PRESSED, AttemptOutcome.REFUSED, AttemptOutcome.LATE}
-)

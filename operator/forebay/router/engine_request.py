@@ -20,7 +20,7 @@ from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.retry import patience
-from forebay.rules.steps import AttemptOutcome
+from forebay.rules.steps import WITHOUT_AN_ANSWER, AttemptOutcome
 
 if TYPE_CHECKING:
     from forebay.router.sidecar import Sidecar
@@ -123,10 +123,7 @@ class EngineRequest:
         if outcome is AttemptOutcome.PRESSED:
             side.slots.cut()
         record.status, record.problem = attempt.status, attempt.problem
-        if (
-            outcome in (AttemptOutcome.FAULT, AttemptOutcome.PRESSED, AttemptOutcome.REFUSED, AttemptOutcome.LATE)
-            and not self.exchange.ended
-        ):
+        if outcome in WITHOUT_AN_ANSWER and not self.exchange.ended:
             self._failed(attempt)
         elif not self.control:
             if attempt.first:
@@ -139,10 +136,8 @@ class EngineRequest:
     def _failed(self, attempt: Attempt) -> None:
         """No answer: a gateway tries elsewhere; for a client's own request a gateway is asked to."""
         if self.control:
-            words = {AttemptOutcome.PRESSED: "BackPressure", AttemptOutcome.LATE: "Late"}
-            self.exchange.reply(
-                no_slot(words.get(attempt.outcome or AttemptOutcome.FAULT, "Failed"), attempt.retry_after)
-            )
+            word = _WORDS.get(attempt.outcome or AttemptOutcome.FAULT, "Failed")
+            self.exchange.reply(no_slot(word, attempt.retry_after))
         elif attempt.outcome is AttemptOutcome.LATE:
             too_late(self.exchange, self.record)
             self.side.finish(self.request, self.exchange, self.record)
@@ -161,9 +156,7 @@ def no_slot(word: str, retry_after: float = 0.0) -> Reply:
     return error(503, "no slot here", "no_slot", headers)
 
 
-_WITHOUT_AN_ANSWER = frozenset(
-    {AttemptOutcome.FAULT, AttemptOutcome.PRESSED, AttemptOutcome.REFUSED, AttemptOutcome.LATE}
-)
+_WORDS = {AttemptOutcome.PRESSED: "BackPressure", AttemptOutcome.LATE: "Late"}
 _DEADLINE = names.DEADLINE_MS.encode()
 _NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie", b"accept-encoding"}
 _ENGINE = ((b"host", b"engine"), (b"accept-encoding", b"identity"))  # tokens are looked for in the answer's bytes

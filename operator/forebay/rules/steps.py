@@ -4,7 +4,7 @@ Structs and a protocol stand apart from the machine, which is compiled: mypyc do
 """
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
@@ -126,6 +126,12 @@ class AttemptOutcome(StrEnum):
     TOO_LONG = "TooLong"  # the engine's own context-length error
     LATE = "Late"  # the time for the whole request is over
     FAULT = "Fault"  # refused, reset, stalled, cut, malformed, 5xx or an error in a 200; `problem` says which
+
+
+WITHOUT_AN_ANSWER: Final = frozenset(
+    {AttemptOutcome.FAULT, AttemptOutcome.PRESSED, AttemptOutcome.REFUSED, AttemptOutcome.LATE}
+)
+"""The upstream gave none, and the client has heard nothing."""
 
 
 class AttemptResult(Struct, frozen=True):

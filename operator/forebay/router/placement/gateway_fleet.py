@@ -9,7 +9,7 @@ from forebay.rules.lifecycle import Lifecycle
 
 
 class GatewayFleet:
-    """Implements rules.steps.Fleet."""
+    """Implements rules.steps.LiveFleet."""
 
     def __init__(self, replicas: Replicas, waiting: GatewayQueue) -> None:
         self.replicas = replicas
@@ -59,11 +59,9 @@ class GatewayFleet:
     def home(self, pool: str, session: int, now: float) -> str:
         """The replica where this session's prefix is, or will be."""
         found = self.replicas.pools.get(pool)
-        return (
-            found.sessions.homes(session, found.serving_names, now)[0]
-            if found is not None and found.serving_names
-            else ""
-        )
+        if found is None or not found.serving_names:
+            return ""
+        return found.sessions.homes(session, found.serving_names, now)[0]
 
     def may_retry(self, pool: str, now: float) -> bool:
         """Take one from the pool's retry budget; a pool that is gone has none."""

@@ -35,7 +35,7 @@ class Slotless:
     ) -> None:
         """Until loop time `end`: a gateway's answer, else that of a slot that comes free here, else a refusal."""
         try:
-            if await self._hand_on(request, exchange, parsed.facts.priority, record, end):
+            if await self._forward(request, exchange, parsed.facts.priority, record, end):
                 return
             size = self.side.slots.weight(parsed.facts.live_tokens, parsed.facts.sequences)
             if self.side.serves(parsed) and await self._wait_for_slot(parsed.facts.priority, size, end):
@@ -53,7 +53,7 @@ class Slotless:
     ) -> None:
         """This engine failed before it answered a client: a gateway may know another."""
         try:
-            if not await self._hand_on(request, exchange, Priority(record.priority or Priority.NORMAL), record, end):
+            if not await self._forward(request, exchange, Priority(record.priority or Priority.NORMAL), record, end):
                 text = f"the engine did not answer: {attempt.problem}; try again"
                 headers = [(b"retry-after", b"%d" % max(SHORTEST_SECONDS, attempt.retry_after))]
                 exchange.reply(refusal(record, 503, Reason.REPLICA_FAILED, text, headers))
@@ -61,7 +61,7 @@ class Slotless:
         except asyncio.CancelledError:
             exchange.abort()
 
-    async def _hand_on(
+    async def _forward(
         self, request: Request, exchange: Exchange, priority: Priority, record: AccessLogEntry, end: float
     ) -> bool:
         """Whether a gateway has it, which then writes it down, or its time was over on the way."""
