@@ -63,7 +63,7 @@ class Watch:
 
     def waiters(self) -> list[Waiter]:
         """Everybody who waits, at both gateways."""
-        return [waiter for gate in self.fleet.gates for waiter in gate.waiting._lines.get(POOL, ())]
+        return [waiter for gate in self.fleet.gates for waiter in gate.waiting._queues.get(POOL, ())]
 
     def look(self) -> None:
         """Begin or end the idle time of each replica's slots."""
@@ -83,9 +83,9 @@ class Watch:
         inner = gate.waiting.offered
 
         def offered(replica: Replica, offer: SlotOffer) -> None:
-            before = {(id(g), w.id): w for g in self.fleet.gates for w in g.waiting._lines.get(POOL, ())}
+            before = {(id(g), w.id): w for g in self.fleet.gates for w in g.waiting._queues.get(POOL, ())}
             inner(replica, offer)
-            after = {(id(g), w.id) for g in self.fleet.gates for w in g.waiting._lines.get(POOL, ())}
+            after = {(id(g), w.id) for g in self.fleet.gates for w in g.waiting._queues.get(POOL, ())}
             now = asyncio.get_running_loop().time()
             for key in set(before) - after:
                 self.bound += 1

@@ -16,7 +16,7 @@ waiters = st.lists(
         since=st.floats(0, 100),
         deadline=st.floats(0, 200),
         home=st.sampled_from(("", "a", "b")),
-        put_off=st.sampled_from((0.0, 1.0, 5.0)),
+        away_penalty=st.sampled_from((0.0, 1.0, 5.0)),
     ),
     max_size=30,
     unique_by=lambda waiter: waiter.id,
@@ -54,7 +54,7 @@ def test_priority_first_then_the_earliest_deadline(members: list[Waiter], now: f
 
 
 @given(waiters, st.floats(0, 200), st.sampled_from(("a", "b")))
-def test_nobody_is_passed_by_who_comes_more_than_its_put_off_later(
+def test_nobody_is_passed_by_who_comes_more_than_its_away_penalty_later(
     members: list[Waiter], now: float, replica: str
 ) -> None:
     chosen = line(*members).best(replica, now)
@@ -77,7 +77,7 @@ def test_a_slot_goes_to_a_waiter_at_home_there_unless_another_is_due() -> None:
 
 @given(waiters, st.floats(0, 29), st.sampled_from(("a", "b")))
 def test_a_replica_is_told_who_would_take_its_slot(members: list[Waiter], now: float, replica: str) -> None:
-    made = line(*(replace(waiter, put_off=5.0) for waiter in members if waiter.priority is not Priority.LOW))
+    made = line(*(replace(waiter, away_penalty=5.0) for waiter in members if waiter.priority is not Priority.LOW))
     counts, deadlines = made.word(now, replica)
     assert counts == made.counts(now)
     if (chosen := made.best(replica, now)) is not None:

@@ -25,7 +25,7 @@ _RANK: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 class Waiter:
     """One request. `since` is when the first router took it in; `deadline` when its wait is over; `size` in bytes.
 
-    At any replica but its `home` it comes `put_off` seconds later (rules/affinity.py).
+    At any replica but its `home` it comes `away_penalty` seconds later (rules/affinity.py).
     """
 
     id: int
@@ -110,7 +110,7 @@ class WaitQueue:
     ) -> Waiter | None:
         """Who takes a slot of this replica: the first that `may`, but who is put off lets those at home pass.
 
-        So nobody is passed by who comes more than its `put_off` later.
+        So nobody is passed by who comes more than its `away_penalty` later.
         """
         at_home = self._first(self._at_home[replica], now, high_only, may) if replica in self._at_home else None
         first = self._first(self._order, now, high_only, may)
