@@ -35,11 +35,13 @@ async def fill(f: Fleet, pool: str, count: int, replica: str = "") -> list[async
         asyncio.create_task(f.ask(12_000, model=f"{pool}-model", key="sk-vip", x_forebay_priority="High"))
         for _ in range(count)
     ]
-    await f.until(lambda: sum(f.side(n).admission.running for n in f.sidecars if n.startswith(pool)) == count)
+    names = [name for name in f.sidecars if name.startswith(pool)]
+    await f.until(lambda: sum(f.side(name).admission.running for name in names) == count)
+    await f.until(lambda: sum(len(f.engines[name].batch.running) for name in names) == count)  # not on its way there
     await f.until(
         lambda: (
             sum(r.free_high for r in f.gate.replicas.of(pool))
-            == sum(f.side(n).admission.slots for n in f.sidecars if n.startswith(pool)) - count
+            == sum(f.side(name).admission.slots for name in names) - count
         )
     )
     return tasks
