@@ -118,6 +118,7 @@ def test_the_chart_wraps_the_alerts_with_links_to_their_sections() -> None:
         assert item["annotations"] == alert["annotations"]
 
 
+@pytest.mark.slow
 def test_the_chart_gives_grafana_the_dashboards_when_asked() -> None:
     maps = of_kind(render("--set", "dashboards.enabled=true"), "ConfigMap")
     titles = {json.loads(next(iter(item["data"].values())))["title"] for item in maps}

@@ -75,6 +75,7 @@ async def operator() -> asyncio.Server:
     return await probes.serve("127.0.0.1", 0, {"/metrics": lambda: probes.Page(200, text.encode())})
 
 
+@pytest.mark.slow
 @needs_prometheus
 def test_the_bill_of_history_is_what_the_routers_counted(tmp_path: Path) -> None:
     async def work() -> None:

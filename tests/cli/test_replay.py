@@ -100,6 +100,7 @@ def test_a_fixed_size_and_another_tempo_are_other_answers(trace: Path) -> None:
     assert slow["trace"]["hours"] == pytest.approx(2 * 600 / 3600, rel=0.1)
 
 
+@pytest.mark.slow
 def test_pools_that_stand_in_one_file_are_one_fleet(trace: Path) -> None:
     said = replay(trace, "--pool", SIMULATED / "pools.yaml", "--policy", SIMULATED / "policy.yaml", "-o", "json")
     found = json.loads(said.out)

@@ -142,6 +142,7 @@ def test_a_table_tells_the_engine_where_it_is_not_the_usual_one() -> None:
     assert [entry.dialect for entry in read.pools] == [engines.of(EngineType.VLLM), engines.of(EngineType.SIMULATED)]
 
 
+@pytest.mark.slow
 def test_nobody_else_writes_an_engines_metrics_or_flags() -> None:
     flags = {arg.partition("=")[0] for arg in VLLM.arguments(FULL) if arg.startswith("--")} - {"--seed"}
     flags |= {VLLM.batch_flag, "-tp"}

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 import uvloop
 
 from forebay.router.placement.prefill import TOLD_AT_ONCE, Prefill, read
@@ -39,6 +40,7 @@ def test_every_gateway_follows_a_session_to_where_it_was_served(tmp_path: Path) 
     uvloop.run(scene())
 
 
+@pytest.mark.slow
 def test_every_gateway_knows_how_much_waits_for_its_first_token(tmp_path: Path) -> None:
     async def scene() -> None:
         pools = {"chat": Pool(replicas=2, slots=4)}

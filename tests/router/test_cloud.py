@@ -203,6 +203,7 @@ def test_a_provider_that_said_retry_after_is_not_asked_again_before(tmp_path: Pa
     run(work)
 
 
+@pytest.mark.slow
 def test_it_is_asked_again_afterwards(tmp_path: Path) -> None:
     async def work() -> None:
         async with clouds(tmp_path, in_turn(refusal(429, retry_after="1"), answer())) as c:

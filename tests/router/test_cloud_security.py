@@ -236,6 +236,7 @@ def test_a_name_that_does_not_resolve_is_a_failure_like_others(tmp_path: Path) -
 # Keys.
 
 
+@pytest.mark.slow
 def test_a_rotated_key_is_used_without_a_restart(tmp_path: Path) -> None:
     async def work() -> None:
         async with clouds(tmp_path, answer()) as c:

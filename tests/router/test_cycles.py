@@ -5,6 +5,7 @@ import gc
 from collections import Counter
 from pathlib import Path
 
+import pytest
 import uvloop
 
 from forebay.resources.reasons import Capability
@@ -29,6 +30,7 @@ async def everything(f: Fleet) -> None:
     await f.http.aclose()  # its connections end at the routers as well
 
 
+@pytest.mark.slow
 def test_requests_leave_no_cycles_behind(tmp_path: Path) -> None:
     async def work() -> Counter[str]:
         pool = Pool(max_wait_seconds=1, capabilities=tuple(Capability))

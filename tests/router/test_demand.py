@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from forebay.controller.cluster import wake_port
 from forebay.resources.reasons import Capability, Reason
@@ -93,6 +94,7 @@ def test_a_wait_that_the_clients_own_time_ends_counts_as_expired(tmp_path: Path)
     run(work)
 
 
+@pytest.mark.slow
 def test_a_wait_in_vain_and_a_full_line_count(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool(slots=1, max_wait_seconds=1, max_requests=1)}, cloud=False) as f:
@@ -172,6 +174,7 @@ async def operator(f: Fleet, asked: list[tuple[str, str]], token: str = "none") 
 ASLEEP = {"chat": Pool(slots=1, replicas=0), "sorter": Pool(capabilities=(Capability.CLASSIFICATION,))}
 
 
+@pytest.mark.slow
 def test_a_pool_without_replicas_is_asked_for_once_however_many_requests_come(tmp_path: Path) -> None:
     async def work() -> None:
         asked: list[tuple[str, str]] = []

@@ -124,6 +124,7 @@ def test_without_retry_budget_the_first_fault_is_the_last(tmp_path: Path) -> Non
     run(work)
 
 
+@pytest.mark.slow
 def test_a_replica_that_keeps_failing_is_left_alone_and_comes_back(tmp_path: Path) -> None:
     async def work() -> None:
         async with all_faulty(tmp_path, Fault.SERVER_ERROR, 1) as (f, peers):
@@ -152,6 +153,7 @@ def test_a_stream_that_breaks_each_time_opens_the_breaker(tmp_path: Path) -> Non
     assert phase(replica.breaker, 3.5) is Phase.OPEN
 
 
+@pytest.mark.slow
 def test_a_probe_that_finds_the_replica_full_leaves_room_for_the_next(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool(max_wait_seconds=1)}, cloud=False) as f:
@@ -186,6 +188,7 @@ def test_a_request_ends_with_its_own_time_which_is_no_fault_of_the_replica(
     run(work)
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_not_streamed_may_take_longer_than_a_first_token(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool()}, timeouts=QUICK, cloud=False) as f:
@@ -245,6 +248,7 @@ def test_an_offer_of_a_replica_that_asked_to_be_left_alone_is_declined() -> None
     run(work)
 
 
+@pytest.mark.slow
 def test_a_request_that_waits_leaves_when_every_pool_has_become_full(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool(), "sort": SORTER}) as f:
@@ -258,6 +262,7 @@ def test_a_request_that_waits_leaves_when_every_pool_has_become_full(tmp_path: P
     run(work)
 
 
+@pytest.mark.slow
 def test_stored_state_goes_to_its_keeper_or_nowhere(tmp_path: Path) -> None:
     async def work() -> None:
         pool = Pool(replicas=3, capabilities=tuple(Capability), max_wait_seconds=1)

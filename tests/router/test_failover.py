@@ -26,6 +26,8 @@ from tests.router.faults import Case, Ending, Expected, Place, cases, expected, 
 from tests.router.faulty import BAD_REQUEST, RETRY_AFTER, Fault, Faulty
 from tests.router.test_fleet import fill, stop
 
+pytestmark = pytest.mark.slow
+
 QUICK = RouterTimeouts(connect=1.0, first_token=0.6, between_chunks=0.6, total=20.0)
 WHERE = {
     Place.ENGINE: "engine chat-0",
@@ -182,13 +184,7 @@ async def nothing_left(f: Fleet) -> None:
         await f.until(lambda router=router: not router.context.upstream.active)
 
 
-SLOW = {Fault.STALL: [pytest.mark.slow]}
-"""What takes a second of waiting each, however free the machine is."""
-CASES = [
-    pytest.param(case, id=str(case), marks=SLOW.get(case.fault, []))
-    for case in cases()
-    if isinstance(expected(case), Expected)
-]
+CASES = [pytest.param(case, id=str(case)) for case in cases() if isinstance(expected(case), Expected)]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -77,6 +77,7 @@ def test_a_stream_comes_through_whole(tmp_path: Path) -> None:
     run(work)
 
 
+@pytest.mark.slow
 def test_capability_decides_where_the_model_is_left_open(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool(), "sort": SORTER}) as f:
@@ -89,6 +90,7 @@ def test_capability_decides_where_the_model_is_left_open(tmp_path: Path) -> None
     run(work)
 
 
+@pytest.mark.slow
 def test_high_goes_to_the_primary_when_the_pool_is_full_and_normal_waits_while_another_has_room(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool(), "sort": SORTER}) as f:
@@ -189,6 +191,7 @@ def test_each_answer_that_is_made_side_by_side_takes_a_slot(tmp_path: Path, door
     run(work)
 
 
+@pytest.mark.slow
 def test_a_draining_replica_gets_nothing_new_and_reports_drained_when_idle(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool(replicas=2)}) as f:
@@ -217,6 +220,7 @@ def test_drained_waits_for_what_runs(tmp_path: Path) -> None:
     run(work)
 
 
+@pytest.mark.slow
 def test_a_replica_that_fails_before_the_first_byte_is_replaced_by_another(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool(replicas=2)}) as f:
@@ -263,6 +267,7 @@ def test_a_clients_own_mistake_comes_back_from_the_engine_as_it_is(tmp_path: Pat
     run(work)
 
 
+@pytest.mark.slow
 def test_a_provider_that_fails_hands_over_to_the_next_and_then_to_the_queue(tmp_path: Path) -> None:
     both = tuple(TargetEntry(provider=p, model=f"{p}-model") for p in ("acme", "bravo"))
 
@@ -328,6 +333,7 @@ def test_what_is_not_served_is_404_in_the_form_that_clients_parse(tmp_path: Path
     run(work)
 
 
+@pytest.mark.slow
 def test_the_pools_own_service_serves_and_hands_on_what_has_no_slot(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool(), "sort": SORTER}) as f:

@@ -108,6 +108,7 @@ def test_ten_thousand_strangers_make_no_series_of_their_own(tmp_path: Path) -> N
     uvloop.run(work())
 
 
+@pytest.mark.slow
 def test_names_are_the_conventions_and_all_have_a_help_text_and_a_unit(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool()}) as f:

@@ -16,6 +16,8 @@ from tests.router.sdk import Sdk, everywhere, sdk
 from tests.router.taps import tap
 from tests.router.test_fleet import stop
 
+pytestmark = pytest.mark.slow
+
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 CHAT = {"model": "chat-model", "messages": HELLO}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}

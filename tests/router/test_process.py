@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def start(module: str, *arguments: str) -> subprocess.Popen[str]:
     command = [

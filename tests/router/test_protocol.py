@@ -181,6 +181,7 @@ def test_a_refused_client_that_goes_on_sending_sees_why() -> None:
     uvloop.run(work())
 
 
+@pytest.mark.slow
 def test_what_is_pipelined_behind_a_large_body_is_not_taken_for_a_large_head() -> None:
     large = POST.replace(b": 3", b": 150000") + b"x" * 149_997
     for cut in (40, 250):  # in the head that follows, at its end

@@ -21,6 +21,7 @@ def within(tmp_path: Path, act: Callable[[Fleet], Awaitable[None]], **more: obje
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_stuck_engine_gets_nothing_new_until_it_counts_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "METRICS_SECONDS", 0.05)
     monkeypatch.setattr(engines, "PROBE_SECONDS", 0.05)
@@ -94,6 +95,7 @@ class Hole:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+@pytest.mark.slow
 def test_what_waits_at_a_replica_that_fell_silent_is_served_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def test_correction_finds_the_truth_behind_known_errors() -> None:
     assert found == pytest.approx(truth, abs=0.03)
 
 
+@pytest.mark.slow
 def test_bounds_hold_the_truth_as_often_as_they_say() -> None:
     """Logs of 40 blocks whose true share of reasoning is 20 %: nine bounds in ten hold it."""
     random, held = Random(7), 0

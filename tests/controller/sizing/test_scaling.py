@@ -232,6 +232,7 @@ def test_an_idle_pool_goes_to_zero_and_the_first_request_wakes_it() -> None:
     assert sizes(one) == [1, 0, 1, 0]
 
 
+@pytest.mark.slow
 def test_with_a_price_and_a_cloud_a_pool_wakes_once_the_overflow_has_cost_a_cold_start() -> None:
     # A start of 15 s at 48 dollars an hour costs 0.20; a request a second at a cent each has cost that after 20 s.
     demand = {"chat": lambda at: 10.0 if at >= 1000 else 0.0}
@@ -244,6 +245,7 @@ def test_with_a_price_and_a_cloud_a_pool_wakes_once_the_overflow_has_cost_a_cold
     assert 1015 <= one.sizes["chat"][-1][0] <= 1030
 
 
+@pytest.mark.slow
 def test_a_restart_does_not_forget_what_a_sleeping_pool_has_cost() -> None:
     demand = {"chat": lambda at: 10.0 if at >= 1000 else 0.0}
     one = team("a", {"chat": asleep(gpuHourPrice="240")}, demand, (policy(),))  # a cold start costs a dollar: 100 s

@@ -51,6 +51,7 @@ def test_two_parents_are_none_and_a_state_alone_is_nothing() -> None:
         assert (trace_context.adopt(request), request.headers) == ("", [])
 
 
+@pytest.mark.slow
 def test_engine_provider_and_log_have_the_same_trace(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool()}) as f:
