@@ -21,6 +21,8 @@ class EngineType(StrEnum):
     VLLM = "VLLM"
     SIMULATED = "Simulated"
 
+    __hash__ = str.__hash__  # looked up for each request
+
 
 DIALECTS: Final[Mapping[EngineType, EngineDialect]] = MappingProxyType(
     {EngineType.VLLM: VLLM, EngineType.SIMULATED: SIMULATED}

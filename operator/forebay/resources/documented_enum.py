@@ -9,6 +9,8 @@ class DocumentedEnum(StrEnum):
 
     meaning: str
 
+    __hash__ = str.__hash__  # as its word has; Enum's own is computed in Python, for each label of each metric
+
     def __new__(cls, word: str, meaning: str = "") -> Self:
         """As in `FULL = "Full", "every slot is taken"`."""
         made = str.__new__(cls, word)

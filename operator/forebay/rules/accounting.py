@@ -39,7 +39,10 @@ class Accounting:
 
     def of(self, pool: str) -> _Pool:
         """The counters of one pool."""
-        return self._pools.setdefault(pool, _Pool())
+        counters = self._pools.get(pool)
+        if counters is None:
+            counters = self._pools[pool] = _Pool()
+        return counters
 
     def count(self, demand: Demand, now: float) -> None:
         """What a request's lifecycle says. `now` in Unix seconds."""

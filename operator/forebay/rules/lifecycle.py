@@ -198,9 +198,10 @@ class Lifecycle:
         return self._out_of_time(now)
 
     def _carry_out(self, decision: rule.Decision, fleet: LiveFleet, now: float) -> Step | None:
-        match decision.destination:
-            case rule.Local(pool):
-                return self._to_replica(pool, fleet, now)
+        destination = decision.destination
+        if isinstance(destination, rule.Local):  # nearly always
+            return self._to_replica(destination.pool, fleet, now)
+        match destination:
             case rule.Cloud() as cloud:
                 self._cloud, self._next_target = cloud, 0
                 self.pool = cloud.pool or self.pool

@@ -128,9 +128,12 @@ class AttemptOutcome(StrEnum):
     FAULT = "Fault"  # refused, reset, stalled, cut, malformed, 5xx or an error in a 200; `problem` says which
 
 
-WITHOUT_AN_ANSWER: Final = frozenset(
-    {AttemptOutcome.FAULT, AttemptOutcome.PRESSED, AttemptOutcome.REFUSED, AttemptOutcome.LATE}
-)
+WITHOUT_AN_ANSWER: Final = (
+    AttemptOutcome.FAULT,
+    AttemptOutcome.PRESSED,
+    AttemptOutcome.REFUSED,
+    AttemptOutcome.LATE,
+)  # a tuple: the hash of an enum's word is computed in Python
 """The upstream gave none, and the client has heard nothing."""
 
 
