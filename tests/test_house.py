@@ -1,5 +1,6 @@
 """The rules of the house: layers, no stray words, no package where none may be, commands of the docs exist."""
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -52,3 +53,12 @@ def test_make_targets_and_files_in_the_docs_exist(document: str) -> None:
         assert (REPO / link).exists(), f"{document} links to {link}"
     for path in re.findall(r"(?:charts|examples|docs)/[\w./-]+", text):
         assert (REPO / path.rstrip(".")).exists(), f"{document} names {path}"
+
+
+def test_a_packages_own_map_names_modules_that_are_there() -> None:
+    for init in (REPO / "operator" / "forebay").rglob("__init__.py"):
+        text = ast.get_docstring(ast.parse(init.read_text())) or ""
+        rows = re.findall(r"^ *((?:\w+, )*\w+)  +\S", text, re.M)
+        for name in [*", ".join(rows).split(", "), *re.findall(r"`(\w+)`", text)]:
+            places = (init.parent / name, init.parent / f"{name}.py", init.parent.parent / name)
+            assert any(place.exists() for place in places), f"{init.relative_to(REPO)}: there is no {name}"

@@ -61,7 +61,7 @@ class RequestFlow:
         "parsed",
         "record",
         "request",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,

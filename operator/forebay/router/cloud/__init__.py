@@ -1,13 +1,14 @@
 """The only way out to providers: OpenAI-compatible APIs over httpx. The cold path: clear rather than quick.
 
-    Cloud       all providers of the routing table; one try of one request at one of them
-    provider    one provider: connections, key, limits, breaker
-    transport   resolve, judge every address (rules/addresses), connect to exactly those
-    keys        the mounted key: rotated, hidden
-    answer      carries an answer: held until its first content byte, honest about a break after it
-    events      reads a stream: content, usage, errors, its end
-    verdict     what a status means, how long Retry-After asks for
-    ledger      tokens and money into metrics and log
+    providers        all providers of the routing table; one try of one request at one of them
+    provider         one provider: connections, key, limits, breaker
+    transport        resolve, judge every address (rules/addresses), connect to exactly those
+    keys             the mounted key: rotated, hidden
+    provider_answer  carries an answer: held until its first content byte, honest about a break after it
+    stream_events    reads a stream: content, usage, errors, its end
+    verdict          what a status means, how long Retry-After asks for
+    provider_errors  how a try can fail while the client has heard nothing
+    provider_usage   tokens and money into metrics and log
 
 What is sent and what keeps a request here is rules/portability. httpx is imported with the first provider, because a
 sidecar has none.
