@@ -116,7 +116,7 @@ async def _ask(f: Fleet, request: TraceRequest, number: int, base: str) -> Decis
         key="sk-vip",
         model=request.model or "auto",
         metadata={} if request.capability is Capability.CLASSIFICATION else {"context": "some"},
-        messages=[{"role": "user", "content": "word" * request.prompt}],
+        messages=[{"role": "user", "content": f"{number:04}" + "word" * (request.prompt - 1)}],  # no prefix is cached
         stream=True,
         user=str(number),  # no two bodies alike: who comes back after a refusal keeps the age of its first coming
         x_forebay_priority=request.priority,
