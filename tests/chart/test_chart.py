@@ -52,6 +52,7 @@ def test_lint() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())
 def test_every_object_is_valid(values: list[str]) -> None:
     for document in render(*values):

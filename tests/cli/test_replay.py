@@ -59,6 +59,7 @@ def replay(*arguments: object) -> Said:
     return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+@pytest.mark.slow
 def test_it_says_size_spill_waits_and_cost(trace: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     said = replay(trace, "--pool", POOL, "--policy", POLICY, "--out", page, "--cold-start", 60)
@@ -72,6 +73,7 @@ def test_it_says_size_spill_waits_and_cost(trace: Path, tmp_path: Path) -> None:
     assert page.read_text().startswith("<!doctype html>")
 
 
+@pytest.mark.slow
 def test_data_adds_up(trace: Path) -> None:
     said = replay(trace, "--pool", POOL, "--policy", POLICY, "-o", "json")
     found = json.loads(said.out)

@@ -63,6 +63,7 @@ def test_no_stream_where_one_was_asked_for_is_no_answer(tmp_path: Path) -> None:
 SHORT = {"first_token_seconds": 2, "between_chunks_seconds": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BREAKS)
 @pytest.mark.parametrize("before", [(), (ROLE,)], ids=["at once", "after the role"])
 def test_before_the_first_content_byte_the_next_provider_serves(
@@ -79,6 +80,7 @@ def test_before_the_first_content_byte_the_next_provider_serves(
     run(work)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BREAKS)
 def test_after_it_the_client_is_told_and_the_connection_closed(tmp_path: Path, name: str) -> None:
     async def work() -> None:
@@ -96,6 +98,7 @@ def test_after_it_the_client_is_told_and_the_connection_closed(tmp_path: Path, n
     run(work)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", ["cut", "half", "stall"])
 def test_a_whole_answer_that_breaks_is_never_half_an_answer(tmp_path: Path, then: str) -> None:
     async def play(provider: Any, request: Any, connection: Any) -> None:
