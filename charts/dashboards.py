@@ -4,7 +4,6 @@ A panel is a title, a unit and its queries. In a query FLEET stands for the matc
 that of the chosen pool, RATE for the interval of rates.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-from forebay import engines
+from forebay import engines, generated
 
 FOLDER: Final = Path(__file__).parent / "forebay" / "dashboards"
 WIDTH: Final = 24
@@ -288,20 +287,8 @@ def text(dashboard: Dashboard) -> str:
 
 def main() -> int:
     """Write the files, or check that they are up to date."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare only; exit 1 when a file is out of date")
-    check = parser.parse_args().check
-    stale = 0
-    FOLDER.mkdir(exist_ok=True)
-    for dashboard in DASHBOARDS:
-        file = FOLDER / f"{dashboard.name}.json"
-        if not check:
-            file.write_text(text(dashboard))
-            print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
-        elif not file.exists() or file.read_text() != text(dashboard):
-            stale = 1
-            print(f"{file} is out of date; run: make dashboards", file=sys.stderr)
-    return stale
+    files = {FOLDER / f"{dashboard.name}.json": text(dashboard) for dashboard in DASHBOARDS}
+    return generated.main(__doc__, files, "make dashboards")
 
 
 if __name__ == "__main__":

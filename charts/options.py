@@ -4,13 +4,13 @@ That is the operator's environment (templates/_options.tpl) and what values.sche
 options of the operator. The rest of the schema is written by hand and stays as it is.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from forebay import generated
 from forebay.resources.option import Option, rows
 from forebay.resources.options import OperatorOptions
 
@@ -93,17 +93,8 @@ def _bounds(row: Option) -> dict[str, Any]:
 
 def main() -> int:
     """Write the files, or check that they are up to date."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare only; exit 1 when a file is out of date")
-    check, stale = parser.parse_args().check, 0
-    for file, wanted in ((TEMPLATE, template()), (SCHEMA, schema(SCHEMA.read_text()))):
-        if not check:
-            file.write_text(wanted)
-            print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
-        elif not file.exists() or file.read_text() != wanted:
-            stale = 1
-            print(f"{file} is out of date; run: make options", file=sys.stderr)
-    return stale
+    files = {TEMPLATE: template(), SCHEMA: schema(SCHEMA.read_text())}
+    return generated.main(__doc__, files, "make options")
 
 
 if __name__ == "__main__":

@@ -62,3 +62,22 @@ def test_a_packages_own_map_names_modules_that_are_there() -> None:
         for name in [*", ".join(rows).split(", "), *re.findall(r"`(\w+)`", text)]:
             places = (init.parent / name, init.parent / f"{name}.py", init.parent.parent / name)
             assert any(place.exists() for place in places), f"{init.relative_to(REPO)}: there is no {name}"
+
+
+def test_paths_of_the_map_for_contributors_exist() -> None:
+    names = ["/" + str(path.relative_to(REPO)) for path in tracked()]
+    for cell in re.findall(r"`([\w./?*-]+)`", (REPO / "CONTRIBUTING.md").read_text()):
+        if "/" in cell or cell.endswith(".py"):
+            pattern = re.escape("/" + cell.removeprefix(".venv/")).replace(r"\?", ".").replace(r"\*", ".*")
+            assert any(re.search(pattern, name) for name in names), f"CONTRIBUTING.md names {cell}"
+
+
+def test_code_that_the_glossary_names_exists() -> None:
+    code = "\n".join(path.read_text() for path in tracked() if path.suffix == ".py")
+    for word in set(re.findall(r"`([A-Za-z_]+)`", (REPO / "docs/glossary.md").read_text())):
+        assert re.search(rf"\b{word}\b", code), f"the glossary names {word}"
+
+
+def test_every_list_of_words_hashes_as_its_words() -> None:
+    for path in (REPO / "operator" / "forebay").rglob("*.py"):
+        assert path.name == "word_enum.py" or "StrEnum" not in path.read_text(), f"{path}: take WordEnum"

@@ -37,7 +37,7 @@ class Bench:
 
     def __init__(self, chosen: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> None:
         self.chosen, self.folder, self.say = chosen, folder, say
-        self.routers = ROUTERS | (against(chosen.against) if chosen.against else {})
+        self.others = against(chosen.against) if chosen.against else {}
         self.engine = free_port()
         self.places: dict[str, tuple[Place, int]] = {}
         self.results: Results = {}
@@ -53,7 +53,7 @@ class Bench:
             folder.mkdir()
             place = Place(folder, self.engine, 0, environment)
             try:
-                port = self.routers[name](place)
+                port = (ROUTERS | self.others)[name](place)
             except FileNotFoundError as missing:
                 self.missing[name] = f"{missing} is not installed"
                 continue
@@ -172,7 +172,7 @@ def main() -> int:
             bar = progress.add_task("", total=None)
             bench = Bench(chosen, Path(folder), lambda text: progress.update(bar, description=text, advance=1))
             try:
-                bench.start([*chosen.only, *(against(chosen.against) if chosen.against else ())], environment)
+                bench.start([*chosen.only, *bench.others], environment)
                 bench.run(chosen.parts)
             finally:
                 bench.stop()

@@ -3,7 +3,6 @@
 The meanings stand beside the things themselves; here is only their order.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from forebay import engines
+from forebay import engines, generated
 from forebay.cli.running import advice
 from forebay.controller.report import metrics as operator_metrics
 from forebay.resources import headers, names, reasons
@@ -187,17 +186,7 @@ def _listed(items: Iterable[str]) -> str:
 
 def main() -> int:
     """Write or check the files below the current folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare only; exit 1 when the file is out of date")
-    check, stale = parser.parse_args().check, 0
-    for file, wanted in ((FILE, text()), (RUNBOOK, runbook(RUNBOOK.read_text()))):
-        if not check:
-            file.write_text(wanted)
-            print(file)
-        elif not file.exists() or file.read_text() != wanted:
-            stale = 1
-            print(f"{file} is out of date; run: make docs", file=sys.stderr)
-    return stale
+    return generated.main(__doc__, {FILE: text(), RUNBOOK: runbook(RUNBOOK.read_text())}, "make docs")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ finds whole lines. With `-o json|yaml` the answer is data, and nothing else goes
 import json
 import os
 import sys
-from enum import StrEnum
 from typing import IO, Annotated, Any, Final
 
 import typer
@@ -16,11 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from forebay.word_enum import WordEnum
+
 PIPE_COLUMNS: Final = 240
 """Width of a table that no terminal bounds; COLUMNS overrides it."""
 
 
-class OutputFormat(StrEnum):
+class OutputFormat(WordEnum):
     """How an answer is written."""
 
     TABLE = "table"

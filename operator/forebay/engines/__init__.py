@@ -6,22 +6,20 @@ is a module here, its word in EngineType and its line in DIALECTS.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 from forebay.engines.dialect import EngineDialect, MetricNames, Refused
 from forebay.engines.simulated import SIMULATED
 from forebay.engines.vllm import VLLM
+from forebay.word_enum import WordEnum
 
 
-class EngineType(StrEnum):
+class EngineType(WordEnum):
     """What serves the model."""
 
     VLLM = "VLLM"
     SIMULATED = "Simulated"
-
-    __hash__ = str.__hash__  # looked up for each request
 
 
 DIALECTS: Final[Mapping[EngineType, EngineDialect]] = MappingProxyType(

@@ -4,7 +4,6 @@ Structural schemas: references inlined, optional fields flattened, a description
 server fills in, CEL rules from each type's RULES.
 """
 
-import argparse
 import sys
 from enum import Enum
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
+from forebay import generated
 from forebay.resources.fields import Resource, Rule
 from forebay.resources.names import GROUP, POLICY_KIND, POLICY_PLURAL, POOL_KIND, POOL_PLURAL, VERSION
 from forebay.resources.policy import PolicySpec, PolicyStatus
@@ -269,20 +269,7 @@ def files(repo: Path) -> dict[Path, str]:
 
 def main() -> int:
     """Write or check the files below the current folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare only; exit 1 when a file is out of date")
-    check = parser.parse_args().check
-    stale = 0
-    for path, text in files(Path.cwd()).items():
-        if check:
-            if not path.exists() or path.read_text() != text:
-                print(f"{path} is out of date; run: make crds", file=sys.stderr)
-                stale = 1
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-            print(path)
-    return stale
+    return generated.main(__doc__, files(Path.cwd()), "make crds")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """Closed lists whose words carry their meaning, so that code and reference cannot say different things."""
 
-from enum import StrEnum
 from typing import Self
 
+from forebay.word_enum import WordEnum
 
-class DocumentedEnum(StrEnum):
+
+class DocumentedEnum(WordEnum):
     """One word of a closed list. `meaning` is half a sentence for users, in Markdown."""
 
     meaning: str
-
-    __hash__ = str.__hash__  # as its word has; Enum's own is computed in Python, for each label of each metric
 
     def __new__(cls, word: str, meaning: str = "") -> Self:
         """As in `FULL = "Full", "every slot is taken"`."""

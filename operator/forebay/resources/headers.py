@@ -49,6 +49,9 @@ PASSED_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
 })  # fmt: skip
 """What happens to headers that are not forebay's own. All others go to the engine and to no provider."""
 
+RETRY_COUNT: Final = "x-stainless-retry-count"
+"""How OpenAI's clients say that they send a request once more; it counts as demand the first time alone."""
+
 # Between routers, on the control port only.
 HOP: Final = "x-forebay-hop"  # 1: handed on once already, do not hand on again
 CLIENT: Final = "x-forebay-client"  # client name the first router found

@@ -2,16 +2,16 @@
 
 import hashlib
 from decimal import Decimal
-from enum import StrEnum
 
 import msgspec
 
 from forebay.resources.reasons import Reason
 from forebay.resources.table import Frozen
 from forebay.resources.usage import UsageRow
+from forebay.word_enum import WordEnum
 
 
-class ReplicaState(StrEnum):
+class ReplicaState(WordEnum):
     """What a sidecar says of its replica."""
 
     STARTING = "Starting"  # the engine does not answer yet

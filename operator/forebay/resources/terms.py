@@ -1,17 +1,17 @@
 """Closed lists that a user may write in the custom resources, but for types of engines (see engines). Free of pydantic,
 so that routers stay small."""
 
-from enum import StrEnum
+from forebay.word_enum import WordEnum
 
 
-class Task(StrEnum):
+class Task(WordEnum):
     """What API a model speaks. Pools of different tasks never stand in for each other."""
 
     GENERATE = "Generate"
     EMBED = "Embed"
 
 
-class Modality(StrEnum):
+class Modality(WordEnum):
     """What kind of input a model takes."""
 
     TEXT = "Text"
@@ -19,7 +19,7 @@ class Modality(StrEnum):
     AUDIO = "Audio"
 
 
-class ScalingMode(StrEnum):
+class ScalingMode(WordEnum):
     """Who decides the number of replicas."""
 
     AUTOMATIC = "Automatic"
@@ -27,28 +27,28 @@ class ScalingMode(StrEnum):
     MANUAL = "Manual"
 
 
-class Permission(StrEnum):
+class Permission(WordEnum):
     """Allowed or Denied."""
 
     ALLOWED = "Allowed"
     DENIED = "Denied"
 
 
-class CloudUse(StrEnum):
+class CloudUse(WordEnum):
     """Whether requests may leave the cluster."""
 
     ALLOWED = "Allowed"
     NEVER = "Never"
 
 
-class AdoptRouter(StrEnum):
+class AdoptRouter(WordEnum):
     """When replicas take over a newer router."""
 
     ON_NEXT_CHANGE = "OnNextChange"
     ALWAYS = "Always"
 
 
-class WakeAfter(StrEnum):
+class WakeAfter(WordEnum):
     """What wakes a pool that has scaled to zero."""
 
     FIRST_REQUEST = "FirstRequest"
@@ -56,21 +56,21 @@ class WakeAfter(StrEnum):
     BREAK_EVEN = "BreakEven"
 
 
-class Transport(StrEnum):
+class Transport(WordEnum):
     """How a provider is reached."""
 
     HTTPS = "HTTPS"
     HTTP = "HTTP"
 
 
-class Tier(StrEnum):
+class Tier(WordEnum):
     """Which ordered list of provider models (`tiers.py` knows its fields)."""
 
     PRIMARY = "Primary"
     SECONDARY = "Secondary"
 
 
-class OverflowTo(StrEnum):
+class OverflowTo(WordEnum):
     """Where a request goes when local is full."""
 
     PRIMARY = "Primary"
@@ -83,14 +83,14 @@ class OverflowTo(StrEnum):
         return None if self is OverflowTo.QUEUE else Tier(self.value)
 
 
-class FullWhen(StrEnum):
+class FullWhen(WordEnum):
     """What counts as full for requests that go to the secondary."""
 
     ALL_POOLS_FULL = "AllPoolsFull"
     CAPABLE_POOLS_FULL = "CapablePoolsFull"
 
 
-class GapAction(StrEnum):
+class GapAction(WordEnum):
     """What happens to a request that no local pool can serve at all."""
 
     CLOUD = "Cloud"
@@ -98,7 +98,7 @@ class GapAction(StrEnum):
     REJECT = "Reject"
 
 
-class MaxTokensField(StrEnum):
+class MaxTokensField(WordEnum):
     """Name of the token limit in a provider's API."""
 
     MAX_TOKENS = "max_tokens"

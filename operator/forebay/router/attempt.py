@@ -9,7 +9,6 @@ the connections call it, and it calls `on_outcome` once.
 import asyncio
 import re
 from collections.abc import Callable
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from forebay import engines
@@ -21,6 +20,7 @@ from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error_body
 from forebay.router.http.values import Headers
 from forebay.rules.steps import AttemptOutcome
+from forebay.word_enum import WordEnum
 
 if TYPE_CHECKING:
     from forebay.router.placement.gateway_queue import SlotBinding
@@ -38,7 +38,7 @@ _STREAM: Final = b"text/event-stream"
 _USUAL: Final = engines.of(engines.DEFAULT)
 
 
-class Look(StrEnum):
+class Look(WordEnum):
     """How closely an answer is looked at."""
 
     CONTENT = "Content"  # held until its first content byte; errors mean another try

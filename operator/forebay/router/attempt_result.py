@@ -25,9 +25,6 @@ def judge(attempt: Attempt, pool: PoolReplicas | None, first_token: float | None
     """Note what an attempt says of its replica; returns what it was. `pool` is None where that is gone."""
     assert attempt.bound is not None and attempt.outcome is not None
     outcome, replica = attempt.outcome, attempt.bound.replica
-    if outcome is AttemptOutcome.ANSWERED and pool is not None and not attempt.late:  # nearly always
-        pool.answered(replica, first_token, now)
-        return outcome
     if outcome is AttemptOutcome.REFUSED:
         outcome = MEANINGS.get(attempt.problem, outcome)
     if outcome in WITHOUT_AN_ANSWER:
@@ -36,6 +33,8 @@ def judge(attempt: Attempt, pool: PoolReplicas | None, first_token: float | None
     if pool is None:
         return outcome
     match outcome:
+        case AttemptOutcome.ANSWERED if not attempt.late:
+            pool.answered(replica, first_token, now)
         case AttemptOutcome.ANSWERED | AttemptOutcome.BROKEN if attempt.late:
             pool.gave_up(replica)
         case AttemptOutcome.TOO_LONG:
@@ -57,6 +56,6 @@ def result_of(attempt: Attempt, outcome: AttemptOutcome) -> AttemptResult:
     """For the lifecycle; a client that has left while its attempt failed is gone all the same."""
     assert attempt.bound is not None
     replica = attempt.bound.replica
-    if outcome is not AttemptOutcome.ANSWERED and outcome in WITHOUT_AN_ANSWER and attempt.exchange.ended:
+    if outcome in WITHOUT_AN_ANSWER and attempt.exchange.ended:
         outcome = AttemptOutcome.GONE
     return AttemptResult(outcome, replica.pool, replica.address, attempt.problem, attempt.retry_after)

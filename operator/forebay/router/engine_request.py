@@ -123,7 +123,7 @@ class EngineRequest:
         if outcome is AttemptOutcome.PRESSED:
             side.slots.cut()
         record.status, record.problem = attempt.status, attempt.problem
-        if outcome is not AttemptOutcome.ANSWERED and outcome in WITHOUT_AN_ANSWER and not self.exchange.ended:
+        if outcome in WITHOUT_AN_ANSWER and not self.exchange.ended:
             self._failed(attempt)
         elif not self.control:
             if attempt.first:

@@ -7,6 +7,7 @@ to be tried elsewhere or to leave for a provider goes on as a coroutine.
 import asyncio
 from typing import TYPE_CHECKING
 
+from forebay.resources import headers as names
 from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.clients import Client
 from forebay.router import metrics
@@ -21,7 +22,6 @@ from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error
 from forebay.router.http.values import Headers, Request
 from forebay.router.placement.gateway_queue import SlotBinding
-from forebay.rules.accounting import REPEATED
 from forebay.rules.affinity import digest
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
@@ -89,7 +89,7 @@ class RequestFlow:
             arrived,
             arrived + time_allowed(parsed, gate.context.settings.timeouts.total),
             previous=parsed.previous,
-            repeated=request.fields.get(REPEATED, b"0") != b"0",
+            repeated=request.fields.get(_RETRY_COUNT, b"0") != b"0",
         )
 
     def begin(self) -> None:
@@ -298,6 +298,9 @@ class RequestFlow:
         self.record.first_token_ms = int(seconds * 1000)
         if status == 200 and self.record.stream:
             metrics.first_token(self.record, seconds)
+
+
+_RETRY_COUNT = names.RETRY_COUNT.encode()
 
 
 def _nobody(_: Attempt) -> None:

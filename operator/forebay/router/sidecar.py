@@ -46,17 +46,21 @@ class Sidecar:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.slots = EngineSlots()
+        self.slots = EngineSlots(PoolEntry(name=context.settings.pool, served_names=()))
         self.admission = self.slots.admission
         self.offering = SlotChannel(self.admission, self._slot_report)
         self.engine = EngineMonitor(context.settings.engine, context.upstream, self._engine_changed, self._working)
-        self.entry = PoolEntry(name=context.settings.pool, served_names=())
         self.drain_began: float | None = None
         self.last_request = 0.0
         self.rng = random.Random()  # noqa: S311 - jitter
         self._stored: OrderedDict[str, None] = OrderedDict()
         self.slotless = Slotless(self)
         context.table.on_change = self._table_changed
+
+    @property
+    def entry(self) -> PoolEntry:
+        """What the routing table says of its pool."""
+        return self.slots.entry
 
     # The request port: clients.
 
@@ -253,11 +257,11 @@ class Sidecar:
     def _table_changed(self, table: RoutingTable) -> None:
         mine = [pool for pool in table.pools if pool.name == self.context.settings.pool]
         if mine:
-            self.entry = mine[0]
-            self.engine.dialect = self.entry.dialect
+            entry = mine[0]
+            self.engine.dialect = entry.dialect
             metrics.know(mine)
-            self.engine.probe = smallest(self.entry)
-            self.slots.resize(self.entry, self.engine.kv_tokens)
+            self.engine.probe = smallest(entry)
+            self.slots.resize(entry, self.engine.kv_tokens)
 
     def _working(self) -> bool:
         return self.admission.requests > 0

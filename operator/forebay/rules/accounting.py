@@ -10,8 +10,6 @@ from forebay.resources.reasons import Reason
 from forebay.resources.report import PoolDemand
 from forebay.rules.steps import Demand, DemandEvent, DemandKind
 
-REPEATED = b"x-stainless-retry-count"
-
 
 @dataclass(slots=True)
 class _Pool:

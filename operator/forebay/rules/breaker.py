@@ -7,10 +7,11 @@ upstream did its work, so that is a success.
 """
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
+
+from forebay.word_enum import WordEnum
 
 
-class CallResult(StrEnum):
+class CallResult(WordEnum):
     """How a try ended, from the upstream's point of view."""
 
     SUCCESS = "Success"
@@ -18,7 +19,7 @@ class CallResult(StrEnum):
     FAULT = "Fault"
 
 
-class Phase(StrEnum):
+class Phase(WordEnum):
     """What the breaker lets through: everything, nothing, or one probe."""
 
     CLOSED = "Closed"

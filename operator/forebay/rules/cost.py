@@ -6,10 +6,11 @@ basis means nothing. Replicas are paid for whether they are full or not; the clo
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import islice
 from math import inf
 from typing import Final
+
+from forebay.word_enum import WordEnum
 
 MONTH_HOURS: Final = 730
 MOST_REPLICAS: Final = 4096
@@ -19,7 +20,7 @@ CLAIM_TOKENS: Final = 10_000_000
 """Tokens a month above which "local wins", as the claim goes that this module puts to the test."""
 
 
-class BasisName(StrEnum):
+class BasisName(WordEnum):
     """How own hardware is counted."""
 
     ELECTRICITY = "electricity"  # paid for long ago: only what it draws

@@ -4,13 +4,13 @@ A path that stands here is served, counted, classified, and sent to providers as
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Struct
 
 from forebay.resources.terms import MaxTokensField, Task
+from forebay.word_enum import WordEnum
 
 ROOT: Final = "/v1"
 """What the base URL of a provider ends with in place of a path's beginning."""
@@ -24,7 +24,7 @@ MODELS: Final = "/v1/models"
 """Answered by the routers from their table; an engine's own answer to it tells its sidecar that it runs."""
 
 
-class Stream(StrEnum):
+class Stream(WordEnum):
     """What a streamed answer looks like. Its content and its end are told by its bytes (router/dialect/content.py)."""
 
     CHUNKS = "Chunks"  # of choices; ends with [DONE], and tells its usage only if it is asked to

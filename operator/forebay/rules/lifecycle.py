@@ -198,10 +198,9 @@ class Lifecycle:
         return self._out_of_time(now)
 
     def _carry_out(self, decision: rule.Decision, fleet: LiveFleet, now: float) -> Step | None:
-        destination = decision.destination
-        if isinstance(destination, rule.Local):  # nearly always
-            return self._to_replica(destination.pool, fleet, now)
-        match destination:
+        match decision.destination:
+            case rule.Local() as local:
+                return self._to_replica(local.pool, fleet, now)
             case rule.Cloud() as cloud:
                 self._cloud, self._next_target = cloud, 0
                 self.pool = cloud.pool or self.pool

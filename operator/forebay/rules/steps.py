@@ -3,7 +3,6 @@
 Structs and a protocol stand apart from the machine, which is compiled: mypyc does not understand msgspec.Struct.
 """
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
@@ -13,6 +12,7 @@ from forebay.resources.table import QueueEntry
 from forebay.resources.terms import Tier
 from forebay.rules.affinity import Choice
 from forebay.rules.facts import CloudTarget, FleetView
+from forebay.word_enum import WordEnum
 
 if TYPE_CHECKING:
     from forebay.rules.lifecycle import Lifecycle
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Address = tuple[str, int]
 
 
-class DemandKind(StrEnum):
+class DemandKind(WordEnum):
     """What a request means for the demand of the pool that it is counted at."""
 
     ASKED = "Asked"  # it came, and was served or refused for lack of a slot: once a request
@@ -115,7 +115,7 @@ class Done(Struct, frozen=True):
 Step = Dispatch | WaitForSlot | SendToProvider | LocateState | Reject | Done
 
 
-class AttemptOutcome(StrEnum):
+class AttemptOutcome(WordEnum):
     """What became of an attempt. All but the first three leave the client without an answer so far."""
 
     ANSWERED = "Answered"
@@ -128,12 +128,9 @@ class AttemptOutcome(StrEnum):
     FAULT = "Fault"  # refused, reset, stalled, cut, malformed, 5xx or an error in a 200; `problem` says which
 
 
-WITHOUT_AN_ANSWER: Final = (
-    AttemptOutcome.FAULT,
-    AttemptOutcome.PRESSED,
-    AttemptOutcome.REFUSED,
-    AttemptOutcome.LATE,
-)  # a tuple: the hash of an enum's word is computed in Python
+WITHOUT_AN_ANSWER: Final = frozenset(
+    {AttemptOutcome.FAULT, AttemptOutcome.PRESSED, AttemptOutcome.REFUSED, AttemptOutcome.LATE}
+)
 """The upstream gave none, and the client has heard nothing."""
 
 

@@ -6,10 +6,10 @@ shared out by the routers' estimate of their tokens.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
 from forebay.cli.cost.period import BilledPeriod, Moment, PoolUse, Use
+from forebay.word_enum import WordEnum
 
 NO_POOL: Final = "(no pool)"
 """Requests that no pool could have served."""
@@ -17,7 +17,7 @@ IDLE: Final = "(idle)"
 """GPUs of pools that served nobody."""
 
 
-class By(StrEnum):
+class By(WordEnum):
     """What the bill is split by."""
 
     POOL = "pool"

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, Final
 
 from forebay.controller.cluster.event_recorder import Recorder, micro_time
@@ -21,6 +20,7 @@ from forebay.controller.plan.actions import Note
 from forebay.controller.report.event_messages import object_ref
 from forebay.resources import names
 from forebay.resources.reasons import EventReason
+from forebay.word_enum import WordEnum
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class LeaseLostError(Exception):
     """Somebody else holds the Lease that was ours."""
 
 
-class Stand(StrEnum):
+class Stand(WordEnum):
     """Whose a Lease is."""
 
     MINE = "Mine"

@@ -1,13 +1,13 @@
 """A provider's stream, read event by event: what is content, what is usage, what is an error, where it ends. No I/O."""
 
 from collections.abc import Iterator
-from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from forebay.router.dialect.content import has_content
 from forebay.rules.spending import TokenUsage, read_usage
+from forebay.word_enum import WordEnum
 
 LONGEST_EVENT: Final = 4 * 1024 * 1024
 DONE: Final = b"[DONE]"
@@ -19,7 +19,7 @@ class MalformedEventError(Exception):
     """The stream says something that is no event of this API."""
 
 
-class StreamEventKind(StrEnum):
+class StreamEventKind(WordEnum):
     """What an event carries."""
 
     CONTENT = "Content"

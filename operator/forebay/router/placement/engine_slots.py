@@ -23,12 +23,12 @@ CUT_SECONDS: Final = 60.0
 class EngineSlots:
     """The slots of one engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, entry: PoolEntry) -> None:
         self.capacity = capacity(CapacityInputs())
         self.slots_without_cut = self.capacity.slots
         self.slot_tokens = TYPICAL_TOKENS
         self.admission = Admission(self.capacity.slots)
-        self.entry = PoolEntry(name="", served_names=())
+        self.entry = entry
         self.kv_tokens: int | None = None
         self._cut: tuple[int, float] = (0, 0.0)  # slots, and loop time until when
 
