@@ -36,7 +36,7 @@ DAY: Final = "24h"
 def cost(
     namespace: NamespaceOption = "",
     by: Annotated[By, typer.Option(help="What to split the bill by.")] = By.POOL,
-    prometheus: Annotated[str, typer.Option(metavar="URL", help="Take from_prometheus from this Prometheus.")] = "",
+    prometheus: Annotated[str, typer.Option(metavar="URL", help="Take history from this Prometheus.")] = "",
     since: Annotated[str, typer.Option(metavar="90m|24h|7d", help="How far back; with --prometheus.")] = "",
     model: Annotated[str, typer.Option(help="Cloud model to compare with; else the policy's.")] = "",
     price_table: Annotated[Path | None, typer.Option("--prices", help="Price table to use instead of ours.")] = None,
