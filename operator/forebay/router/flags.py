@@ -23,8 +23,16 @@ def _parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     for row in rows(RouterOptions):
-        parser.add_argument(row.flag, dest=row.name, type=_reader(row), required=row.required, help=_help(row))
+        parser.add_argument(
+            row.flag, dest=row.name, type=_reader(row), required=row.required, metavar=_metavar(row), help=_help(row)
+        )
     return parser
+
+
+def _metavar(row: Option) -> str | None:
+    """The words that may be said, where they are few; else argparse's own."""
+    words = ("on", "off") if row.type is bool else row.choices
+    return f"{{{','.join(words)}}}" if words else None
 
 
 def _help(row: Option) -> str:
