@@ -19,7 +19,7 @@ from forebay.resources.table import PoolEntry, TargetEntry
 from forebay.router.http.exchange import Budget
 from forebay.router.http.message_channel import DialledChannel
 from forebay.router.placement.gateway_queue import GatewayQueue
-from forebay.router.placement.replicas import PoolReplicas, Replica
+from forebay.router.placement.replicas import LIMITS, PoolReplicas, Replica
 from forebay.rules.breaker import Breaker, CallResult, Phase, phase
 from forebay.rules.queue import Waiter
 from testing.fleet import Fleet, Pool, fleet
@@ -132,10 +132,13 @@ def test_a_replica_that_keeps_failing_is_left_alone_and_comes_back(tmp_path: Pat
             for _ in range(3):
                 assert (await f.ask()).status_code == 200  # by a provider
             assert peers[0].posts == 3
+            assert replica.breaker.openings == 0, "three at once may be one client's"
+            replica.breaker = replace(replica.breaker, since=loop.time() - LIMITS.row_seconds)
+            assert (await f.ask()).status_code == 200
             assert replica.breaker.openings == 1
             replica.breaker = replace(replica.breaker, open_until=loop.time() + 60)
             assert decision(await f.ask())[1] == "bravo/bravo-model"
-            assert peers[0].posts == 3
+            assert peers[0].posts == 4
             peers[0].fault = Fault.SLOW_START  # well again
             replica.breaker = replace(replica.breaker, open_until=loop.time())
             f.gate.replicas.pools["chat"].stale = True
@@ -151,6 +154,32 @@ def test_a_stream_that_breaks_each_time_opens_the_breaker(tmp_path: Path) -> Non
     for now in (1.0, 2.0, 3.0):
         pool.tried(replica, CallResult.FAULT, now)
     assert phase(replica.breaker, 3.5) is Phase.OPEN
+
+
+def test_a_stream_under_way_brings_a_replica_back_before_it_ends(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool(slots=4)}, cloud=False) as f:
+            replica = f.gate.replicas.of("chat")[0]
+            replica.breaker = Breaker(faults=3, openings=1)  # half-open
+            f.gate.replicas.pools["chat"].stale = True
+            held = [asyncio.create_task(f.ask(12_000, stream=True))]
+            await f.until(lambda: replica.breaker == Breaker())
+            assert not held[0].done()
+            assert decision(await f.ask())[1] == "chat"
+            await stop(held)
+
+    run(work)
+
+
+def test_a_fault_says_nothing_of_the_queue(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with all_faulty(tmp_path, Fault.SERVER_ERROR, 1, cloud=False) as (f, _):
+            for _ in range(3):  # a quiet pool drains slowly
+                answer = await f.ask()
+                assert answer.status_code == 503
+                assert int(answer.headers["retry-after"]) <= 2
+
+    run(work)
 
 
 @pytest.mark.slow

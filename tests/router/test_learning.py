@@ -107,7 +107,12 @@ def test_back_pressure_cuts_slots_and_not_capacity(tmp_path: Path) -> None:
             side = f.side("chat-0")
             side.slots.cut()
             report = side.report()
-            assert (report.slots, report.capacity) == (1, 6)
+            assert (report.slots, report.capacity) == (3, 6)
+            side.slots.cut()
+            assert side.report().slots == 1
+            for slots in (2, 3, 4, 5, 6, 6, 6):
+                await f.ask(2)
+                assert side.report().slots == slots, "each answer gives one back"
 
     uvloop.run(story())
 

@@ -29,6 +29,29 @@ def test_a_success_between_them_forgets_them() -> None:
     )
 
 
+@given(st.lists(st.tuples(st.floats(0.001, 0.2), st.booleans()), max_size=300))
+def test_who_answers_others_is_well_however_many_fail(turns: list[tuple[float, bool]]) -> None:
+    limits = BreakerLimits(faults=3, row_seconds=2.0)
+    breaker, now, answered = Breaker(), 0.0, 0.0
+    for seconds, fails in turns:
+        now += seconds
+        if fails and now - answered < limits.row_seconds:
+            breaker = after(begun(breaker, now), CallResult.FAULT, now, limits)
+        else:
+            breaker, answered = after(begun(breaker, now), CallResult.SUCCESS, now, limits), now
+        assert phase(breaker, now) is Phase.CLOSED
+
+
+@given(st.floats(0.01, 5.0))
+def test_who_answers_nobody_is_out_within_ten_seconds(gap: float) -> None:
+    limits = BreakerLimits(faults=3, row_seconds=2.0)
+    breaker, now = Breaker(), 0.0
+    while phase(breaker, now) is Phase.CLOSED:
+        breaker = after(begun(breaker, now), CallResult.FAULT, now, limits)
+        now += gap
+    assert now - gap <= 10.0 + 1e-9
+
+
 def test_back_pressure_is_no_fault_and_forgives_none() -> None:
     assert phase(played(*[CallResult.BACK_PRESSURE] * 50), 0.0) is Phase.CLOSED
     assert (
@@ -46,6 +69,16 @@ def test_one_probe_goes_through_and_decides() -> None:
     again = after(probing, CallResult.FAULT, 6.0, LIMITS)
     assert (again.open_until, again.probing) == (16.0, False)  # twice as long
     assert lets_through(after(probing, CallResult.BACK_PRESSURE, 6.0, LIMITS), 6.0)
+
+
+def test_several_probes_at_a_time_and_the_first_answer_decides() -> None:
+    limits = BreakerLimits(faults=1, open_seconds=1.0, probes=3)
+    breaker = after(Breaker(), CallResult.FAULT, 0.0, limits)
+    for _ in range(3):
+        assert lets_through(breaker, 1.0, limits)
+        breaker = begun(breaker, 1.0)
+    assert not lets_through(breaker, 1.0, limits)
+    assert lets_through(after(breaker, CallResult.SUCCESS, 1.1, limits), 1.1, limits)
 
 
 def test_it_never_stays_open_longer_than_the_most() -> None:

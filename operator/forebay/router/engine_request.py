@@ -122,6 +122,8 @@ class EngineRequest:
             side.remember(attempt.stored)
         if outcome is AttemptOutcome.PRESSED:
             side.slots.cut()
+        elif served:
+            side.slots.answered()
         record.status, record.problem = attempt.status, attempt.problem
         if outcome in WITHOUT_AN_ANSWER and not self.exchange.ended:
             self._failed(attempt)

@@ -171,11 +171,12 @@ class Gateway:
         if found is not None and not found.all:
             self.sleepers.ask(pool)
 
-    def retry_after_headers(self, flow: RequestFlow) -> Headers:
-        """When to come back, drawn from the measured drain rate; whoever does keeps its age."""
+    def retry_after_headers(self, flow: RequestFlow, reason: Reason) -> Headers:
+        """When to come back, drawn from the measured drain rate, soon after a fault; whoever does keeps its age."""
         pool, now = flow.course.pool, asyncio.get_running_loop().time()
         ahead = self.waiting.length(pool) if pool else 0
-        rate = self.waiting.drained_per_second(pool) if pool else 0.0
+        faulty = reason is Reason.REPLICA_FAILED  # which says nothing of the queue
+        rate = self.waiting.drained_per_second(pool) if pool and not faulty else 0.0
         self._returning[_identity(flow)] = (flow.course.since, now)
         if len(self._returning) > RETURNING:
             self._returning.popitem(last=False)

@@ -5,6 +5,7 @@ to be tried elsewhere or to leave for a provider goes on as a coroutine.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from forebay.resources import headers as names
@@ -22,7 +23,9 @@ from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error
 from forebay.router.http.values import Headers, Request
 from forebay.router.placement.gateway_queue import SlotBinding
+from forebay.router.placement.replicas import FINE, PoolReplicas, Replica
 from forebay.rules.affinity import digest
+from forebay.rules.breaker import CallResult
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
 from forebay.rules.lifecycle import Lifecycle
@@ -182,8 +185,9 @@ class RequestFlow:
         body = gate.body_for(pool.entry, self.parsed, self.request.body)
         head = gate.head_for_sidecar(self, bound, len(body), now)
         look_for_length = not facts.context_refused
+        headers = self._headers if bound.replica.breaker is FINE else self._headers_of_a_probe(pool, bound.replica)
         attempt = Attempt(
-            self.exchange, self._headers, _nobody, pool.entry.dialect, look_for_length=look_for_length, bound=bound
+            self.exchange, headers, _nobody, pool.entry.dialect, look_for_length=look_for_length, bound=bound
         )
         first_seconds = patience(pool.first_token_seconds, facts, self.parsed.stream, course.deadline - now)
         attempt.start(gate.context.upstream, bound.replica.address, head, body, first_seconds, course.deadline)
@@ -284,12 +288,21 @@ class RequestFlow:
     def _headers(self) -> Headers:
         return decision_headers(self.record, self.course.waited)
 
+    def _headers_of_a_probe(self, pool: PoolReplicas, replica: Replica) -> Callable[[], Headers]:
+        """Asked for with the first content byte: a replica that was in doubt answers, so it is well."""
+
+        def headers() -> Headers:
+            pool.tried(replica, CallResult.SUCCESS, self._loop.time())
+            return self._headers()
+
+        return headers
+
     def _refuse(self, step: Reject) -> None:
         """Answer with an error, and with the time after which there may be room where that makes sense."""
         self._note_decision()
         self.record.tries = self.course.tries
         text = step.text or sentence(step.reason, self.course.facts)
-        headers = self.gate.retry_after_headers(self) if step.retry_after else []
+        headers = self.gate.retry_after_headers(self, step.reason) if step.retry_after else []
         self.exchange.reply(refusal(self.record, step.status, step.reason, text, headers))
 
     def _answered(self, status: int, first: float) -> None:

@@ -1,9 +1,10 @@
 """A circuit breaker as a value: what is known of one upstream, and what the end of a try makes of it. No clock.
 
 Three outcomes count. A success forgets every fault. Back-pressure (429, 503) is no fault: the upstream is alive and
-says when to come back. Faults in a row open the breaker; after `open_seconds`, doubled each time it opens again up to
-`most_seconds`, one probe goes through, and its outcome decides. What a client did wrong is no outcome of this kind: the
-upstream did its work, so that is a success.
+says when to come back. Faults in a row open the breaker, once the row has lasted `row_seconds`: an upstream that
+answers others in between is well, however often one client's requests fail. After `open_seconds`, doubled each time it
+opens again up to `most_seconds`, a few probes go through, and the first outcome decides. What a client did wrong is no
+outcome of this kind: the upstream did its work, so that is a success.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ class CallResult(WordEnum):
 
 
 class Phase(WordEnum):
-    """What the breaker lets through: everything, nothing, or one probe."""
+    """What the breaker lets through: everything, nothing, or a few probes."""
 
     CLOSED = "Closed"
     OPEN = "Open"
@@ -34,6 +35,8 @@ class BreakerLimits:
     faults: int = 5
     open_seconds: float = 5.0
     most_seconds: float = 60.0
+    row_seconds: float = 0.0  # so long nothing but faults
+    probes: int = 1  # at a time, while half-open
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,11 @@ class Breaker:
     """One upstream. Times are on any one clock that only rises, in seconds."""
 
     faults: int = 0  # in a row
+    since: float = 0.0  # the first of them
     openings: int = 0  # in a row, without a success between
     open_until: float = 0.0
     paused_until: float = 0.0  # it asked to be left alone until then
-    probing: bool = False
+    probing: int = 0  # probes under way
 
 
 def phase(breaker: Breaker, now: float) -> Phase:
@@ -54,22 +58,25 @@ def phase(breaker: Breaker, now: float) -> Phase:
     return Phase.OPEN if now < breaker.open_until else Phase.HALF_OPEN
 
 
-def lets_through(breaker: Breaker, now: float) -> bool:
+def lets_through(breaker: Breaker, now: float, limits: BreakerLimits = BreakerLimits()) -> bool:
     """Whether a try may begin now."""
-    if now < breaker.paused_until:
-        return False
+    return now >= breaker.paused_until and not is_shut(breaker, now, limits)
+
+
+def is_shut(breaker: Breaker, now: float, limits: BreakerLimits = BreakerLimits()) -> bool:
+    """Whether nothing more may be tried now, pauses aside: it is open, or has its probes."""
     where = phase(breaker, now)
-    return where is Phase.CLOSED or (where is Phase.HALF_OPEN and not breaker.probing)
+    return where is Phase.OPEN or (where is Phase.HALF_OPEN and breaker.probing >= limits.probes)
 
 
 def begun(breaker: Breaker, now: float) -> Breaker:
-    """A try begins; in the half-open phase it is the probe."""
-    return replace(breaker, probing=True) if phase(breaker, now) is Phase.HALF_OPEN else breaker
+    """A try begins; in the half-open phase it is a probe."""
+    return replace(breaker, probing=breaker.probing + 1) if phase(breaker, now) is Phase.HALF_OPEN else breaker
 
 
 def given_up(breaker: Breaker) -> Breaker:
     """A try ended without an outcome, because the client left: its probe, if it was one, is free again."""
-    return replace(breaker, probing=False)
+    return replace(breaker, probing=max(0, breaker.probing - 1))
 
 
 def after(
@@ -80,13 +87,13 @@ def after(
     if outcome is CallResult.SUCCESS:
         return Breaker(paused_until=paused)
     if outcome is CallResult.BACK_PRESSURE:
-        return replace(breaker, paused_until=paused, probing=False)
-    faults = breaker.faults + 1
+        return replace(given_up(breaker), paused_until=paused)
+    faults, since = breaker.faults + 1, breaker.since if breaker.faults else now
     where = phase(breaker, now)
     if where is Phase.OPEN:  # a try from before it opened: nothing new
         return replace(breaker, faults=faults, paused_until=paused)
-    if where is Phase.CLOSED and faults < limits.faults:
-        return replace(breaker, faults=faults, paused_until=paused)
+    if where is Phase.CLOSED and (faults < limits.faults or now - since < limits.row_seconds):
+        return replace(breaker, faults=faults, since=since, paused_until=paused)
     openings = breaker.openings + 1
     seconds = min(limits.open_seconds * 2 ** min(openings - 1, 30), limits.most_seconds)
-    return Breaker(faults, openings, now + seconds, paused)
+    return Breaker(faults, since, openings, now + seconds, paused)

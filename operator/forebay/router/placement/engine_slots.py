@@ -17,7 +17,9 @@ from forebay.rules.capacity import (
 )
 
 CUT_SECONDS: Final = 60.0
-"""How long an engine that said 429 or 503 gets no more than it ran then."""
+"""How long at most an engine that said 429 or 503 gets fewer slots; each answer gives one of them back."""
+CUT_SHARE: Final = 2
+"""One refusal takes half of the slots at most: it may have been about that one request."""
 
 
 class EngineSlots:
@@ -37,13 +39,19 @@ class EngineSlots:
         return weight(live_tokens, self.capacity, self.slot_tokens, sequences)
 
     def cut(self) -> None:
-        """The engine said that it has too much: for a minute, no more than runs now, without the one it refused."""
+        """The engine said that it has too much: no more than runs now, without the one it refused, or half."""
         loop = asyncio.get_running_loop()
-        slots, until = self._cut
-        running = max(1, self.admission.running)
-        self._cut = (min(slots, running) if loop.time() < until else running, loop.time() + CUT_SECONDS)
+        slots = max(1, self.admission.running, self.capacity.slots // CUT_SHARE)
+        self._cut = (min(slots, self.capacity.slots), loop.time() + CUT_SECONDS)
         self._count()
         loop.call_later(CUT_SECONDS + 0.1, self._count)
+
+    def answered(self) -> None:
+        """The engine answered: one of the slots that were cut comes back."""
+        slots, until = self._cut
+        if until:
+            self._cut = (slots + 1, until) if slots < self.slots_without_cut else (0, 0.0)
+            self._count()
 
     def resize(self, entry: PoolEntry, kv_tokens: int | None) -> None:
         """The pool's entry in the table, or the engine, says something new. `kv_tokens` as the engine reports them."""

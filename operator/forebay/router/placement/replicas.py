@@ -32,7 +32,7 @@ from forebay.router.http.message_channel import DialledChannel, MessageChannel
 from forebay.router.placement.resolve import resolve
 from forebay.rules.accounting import ReplicaTotals
 from forebay.rules.affinity import Sessions
-from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, Phase, after, begun, given_up, phase
+from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, begun, given_up, is_shut
 from forebay.rules.facts import REPORT_TTL_SECONDS, PoolView
 from forebay.rules.retry import RetryBudget
 
@@ -43,8 +43,9 @@ LONGEST_RECONNECT_SECONDS: Final = 3.0
 SILENT_SECONDS: Final = 2 * REPORT_TTL_SECONDS
 """A line that says nothing for so long is hung up and dialled anew."""
 FIRST_TOKENS: Final = 500
-LIMITS: Final = BreakerLimits(faults=3, open_seconds=1.0, most_seconds=30.0)
-"""After three faults in a row a replica is left alone for a second, then two, up to half a minute."""
+LIMITS: Final = BreakerLimits(faults=3, open_seconds=1.0, most_seconds=8.0, row_seconds=2.0, probes=4)
+"""Three faults in a row, over two seconds without an answer: a replica is left alone for a second, then two, up to 8 s.
+The first content byte of any of four requests then brings it back."""
 FINE: Final = Breaker()
 GONE_SECONDS: Final = 10.0
 """A replica whose name has vanished is forgotten after so long without a report."""
@@ -77,10 +78,7 @@ class Replica:
         """Whether a request may go there, slots aside."""
         if self.state is not ReplicaState.SERVING or now - self.heard >= REPORT_TTL_SECONDS:
             return False
-        if self.breaker is FINE:
-            return True
-        where = phase(self.breaker, now)
-        return where is Phase.CLOSED or (where is Phase.HALF_OPEN and not self.breaker.probing)
+        return self.breaker is FINE or not is_shut(self.breaker, now, LIMITS)
 
     def may_take(self, now: float) -> bool:
         """Whether a slot that it offers may be used: its engine has not asked to be left alone."""
