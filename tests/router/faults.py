@@ -170,8 +170,8 @@ What is not in the tables cannot be:
 | sent to replicas that fail or are too busy | {failed} times for one request; then what the policy's overflow allows, else 503 `ReplicaFailed` or 429 |
 | sent anywhere in vain, providers included | {sent} times for one request |
 | tried again after a fault | {share:.0%} of the pool's requests, {least:.0f} at once after quiet times |
-| a replica that faults {faults} times in a row, over {row:.0f} s without one answer | left alone for {open:.0f} s, doubled up to {most:.0f} s; then {probes} requests at a time probe it, and the first content byte of one brings it back |
-| a replica that answers 429 or 503 | gets nothing for as long as its `Retry-After` says (else {pause:.0f} s), and up to half fewer slots, for a minute at most; each answer gives one back |
+| a replica that faults {faults} times in a row, over {row:.0f} s in which no answer begins, or breaks off {faults} in a row | left alone for {open:.0f} s, doubled up to {most:.0f} s; then {probes} requests at a time probe it, and the first content byte of one brings it back |
+| a replica that answers 429 or 503 | gets nothing for as long as its `Retry-After` says (else {pause:.0f} s), and up to half fewer slots each time, for a minute at most; each answer gives one back |
 | wait for a connection | {connect:g} s (`--connect-seconds`) |
 | wait for the first token | ten times the pool's 99th percentile, at least {first:g} s (`--first-token-seconds`); an answer that is not streamed has {token:g} s more for each token of its limit |
 | silence within an answer | {between:g} s (`--between-chunks-seconds`) |

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvloop
 
@@ -23,7 +24,7 @@ from forebay.router.placement.replicas import LIMITS, PoolReplicas, Replica
 from forebay.rules.breaker import Breaker, CallResult, Phase, phase
 from forebay.rules.queue import Waiter
 from testing.fleet import Fleet, Pool, fleet
-from tests.router.faulty import RETRY_AFTER, Fault, Faulty
+from tests.router.faulty import RETRY_AFTER, Fault, Faulty, Moment
 from tests.router.test_fleet import SORTER, decision, fill, stop
 
 QUICK = RouterTimeouts(connect=1.0, first_token=0.6, between_chunks=0.6, total=20.0)
@@ -156,6 +157,21 @@ def test_a_stream_that_breaks_each_time_opens_the_breaker(tmp_path: Path) -> Non
     assert phase(replica.breaker, 3.5) is Phase.OPEN
 
 
+@pytest.mark.slow
+def test_streams_that_all_break_open_the_breaker_though_each_begins_well(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with all_faulty(tmp_path, Fault.CUT, 1, cloud=False) as (f, peers):
+            peers[0].moment = Moment.AFTER
+            replica = f.gate.replicas.of("chat")[0]
+            for faults in (1, 2, 3):
+                with pytest.raises(httpx.HTTPError):
+                    await f.ask(stream=True)
+                await f.until(lambda faults=faults: replica.breaker.faults == faults)
+            assert replica.breaker.openings == 1
+
+    run(work)
+
+
 def test_a_stream_under_way_brings_a_replica_back_before_it_ends(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool(slots=4)}, cloud=False) as f:
@@ -163,9 +179,10 @@ def test_a_stream_under_way_brings_a_replica_back_before_it_ends(tmp_path: Path)
             replica.breaker = Breaker(faults=3, openings=1)  # half-open
             f.gate.replicas.pools["chat"].stale = True
             held = [asyncio.create_task(f.ask(12_000, stream=True))]
-            await f.until(lambda: replica.breaker == Breaker())
+            await f.until(lambda: phase(replica.breaker, 0.0) is Phase.CLOSED)
             assert not held[0].done()
             assert decision(await f.ask())[1] == "chat"
+            assert replica.breaker == Breaker(), "a whole answer forgets the faults"
             await stop(held)
 
     run(work)

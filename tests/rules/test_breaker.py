@@ -3,7 +3,18 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, Phase, after, begun, given_up, lets_through, phase
+from forebay.rules.breaker import (
+    Breaker,
+    BreakerLimits,
+    CallResult,
+    Phase,
+    after,
+    answering,
+    begun,
+    given_up,
+    lets_through,
+    phase,
+)
 
 LIMITS = BreakerLimits(faults=3, open_seconds=5.0, most_seconds=60.0)
 
@@ -69,6 +80,15 @@ def test_one_probe_goes_through_and_decides() -> None:
     again = after(probing, CallResult.FAULT, 6.0, LIMITS)
     assert (again.open_until, again.probing) == (16.0, False)  # twice as long
     assert lets_through(after(probing, CallResult.BACK_PRESSURE, 6.0, LIMITS), 6.0)
+
+
+def test_an_answer_that_has_begun_closes_it_and_forgets_nothing() -> None:
+    limits = BreakerLimits(faults=3, row_seconds=2.0)
+    begun_well = answering(played(*[CallResult.FAULT] * 3), 5.0)
+    assert phase(begun_well, 5.0) is Phase.CLOSED
+    assert phase(after(begun_well, CallResult.FAULT, 6.9, limits), 6.9) is Phase.CLOSED, "others are answered"
+    assert phase(after(begun_well, CallResult.FAULT, 7.0, limits), 7.0) is Phase.OPEN
+    assert phase(after(begun_well, CallResult.FAULT, 5.1, LIMITS), 5.1) is Phase.OPEN, "it broke off, once more"
 
 
 def test_several_probes_at_a_time_and_the_first_answer_decides() -> None:

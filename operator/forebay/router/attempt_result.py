@@ -4,7 +4,7 @@ from typing import Final
 
 from forebay.router import metrics
 from forebay.router.attempt import Attempt
-from forebay.router.placement.replicas import PoolReplicas
+from forebay.router.placement.replicas import BROKEN_LIMITS, PoolReplicas
 from forebay.rules.breaker import CallResult
 from forebay.rules.steps import WITHOUT_AN_ANSWER, AttemptOutcome, AttemptResult
 
@@ -39,7 +39,9 @@ def judge(attempt: Attempt, pool: PoolReplicas | None, first_token: float | None
             pool.gave_up(replica)
         case AttemptOutcome.TOO_LONG:
             pool.tried(replica, CallResult.SUCCESS, now)
-        case AttemptOutcome.BROKEN | AttemptOutcome.FAULT:
+        case AttemptOutcome.BROKEN:
+            pool.tried(replica, CallResult.FAULT, now, limits=BROKEN_LIMITS)
+        case AttemptOutcome.FAULT:
             pool.tried(replica, CallResult.FAULT, now)
         case AttemptOutcome.PRESSED:
             pause = min(attempt.retry_after or PAUSE_SECONDS, LONGEST_PAUSE)

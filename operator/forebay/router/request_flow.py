@@ -25,7 +25,6 @@ from forebay.router.http.values import Headers, Request
 from forebay.router.placement.gateway_queue import SlotBinding
 from forebay.router.placement.replicas import FINE, PoolReplicas, Replica
 from forebay.rules.affinity import digest
-from forebay.rules.breaker import CallResult
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
 from forebay.rules.lifecycle import Lifecycle
@@ -289,10 +288,10 @@ class RequestFlow:
         return decision_headers(self.record, self.course.waited)
 
     def _headers_of_a_probe(self, pool: PoolReplicas, replica: Replica) -> Callable[[], Headers]:
-        """Asked for with the first content byte: a replica that was in doubt answers, so it is well."""
+        """Asked for with the first content byte: a replica that was in doubt answers."""
 
         def headers() -> Headers:
-            pool.tried(replica, CallResult.SUCCESS, self._loop.time())
+            pool.answering(replica, self._loop.time())
             return self._headers()
 
         return headers

@@ -1,10 +1,11 @@
 """A circuit breaker as a value: what is known of one upstream, and what the end of a try makes of it. No clock.
 
-Three outcomes count. A success forgets every fault. Back-pressure (429, 503) is no fault: the upstream is alive and
-says when to come back. Faults in a row open the breaker, once the row has lasted `row_seconds`: an upstream that
-answers others in between is well, however often one client's requests fail. After `open_seconds`, doubled each time it
-opens again up to `most_seconds`, a few probes go through, and the first outcome decides. What a client did wrong is no
-outcome of this kind: the upstream did its work, so that is a success.
+Three outcomes count. A success forgets every fault; the beginning of an answer (`answering`) closes the breaker and
+restarts the row's time, but forgets none, for it may break off yet. Back-pressure (429, 503) is no fault: the upstream
+is alive and says when to come back. Faults in a row open the breaker, once the row has lasted `row_seconds`: an
+upstream that answers others in between is well, however often one client's requests fail. After `open_seconds`, doubled
+each time it opens again up to `most_seconds`, a few probes go through, and the first outcome decides. What a client did
+wrong is no outcome of this kind: the upstream did its work, so that is a success.
 """
 
 from dataclasses import dataclass, replace
@@ -44,7 +45,7 @@ class Breaker:
     """One upstream. Times are on any one clock that only rises, in seconds."""
 
     faults: int = 0  # in a row
-    since: float = 0.0  # the first of them
+    since: float = 0.0  # of the first of them, or of the latest answer that has begun
     openings: int = 0  # in a row, without a success between
     open_until: float = 0.0
     paused_until: float = 0.0  # it asked to be left alone until then
@@ -72,6 +73,11 @@ def is_shut(breaker: Breaker, now: float, limits: BreakerLimits = BreakerLimits(
 def begun(breaker: Breaker, now: float) -> Breaker:
     """A try begins; in the half-open phase it is a probe."""
     return replace(breaker, probing=breaker.probing + 1) if phase(breaker, now) is Phase.HALF_OPEN else breaker
+
+
+def answering(breaker: Breaker, now: float) -> Breaker:
+    """A try has brought the first of its answer: the upstream is well so far."""
+    return Breaker(breaker.faults, now, paused_until=breaker.paused_until)
 
 
 def given_up(breaker: Breaker) -> Breaker:

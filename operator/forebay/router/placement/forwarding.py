@@ -77,7 +77,7 @@ class GatewayForwarder:
         addresses = await resolve(table.gateways, PORT_CONTROL, table.gateway_addresses)
         now = asyncio.get_running_loop().time()
         self.breakers = {address: self.breakers[address] for address in addresses if address in self.breakers}
-        able = [a for a in addresses if a not in self.breakers or lets_through(self.breakers[a], now)]
+        able = [a for a in addresses if a not in self.breakers or lets_through(self.breakers[a], now, LIMITS)]
         self.rng.shuffle(able)
         return able[:TRIES]
 

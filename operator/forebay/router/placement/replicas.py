@@ -32,7 +32,7 @@ from forebay.router.http.message_channel import DialledChannel, MessageChannel
 from forebay.router.placement.resolve import resolve
 from forebay.rules.accounting import ReplicaTotals
 from forebay.rules.affinity import Sessions
-from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, begun, given_up, is_shut
+from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, answering, begun, given_up, is_shut
 from forebay.rules.facts import REPORT_TTL_SECONDS, PoolView
 from forebay.rules.retry import RetryBudget
 
@@ -46,6 +46,9 @@ FIRST_TOKENS: Final = 500
 LIMITS: Final = BreakerLimits(faults=3, open_seconds=1.0, most_seconds=8.0, row_seconds=2.0, probes=4)
 """Three faults in a row, over two seconds without an answer: a replica is left alone for a second, then two, up to 8 s.
 The first content byte of any of four requests then brings it back."""
+BROKEN_LIMITS: Final = replace(LIMITS, row_seconds=0.0)
+"""Of an answer that broke off after its first content byte: that byte says nothing for the replica, so no row has to
+last."""
 FINE: Final = Breaker()
 GONE_SECONDS: Final = 10.0
 """A replica whose name has vanished is forgotten after so long without a report."""
@@ -155,11 +158,18 @@ class PoolReplicas:
             self.first_tokens.append(first_token)
         self.tried(replica, CallResult.SUCCESS, now)
 
-    def tried(self, replica: Replica, outcome: CallResult, now: float, pause: float = 0.0) -> None:
+    def answering(self, replica: Replica, now: float) -> None:
+        """The first content byte has come from a replica that was in doubt."""
+        replica.breaker = answering(replica.breaker, now)
+        self.stale = True
+
+    def tried(
+        self, replica: Replica, outcome: CallResult, now: float, pause: float = 0.0, limits: BreakerLimits = LIMITS
+    ) -> None:
         """What a try says of the replica's health. For `pause` seconds it has no slots for this gateway."""
         if replica.breaker is FINE and outcome is CallResult.SUCCESS:
             return
-        found = after(replica.breaker, outcome, now, LIMITS, pause)
+        found = after(replica.breaker, outcome, now, limits, pause)
         if found.paused_until <= now:
             found = replace(found, paused_until=0.0)
         replica.breaker = FINE if found == FINE else found
