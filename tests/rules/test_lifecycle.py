@@ -222,6 +222,16 @@ def test_who_waits_at_a_gap_is_no_demand_for_slots() -> None:
     assert isinstance(step, Reject) and kinds(step.demand) == ["GapWaitOver"] and step.status == 400
 
 
+def test_a_gap_found_after_a_fault_is_not_waited_at() -> None:
+    fleet = Pools(policy=PolicyView("default", gap=GapAction.QUEUE))
+    it = course()
+    it.start(fleet, 0.0)
+    assert it.attempt_ended(ended(FAULT), fleet, 1.0) == Dispatch("chat", "chat-1")
+    step = it.attempt_ended(ended(AttemptOutcome.TOO_LONG, "chat-1"), fleet, 2.0)
+    assert isinstance(step, Reject)
+    assert (step.status, step.reason) == (400, Reason.CONTEXT_LENGTH_GAP)
+
+
 def test_stored_state_is_found_or_told() -> None:
     facts = RequestFacts(stored_state=True)
     it, fleet = course(facts, previous="resp_1"), Pools()

@@ -26,6 +26,7 @@ from forebay.rules.steps import (
     Step,
     WaitForSlot,
 )
+from testing.examples import examples
 from tests.rules.live_fleet import ACME, BRAVO, Pools
 
 FAULT, PRESSED = AttemptOutcome.FAULT, AttemptOutcome.PRESSED
@@ -117,6 +118,7 @@ class Walk:
         return self.it.wait_over(self.fleet, self.now)
 
 
+@examples(5)
 @given(st.data(), FACTS, fleets(), st.sampled_from([0.0, 1.0, 20.0, 600.0]), st.booleans())
 def test_every_course_ends_once_and_counts_its_demand_once(
     data: st.DataObject, facts: RequestFacts, fleet: Pools, deadline: float, repeated: bool

@@ -252,7 +252,7 @@ class Lifecycle:
     def _into_queue(self, wait: rule.Wait, fleet: LiveFleet, now: float) -> Step | None:
         """Queue for the pool with the shortest queue. None when there is nothing to wait for."""
         if wait.cold and self.failed:  # all that ran have failed it: no wait for others to start
-            self._learn(given_up=Reason.REPLICA_FAILED)
+            self._learn(given_up=Reason.REPLICA_FAILED, waited=self.facts.waited or self.at_gap)
             return None
         pools = [pool for pool in wait.pools if fleet.queue(pool) is not None]
         pool = min(pools, key=lambda name: (fleet.queued(name), name), default=None)
