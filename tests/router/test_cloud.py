@@ -296,7 +296,7 @@ def test_a_waiting_half_open_probe_that_is_given_up_lets_the_next_one_through(tm
             for _ in range(5):
                 await c.ask()
             breaker = c.standing().standing
-            breaker.breaker = type(breaker.breaker)(5, 1, 0.0)  # its time is over
+            breaker.breaker = type(breaker.breaker)(faults=5, openings=1, open_until=0.0)  # its time is over
             asking = asyncio.create_task(c.ask(stream=True))
             await c.fleet.until(lambda: len(c.acme.asked) == 6)
             await stop([asking])

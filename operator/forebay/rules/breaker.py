@@ -40,7 +40,7 @@ class BreakerLimits:
     probes: int = 1  # at a time, while half-open
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
     """One upstream. Times are on any one clock that only rises, in seconds."""
 
@@ -77,7 +77,7 @@ def begun(breaker: Breaker, now: float) -> Breaker:
 
 def answering(breaker: Breaker, now: float) -> Breaker:
     """A try has brought the first of its answer: the upstream is well so far."""
-    return Breaker(breaker.faults, now, paused_until=breaker.paused_until)
+    return Breaker(faults=breaker.faults, since=now, paused_until=breaker.paused_until)
 
 
 def given_up(breaker: Breaker) -> Breaker:
@@ -102,4 +102,5 @@ def after(
         return replace(breaker, faults=faults, since=since, paused_until=paused)
     openings = breaker.openings + 1
     seconds = min(limits.open_seconds * 2 ** min(openings - 1, 30), limits.most_seconds)
-    return Breaker(faults, since, openings, now + seconds, paused)
+    until = now + seconds
+    return Breaker(faults=faults, since=since, openings=openings, open_until=until, paused_until=paused)
