@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from forebay.router.engine_monitor import ASKED
+
 Address = tuple[str, int]
 
 ROLE: Final = (
@@ -58,7 +60,8 @@ class Moment(StrEnum):
 
 @dataclass
 class Faulty:
-    """Stands in front of `target`. `posts` counts the requests of clients that came here.
+    """Stands in front of `target`. `posts` counts the requests of clients that came here, not what a sidecar asks
+    by itself.
 
     `bare`: before the first content byte there is only the head, as of a peer that holds back what has no content.
     """
@@ -67,6 +70,7 @@ class Faulty:
     fault: Fault = Fault.RESET
     moment: Moment = Moment.BEFORE
     bare: bool = False
+    poison: bytes = b""  # only requests that hold these words meet the fault; others get a whole answer
     posts: int = 0
     bodies: list[bytes] = field(default_factory=list)
     port: int = 0
@@ -111,8 +115,14 @@ class Faulty:
             return
         found = _LENGTH.search(head)
         body = await reader.readexactly(int(found[1]) if found else 0)
-        self.posts += 1
-        self.bodies.append(body)
+        if ASKED not in head:
+            self.posts += 1
+            self.bodies.append(body)
+        if self.poison not in body:
+            writer.write(_whole(200, BODY + b'well"}}]}', b"connection: close\r\n"))
+            await writer.drain()
+            writer.close()
+            return
         if self.fault is Fault.SLOW_START:
             await asyncio.sleep(SLOW_SECONDS)
             await self._through(head + body, reader, writer)

@@ -19,6 +19,7 @@ from forebay.router.http.client import Address, Call, ConnectionPool, UpstreamEr
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error_body
 from forebay.router.http.values import Headers
+from forebay.rules.engine_health import NO_CLIENTS_DOING, NOT_IMPLEMENTED
 from forebay.rules.steps import AttemptOutcome
 from forebay.word_enum import WordEnum
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 OWN_HEADERS: Final = HOP_BY_HOP | {b"content-length", b"server"}
 REPLACED: Final = OWN_HEADERS | {b"x-request-id"}
-NOT_THE_CLIENTS: Final = frozenset({401, 403, 407, 408})
-"""Answers of a replica that no client can have caused: it never sees the client's key, and has the whole request."""
-NOT_IMPLEMENTED: Final = 501  # the engine has no such feature: so says every other one
 _SLOT: Final = names.SLOT.encode()
 _STORED: Final = re.compile(rb'"id"\s*:\s*"(resp_[A-Za-z0-9_-]{1,128})"')
 _STREAM: Final = b"text/event-stream"
@@ -53,9 +51,9 @@ class Attempt:
     the id under which the engine stores this response, for `stored`. `bound`: where it was sent.
     """
 
-    __slots__ = ("_loop", "bound", "call", "dialect", "exchange", "first", "first_until", "headers", "held", "late",
-                 "look", "look_for_length", "on_outcome", "outcome", "problem", "status", "stored", "stores", "stream",
-                 "told", "upstream_headers", "watch")  # fmt: skip
+    __slots__ = ("_loop", "bound", "call", "dialect", "exchange", "faulty", "first", "first_until", "headers", "held",
+                 "late", "look", "look_for_length", "on_outcome", "outcome", "problem", "status", "stored", "stores",
+                 "stream", "told", "upstream_headers", "watch")  # fmt: skip
 
     def __init__(
         self,
@@ -86,6 +84,7 @@ class Attempt:
         self.watch = False  # for an error within the stream
         self.told = False  # the client has been sent one
         self.late = False  # the time for the whole request is over
+        self.faulty = False  # it failed, whether or not the client is told as the upstream told it
         self.held = b""
         self.upstream_headers: Headers = []
         self.call: Call | None = None
@@ -121,9 +120,11 @@ class Attempt:
         self.watch = self.stream and self.look is not Look.PRESSURE
         if status in self.dialect.back_pressure and self.look is not Look.NOTHING:
             self._end(AttemptOutcome.PRESSED, f"it answered {status}")
-        elif self.look is Look.CONTENT and (status >= 500 or status in NOT_THE_CLIENTS) and status != NOT_IMPLEMENTED:
-            self._end(AttemptOutcome.FAULT, f"it answered {status}")
-        elif self.call is not None:
+        elif (status >= 500 or status in NO_CLIENTS_DOING) and status != NOT_IMPLEMENTED:
+            self.faulty = True
+            if self.look is Look.CONTENT:
+                self._end(AttemptOutcome.FAULT, f"it answered {status}")
+        if self.outcome is None and self.call is not None:
             self.call.due = self.first_until
             self.call.heard = False
 
@@ -173,11 +174,13 @@ class Attempt:
         held = self.held = self.held + piece if self.held else piece
         if self.stores and not self.stored and (found := _STORED.search(held)) is not None:
             self.stored = found[1].decode()
+        if self.status == 200 and (error_end(held) if self.stream else is_error(held)):
+            self.faulty = True
         if self.look is Look.CONTENT:
             if self.status == 400 and self.look_for_length and self.dialect.too_long in held:
                 self._end(AttemptOutcome.TOO_LONG, "longer than the engine's context")
                 return
-            if self.status == 200 and (error_end(held) if self.stream else is_error(held)):
+            if self.faulty:
                 self._end(AttemptOutcome.FAULT, "it answered with an error in a 200")
                 return
             if not has_content(held) if self.stream else len(held) < HELD_BYTES:
@@ -237,6 +240,7 @@ class Attempt:
         if self.outcome is not None:
             return
         self.outcome, self.problem = outcome, problem
+        self.faulty = self.faulty or outcome is AttemptOutcome.FAULT or outcome is AttemptOutcome.BROKEN
         if not self.exchange.ended:
             self.exchange.on_lost = None
         if outcome in (AttemptOutcome.FAULT, AttemptOutcome.PRESSED, AttemptOutcome.TOO_LONG) and self.call is not None:

@@ -21,8 +21,10 @@ MEANINGS: Final = {
 """Words of a sidecar that had a slot, whose engine gave no answer."""
 
 
-def judge(attempt: Attempt, pool: PoolReplicas | None, first_token: float | None, now: float) -> AttemptOutcome:
-    """Note what an attempt says of its replica; returns what it was. `pool` is None where that is gone."""
+def judge(
+    attempt: Attempt, pool: PoolReplicas | None, first_token: float | None, now: float, sender: str = ""
+) -> AttemptOutcome:
+    """Note what an attempt for `sender` says of its replica; returns what it was. `pool` is None where that is gone."""
     assert attempt.bound is not None and attempt.outcome is not None
     outcome, replica = attempt.outcome, attempt.bound.replica
     if outcome is AttemptOutcome.REFUSED:
@@ -40,9 +42,9 @@ def judge(attempt: Attempt, pool: PoolReplicas | None, first_token: float | None
         case AttemptOutcome.TOO_LONG:
             pool.tried(replica, CallResult.SUCCESS, now)
         case AttemptOutcome.BROKEN:
-            pool.tried(replica, CallResult.FAULT, now, limits=BROKEN_LIMITS)
+            pool.tried(replica, CallResult.FAULT, now, limits=BROKEN_LIMITS, sender=sender)
         case AttemptOutcome.FAULT:
-            pool.tried(replica, CallResult.FAULT, now)
+            pool.tried(replica, CallResult.FAULT, now, sender=sender)
         case AttemptOutcome.PRESSED:
             pause = min(attempt.retry_after or PAUSE_SECONDS, LONGEST_PAUSE)
             pool.tried(replica, CallResult.BACK_PRESSURE, now, pause)
@@ -54,10 +56,17 @@ def judge(attempt: Attempt, pool: PoolReplicas | None, first_token: float | None
     return outcome
 
 
-def result_of(attempt: Attempt, outcome: AttemptOutcome) -> AttemptResult:
+def broke_off(attempt: Attempt, outcome: AttemptOutcome) -> bool:
+    """Whether its engine ended without a word, as one that dies does."""
+    return outcome is AttemptOutcome.FAULT and (attempt.status == 0 or attempt.problem == "Failed")
+
+
+def result_of(
+    attempt: Attempt, outcome: AttemptOutcome, *, own_fault: bool = False, final: bool = False
+) -> AttemptResult:
     """For the lifecycle; a client that has left while its attempt failed is gone all the same."""
     assert attempt.bound is not None
     replica = attempt.bound.replica
     if outcome in WITHOUT_AN_ANSWER and attempt.exchange.ended:
         outcome = AttemptOutcome.GONE
-    return AttemptResult(outcome, replica.pool, replica.address, attempt.problem, attempt.retry_after)
+    return AttemptResult(outcome, replica.pool, replica.address, attempt.problem, attempt.retry_after, own_fault, final)

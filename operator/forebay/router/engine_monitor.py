@@ -1,6 +1,7 @@
 """The engine as its sidecar sees it: does it answer, what do its gauges say, what capacity follows."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
 from typing import Final
@@ -10,10 +11,13 @@ from msgspec.json import encode as json_encode
 from forebay import engines
 from forebay.resources.report import EngineReport
 from forebay.resources.table import PoolEntry
+from forebay.router.dialect.content import is_error
 from forebay.router.exposition import lengths, summed
 from forebay.router.http.client import Address, ConnectionPool, UpstreamError
 from forebay.router.http.message import request_head
-from forebay.rules.endpoints import PROBES
+from forebay.rules.endpoints import ENDPOINTS, PROBES
+from forebay.rules.engine_health import AGAIN_SECONDS, ASK_SECONDS, EngineHealth, allowance, vital
+from forebay.rules.engine_health import ANSWER_SECONDS as LEAST_ANSWER_SECONDS
 from forebay.rules.progress import Progress
 
 PROBE_SECONDS: Final = 1.0
@@ -23,10 +27,13 @@ ANSWER_SECONDS: Final = 2.0
 METRICS_BYTES: Final = 4 * 1024 * 1024
 FAILURES_UNTIL_DOWN: Final = 3
 PROBE_ANSWER_SECONDS: Final = 10.0
+ASKED: Final = b"forebay-probe-"
+"""So the ids of requests begin that a sidecar makes itself: engines log them."""
 
 
 class EngineMonitor:
-    """Polls one engine. `up` follows what it answers, `stuck` its token counters; `text` is its last metrics."""
+    """Polls one engine. `up` follows what it answers, `stuck` its token counters, `health` what it does with a request
+    of the monitor's own after it failed somebody's; `text` is its last metrics."""
 
     def __init__(
         self,
@@ -34,13 +41,18 @@ class EngineMonitor:
         pool: ConnectionPool,
         on_change: Callable[[], None],
         working: Callable[[], bool] = lambda: False,
+        ahead: Callable[[], int] = lambda: 0,
     ) -> None:
         self.address = address
         self.pool = pool
         self.on_change = on_change
         self.working = working  # whether requests run in it
+        self.ahead = ahead  # prompt tokens that wait there for their first token
         self.dialect = engines.of(engines.DEFAULT)  # until the routing table says what it is
-        self.probe: tuple[str, bytes] | None = None  # path and body of the smallest request it can serve
+        self.entry: PoolEntry | None = None  # what the routing table says that it serves
+        self.health = EngineHealth()
+        self._doubted = asyncio.Event()
+        self._doubted_path = ""
         self.up = False
         self.stuck = False
         self._progress = Progress()
@@ -51,6 +63,8 @@ class EngineMonitor:
         self._read_at = 0.0
         self._read_unix = 0.0
         self._failures = 0
+        self._id = secrets.token_hex(4).encode()
+        self._asked = 0
 
     async def watch(self) -> None:
         """Poll for ever."""
@@ -62,6 +76,49 @@ class EngineMonitor:
                 due = loop.time() + METRICS_SECONDS
                 await self._look_for_progress(await self._metrics())
             await asyncio.sleep(PROBE_SECONDS if self.up else STARTING_PROBE_SECONDS)
+
+    @property
+    def well(self) -> bool:
+        """Whether requests may be sent there."""
+        return self.up and not self.stuck and not self.health.failing
+
+    def doubt(self, path: str) -> None:
+        """It failed a request of this path, or keeps it waiting: ask it."""
+        self._doubted_path = path
+        self._doubted.set()
+
+    async def ask(self) -> None:
+        """Ask it whenever it is in doubt, for ever: at most once a second, and twice before it counts as failing."""
+        while True:
+            await self._doubted.wait()
+            self._doubted.clear()
+            before = self.health
+            status, moved = await self._vital_signs()
+            self.health = before.after(vital(status, moved))
+            if before.failing != self.health.failing:
+                self.on_change()
+                if self.health.failing and status == 0:  # what waits there for its first byte is tried elsewhere
+                    self.pool.give_up(self.address)
+            if self.health.in_doubt:
+                self._doubted.set()
+            await asyncio.sleep(AGAIN_SECONDS if self.health.in_doubt and not self.health.failing else ASK_SECONDS)
+
+    async def _vital_signs(self) -> tuple[int, bool]:
+        """The status of its answer to the smallest request, 0 for none, and whether it made tokens meanwhile."""
+        probe = smallest(self.entry, self._doubted_path)
+        if probe is None:
+            return (await self._get(self.dialect.ready_path))[0], False
+        made = self._made()  # when last read
+        status, answer = await self._send("POST", *probe, allowance(LEAST_ANSWER_SECONDS, self.ahead()))
+        if status == 200 and is_error(answer):
+            return 500, False
+        return status, status == 0 and await self._metrics() and made is not None and self._made() != made
+
+    def _made(self) -> float | None:
+        """Tokens read and written since it began, where it counts them."""
+        names = self.dialect.metrics
+        counts = [self._totals[n] for n in (names.generation_tokens, names.prompt_tokens) if n in self._totals]
+        return sum(counts) if counts else None
 
     def report(self) -> EngineReport | None:
         """The gauges with their age."""
@@ -97,14 +154,11 @@ class EngineMonitor:
 
     async def _look_for_progress(self, fresh: bool) -> None:
         """Whether it counts on, by `fresh` metrics. One that is taken for stuck, and idle, is given something to do."""
-        if self.stuck and self.probe is not None and not self.working():
-            path, body = self.probe
-            await self._send("POST", path, body, PROBE_ANSWER_SECONDS)
+        if self.stuck and not self.working() and (probe := smallest(self.entry)) is not None:
+            await self._send("POST", *probe, PROBE_ANSWER_SECONDS)
             fresh = await self._metrics()
-        made = (self.dialect.metrics.generation_tokens, self.dialect.metrics.prompt_tokens)
-        counts = [self._totals[name] for name in made if name in self._totals]
         now = asyncio.get_running_loop().time()
-        self._progress = self._progress.look(sum(counts) if counts and fresh else None, self.working(), now)
+        self._progress = self._progress.look(self._made() if fresh else None, self.working(), now)
         if self.stuck != (stuck := self._progress.stuck(now)):
             self.stuck = stuck
             self.on_change()
@@ -137,7 +191,12 @@ class EngineMonitor:
     async def _send(self, method: str, target: str, body: bytes, seconds: float) -> tuple[int, bytes]:
         headers = [(b"host", b"engine"), (b"accept", b"*/*")]
         if body:
-            headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+            self._asked += 1  # ids differ: engines before 0.12 break over one that comes twice
+            headers += [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(body)),
+                (b"x-request-id", b"%b%b-%d" % (ASKED, self._id, self._asked)),
+            ]
         head = request_head(method, target, headers)
         try:
             return await self.pool.fetch(self.address, head + body, seconds, METRICS_BYTES)
@@ -145,9 +204,11 @@ class EngineMonitor:
             return 0, b""
 
 
-def smallest(entry: PoolEntry) -> tuple[str, bytes] | None:
-    """Path and body of the cheapest request that makes the pool's engine compute; None while its name is unknown."""
-    if not entry.served_names:
+def smallest(entry: PoolEntry | None, path: str = "") -> tuple[str, bytes] | None:
+    """Path and body of the cheapest request that makes the pool's engine compute, of this path where there is one; None
+    while the engine's name is unknown."""
+    if entry is None or not entry.served_names:
         return None
-    endpoint = PROBES[entry.task]
+    row = ENDPOINTS.get(path)
+    endpoint = row if row is not None and row.probe is not None else PROBES[entry.task]
     return endpoint.path, json_encode({"model": entry.served_names[0], **(endpoint.probe or {})})

@@ -74,6 +74,8 @@ class EngineRequest:
         if offering.heard:
             session = digest(session_of(parsed))
             self.prompt = offering.prefill.begin(session, parsed.facts.prompt_tokens, streams=parsed.stream)
+        if parsed.stream:
+            self.side.unanswered[self] = None
         body = self.request.body
         self.pass_on(with_model(body, parsed, entry.served_names[0]) if entry.served_names else body)
 
@@ -104,6 +106,7 @@ class EngineRequest:
         """Asked for with the first piece of the answer."""
         if self.prompt is not None:
             self.prompt.computed()
+        self.side.unanswered.pop(self, None)
         if self.control:
             return []
         record = self.record
@@ -115,6 +118,9 @@ class EngineRequest:
         outcome = attempt.outcome
         if self.prompt is not None:
             self.prompt.given_up()
+        side.unanswered.pop(self, None)
+        if attempt.faulty:
+            side.engine.doubt(self.request.target)
         metrics.ADMITTED.inc(())
         served = outcome is AttemptOutcome.ANSWERED and attempt.status == 200
         side.slots.admission.release(now - self.begun, served, self.size)

@@ -39,6 +39,7 @@ from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import PolicyView, RequestFacts
 from forebay.rules.retry_after import retry_after
+from forebay.rules.senders import Senders
 
 RETURNING: Final = 4096
 RETURN_SECONDS: Final = 120.0
@@ -58,6 +59,7 @@ class Gateway:
         )
         self.accounting = Accounting()
         self.sleepers = Wake(context)
+        self.senders = Senders()
         self.fleet = GatewayFleet(self.replicas, self.waiting)
         self.draining = False
         self.in_flight = 0

@@ -6,15 +6,17 @@ to be tried elsewhere or to leave for a provider goes on as a coroutine.
 
 import asyncio
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from forebay.resources import headers as names
 from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.clients import Client
+from forebay.resources.reasons import Reason
 from forebay.router import metrics
 from forebay.router.attempt import Attempt
-from forebay.router.attempt_result import judge, result_of
-from forebay.router.client_keys import time_allowed
+from forebay.router.attempt_result import broke_off, judge, result_of
+from forebay.router.client_keys import ANONYMOUS, time_allowed
 from forebay.router.cloud import CloudError, ProviderResponse
 from forebay.router.dialect import trace_context
 from forebay.router.dialect.answers import decision_headers, refusal, sentence
@@ -32,6 +34,7 @@ from forebay.rules.queue import Waiter
 from forebay.rules.retry import patience
 from forebay.rules.steps import (
     AttemptOutcome,
+    AttemptResult,
     Demand,
     DemandKind,
     Dispatch,
@@ -63,6 +66,7 @@ class RequestFlow:
         "parsed",
         "record",
         "request",
+        "sender",
     )
 
     def __init__(
@@ -84,6 +88,7 @@ class RequestFlow:
         self.parsed = parsed
         self.record = record
         self.client = client
+        self.sender = client.name if client is not ANONYMOUS else f"@{request.peer}"
         arrived = request.seen or self._loop.time()
         self.course = Lifecycle(
             parsed.facts,
@@ -96,12 +101,45 @@ class RequestFlow:
 
     def begin(self) -> None:
         """Set out: the short way where there is one."""
+        if self.gate.senders and self._held_back():
+            return
         step = self.course.start(self.gate.fleet, self._loop.time())
         if isinstance(step, Dispatch):
             self._count(step.demand)
             self._launch(step).on_outcome = self._came_back
         else:
             self._go_on(step)
+
+    def _held_back(self) -> bool:
+        """Whether it is refused because engines broke off with requests like it."""
+        senders, now = self.gate.senders, self._loop.time()
+        senders.requested(self.sender)
+        seconds = senders.held_back(self._suspects(), now)
+        if not seconds:
+            return False
+        text = "the engines that were sent requests like this one broke off; one is let through now and then"
+        headers = [(b"retry-after", b"%d" % (seconds + 1))]
+        self.exchange.reply(refusal(self.record, 503, Reason.REPLICA_FAILED, text, headers))
+        self.gate.finish(self)
+        return True
+
+    def _suspects(self) -> tuple[str, ...]:
+        """By what a request that breaks engines off is known again: its body, and its sender where that has a key."""
+        body = f"#{blake2b(self.request.body, digest_size=16).hexdigest()}"
+        return (body,) if self.client is ANONYMOUS else (body, self.sender)
+
+    def _blame(self, attempt: Attempt, pool: PoolReplicas, outcome: AttemptOutcome, now: float) -> AttemptResult:
+        """A fault: as far as others are served where it failed, it is this sender's own."""
+        assert attempt.bound is not None
+        replica, senders = attempt.bound.replica, self.gate.senders
+        again, may_retry = senders.failed(self.sender, now)
+        again = again and not self.course.failed  # its own faults before are one with this
+        fatal = False
+        if broke_off(attempt, outcome):
+            for key in self._suspects():
+                fatal |= senders.died(key, replica.name, now)
+        own = not pool.fails_others(replica, now)
+        return result_of(attempt, outcome, own_fault=own and (again or fatal), final=(own and not may_retry) or fatal)
 
     def _came_back(self, attempt: Attempt) -> None:
         """The short way has come to its end."""
@@ -202,11 +240,13 @@ class RequestFlow:
         assert attempt.bound is not None
         now = self._loop.time()
         pool = self.gate.replicas.pools.get(attempt.bound.replica.pool)
-        outcome = judge(attempt, pool, self._first_token(attempt), now)
+        outcome = judge(attempt, pool, self._first_token(attempt), now, self.sender)
         if attempt.outcome is AttemptOutcome.ANSWERED or attempt.outcome is AttemptOutcome.BROKEN:
             self._served(attempt)
         elif outcome is AttemptOutcome.FAULT:
             self.record.problem = attempt.problem[:200]
+            if pool is not None:
+                return self.course.attempt_ended(self._blame(attempt, pool, outcome, now), self.gate.fleet, now)
         return self.course.attempt_ended(result_of(attempt, outcome), self.gate.fleet, now)
 
     def _first_token(self, attempt: Attempt) -> float | None:
@@ -218,6 +258,8 @@ class RequestFlow:
         assert attempt.bound is not None
         self.record.status, self.record.problem = attempt.status, attempt.problem
         self.gate.waiting.served(attempt.bound.replica.pool)
+        if self.gate.senders and attempt.outcome is AttemptOutcome.ANSWERED:
+            self.gate.senders.answered(self._suspects())
         self._answered(attempt.status, attempt.first)
 
     async def _locate(self, step: LocateState) -> Step:

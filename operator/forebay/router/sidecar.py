@@ -22,7 +22,7 @@ from forebay.router.context import VERSION, Context
 from forebay.router.dialect import models
 from forebay.router.dialect.answers import record_of, refusal, request_id
 from forebay.router.dialect.request import parse
-from forebay.router.engine_monitor import EngineMonitor, smallest
+from forebay.router.engine_monitor import EngineMonitor
 from forebay.router.engine_request import EngineRequest, no_slot
 from forebay.router.exposition import histogram
 from forebay.router.http.exchange import Exchange
@@ -35,8 +35,10 @@ from forebay.router.placement.slotless import Slotless
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.endpoints import ENDPOINTS
+from forebay.rules.engine_health import OVERDUE_SECONDS, allowance
 
 DRAINED_POLL_SECONDS: Final = 0.1
+LOOK_SECONDS: Final = 0.5
 STORED: Final = 65_536
 """Stored responses of the engine that are remembered."""
 
@@ -49,7 +51,14 @@ class Sidecar:
         self.slots = EngineSlots(PoolEntry(name=context.settings.pool, served_names=()))
         self.admission = self.slots.admission
         self.offering = SlotChannel(self.admission, self._slot_report)
-        self.engine = EngineMonitor(context.settings.engine, context.upstream, self._engine_changed, self._working)
+        self.engine = EngineMonitor(
+            context.settings.engine,
+            context.upstream,
+            self._engine_changed,
+            self._working,
+            lambda: self.offering.prefill.ahead,
+        )
+        self.unanswered: dict[EngineRequest, None] = {}  # streams without a first byte yet: the oldest first
         self.drain_began: float | None = None
         self.last_request = 0.0
         self.rng = random.Random()  # noqa: S311 - jitter
@@ -151,6 +160,8 @@ class Sidecar:
             record = AccessLogEntry(request_id=request_id(request), path=request.target, destination=self.entry.name)
             visit = EngineRequest(self, request, exchange, record, size, control=True)
             visit.prompt = prompt
+            if words and streams:
+                self.unanswered[visit] = None
             visit.pass_on(request.body)
         else:
             if prompt is not None:
@@ -172,7 +183,20 @@ class Sidecar:
     async def run(self) -> None:
         """Watch the engine for ever."""
         self.context.spawn(self.offering.run())
+        self.context.spawn(self.engine.ask())
+        self.context.spawn(self._look_for_overdue())
         await self.engine.watch()
+
+    async def _look_for_overdue(self) -> None:
+        """Doubt an engine that lets a request wait too long for its first byte, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            oldest = next(iter(self.unanswered), None)
+            if oldest is not None:
+                patience = allowance(OVERDUE_SECONDS, self.offering.prefill.ahead)
+                if loop.time() - oldest.begun > patience:
+                    self.engine.doubt(oldest.request.target)
 
     def drain(self) -> None:
         """Take nothing new; what runs goes on."""
@@ -248,7 +272,7 @@ class Sidecar:
         )
 
     def _engine_changed(self) -> None:
-        if self.engine.up and not self.engine.stuck:
+        if self.engine.well:
             self.admission.become(ReplicaState.SERVING)
         elif self.admission.state is ReplicaState.SERVING:
             self.admission.become(ReplicaState.STARTING)
@@ -260,7 +284,7 @@ class Sidecar:
             entry = mine[0]
             self.engine.dialect = entry.dialect
             metrics.know(mine)
-            self.engine.probe = smallest(entry)
+            self.engine.entry = entry
             self.slots.resize(entry, self.engine.kv_tokens)
 
     def _working(self) -> bool:

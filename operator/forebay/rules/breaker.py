@@ -3,9 +3,10 @@
 Three outcomes count. A success forgets every fault; the beginning of an answer (`answering`) closes the breaker and
 restarts the row's time, but forgets none, for it may break off yet. Back-pressure (429, 503) is no fault: the upstream
 is alive and says when to come back. Faults in a row open the breaker, once the row has lasted `row_seconds`: an
-upstream that answers others in between is well, however often one client's requests fail. After `open_seconds`, doubled
-each time it opens again up to `most_seconds`, a few probes go through, and the first outcome decides. What a client did
-wrong is no outcome of this kind: the upstream did its work, so that is a success.
+upstream that answers others in between is well, however often one client's requests fail. Where `senders` says so, the
+row must show the faults of that many different senders: what one sender alone meets may be its own doing. After
+`open_seconds`, doubled each time it opens again up to `most_seconds`, a few probes go through, and the first outcome
+decides. What a client did wrong is no outcome of this kind: the upstream did its work, so that is a success.
 """
 
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ class BreakerLimits:
     open_seconds: float = 5.0
     most_seconds: float = 60.0
     row_seconds: float = 0.0  # so long nothing but faults
+    senders: int = 1  # of which the faults are, at least
     probes: int = 1  # at a time, while half-open
 
 
@@ -45,6 +47,7 @@ class Breaker:
     """One upstream. Times are on any one clock that only rises, in seconds."""
 
     faults: int = 0  # in a row
+    senders: frozenset[str] = frozenset()  # whose requests met them; no more are kept than decide
     since: float = 0.0  # of the first of them, or of the latest answer that has begun
     openings: int = 0  # in a row, without a success between
     open_until: float = 0.0
@@ -77,7 +80,7 @@ def begun(breaker: Breaker, now: float) -> Breaker:
 
 def answering(breaker: Breaker, now: float) -> Breaker:
     """A try has brought the first of its answer: the upstream is well so far."""
-    return Breaker(faults=breaker.faults, since=now, paused_until=breaker.paused_until)
+    return Breaker(faults=breaker.faults, senders=breaker.senders, since=now, paused_until=breaker.paused_until)
 
 
 def given_up(breaker: Breaker) -> Breaker:
@@ -86,21 +89,34 @@ def given_up(breaker: Breaker) -> Breaker:
 
 
 def after(
-    breaker: Breaker, outcome: CallResult, now: float, limits: BreakerLimits = BreakerLimits(), pause: float = 0.0
+    breaker: Breaker,
+    outcome: CallResult,
+    now: float,
+    limits: BreakerLimits = BreakerLimits(),
+    pause: float = 0.0,
+    sender: str = "",
 ) -> Breaker:
-    """A try ended. `pause` is how long the upstream asked to be left alone, in seconds."""
+    """A try for `sender` ended. `pause` is how long the upstream asked to be left alone, in seconds."""
     paused = max(breaker.paused_until, now + pause) if pause > 0 else breaker.paused_until
     if outcome is CallResult.SUCCESS:
         return Breaker(paused_until=paused)
     if outcome is CallResult.BACK_PRESSURE:
         return replace(given_up(breaker), paused_until=paused)
     faults, since = breaker.faults + 1, breaker.since if breaker.faults else now
+    senders = breaker.senders if len(breaker.senders) >= limits.senders else breaker.senders | {sender}
     where = phase(breaker, now)
     if where is Phase.OPEN:  # a try from before it opened: nothing new
-        return replace(breaker, faults=faults, paused_until=paused)
-    if where is Phase.CLOSED and (faults < limits.faults or now - since < limits.row_seconds):
-        return replace(breaker, faults=faults, since=since, paused_until=paused)
+        return replace(breaker, faults=faults, senders=senders, paused_until=paused)
+    shown = faults >= limits.faults and len(senders) >= limits.senders and now - since >= limits.row_seconds
+    if where is Phase.CLOSED and not shown:
+        return replace(breaker, faults=faults, senders=senders, since=since, paused_until=paused)
     openings = breaker.openings + 1
     seconds = min(limits.open_seconds * 2 ** min(openings - 1, 30), limits.most_seconds)
-    until = now + seconds
-    return Breaker(faults=faults, since=since, openings=openings, open_until=until, paused_until=paused)
+    return Breaker(
+        faults=faults,
+        senders=senders,
+        since=since,
+        openings=openings,
+        open_until=now + seconds,
+        paused_until=paused,
+    )

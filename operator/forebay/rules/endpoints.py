@@ -51,7 +51,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     stream: Stream | None = None  # None: always whole
     output_tokens: bool = True  # its answer grows with its tokens; False: it is there at once, and has none
     stored: bool = False  # the replica that answers keeps the answer, and later requests may refer to it
-    probe: Mapping[str, Any] | None = None  # beside the model: the least that makes an engine of this task compute
+    probe: Mapping[str, Any] | None = None  # beside the model: the least that makes an engine compute
 
 
 _SAMPLING: Final = frozenset({"temperature", "top_p", "stream", "stream_options", "model", "user"})
@@ -71,6 +71,7 @@ _ROWS: Final = (
         },
         limit=None,
         stream=Stream.CHUNKS,
+        probe={"messages": [{"role": "user", "content": "a"}], "max_tokens": 1},
     ),
     Endpoint(
         path=COMPLETIONS,
@@ -115,7 +116,7 @@ _ROWS: Final = (
 ENDPOINTS: Final[Mapping[str, Endpoint]] = MappingProxyType({row.path: row for row in _ROWS})
 """By path."""
 PROBES: Final[Mapping[Task, Endpoint]] = MappingProxyType({row.task: row for row in _ROWS if row.probe is not None})
-"""By task: where the smallest request goes."""
+"""By task: where the smallest request goes; the last row of a task that has one."""
 TEXTS: Final = tuple(dict.fromkeys(text for row in _ROWS for text in row.texts))
 """Every field that holds a prompt anywhere."""
 MEANINGS: Final[Mapping[str, str]] = MappingProxyType({

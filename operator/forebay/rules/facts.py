@@ -47,6 +47,7 @@ class RequestFacts(Struct, frozen=True, gc=False):
     waited: bool = False
     context_refused: bool = False  # an engine said that the context is too long
     cloud_failed: bool = False  # every provider of the tier failed or is limited
+    own_fault: bool = False  # it fails where others are served: nothing is paid for it
     given_up: Reason | None = None  # why no replica is tried any more: ReplicaFailed, or QueueExpired for back-pressure
 
     @property

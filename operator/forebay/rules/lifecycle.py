@@ -240,7 +240,9 @@ class Lifecycle:
         """A replica failed before the first content byte: not it again, and others within the retry budget."""
         self.failed += 1
         self.excluded |= {result.address}
-        if fleet.may_retry(result.pool, now):
+        if result.own_fault:
+            self._learn(own_fault=True)
+        if not result.final and fleet.may_retry(result.pool, now):
             if self.failed >= MAX_FAILED:
                 self._learn(given_up=Reason.REPLICA_FAILED)
             return self._decide(fleet, now)

@@ -25,15 +25,16 @@ class RetryBudget:
 
     left: float = RETRY_BURST
     counted: float = 0.0
+    burst: float = RETRY_BURST
 
     def request(self) -> None:
         """A request came."""
-        if self.left < RETRY_BURST:
-            self.left = min(RETRY_BURST, self.left + RETRY_SHARE)
+        if self.left < self.burst:
+            self.left = min(self.burst, self.left + RETRY_SHARE)
 
     def spend(self, now: float) -> bool:
         """Take one retry; False when there is none."""
-        self.left = min(RETRY_BURST, self.left + max(0.0, now - self.counted) * RETRIES_PER_SECOND)
+        self.left = min(self.burst, self.left + max(0.0, now - self.counted) * RETRIES_PER_SECOND)
         self.counted = now
         if self.left < 1.0:
             return False

@@ -172,7 +172,7 @@ def _when_full(
     chosen = _would_choose(fitting)
     nobody = not any(pool.present for pool in fitting)
     tier = None if policy is None else policy.tier_for(request.priority)
-    blocked = _blocked(request, policy, fitting)
+    blocked = Reason.REPLICA_FAILED if request.own_fault else _blocked(request, policy, fitting)
     if policy is not None and tier is not None and blocked is None:
         reason = _overflow_reason(request, policy, fitting, same_task)
         targets = _portable(request, policy.targets[tier])

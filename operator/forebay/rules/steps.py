@@ -135,13 +135,19 @@ WITHOUT_AN_ANSWER: Final = frozenset(
 
 
 class AttemptResult(Struct, frozen=True):
-    """How an attempt at a replica ended. `retry_after` in seconds, as an engine that is too busy asks for."""
+    """How an attempt at a replica ended. `retry_after` in seconds, as an engine that is too busy asks for.
+
+    `own_fault`: others are served where it failed, and not for the first time, so it leaves for no provider. `final`:
+    it is tried nowhere else.
+    """
 
     outcome: AttemptOutcome
     pool: str
     address: Address
     problem: str = ""
     retry_after: float = 0.0
+    own_fault: bool = False
+    final: bool = False
 
 
 class ProviderResult(Struct, frozen=True):

@@ -43,8 +43,9 @@ LONGEST_RECONNECT_SECONDS: Final = 3.0
 SILENT_SECONDS: Final = 2 * REPORT_TTL_SECONDS
 """A line that says nothing for so long is hung up and dialled anew."""
 FIRST_TOKENS: Final = 500
-LIMITS: Final = BreakerLimits(faults=3, open_seconds=1.0, most_seconds=8.0, row_seconds=2.0, probes=4)
-"""Three faults in a row, over two seconds without an answer: a replica is left alone for a second, then two, up to 8 s.
+LIMITS: Final = BreakerLimits(faults=3, open_seconds=1.0, most_seconds=8.0, row_seconds=2.0, senders=2, probes=4)
+"""Three faults in a row, of two senders, over two seconds without an answer: a replica is left alone for a second, then
+two, up to 8 s.
 The first content byte of any of four requests then brings it back."""
 BROKEN_LIMITS: Final = replace(LIMITS, row_seconds=0.0)
 """Of an answer that broke off after its first content byte: that byte says nothing for the replica, so no row has to
@@ -158,18 +159,28 @@ class PoolReplicas:
             self.first_tokens.append(first_token)
         self.tried(replica, CallResult.SUCCESS, now)
 
+    def fails_others(self, replica: Replica, now: float) -> bool:
+        """Whether what failed there was not one sender's doing, as far as is known."""
+        return len(replica.breaker.senders) >= LIMITS.senders or not replica.serves(now)
+
     def answering(self, replica: Replica, now: float) -> None:
         """The first content byte has come from a replica that was in doubt."""
         replica.breaker = answering(replica.breaker, now)
         self.stale = True
 
     def tried(
-        self, replica: Replica, outcome: CallResult, now: float, pause: float = 0.0, limits: BreakerLimits = LIMITS
+        self,
+        replica: Replica,
+        outcome: CallResult,
+        now: float,
+        pause: float = 0.0,
+        limits: BreakerLimits = LIMITS,
+        sender: str = "",
     ) -> None:
         """What a try says of the replica's health. For `pause` seconds it has no slots for this gateway."""
         if replica.breaker is FINE and outcome is CallResult.SUCCESS:
             return
-        found = after(replica.breaker, outcome, now, limits, pause)
+        found = after(replica.breaker, outcome, now, limits, pause, sender)
         if found.paused_until <= now:
             found = replace(found, paused_until=0.0)
         replica.breaker = FINE if found == FINE else found

@@ -1,0 +1,96 @@
+"""What is remembered of those whose requests failed: their own retries, their own doubt, their own time to wait. Pure.
+
+A sender is a client by its key, or an address where there is none. Whom replicas have always answered is not here: an
+entry is made by a fault and forgotten with the oldest. A request that breaks its engine off is remembered by its body
+too, for behind one address there may be many.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, begun, is_shut
+from forebay.rules.retry import RetryBudget
+
+REMEMBERED: Final = 4096
+"""Senders and bodies."""
+DOUBT_SECONDS: Final = 10.0
+"""One fault in so long may be the replica's: for it a request may leave. The next one is the sender's own."""
+RETRIES: Final = 5.0
+"""What one sender may spend of a pool's retries at once: half."""
+SAME_DEATH_SECONDS: Final = 1.0
+"""Whatever one replica breaks off within so long, it died once."""
+LIMITS: Final = BreakerLimits(faults=2, open_seconds=5.0, most_seconds=60.0)
+"""Two engines in a row died with a request of it: one request is let through after five seconds, then ten, ..."""
+WELL: Final = Breaker()
+
+
+@dataclass(slots=True)
+class Sender:
+    """One sender, or one body."""
+
+    retries: RetryBudget = field(default_factory=lambda: RetryBudget(left=RETRIES, burst=RETRIES))
+    faulted: float = float("-inf")  # when a request last failed where others are served
+    deaths: Breaker = WELL
+    died: tuple[str, float] = ("", float("-inf"))  # the replica, and when
+
+
+class Senders:
+    """All that are remembered. Times are seconds on a clock that only rises."""
+
+    def __init__(self) -> None:
+        self._all: OrderedDict[str, Sender] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def get(self, key: str) -> Sender | None:
+        """What is remembered of it."""
+        return self._all.get(key)
+
+    def requested(self, key: str) -> None:
+        """A request came: its sender earns a share of a retry."""
+        if (sender := self._all.get(key)) is not None:
+            sender.retries.request()
+
+    def held_back(self, keys: Iterable[str], now: float) -> float:
+        """Seconds until a request by these keys may be sent; 0 at once, where it may be a probe."""
+        found = [sender for key in keys if (sender := self._all.get(key)) is not None and sender.deaths is not WELL]
+        shut = [sender.deaths for sender in found if is_shut(sender.deaths, now, LIMITS)]
+        if shut:
+            return max(1.0, *(breaker.open_until - now for breaker in shut))
+        for sender in found:
+            sender.deaths = begun(sender.deaths, now)
+        return 0.0
+
+    def failed(self, key: str, now: float) -> tuple[bool, bool]:
+        """A request failed where others are served: whether its sender has met that lately already, and whether it may
+        be tried elsewhere."""
+        sender = self._made(key)
+        again, sender.faulted = now - sender.faulted < DOUBT_SECONDS, now
+        return again, sender.retries.spend(now)
+
+    def died(self, key: str, replica: str, now: float) -> bool:
+        """An engine broke off with a request of it; True when it was not the first one in a row."""
+        sender = self._made(key)
+        before, sender.died = sender.died, (replica, now)
+        if before[0] == replica and now - before[1] < SAME_DEATH_SECONDS:
+            return sender.deaths.faults >= LIMITS.faults
+        sender.deaths = after(sender.deaths, CallResult.FAULT, now, LIMITS)
+        return sender.deaths.faults >= LIMITS.faults
+
+    def answered(self, keys: Iterable[str]) -> None:
+        """An engine has served it."""
+        for key in keys:
+            if (sender := self._all.get(key)) is not None:
+                sender.deaths = WELL
+
+    def _made(self, key: str) -> Sender:
+        sender = self._all.get(key)
+        if sender is None:
+            sender = self._all[key] = Sender()
+            if len(self._all) > REMEMBERED:
+                self._all.popitem(last=False)
+        self._all.move_to_end(key)
+        return sender
