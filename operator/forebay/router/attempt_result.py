@@ -56,9 +56,11 @@ def judge(
     return outcome
 
 
-def broke_off(attempt: Attempt, outcome: AttemptOutcome) -> bool:
+def broke_off(attempt: Attempt) -> bool:
     """Whether its engine ended without a word, as one that dies does."""
-    return outcome is AttemptOutcome.FAULT and (attempt.status == 0 or attempt.problem == "Failed")
+    if attempt.outcome is AttemptOutcome.REFUSED:
+        return attempt.problem == "Failed"
+    return attempt.outcome is AttemptOutcome.FAULT and attempt.status == 0
 
 
 def result_of(

@@ -16,7 +16,7 @@ from forebay.router.exposition import lengths, summed
 from forebay.router.http.client import Address, ConnectionPool, UpstreamError
 from forebay.router.http.message import request_head
 from forebay.rules.endpoints import ENDPOINTS, PROBES
-from forebay.rules.engine_health import AGAIN_SECONDS, ASK_SECONDS, EngineHealth, allowance, vital
+from forebay.rules.engine_health import AGAIN_SECONDS, ASK_SECONDS, GONE, EngineHealth, allowance, vital
 from forebay.rules.engine_health import ANSWER_SECONDS as LEAST_ANSWER_SECONDS
 from forebay.rules.progress import Progress
 
@@ -97,7 +97,10 @@ class EngineMonitor:
             self.health = before.after(vital(status, moved))
             if before.failing != self.health.failing:
                 self.on_change()
-                if self.health.failing and status == 0:  # what waits there for its first byte is tried elsewhere
+                if self.health.failing and status in (
+                    0,
+                    GONE,
+                ):  # what waits there for its first byte is tried elsewhere
                     self.pool.give_up(self.address)
             if self.health.in_doubt:
                 self._doubted.set()
@@ -109,7 +112,11 @@ class EngineMonitor:
         if probe is None:
             return (await self._get(self.dialect.ready_path))[0], False
         made = self._made()  # when last read
-        status, answer = await self._send("POST", *probe, allowance(LEAST_ANSWER_SECONDS, self.ahead()))
+        loop, seconds = asyncio.get_running_loop(), allowance(LEAST_ANSWER_SECONDS, self.ahead())
+        late = loop.time() + 0.9 * seconds
+        status, answer = await self._send("POST", *probe, seconds)
+        if status == 0 and loop.time() < late:
+            return GONE, False
         if status == 200 and is_error(answer):
             return 500, False
         return status, status == 0 and await self._metrics() and made is not None and self._made() != made

@@ -28,6 +28,7 @@ from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, erro
 from forebay.router.http.values import Headers, Request
 from forebay.router.placement.gateway_fleet import GatewayFleet
 from forebay.router.placement.gateway_queue import GatewayQueue, SlotBinding
+from forebay.router.placement.newcomers import Newcomers
 from forebay.router.placement.replicas import Replica, Replicas
 from forebay.router.request_flow import RequestFlow
 from forebay.router.wake_client import Wake
@@ -60,6 +61,7 @@ class Gateway:
         self.accounting = Accounting()
         self.sleepers = Wake(context)
         self.senders = Senders()
+        self.newcomers = Newcomers(self.replicas.slots)
         self.fleet = GatewayFleet(self.replicas, self.waiting)
         self.draining = False
         self.in_flight = 0
@@ -188,6 +190,8 @@ class Gateway:
     def finish(self, flow: RequestFlow) -> None:
         """A request is over: count it and write it down."""
         record, exchange, clients = flow.record, flow.exchange, self.context.clients.in_flight
+        if flow.inside:
+            self.newcomers.left(flow.client.name)
         self.in_flight -= 1
         clients[flow.client.name] -= 1
         if not clients[flow.client.name]:

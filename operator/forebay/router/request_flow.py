@@ -22,7 +22,7 @@ from forebay.router.dialect import trace_context
 from forebay.router.dialect.answers import decision_headers, refusal, sentence
 from forebay.router.http.client import Address
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import error
+from forebay.router.http.message import RETRY_SOON, error
 from forebay.router.http.values import Headers, Request
 from forebay.router.placement.gateway_queue import SlotBinding
 from forebay.router.placement.replicas import FINE, PoolReplicas, Replica
@@ -63,6 +63,7 @@ class RequestFlow:
         "course",
         "exchange",
         "gate",
+        "inside",
         "parsed",
         "record",
         "request",
@@ -81,6 +82,7 @@ class RequestFlow:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._bound: SlotBinding | None = None  # the replica that holds a slot for it
+        self.inside = False  # it is counted as a newcomer's
         self._place = 0  # in queues, kept while it comes back to them
         self.gate = gate
         self.request = request
@@ -103,12 +105,34 @@ class RequestFlow:
         """Set out: the short way where there is one."""
         if self.gate.senders and self._held_back():
             return
+        if self.client is not ANONYMOUS:
+            self.inside = self.gate.newcomers.admits(self.client.name, self._loop.time())
+            if not self.inside:
+                self._task = self.gate.context.spawn(self._knock())
+                self.exchange.on_lost = self._task.cancel
+                return
         step = self.course.start(self.gate.fleet, self._loop.time())
         if isinstance(step, Dispatch):
             self._count(step.demand)
             self._launch(step).on_outcome = self._came_back
         else:
             self._go_on(step)
+
+    async def _knock(self) -> None:
+        """Wait at the door, as a newcomer's further request does."""
+        course, step = self.course, None
+        try:
+            self.inside = await self.gate.newcomers.wait(self.client.name, course.deadline - self._loop.time())
+            if self.inside:
+                step = course.start(self.gate.fleet, self._loop.time())
+        finally:
+            if step is None:
+                if not self.exchange.ended:
+                    text = "none of this client's requests before was answered in time; try again"
+                    self.exchange.reply(refusal(self.record, 503, Reason.DEADLINE_EXCEEDED, text, [RETRY_SOON]))
+                self.gate.finish(self)
+        if step is not None:
+            await self._carry(step)
 
     def _held_back(self) -> bool:
         """Whether it is refused because engines broke off with requests like it."""
@@ -135,11 +159,16 @@ class RequestFlow:
         again, may_retry = senders.failed(self.sender, now)
         again = again and not self.course.failed  # its own faults before are one with this
         fatal = False
-        if broke_off(attempt, outcome):
+        if broke_off(attempt):
             for key in self._suspects():
                 fatal |= senders.died(key, replica.name, now)
         own = not pool.fails_others(replica, now)
-        return result_of(attempt, outcome, own_fault=own and (again or fatal), final=(own and not may_retry) or fatal)
+        return result_of(
+            attempt,
+            outcome,
+            own_fault=own and (again or fatal),
+            final=(own and not may_retry) or fatal,
+        )
 
     def _came_back(self, attempt: Attempt) -> None:
         """The short way has come to its end."""
@@ -348,6 +377,8 @@ class RequestFlow:
 
     def _answered(self, status: int, first: float) -> None:
         """Note the time to the first content byte."""
+        if self.inside:
+            self.gate.newcomers.answered(self.client.name, self._loop.time())
         seconds = max(0.0, first - self.course.arrived)
         self.record.first_token_ms = int(seconds * 1000)
         if status == 200 and self.record.stream:

@@ -1,9 +1,9 @@
 """What the answer to the smallest request says of an engine that failed somebody's. Pure.
 
 A request that fails may be at fault itself, whoever sent it and however often. So a sidecar asks: it sends its engine a
-request of its own that nothing can be wrong with. An engine that answers it is well; one that fails it twice in a row
-is failing, and gets nothing until it has answered again. Being busy proves nothing, and neither does silence while its
-token counters move or long prompts wait.
+request of its own that nothing can be wrong with. An engine that answers it is well; one that fails it twice in a row,
+or takes no connection, is failing, and gets nothing until it has answered again. Being busy proves nothing, and neither
+does silence while its token counters move or long prompts wait.
 """
 
 from dataclasses import dataclass
@@ -25,12 +25,17 @@ ANSWER_SECONDS: Final = 2.0
 """How long an engine with no prompts ahead may take for its smallest request."""
 
 
+GONE: Final = -1
+"""In place of a status: the connection was refused or broke off."""
+
+
 class Vital(WordEnum):
     """What one answer says."""
 
     ALIVE = "Alive"
     BUSY = "Busy"
     FAILING = "Failing"
+    GONE = "Gone"
 
 
 NO_CLIENTS_DOING: Final = frozenset({401, 403, 407, 408})
@@ -40,7 +45,9 @@ NOT_IMPLEMENTED: Final = 501
 
 
 def vital(status: int, moved: bool) -> Vital:
-    """By the status of the answer, 0 for none; `moved`: its token counters did, meanwhile."""
+    """By the status of the answer, 0 for none in time; `moved`: its token counters did, meanwhile."""
+    if status == GONE:
+        return Vital.GONE
     if status in BUSY or (status == 0 and moved):
         return Vital.BUSY
     if status in NO_CLIENTS_DOING or status == 0 or (status >= 500 and status != NOT_IMPLEMENTED):
@@ -76,5 +83,7 @@ class EngineHealth:
                 return EngineHealth()
             case Vital.FAILING:
                 return EngineHealth(self.failures + 1)
+            case Vital.GONE:
+                return EngineHealth(self.failures + FAILURES)
             case Vital.BUSY:
                 return self

@@ -271,6 +271,11 @@ class Replicas:
         serving = [item for item in self.of(pool) if item.fresh(now) and item.state is ReplicaState.SERVING]
         return len(serving), sum(item.slots for item in serving), sum(item.running for item in serving)
 
+    def slots(self) -> int:
+        """Slots of all replicas that serve."""
+        now = asyncio.get_running_loop().time()
+        return sum(item.slots for pool in self.pools.values() for item in pool.all.values() if item.serves(now))
+
     def tell(self, pool: str) -> None:
         """Tell the replicas of a pool who waits."""
         for replica in self.of(pool):
