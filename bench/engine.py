@@ -3,7 +3,7 @@
 Of a request, `max_tokens` is the number of chunks of a stream, and `user` ("fill:4096") makes each so many bytes
 longer. An answer takes as long as its tokens, streamed or not. `faults` maps a fault to its share of the requests.
 Where `poison` is set, a request that says "poison:FAULT" anywhere meets that fault. `GET /break/FAULT` makes it
-everybody's from then on.
+everybody's from then on, and `GET /count` tells how many requests came.
 
     python -m bench.engine '{"port": 8000, "first_ms": 50, "pace_ms": 20, "faults": {"reset": 0.01}}'
 """
@@ -71,6 +71,7 @@ class Engine:
         self.first, self.pace = first_ms / 1000, pace_ms / 1000
         self.faults = faults or {}
         self.poison = poison
+        self.posts = 0
         self.draw = random.Random(1).random
         self.loop = asyncio.get_running_loop()
 
@@ -122,14 +123,20 @@ class Connection(asyncio.Protocol):
             return
         self.data = b""
         if data.startswith(b"GET"):
-            if broken := _BREAK.match(data):
-                self.engine.faults = {broken[1].decode(): 1.0}
-            self.transport.write(whole(200, METRICS if b"/metrics" in data[:30] else MODELS))
+            self.transport.write(whole(200, self._told(data)))
         else:
             self._infer(data)
 
+    def _told(self, data: bytes) -> bytes:
+        if broken := _BREAK.match(data):
+            self.engine.faults = {broken[1].decode(): 1.0}
+        if data.startswith(b"GET /count "):
+            return b"%d" % self.engine.posts
+        return METRICS if b"/metrics" in data[:30] else MODELS
+
     def _infer(self, data: bytes) -> None:
         engine = self.engine
+        engine.posts += 1
         self.left, self.fault = _number(_TOKENS, data, 16), engine.fault(data)
         match self.fault:
             case "reset":

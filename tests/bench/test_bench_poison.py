@@ -47,3 +47,10 @@ def test_a_killed_engine_is_started_again_and_everybody_is_counted() -> None:
     assert found["killed"] >= 1
     assert sum(found["good_ends"].values()) == found["good"] > 0
     assert sum(found["bad_ends"].values()) == found["bad"] > 0
+
+
+@pytest.mark.slow
+def test_a_broken_replica_is_seen_to_be_left_alone() -> None:
+    found = one(Cell(1, "500"), 5.0, 2.0)
+    assert found["out_seconds"] is not None
+    assert found["good_ends"]["local"] > 0
