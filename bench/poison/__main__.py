@@ -32,6 +32,8 @@ POISONS: Final = ("500", "error-event", "kill", "401", "silent")
 BROKEN: Final = ("500", "silent")
 RATES: Final = (2, 20, 50)
 GOOD_RATE: Final = 20.0
+PACE_MS: Final = 10.0
+FIRST_TOKEN_SECONDS: Final = 5.0
 LEAST_LOCAL_PERCENT: Final = 99.0
 MOST_OUT_SECONDS: Final = 10.0
 SLOTS: Final = 64
@@ -77,11 +79,11 @@ def cells() -> list[Cell]:
     ]
 
 
-async def play(fleet: Fleet, cell: Cell, seconds: float) -> dict[str, Any]:
+async def play(fleet: Fleet, cell: Cell, seconds: float, good_rate: float) -> dict[str, Any]:
     """One cell."""
     clients = Clients(fleet.gateway.ports["request"])
     load = asyncio.ensure_future(
-        clients.run(GOOD_RATE, cell.fault if cell.rate else "", cell.rate, seconds * 2 if cell.broken else seconds)
+        clients.run(good_rate, cell.fault if cell.rate else "", cell.rate, seconds * 2 if cell.broken else seconds)
     )
     killed, out = 0, None
     if cell.broken:
@@ -142,9 +144,15 @@ def problem(cell: Cell, found: dict[str, Any], paid_before: int) -> str:
     return ", ".join(wrong)
 
 
-def one(cell: Cell, seconds: float, first_token: float) -> dict[str, Any]:
+def one(
+    cell: Cell,
+    seconds: float,
+    first_token: float = FIRST_TOKEN_SECONDS,
+    good_rate: float = GOOD_RATE,
+    pace_ms: float = PACE_MS,
+) -> dict[str, Any]:
     """A fleet, its cell, and the fleet's end. Raises TimeoutError when it does not start, three times."""
-    service = {"first_ms": 30, "pace_ms": 10}
+    service = {"first_ms": 30, "pace_ms": pace_ms}
     shape = Shape(
         replicas=cell.replicas,
         slots=BROKEN_SLOTS if cell.broken else SLOTS,
@@ -159,7 +167,7 @@ def one(cell: Cell, seconds: float, first_token: float) -> dict[str, Any]:
             fleet = Fleet(Path(folder), shape)
             try:
                 fleet.wait_ready()
-                return uvloop.run(play(fleet, cell, seconds))
+                return uvloop.run(play(fleet, cell, seconds, good_rate))
             except TimeoutError:  # somebody else took one of its ports
                 if last:
                     raise
@@ -186,7 +194,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.poison", description=__doc__)
     parser.add_argument("--seconds", type=float, default=12.0, help="of one cell; twice that where a replica is broken")
     parser.add_argument("--cells", default="*", help="patterns of cells, by commas: 3/kill/*,?/all-*")
-    parser.add_argument("--first-token-seconds", type=float, default=5.0, help="of the routers")
+    parser.add_argument("--good-rate", type=float, default=GOOD_RATE, help="good requests a second")
+    parser.add_argument("--pace-ms", type=float, default=PACE_MS, help="between the eight tokens of an answer")
+    parser.add_argument("--first-token-seconds", type=float, default=FIRST_TOKEN_SECONDS, help="of the routers")
     parser.add_argument("--json", type=Path, default=Path("build/poison.json"))
     chosen = parser.parse_args()
     patterns = chosen.cells.split(",")
@@ -199,7 +209,7 @@ def main() -> int:
         bar = progress.add_task("", total=len(wanted))
         for cell in wanted:
             progress.update(bar, description=cell.name)
-            row = one(cell, chosen.seconds, chosen.first_token_seconds)
+            row = one(cell, chosen.seconds, chosen.first_token_seconds, chosen.good_rate, chosen.pace_ms)
             if not cell.fault:
                 paid[cell.replicas] = row["paid_good"]
             row["paid_without"] = paid.get(cell.replicas)
