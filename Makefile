@@ -6,6 +6,7 @@ LOAD  ?=
 AGAINST ?=
 TRACE ?=
 TRACES ?=
+CELLS ?=
 COMPILED := build/compiled/.built
 .DEFAULT_GOAL := help
 
@@ -114,6 +115,9 @@ overload: $(STAMP) ## Ten times the capacity for five minutes: High as fast as e
 
 overload-quick: $(STAMP) ## The same for twenty seconds
 	timeout 240 $(PY) -m bench.overload --seconds 20
+
+poison: $(STAMP) ## One client's requests that no engine survives, beside good ones; really broken replicas, too (ten minutes)
+	$(PY) -m bench.poison $(if $(CELLS),--cells "$(CELLS)")
 
 fuzz: $(STAMP) ## Half an hour of coverage-guided fuzzing of all that reads bytes from strangers
 	$(PY) -m bench.fuzz --seconds 1800

@@ -2,12 +2,15 @@
 
 Of a request, `max_tokens` is the number of chunks of a stream, and `user` ("fill:4096") makes each so many bytes
 longer. An answer takes as long as its tokens, streamed or not. `faults` maps a fault to its share of the requests.
+Where `poison` is set, a request that says "poison:FAULT" anywhere meets that fault. `GET /break/FAULT` makes it
+everybody's from then on, and `GET /count` tells how many requests came.
 
     python -m bench.engine '{"port": 8000, "first_ms": 50, "pace_ms": 20, "faults": {"reset": 0.01}}'
 """
 
 import asyncio
 import json
+import os
 import random
 import re
 import sys
@@ -15,13 +18,17 @@ from typing import Any, Final
 
 import uvloop
 
-FAULTS: Final = ("reset", "500", "429", "error200", "cut", "stall")
+FAULTS: Final = ("reset", "500", "401", "429", "error200", "error-event", "cut", "stall", "silent", "kill")
+"""`stall` leaves out the end of an answer, `silent` all of it; `kill` ends the process."""
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.I)
 _TOKENS = re.compile(rb'"max_tokens"\s*:\s*(\d+)')
+_POISON = re.compile(rb"poison:([0-9a-z-]+)")
+_BREAK = re.compile(rb"GET /break/([0-9a-z-]+) ")
 _FILL = re.compile(rb'"user"\s*:\s*"fill:(\d+)"')
 MODELS: Final = b'{"object":"list","data":[{"id":"m","object":"model","created":1750000000,"owned_by":"bench"}]}'
 METRICS: Final = b'vllm:num_requests_running{model_name="m"} 0.0\nvllm:num_requests_waiting{model_name="m"} 0.0\n'
 ERROR: Final = b'{"error":{"message":"out of order","type":"InternalServerError","param":null,"code":500}}'
+EVENT: Final = b"data: " + ERROR + b"\n\n"
 STREAM: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 END: Final = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 TICK_SECONDS: Final = 0.005
@@ -54,14 +61,24 @@ def chunk(filler: bytes) -> bytes:
 class Engine:
     """What all connections share."""
 
-    def __init__(self, first_ms: float = 0.0, pace_ms: float = 5.0, faults: dict[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        first_ms: float = 0.0,
+        pace_ms: float = 5.0,
+        faults: dict[str, float] | None = None,
+        poison: bool = False,
+    ) -> None:
         self.first, self.pace = first_ms / 1000, pace_ms / 1000
         self.faults = faults or {}
+        self.poison = poison
+        self.posts = 0
         self.draw = random.Random(1).random
         self.loop = asyncio.get_running_loop()
 
-    def fault(self) -> str:
-        """What goes wrong with the next request, mostly nothing."""
+    def fault(self, data: bytes) -> str:
+        """What goes wrong with this request, mostly nothing."""
+        if self.poison and (found := _POISON.search(data)):
+            return found[1].decode()
         drawn = self.draw()
         for name, share in self.faults.items():
             if drawn < share:
@@ -106,18 +123,34 @@ class Connection(asyncio.Protocol):
             return
         self.data = b""
         if data.startswith(b"GET"):
-            self.transport.write(whole(200, METRICS if b"/metrics" in data[:30] else MODELS))
+            self.transport.write(whole(200, self._told(data)))
         else:
             self._infer(data)
 
+    def _told(self, data: bytes) -> bytes:
+        if broken := _BREAK.match(data):
+            self.engine.faults = {broken[1].decode(): 1.0}
+        if data.startswith(b"GET /count "):
+            return b"%d" % self.engine.posts
+        return METRICS if b"/metrics" in data[:30] else MODELS
+
     def _infer(self, data: bytes) -> None:
         engine = self.engine
-        self.left, self.fault = _number(_TOKENS, data, 16), engine.fault()
+        engine.posts += 1
+        self.left, self.fault = _number(_TOKENS, data, 16), engine.fault(data)
         match self.fault:
             case "reset":
                 self.transport.abort()
             case "500":
                 self.transport.write(whole(500, ERROR))
+            case "401":
+                self.transport.write(whole(401, ERROR.replace(b"500", b"401")))
+            case "silent":
+                pass
+            case "kill":
+                os._exit(1)
+            case "error-event":
+                self.transport.write(STREAM + b"%x\r\n%b\r\n" % (len(EVENT), EVENT) + END)
             case "429":
                 self.transport.write(whole(429, ERROR, b"retry-after: 1\r\n"))
             case "error200":

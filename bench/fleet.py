@@ -45,6 +45,7 @@ class Process:
     name: str
     popen: subprocess.Popen[bytes]
     ports: dict[str, int]
+    ended: float | None = None  # when it was first seen to be over
 
     def get(self, port: str, path: str) -> bytes:
         """What a port answers."""
@@ -86,6 +87,7 @@ class Shape:
     provider: dict[str, Any] | None = None
     provider_limit: int = 100
     flags: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()  # whose key is sk-NAME
 
 
 class Fleet:
@@ -94,8 +96,10 @@ class Fleet:
     def __init__(self, folder: Path, shape: Shape) -> None:
         self.folder, self.shape = folder, shape
         self.processes: list[Process] = []
+        self.engines: list[Process] = []
         (folder / "clients").mkdir()
-        (folder / "clients" / "clients.json").write_text(json.dumps(KEYS))
+        more = [{"name": name, "key": f"sk-{name}"} for name in shape.clients]
+        (folder / "clients" / "clients.json").write_text(json.dumps({"clients": KEYS["clients"] + more}))
         self.sidecars = [self._replica(f"chat-{number}") for number in range(shape.replicas)]
         addresses = tuple(f"127.0.0.1:{side.ports['control']}" for side in self.sidecars)
         policies = (self._policy(shape.provider),) if shape.provider is not None else ()
@@ -121,10 +125,25 @@ class Fleet:
             time.sleep(0.1)
         raise TimeoutError(f"the fleet did not start; see the logs in {self.folder}")
 
-    def stop(self) -> None:
-        """End what was started."""
+    def revive(self, seconds: float) -> int:
+        """Start engines again that ended so long ago or longer; how many were first seen to be over now."""
+        now, over = time.monotonic(), 0
+        for engine in self.engines:
+            if engine.popen.poll() is None:
+                continue
+            if engine.ended is None:
+                engine.ended, over = now, over + 1
+            elif now - engine.ended >= seconds:
+                engine.popen, engine.ended = self._popen(engine.name, engine.popen.args), None  # type: ignore[arg-type]
+        return over
+
+    def stop(self, at_once: bool = False) -> None:
+        """End what was started; `at_once` without waiting for requests under way."""
         for process in self.processes:
-            process.popen.terminate()
+            if at_once:
+                process.popen.kill()
+            else:
+                process.popen.terminate()
         for process in self.processes:
             try:
                 process.popen.wait(15)
@@ -134,6 +153,7 @@ class Fleet:
 
     def _replica(self, name: str) -> Process:
         engine = self._engine(f"engine-{name}", self.shape.engine)
+        self.engines.append(engine)
         table = RoutingTable(generation=1, pools=(self._pool(()),))
         url = f"http://127.0.0.1:{engine.ports['request']}"
         return self._router(name, "sidecar", table, "--pool=chat", f"--engine-url={url}")
@@ -154,10 +174,12 @@ class Fleet:
         )  # fmt: skip
 
     def _start(self, name: str, ports: dict[str, int], *arguments: str) -> Process:
-        log = (self.folder / f"{name}.log").open("wb")
-        popen = subprocess.Popen([sys.executable, *arguments], stdout=log, stderr=subprocess.STDOUT)
-        self.processes.append(Process(name, popen, ports))
+        self.processes.append(Process(name, self._popen(name, [sys.executable, *arguments]), ports))
         return self.processes[-1]
+
+    def _popen(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
     def _pool(self, addresses: tuple[str, ...]) -> PoolEntry:
         return PoolEntry(

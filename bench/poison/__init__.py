@@ -1,0 +1,1 @@
+"""What one client's requests, which no engine survives, cost all others."""
