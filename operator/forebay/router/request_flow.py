@@ -105,7 +105,9 @@ class RequestFlow:
         """Set out: the short way where there is one."""
         if self.gate.senders and self._held_back():
             return
-        if self.client is not ANONYMOUS:
+        if self.client is ANONYMOUS:
+            self.gate.newcomers.saw(self.client.name, self._loop.time())
+        else:
             self.inside = self.gate.newcomers.admits(self.client.name, self._loop.time())
             if not self.inside:
                 self._task = self.gate.context.spawn(self._knock())
@@ -287,6 +289,8 @@ class RequestFlow:
         assert attempt.bound is not None
         self.record.status, self.record.problem = attempt.status, attempt.problem
         self.gate.waiting.served(attempt.bound.replica.pool)
+        if self.inside and attempt.outcome is AttemptOutcome.ANSWERED:
+            self.gate.newcomers.answered(self.client.name, self._loop.time())
         if self.gate.senders and attempt.outcome is AttemptOutcome.ANSWERED:
             self.gate.senders.answered(self._suspects())
         self._answered(attempt.status, attempt.first)
@@ -377,8 +381,6 @@ class RequestFlow:
 
     def _answered(self, status: int, first: float) -> None:
         """Note the time to the first content byte."""
-        if self.inside:
-            self.gate.newcomers.answered(self.client.name, self._loop.time())
         seconds = max(0.0, first - self.course.arrived)
         self.record.first_token_ms = int(seconds * 1000)
         if status == 200 and self.record.stream:

@@ -1,4 +1,4 @@
-"""Clients that were not answered lately take half of the slots at most, while others are served."""
+"""Clients that were not answered lately take half of the slots at most, while others send requests too."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -22,7 +22,6 @@ def test_beside_others_a_newcomer_has_half_until_it_is_answered() -> None:
     async def work() -> None:
         door = Newcomers(lambda: 8)
         assert door.admits("good", 1.0)
-        door.answered("good", 1.0)
         assert [door.admits("bad", 2.0) for _ in range(6)] == [True] * 4 + [False] * 2
         assert door.admits("good", 2.0)
         waiting = [asyncio.create_task(door.wait("bad", 5.0)) for _ in range(2)]
@@ -38,17 +37,16 @@ def test_beside_others_a_newcomer_has_half_until_it_is_answered() -> None:
 
 def test_who_was_answered_long_ago_is_a_newcomer_again() -> None:
     door = Newcomers(lambda: 2)
-    for name in ("good", "bad"):
-        door.answered(name, 1.0)
+    door.answered("bad", 1.0)
     later = 1.0 + KNOWN_SECONDS
-    door.answered("good", later)
+    door.saw("good", later)
     assert [door.admits("bad", later) for _ in range(3)] == [True, False, False]
 
 
 def test_a_wait_ends_with_its_time_and_its_place_goes_to_the_next() -> None:
     async def work() -> None:
         door = Newcomers(lambda: 2)
-        door.answered("good", 1.0)
+        door.saw("good", 1.0)
         assert door.admits("bad", 1.0)
         late = asyncio.create_task(door.wait("bad", 0.01))
         left = asyncio.create_task(door.wait("bad", 5.0))

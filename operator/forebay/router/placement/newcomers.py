@@ -1,4 +1,4 @@
-"""Clients that engines have not answered lately take half of the slots at most, while others are being served.
+"""Clients that engines have not answered lately take half of the slots at most, while others send requests too.
 
 A request that an engine never answers looks like one that takes long, so a client whose requests all are like that
 would hold every slot before anybody could tell. A newcomer's further requests wait at the door; its first answer opens
@@ -21,8 +21,13 @@ class Newcomers:
     def __init__(self, slots: Callable[[], int]) -> None:
         self.slots = slots
         self._answered: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
         self._inside: dict[str, int] = defaultdict(int)
         self._door: dict[str, deque[asyncio.Future[None]]] = defaultdict(deque)
+
+    def saw(self, name: str, now: float) -> None:
+        """A request of its came."""
+        self._seen[name] = now
 
     def answered(self, name: str, now: float) -> None:
         """An engine has answered it."""
@@ -32,11 +37,11 @@ class Newcomers:
 
     def admits(self, name: str, now: float) -> bool:
         """Whether a request of its goes in at once; then `left` has to be called when it is over."""
-        known = self._answered
+        self.saw(name, now)
         if (
-            now - known.get(name, float("-inf")) < KNOWN_SECONDS
+            now - self._answered.get(name, float("-inf")) < KNOWN_SECONDS
             or self._inside[name] < max(1, self.slots() // SHARE)
-            or not any(now - when < KNOWN_SECONDS for other, when in known.items() if other != name)
+            or not any(now - when < KNOWN_SECONDS for other, when in self._seen.items() if other != name)
         ):
             self._inside[name] += 1
             return True
