@@ -11,12 +11,15 @@ from forebay.resources.policy import PolicySpec, Provider
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import (
+    USUAL_REACH,
+    HeaderEntry,
     LearntEntry,
     ModelEntry,
     PolicyEntry,
     PoolEntry,
     ProviderEntry,
     QueueEntry,
+    ReachEntry,
     TargetEntry,
 )
 from forebay.resources.tiers import TARGET_FIELDS
@@ -105,4 +108,22 @@ def _provider(provider: Provider) -> ProviderEntry:
         first_token_seconds=timeouts.first_token_seconds,
         between_chunks_seconds=timeouts.between_chunks_seconds,
         total_seconds=timeouts.total_seconds,
+        reach=_reach(provider),
     )
+
+
+def _reach(provider: Provider) -> ReachEntry | msgspec.UnsetType:
+    """How it is reached. Secrets are named nowhere: where their files are follows from the provider's name."""
+    header = (provider.api_key_header or USUAL_REACH.key_header).lower()
+    usual_prefix = USUAL_REACH.key_prefix if header == USUAL_REACH.key_header else ""
+    tls = provider.tls
+    entry = ReachEntry(
+        key_header=header,
+        key_prefix=usual_prefix if provider.api_key_prefix is None else provider.api_key_prefix,
+        headers=tuple(HeaderEntry(name=item.name.lower(), value=item.value) for item in provider.headers or ()),
+        query=tuple((item.name, item.value) for item in provider.query or ()),
+        has_ca=tls is not None and (tls.ca_config_map_ref or tls.ca_secret_ref) is not None,
+        has_certificate=tls is not None and tls.client_certificate_secret_ref is not None,
+        proxy=provider.proxy or "",
+    )
+    return msgspec.UNSET if entry == USUAL_REACH else entry

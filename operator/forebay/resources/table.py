@@ -98,6 +98,28 @@ class ModelEntry(Frozen, frozen=True):
     accept_fields: tuple[str, ...] = ()
 
 
+class HeaderEntry(Frozen, frozen=True):
+    """One header of every request to a provider; None: its value is in the file names.header_file(name)."""
+
+    name: str
+    value: str | None = None
+
+
+class ReachEntry(Frozen, frozen=True):
+    """How a provider is reached, where that is not as usual. Files are those of names.provider_file."""
+
+    key_header: str = "authorization"
+    key_prefix: str = "Bearer"
+    headers: tuple[HeaderEntry, ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
+    has_ca: bool = False  # names.CA_FILE
+    has_certificate: bool = False  # names.CERTIFICATE_FILE and names.PRIVATE_KEY_FILE
+    proxy: str = ""  # one of the gateway's own, by name
+
+
+USUAL_REACH: Final = ReachEntry()
+
+
 class ProviderEntry(Frozen, frozen=True):
     """One provider; its key is in the file names.provider_key_path(policy, provider) when `has_key`."""
 
@@ -112,6 +134,12 @@ class ProviderEntry(Frozen, frozen=True):
     first_token_seconds: int = 60
     between_chunks_seconds: int = 30
     total_seconds: int = 600
+    reach: ReachEntry | UnsetType = UNSET  # not written for the usual one: such a table keeps the hash it had
+
+    @property
+    def reached(self) -> ReachEntry:
+        """How it is reached."""
+        return USUAL_REACH if self.reach is UNSET else self.reach
 
 
 class TargetEntry(Frozen, frozen=True):

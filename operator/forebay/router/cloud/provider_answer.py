@@ -87,7 +87,7 @@ class ProviderAnswer:
         now = self._loop.time()
         wait = patience(entry.first_token_seconds, self.parsed.facts, self.parsed.stream, end - now)
         until = end if wait == end - now else now + wait
-        url = entry.base_url.rstrip("/") + self.parsed.path.removeprefix(ROOT)
+        url = self.provider.url(self.parsed.path.removeprefix(ROOT))
         body = msgspec.json.encode(outgoing(self.parsed.path, self.parsed.document, self.target.model))
         timeout = asyncio.timeout_at(until)
         try:
@@ -116,9 +116,7 @@ class ProviderAnswer:
         accept = "text/event-stream" if self.parsed.stream else "application/json"
         headers = {"content-type": "application/json", "accept": accept}
         headers.update((name.decode(), value.decode("latin-1")) for name, value in self.trace)
-        if (key := self.provider.key.value(self._loop.time())) is not None:
-            headers["authorization"] = f"Bearer {key}"
-        return headers
+        return {**headers, **self.provider.headers(self._loop.time())}
 
     async def _take(self, response: httpx.Response, patience: asyncio.Timeout, end: float) -> None:
         """Judge the head, then carry the body."""
@@ -129,7 +127,7 @@ class ProviderAnswer:
             pause = pause_seconds(response.headers, time.time()) if asks else 0.0
             raise FailedError(f"Status{status}", verdict.outcome, pause)
         self.status, self.outcome = status, verdict.outcome
-        self.request_id = response.headers.get("x-request-id", "")[:MAX_ID]
+        self.request_id = self._passed(response, "x-request-id")[:MAX_ID]
         if status >= 400:
             await self._refusal(response)
             return
@@ -151,7 +149,7 @@ class ProviderAnswer:
                     break
         if not self.final and ANOTHER_WAY.search(body):
             raise FailedError("NotTaken", CallResult.SUCCESS)
-        body = self.provider.key.hide(body)
+        body = self.provider.hide(body)
         if not isinstance(_decoded(body), dict):
             body = error_body(self.status, f"the provider refused the request ({self.status})", "provider_refused")
         self._begin(response, len(body))
@@ -218,7 +216,7 @@ class ProviderAnswer:
         if event.kind is StreamEventKind.ERROR:
             if not self.first:
                 raise FailedError("ErrorInStream", CallResult.FAULT)
-            self.exchange.write(self.provider.key.hide(event.raw))
+            self.exchange.write(self.provider.hide(event.raw))
             self.exchange.abort()
             self.problem, self.outcome = "ErrorInStream", CallResult.FAULT
             return True
@@ -240,13 +238,17 @@ class ProviderAnswer:
         """The client hears of it: from here on there is no other way."""
         self.first = self._loop.time()
         kind = response.headers.get("content-type", "application/json") if response.status_code < 400 else ""
-        passed = [(name, response.headers[name]) for name in PASSED_BACK if name in response.headers]
+        passed = [(name, self._passed(response, name)) for name in PASSED_BACK if name in response.headers]
         encoded = [
             (name.encode(), value.encode("latin-1", "replace"))
             for name, value in [("content-type", kind or "application/json"), *passed]
         ]
         self.exchange.start(response.status_code, [*encoded, *self.headers], length)
         self.exchange.release_body()
+
+    def _passed(self, response: httpx.Response, name: str) -> str:
+        """One of its headers, in which it may have repeated a secret."""
+        return self.provider.hide(response.headers.get(name, "").encode("utf-8", "replace")).decode("utf-8", "replace")
 
     async def _keep_pace(self, patience: asyncio.Timeout, end: float) -> None:
         """Wait for a slow client at its own cost; then the provider has its time for the next piece."""
