@@ -5,7 +5,8 @@ from collections.abc import Callable
 from bench.fuzz import reader
 from bench.fuzz.stage import Loop, Transport, pieces, playing
 from forebay.router.attempt import Attempt, Look
-from forebay.router.http.client import Call, ClientConnection, ConnectionPool, UpstreamError
+from forebay.router.http.call import Call, UpstreamError
+from forebay.router.http.client import ClientConnection, ConnectionPool
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error
 from forebay.router.http.server import Headers, Request, Server, ServerConnection

@@ -172,13 +172,20 @@ What is not in the tables cannot be:
 | tried again after a fault | {share:.0%} of the pool's requests, {least:.0f} at once after quiet times |
 | a replica that faults {faults} times in a row, over {row:.0f} s in which no answer begins, or breaks off {faults} in a row | left alone for {open:.0f} s, doubled up to {most:.0f} s; then {probes} requests at a time probe it, and the first content byte of one brings it back |
 | a replica that answers 429 or 503 | gets nothing for as long as its `Retry-After` says (else {pause:.0f} s), and up to half fewer slots each time, for a minute at most; each answer gives one back |
-| wait for a connection | {connect:g} s (`--connect-seconds`) |
-| wait for the first token | ten times the pool's 99th percentile, at least {first:g} s (`--first-token-seconds`); an answer that is not streamed has {token:g} s more for each token of its limit |
-| silence within an answer | {between:g} s (`--between-chunks-seconds`) |
-| a whole request | {total:g} s (`--total-seconds`), or what `x-forebay-timeout-seconds` says; 503 `DeadlineExceeded` |
+| wait for a connection | {connect:g} s (`connectSeconds`) |
+| wait for the first token, pings and roles left out | ten times the pool's 99th percentile, at least {first:g} s (`firstTokenSeconds`); an answer that is not streamed has {token:g} s more for each token of its limit |
+| silence within an answer | {between:g} s (`betweenChunksSeconds`) |
+| either of these while the engine makes tokens | {silence:g} s (`silenceSeconds`) |
+| a whole request | {total:g} s (`totalSeconds`), or what `x-forebay-timeout-seconds` says; 503 `DeadlineExceeded` |
+| a connection to an engine or another router that carries nothing | {idle:g} s (`idleSeconds`) |
 | a request's body | 32 MiB; all bodies that a gateway holds: 256 MiB, then 503 |
 
-The flags are those of `forebay-router`. Every 429 and 503 carries `Retry-After`. `previous_response_id` is served by the
+The fields stand in `spec.timeouts` of a pool, else in the chart's `timeouts`; routers that run by themselves take them as
+flags, such as `--silence-seconds`. Whether an engine makes tokens its sidecar reads from the engine's counters, which are
+of all its requests together: a request that is stuck among others that are not has the longer bound. One place judges
+silence: the gateway, or the sidecar for clients of the pool's own Service.
+
+Every 429 and 503 carries `Retry-After`. `previous_response_id` is served by the
 replica that stores the response, else 404; never by a provider.
 """  # noqa: E501
 
@@ -191,7 +198,7 @@ def render() -> str:
         failed=MAX_FAILED, sent=MAX_SENT, share=RETRY_SHARE, least=RETRY_BURST, faults=LIMITS.faults,
         open=LIMITS.open_seconds, row=LIMITS.row_seconds, probes=LIMITS.probes,
         most=LIMITS.most_seconds, pause=PAUSE_SECONDS, connect=usual.connect, first=usual.first_token,
-        token=TOKEN_SECONDS, between=usual.between_chunks, total=usual.total,
+        token=TOKEN_SECONDS, between=usual.between_chunks, silence=usual.silence, total=usual.total, idle=usual.idle,
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import pytest
 import uvloop
 
 from forebay.router.attempt import Attempt
-from forebay.router.http.client import ConnectionPool, UpstreamError
+from forebay.router.http.call import UpstreamError
+from forebay.router.http.client import ConnectionPool
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error, request_head
 from forebay.router.http.server import Server

@@ -28,7 +28,7 @@ from tests.router.test_fleet import fill, stop
 
 pytestmark = pytest.mark.slow
 
-QUICK = RouterTimeouts(connect=1.0, first_token=0.6, between_chunks=0.6, total=20.0)
+QUICK = RouterTimeouts(connect=1.0, first_token=0.6, between_chunks=0.6, silence=1.0, total=20.0)
 WHERE = {
     Place.ENGINE: "engine chat-0",
     Place.OWN_ENGINE: "engine chat-0",

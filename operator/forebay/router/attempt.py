@@ -15,7 +15,8 @@ from forebay import engines
 from forebay.engines.dialect import EngineDialect
 from forebay.resources import headers as names
 from forebay.router.dialect.content import HELD_BYTES, error_end, has_content, is_error
-from forebay.router.http.client import Address, Call, ConnectionPool, UpstreamError
+from forebay.router.http.call import Address, Call, UpstreamError, Waits
+from forebay.router.http.client import ConnectionPool
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error_body
 from forebay.router.http.values import Headers
@@ -92,12 +93,21 @@ class Attempt:
         self._loop = asyncio.get_running_loop()
 
     def start(
-        self, pool: ConnectionPool, address: Address, head: bytes, body: bytes, first_seconds: float, end: float
+        self,
+        pool: ConnectionPool,
+        address: Address,
+        head: bytes,
+        body: bytes,
+        first_seconds: float,
+        end: float,
+        waits: Waits | None = None,
+        at_work: Callable[[float], bool] | None = None,
     ) -> None:
-        """Send. `first_seconds` bounds the wait for the first content byte, `end` (loop time) everything."""
+        """Send. `first_seconds` bounds the wait for the first content byte, `end` (loop time) everything; the others as
+        for `ConnectionPool.start`."""
         self.exchange.on_lost = self.on_client_disconnect
         self.first_until = min(self._loop.time() + first_seconds, end)
-        self.call = pool.start(address, head, body, self, first_seconds, end)
+        self.call = pool.start(address, head, body, self, first_seconds, end, waits, at_work)
 
     def on_client_disconnect(self) -> None:
         """The client left: the upstream is told, by closing its connection."""

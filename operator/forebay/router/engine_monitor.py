@@ -11,7 +11,8 @@ from forebay import engines
 from forebay.resources.report import EngineReport
 from forebay.resources.table import PoolEntry
 from forebay.router.exposition import lengths, summed
-from forebay.router.http.client import Address, ConnectionPool, UpstreamError
+from forebay.router.http.call import Address, UpstreamError
+from forebay.router.http.client import ConnectionPool
 from forebay.router.http.message import request_head
 from forebay.rules.endpoints import PROBES
 from forebay.rules.progress import Progress
@@ -43,6 +44,7 @@ class EngineMonitor:
         self.probe: tuple[str, bytes] | None = None  # path and body of the smallest request it can serve
         self.up = False
         self.stuck = False
+        self.patience = float("inf")  # seconds of the shortest wait that its counters decide
         self._progress = Progress()
         self.answered = False
         self.kv_tokens: int | None = None
@@ -59,9 +61,17 @@ class EngineMonitor:
         while True:
             await self._probe()
             if self.up and loop.time() >= due:
-                due = loop.time() + METRICS_SECONDS
+                due = loop.time() + self._every
                 await self._look_for_progress(await self._metrics())
             await asyncio.sleep(PROBE_SECONDS if self.up else STARTING_PROBE_SECONDS)
+
+    def at_work(self, now: float) -> bool:
+        """Whether it makes tokens at this loop time: then what is silent on the wire may well be under way."""
+        return self.up and self.working() and self._progress.moving(now, self._every)
+
+    @property
+    def _every(self) -> float:
+        return min(METRICS_SECONDS, max(PROBE_SECONDS, self.patience / 3))
 
     def report(self) -> EngineReport | None:
         """The gauges with their age."""
@@ -104,7 +114,10 @@ class EngineMonitor:
         made = (self.dialect.metrics.generation_tokens, self.dialect.metrics.prompt_tokens)
         counts = [self._totals[name] for name in made if name in self._totals]
         now = asyncio.get_running_loop().time()
-        self._progress = self._progress.look(sum(counts) if counts and fresh else None, self.working(), now)
+        if fresh:
+            self._progress = self._progress.look(sum(counts) if counts else None, self.working(), now)
+        else:
+            self._progress = self._progress.unread(now)
         if self.stuck != (stuck := self._progress.stuck(now)):
             self.stuck = stuck
             self.on_change()

@@ -23,7 +23,7 @@ from forebay.router.context import VERSION, Context
 from forebay.router.dialect import models
 from forebay.router.dialect.answers import REQUEST_ID, record_of, refusal
 from forebay.router.dialect.request import parse
-from forebay.router.http.client import UpstreamError
+from forebay.router.http.call import UpstreamError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, error, json_reply, request_head
 from forebay.router.http.values import Headers, Request
@@ -66,6 +66,8 @@ class Gateway:
         self.draining = False
         self.in_flight = 0
         self.rng = random.Random()  # noqa: S311 - jitter
+        self._totals: dict[str, float] = {}  # longest time for a request that names a model
+        self._longest = context.settings.timeouts.total  # and for any other
         self._returning: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
         context.table.on_change = self._follow
 
@@ -169,6 +171,10 @@ class Gateway:
         answers = await asyncio.gather(*(has(replica) for replica in replicas))
         return next((replica for replica, yes in zip(replicas, answers, strict=True) if yes), None)
 
+    def longest(self, model: str) -> float:
+        """Seconds that a request for this model may take at most: those of the most patient pool that serves it."""
+        return self._totals.get(model, self._longest)
+
     def wake(self, pool: str) -> None:
         """A request wants this pool: where it has no replica, the operator is told."""
         found = self.replicas.pools.get(pool)
@@ -270,6 +276,11 @@ class Gateway:
         self.cloud.follow(table.policies)
         self.waiting.follow(table.pools)
         self.replicas.follow(table)
+        self._totals.clear()
+        for pool in self.replicas.pools.values():
+            for name in pool.entry.served_names:
+                self._totals[name] = max(pool.timeouts.total, self._totals.get(name, 0.0))
+        self._longest = max(self._totals.values(), default=self.context.settings.timeouts.total)
         metrics.know(table.pools)
 
     def _offered(self, replica: Replica, offer: SlotOffer) -> None:

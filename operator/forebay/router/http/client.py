@@ -8,105 +8,18 @@ import asyncio
 import select
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import httptools
 
+from forebay.router.http.call import USUAL, Address, Call, UpstreamAnswer, UpstreamError, Waits, nobody_knows
 from forebay.router.http.message import MAX_HEAD_BYTES, head_bytes
 from forebay.router.http.values import Headers
 
-CONNECT_SECONDS: Final = 2.0
-BETWEEN_SECONDS: Final = 30.0
-IDLE_SECONDS: Final = 4.0
-"""Kept shorter than the 5 s after which an engine's HTTP server hangs up, so that no request meets a closed door."""
 MAX_IDLE: Final = 512
 SWEEP_SECONDS: Final = 0.25
 MAX_BARE_BYTES: Final = 2 * MAX_HEAD_BYTES
 WRITE_WATER: Final = 64 * 1024
-
-Address = tuple[str, int]
-
-
-class UpstreamError(Exception):
-    """The other side refused, broke off, stalled or spoke no HTTP. `connected` says whether bytes may have arrived,
-    `late` that the time for the whole request is over, which need not be the other side's fault."""
-
-    def __init__(self, message: str, connected: bool = True, late: bool = False) -> None:
-        super().__init__(message)
-        self.connected = connected
-        self.late = late
-
-
-class UpstreamAnswer(Protocol):
-    """Who is told what comes back: one `on_head`, pieces, then `on_end`; or at any time `on_fail` and nothing more."""
-
-    def on_head(self, status: int, headers: Headers) -> None:
-        """The head; header names in lower case."""
-
-    def on_piece(self, piece: bytes) -> None:
-        """A piece of the body."""
-
-    def on_end(self) -> None:
-        """The answer is complete."""
-
-    def on_fail(self, problem: UpstreamError) -> None:
-        """It broke off, stalled, or made no sense."""
-
-
-class Call:
-    """One request under way. `between`: longest silence in seconds once the head is there; `end`: loop time of the
-    last moment."""
-
-    __slots__ = ("address", "answer", "begun", "between", "body", "connection", "due", "end", "fresh", "head", "heard",
-                 "pool")  # fmt: skip
-
-    def __init__(
-        self,
-        pool: "ConnectionPool",
-        address: Address,
-        head: bytes,
-        body: bytes,
-        answer: UpstreamAnswer,
-        due: float,
-        end: float,
-    ) -> None:
-        self.pool = pool
-        self.address = address
-        self.head = head
-        self.body = body
-        self.answer = answer
-        self.due = due
-        self.end = end
-        self.between = pool.between_seconds
-        self.heard = False  # something came since the last sweep
-        self.fresh = False  # on a connection of its own
-        self.begun = False  # somebody has been given a part of the answer
-        self.connection: ClientConnection | None = None
-
-    def pause(self) -> None:
-        """Stop reading: the one who takes the answer is slower."""
-        if self.connection is not None:
-            self.connection.pause()
-
-    def resume(self) -> None:
-        """Go on reading."""
-        self.heard = True
-        if self.connection is not None:
-            self.connection.resume()
-
-    def abort(self) -> None:
-        """Nobody wants the answer any more: break off, so that an engine stops computing."""
-        self.pool.active.discard(self)
-        if self.connection is not None:
-            self.connection.call = None
-            self.connection.abort()
-            self.connection = None
-
-    def fail(self, problem: UpstreamError) -> None:
-        """Break off and tell."""
-        if self in self.pool.active:
-            self.abort()
-            self.answer.on_fail(problem)
 
 
 class ClientConnection:
@@ -281,32 +194,40 @@ class ClientConnection:
 
 
 class ConnectionPool:
-    """Connections by address, and the calls under way, whose patience it watches.
+    """Connections by address, and the calls under way, whose patience it watches. `waits`: of calls that say none."""
 
-    `connect_seconds` bounds connecting, `between_seconds` the silence within an answer.
-    """
-
-    def __init__(self, connect_seconds: float = CONNECT_SECONDS, between_seconds: float = BETWEEN_SECONDS) -> None:
-        self.connect_seconds = connect_seconds
-        self.between_seconds = between_seconds
+    def __init__(self, waits: Waits = USUAL) -> None:
+        self.waits = waits
         self.active: set[Call] = set()
         self._idle: dict[Address, list[ClientConnection]] = defaultdict(list)
         self._connecting: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
     def start(
-        self, address: Address, head: bytes, body: bytes, answer: UpstreamAnswer, first_seconds: float, end: float
+        self,
+        address: Address,
+        head: bytes,
+        body: bytes,
+        answer: UpstreamAnswer,
+        first_seconds: float,
+        end: float,
+        waits: Waits | None = None,
+        at_work: Callable[[float], bool] | None = None,
     ) -> Call:
         """Send a request; `answer` is told what comes. `first_seconds` bounds the wait for the head.
 
+        `at_work` says at a loop time whether the other side is known to work: then patience lasts longer.
         One whose kept connection turns out to have been closed before any byte came back is sent once more.
         """
         loop = asyncio.get_running_loop()
-        call = Call(self, address, head, body, answer, min(loop.time() + first_seconds, end), end)
+        now = loop.time()
+        waits = waits or self.waits
+        due, last = min(now + first_seconds, end), now + max(first_seconds, waits.silence)
+        call = Call(self, address, head, body, answer, due, last, end, waits, at_work or nobody_knows)
         self.active.add(call)
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
-        kept = self._take(address, loop.time())
+        kept = self._take(address, now)
         if kept is not None:
             kept.begin(call)
         else:
@@ -336,7 +257,7 @@ class ConnectionPool:
     async def _connect(self, call: Call) -> None:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self.connect_seconds):
+            async with asyncio.timeout(call.waits.connect):
                 made = cast(Callable[[], asyncio.Protocol], lambda: ClientConnection(self, call.address))
                 connection = cast(ClientConnection, (await loop.create_connection(made, *call.address))[1])
         except (OSError, TimeoutError):
@@ -383,7 +304,7 @@ class ConnectionPool:
         idle = self._idle.get(address)
         while idle:
             connection = idle.pop()
-            if not connection.lost and now - connection.idle_since < IDLE_SECONDS and connection.silent:
+            if not connection.lost and now - connection.idle_since < self.waits.idle and connection.silent:
                 return connection
             connection.abort()
         return None
@@ -396,13 +317,18 @@ class ConnectionPool:
             connection = call.connection
             if call.heard:
                 call.heard = False
-                call.due = now + call.between
+                call.due = now + call.waits.between
+                call.last = now + max(call.waits.between, call.waits.silence)
             if now >= call.end:
                 call.fail(UpstreamError("not complete in time", late=True))
-            elif now >= call.due and not (connection is not None and connection.held):
+            elif (
+                now >= call.due
+                and not (connection is not None and connection.held)
+                and (now >= call.last or not call.at_work(now))
+            ):
                 call.fail(UpstreamError("no data in time"))
         for idle in self._idle.values():
-            for connection in [c for c in idle if now - c.idle_since >= IDLE_SECONDS]:
+            for connection in [c for c in idle if now - c.idle_since >= self.waits.idle]:
                 connection.abort()
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
 

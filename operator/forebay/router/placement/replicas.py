@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from forebay.resources.names import PATH_SLOTS, PORT_CONTROL
+from forebay.resources.options import RouterTimeouts
 from forebay.resources.reasons import Priority
 from forebay.resources.report import (
     OfferAnswer,
@@ -26,8 +27,9 @@ from forebay.resources.report import (
     encode,
 )
 from forebay.resources.table import PoolEntry, RoutingTable
-from forebay.router.context import Context
-from forebay.router.http.client import Address
+from forebay.router.context import Context, waits
+from forebay.router.http.call import USUAL as USUAL_WAITS
+from forebay.router.http.call import Address, Waits
 from forebay.router.http.message_channel import DialledChannel, MessageChannel
 from forebay.router.placement.resolve import resolve
 from forebay.rules.accounting import ReplicaTotals
@@ -50,6 +52,7 @@ BROKEN_LIMITS: Final = replace(LIMITS, row_seconds=0.0)
 """Of an answer that broke off after its first content byte: that byte says nothing for the replica, so no row has to
 last."""
 FINE: Final = Breaker()
+USUAL: Final = RouterTimeouts()
 GONE_SECONDS: Final = 10.0
 """A replica whose name has vanished is forgotten after so long without a report."""
 
@@ -71,11 +74,16 @@ class Replica:
     tried: int = 0  # connections attempted; a gateway is ready once each was tried
     breaker: Breaker = FINE
     silent: bool = False  # it was heard of, and is not any more
+    moving: bool = False  # its engine makes tokens
     channel: MessageChannel | None = None
 
     def fresh(self, now: float) -> bool:
         """Heard of lately: otherwise it is absent, neither free nor full."""
         return now - self.heard < REPORT_TTL_SECONDS
+
+    def at_work(self, now: float) -> bool:
+        """Whether its engine makes tokens, as its sidecar says: an answer that is silent may be under way."""
+        return self.moving and self.fresh(now)
 
     def serves(self, now: float) -> bool:
         """Whether a request may go there, slots aside."""
@@ -112,6 +120,8 @@ class PoolReplicas:
     free_high: int = 0
     oldest: float = 0.0
     retries: RetryBudget = field(default_factory=RetryBudget)
+    timeouts: RouterTimeouts = USUAL
+    waits: Waits = USUAL_WAITS
     first_token_seconds: float = 60.0
     first_tokens: deque[float] = field(default_factory=lambda: deque(maxlen=FIRST_TOKENS))
     stale: bool = True  # the sums have to be counted anew
@@ -183,9 +193,15 @@ class PoolReplicas:
             replica.breaker = given_up(replica.breaker)
             self.stale = True
 
-    def learn_patience(self, least: float) -> None:
-        """How long a first token may take: ten times what nearly all took lately, and `least` seconds."""
-        self.first_token_seconds = least
+    def follow(self, entry: PoolEntry, usual: RouterTimeouts) -> None:
+        """Take over the pool's entry."""
+        self.entry, self.timeouts = entry, entry.waits(usual)
+        self.waits = waits(self.timeouts)
+        self.learn_patience()
+
+    def learn_patience(self) -> None:
+        """How long a first token may take: ten times what nearly all took lately, and what its timeout says."""
+        least = self.first_token_seconds = self.timeouts.first_token
         if len(self.first_tokens) >= FIRST_TOKENS // 10:
             ordered = sorted(self.first_tokens)
             self.first_token_seconds = max(least, 10 * ordered[int(len(ordered) * 0.99)])
@@ -215,10 +231,9 @@ class Replicas:
                 self._drop(name, address)
             del self.pools[name]
         for name, entry in entries.items():
-            if name in self.pools:
-                self.pools[name].entry = entry
-            else:
-                self.pools[name] = PoolReplicas(entry, first_token_seconds=self.context.settings.timeouts.first_token)
+            if name not in self.pools:
+                self.pools[name] = PoolReplicas(entry)
+            self.pools[name].follow(entry, self.context.settings.timeouts)
 
     async def run(self) -> None:
         """Resolve, and notice who fell silent, for ever."""
@@ -230,7 +245,7 @@ class Replicas:
                 self._give_up_silent(pool, now)
             if now >= due:
                 for pool in self.pools.values():
-                    pool.learn_patience(self.context.settings.timeouts.first_token)
+                    pool.learn_patience()
                 await asyncio.gather(*(self._resolve(pool) for pool in list(self.pools.values())))
                 due = now + RESOLVE_SECONDS
             await asyncio.sleep(SWEEP_SECONDS)
@@ -337,7 +352,7 @@ class Replicas:
             lost.set,
         )
         try:
-            async with asyncio.timeout(self.context.settings.timeouts.connect):
+            async with asyncio.timeout(pool.timeouts.connect):
                 await loop.create_connection(lambda: lines, *replica.address)
                 await lines.opened
             replica.channel = lines
@@ -369,7 +384,7 @@ class Replicas:
         replica.name, replica.state = said.replica, said.state
         replica.slots, replica.running = said.slots, said.running
         replica.free, replica.free_high = said.free, said.free_high
-        replica.ahead = said.ahead
+        replica.ahead, replica.moving = said.ahead, said.moving
         replica.heard = now = asyncio.get_running_loop().time()
         for session, tokens in said.placed:
             pool.sessions.serve(session, replica.name, tokens, now)
