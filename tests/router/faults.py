@@ -183,7 +183,8 @@ What is not in the tables cannot be:
 The fields stand in `spec.timeouts` of a pool, else in the chart's `timeouts`; routers that run by themselves take them as
 flags, such as `--silence-seconds`. Whether an engine makes tokens its sidecar reads from the engine's counters, which are
 of all its requests together: a request that is stuck among others that are not has the longer bound. One place judges
-silence: the gateway, or the sidecar for clients of the pool's own Service.
+silence: the gateway, or the sidecar for clients of the pool's own Service. A router that was held up itself, or stopped,
+listens first and judges then: its own pause counts as silence of nobody.
 
 Every 429 and 503 carries `Retry-After`. `previous_response_id` is served by the
 replica that stores the response, else 404; never by a provider.

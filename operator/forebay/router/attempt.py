@@ -106,8 +106,8 @@ class Attempt:
         """Send. `first_seconds` bounds the wait for the first content byte, `end` (loop time) everything; the others as
         for `ConnectionPool.start`."""
         self.exchange.on_lost = self.on_client_disconnect
-        self.first_until = min(self._loop.time() + first_seconds, end)
         self.call = pool.start(address, head, body, self, first_seconds, end, waits, at_work)
+        self.first_until = self.call.due
 
     def on_client_disconnect(self) -> None:
         """The client left: the upstream is told, by closing its connection."""

@@ -59,8 +59,9 @@ class UpstreamAnswer(Protocol):
 
 
 class Call:
-    """One request under way, in loop time: `due` is the end of the patience for what comes next, `last` that of the
-    patience with another side that is at work, `end` that of everything. `at_work` is asked only when `due` is over."""
+    """One request under way. `due` is the end of the patience for what comes next, `last` that of the patience with
+    another side that is at work, both in listening time; `end`, in loop time, that of everything. `at_work` is asked
+    only when `due` is over."""
 
     __slots__ = ("address", "answer", "at_work", "begun", "body", "connection", "due", "end", "fresh", "head", "heard",
                  "last", "pool", "waits")  # fmt: skip

@@ -5,6 +5,7 @@ or a timer per request. `ConnectionPool.fetch` is for probes: it waits for a who
 """
 
 import asyncio
+import contextlib
 import select
 from collections import defaultdict
 from collections.abc import Callable
@@ -15,9 +16,9 @@ import httptools
 from forebay.router.http.call import USUAL, Address, Call, UpstreamAnswer, UpstreamError, Waits, nobody_knows
 from forebay.router.http.message import MAX_HEAD_BYTES, head_bytes
 from forebay.router.http.values import Headers
+from forebay.rules.listening import LOOK_SECONDS, ListeningTime
 
 MAX_IDLE: Final = 512
-SWEEP_SECONDS: Final = 0.25
 MAX_BARE_BYTES: Final = 2 * MAX_HEAD_BYTES
 WRITE_WATER: Final = 64 * 1024
 
@@ -198,6 +199,7 @@ class ConnectionPool:
 
     def __init__(self, waits: Waits = USUAL) -> None:
         self.waits = waits
+        self.listening = ListeningTime()
         self.active: set[Call] = set()
         self._idle: dict[Address, list[ClientConnection]] = defaultdict(list)
         self._connecting: set[asyncio.Task[None]] = set()
@@ -222,17 +224,22 @@ class ConnectionPool:
         loop = asyncio.get_running_loop()
         now = loop.time()
         waits = waits or self.waits
-        due, last = min(now + first_seconds, end), now + max(first_seconds, waits.silence)
+        self.watch()
+        listened = self.listening.at(now)
+        due, last = listened + first_seconds, listened + max(first_seconds, waits.silence)
         call = Call(self, address, head, body, answer, due, last, end, waits, at_work or nobody_knows)
         self.active.add(call)
-        if self._sweeper is None:
-            self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
         kept = self._take(address, now)
         if kept is not None:
             kept.begin(call)
         else:
             self.again(call)
         return call
+
+    def watch(self) -> None:
+        """Keep listening time, and watch the calls' patience, from now on."""
+        if self._sweeper is None:
+            self._sweep()
 
     def again(self, call: Call) -> None:
         """Send on a new connection."""
@@ -255,18 +262,26 @@ class ConnectionPool:
                 call.abort()
 
     async def _connect(self, call: Call) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(call.waits.connect):
-                made = cast(Callable[[], asyncio.Protocol], lambda: ClientConnection(self, call.address))
-                connection = cast(ClientConnection, (await loop.create_connection(made, *call.address))[1])
-        except (OSError, TimeoutError):
+            connection = await self._dial(call.address, call.waits.connect)
+        except OSError:
             call.fail(UpstreamError(f"cannot connect to {call.address[0]}:{call.address[1]}", connected=False))
             return
         if call in self.active:
             connection.begin(call)
         else:
             self.keep(connection)  # nobody waits for it any more
+
+    async def _dial(self, address: Address, seconds: float) -> ClientConnection:
+        """A new connection. Raises OSError, also after so many seconds of listening."""
+        loop = asyncio.get_running_loop()
+        made = cast(Callable[[], asyncio.Protocol], lambda: ClientConnection(self, address))
+        until = self.listening.at(loop.time()) + seconds
+        while (left := until - self.listening.at(loop.time())) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    return cast(ClientConnection, (await loop.create_connection(made, *address))[1])
+        raise TimeoutError
 
     def keep(self, connection: ClientConnection) -> None:
         """Put a clean connection aside for the next request."""
@@ -313,24 +328,26 @@ class ConnectionPool:
         """End the calls whose time is over; a reader that is slower than the engine is only bound by the end."""
         loop = asyncio.get_running_loop()
         now = loop.time()
+        self.listening.look(now)
+        listened = self.listening.at(now)
         for call in list(self.active):
             connection = call.connection
             if call.heard:
                 call.heard = False
-                call.due = now + call.waits.between
-                call.last = now + max(call.waits.between, call.waits.silence)
+                call.due = listened + call.waits.between
+                call.last = listened + max(call.waits.between, call.waits.silence)
             if now >= call.end:
                 call.fail(UpstreamError("not complete in time", late=True))
             elif (
-                now >= call.due
+                listened >= call.due
                 and not (connection is not None and connection.held)
-                and (now >= call.last or not call.at_work(now))
+                and (listened >= call.last or not call.at_work(now))
             ):
                 call.fail(UpstreamError("no data in time"))
         for idle in self._idle.values():
             for connection in [c for c in idle if now - c.idle_since >= self.waits.idle]:
                 connection.abort()
-        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._sweeper = loop.call_later(LOOK_SECONDS, self._sweep)
 
 
 class _Whole:

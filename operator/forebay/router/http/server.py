@@ -28,6 +28,7 @@ from forebay.router.http.message import (
 )
 from forebay.router.http.message_channel import SWITCHING, UPGRADE
 from forebay.router.http.values import Headers, Reply, Request
+from forebay.rules.listening import ListeningTime
 
 READ_SECONDS: Final = 60.0
 """Longest time from a request's first byte to its last."""
@@ -399,6 +400,7 @@ class Server:
         self.port = 0
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._listening = ListeningTime(SWEEP_SECONDS)
 
     async def listen(self, host: str, port: int) -> None:
         """Open the port; 0 takes a free one, found in `port` afterwards."""
@@ -407,7 +409,7 @@ class Server:
         server: Any = await loop.create_server(made, host, port, backlog=2048)
         self.port = server.sockets[0].getsockname()[1]  # uvloop's is a list
         self._server = server
-        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._sweep()
 
     def stop_listening(self) -> None:
         """No new connections; idle ones are closed, the others end after their answer."""
@@ -428,6 +430,9 @@ class Server:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
+        if slept := self._listening.look(now):
+            for connection in self.connections:
+                connection.due += slept  # what came meanwhile has not been read
         for connection in [connection for connection in self.connections if connection.due < now]:
             connection.late()
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)

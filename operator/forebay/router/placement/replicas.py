@@ -36,6 +36,7 @@ from forebay.rules.accounting import ReplicaTotals
 from forebay.rules.affinity import Sessions
 from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, answering, begun, given_up, is_shut
 from forebay.rules.facts import REPORT_TTL_SECONDS, PoolView
+from forebay.rules.listening import ListeningTime
 from forebay.rules.retry import RetryBudget
 
 RESOLVE_SECONDS: Final = 1.0
@@ -70,16 +71,21 @@ class Replica:
     free: int = 0
     free_high: int = 0
     ahead: int = 0  # prompt tokens that wait there for their first token
-    heard: float = float("-inf")
+    heard: float = float("-inf")  # in listening time
     tried: int = 0  # connections attempted; a gateway is ready once each was tried
     breaker: Breaker = FINE
     silent: bool = False  # it was heard of, and is not any more
     moving: bool = False  # its engine makes tokens
     channel: MessageChannel | None = None
+    listening: ListeningTime = field(default_factory=ListeningTime)
 
     def fresh(self, now: float) -> bool:
         """Heard of lately: otherwise it is absent, neither free nor full."""
-        return now - self.heard < REPORT_TTL_SECONDS
+        return self.silent_for(now) < REPORT_TTL_SECONDS
+
+    def silent_for(self, now: float) -> float:
+        """Seconds of listening in which nothing was heard of it."""
+        return self.listening.at(now) - self.heard
 
     def at_work(self, now: float) -> bool:
         """Whether its engine makes tokens, as its sidecar says: an answer that is silent may be under way."""
@@ -87,7 +93,7 @@ class Replica:
 
     def serves(self, now: float) -> bool:
         """Whether a request may go there, slots aside."""
-        if self.state is not ReplicaState.SERVING or now - self.heard >= REPORT_TTL_SECONDS:
+        if self.state is not ReplicaState.SERVING or not self.fresh(now):
             return False
         return self.breaker is FINE or not is_shut(self.breaker, now, LIMITS)
 
@@ -136,7 +142,7 @@ class PoolReplicas:
         self.starting = sum(r.state is ReplicaState.STARTING and r.fresh(now) for r in self.all.values())
         self.free = sum(max(0, replica.free) for replica in serving)
         self.free_high = sum(max(0, replica.free_high) for replica in serving)
-        self.oldest = min((replica.heard for replica in serving), default=now)
+        self.oldest = now - max((replica.silent_for(now) for replica in serving), default=0.0)
         names = tuple(sorted(replica.name for replica in serving))
         if names != self.serving_names:
             self.serving_names = names
@@ -217,6 +223,7 @@ class Replicas:
         word: Callable[[str, str], WaitingWord],
     ) -> None:
         self.context = context
+        self.listening = context.upstream.listening
         self.on_offer = on_offer
         self.word = word
         self.pools: dict[str, PoolReplicas] = {}
@@ -238,6 +245,7 @@ class Replicas:
     async def run(self) -> None:
         """Resolve, and notice who fell silent, for ever."""
         due = 0.0
+        self.context.upstream.watch()
         while True:
             now = asyncio.get_running_loop().time()
             for pool in self.pools.values():
@@ -253,7 +261,7 @@ class Replicas:
     def _give_up_silent(self, pool: PoolReplicas, now: float) -> None:
         """What waits for its first token at a replica that is lost must not wait out the patience for one."""
         for replica in pool.all.values():
-            silent = replica.heard > 0 and now - replica.heard > SILENT_SECONDS
+            silent = SILENT_SECONDS < replica.silent_for(now) < float("inf")
             if silent and not replica.silent:
                 self.context.upstream.give_up(replica.address)
             replica.silent = silent
@@ -316,10 +324,10 @@ class Replicas:
         self._resolved.add(entry.name)
         for address in addresses:
             if address not in pool.all and address not in self._streams:
-                replica = pool.all[address] = Replica(address, entry.name)
+                replica = pool.all[address] = Replica(address, entry.name, listening=self.listening)
                 self._streams[address] = self.context.spawn(self._listen(pool, replica))
         for replica in list(pool.all.values()):
-            if replica.address not in addresses and now - replica.heard > GONE_SECONDS:
+            if replica.address not in addresses and replica.silent_for(now) > GONE_SECONDS:
                 self._drop(entry.name, replica.address)
 
     def _drop(self, pool: str, address: Address) -> None:
@@ -357,8 +365,8 @@ class Replicas:
                 await lines.opened
             replica.channel = lines
             replica.say(self.word(replica.pool, replica.name))
-            opened = loop.time()
-            while not lost.is_set() and loop.time() - max(opened, replica.heard) < SILENT_SECONDS:
+            opened = self.listening.at(loop.time())
+            while not lost.is_set() and self.listening.at(loop.time()) - max(opened, replica.heard) < SILENT_SECONDS:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(REPORT_TTL_SECONDS):
                         await lost.wait()
@@ -385,7 +393,8 @@ class Replicas:
         replica.slots, replica.running = said.slots, said.running
         replica.free, replica.free_high = said.free, said.free_high
         replica.ahead, replica.moving = said.ahead, said.moving
-        replica.heard = now = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        replica.heard = self.listening.at(now)
         for session, tokens in said.placed:
             pool.sessions.serve(session, replica.name, tokens, now)
         if now < replica.breaker.paused_until:
