@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import product
 
 from forebay.resources.options import RouterTimeouts
+from forebay.router.attempt import NOT_IMPLEMENTED, NOT_THE_CLIENTS
 from forebay.router.attempt_result import PAUSE_SECONDS
 from forebay.router.dialect.content import HELD_BYTES
 from forebay.router.placement.replicas import LIMITS
@@ -129,6 +130,7 @@ def cases() -> Iterator[Case]:
 
 # The page.
 
+_OURS = ", ".join(str(status) for status in sorted(NOT_THE_CLIENTS))
 NAMES = {
     Fault.REFUSED: "connection refused",
     Fault.RESET: "connection reset",
@@ -136,9 +138,9 @@ NAMES = {
     Fault.CUT: "cut: the connection closes early",
     Fault.MALFORMED: "malformed chunk",
     Fault.ERROR_IN_200: "a 200 that says it is an error",
-    Fault.BAD_REQUEST: "4xx: the client's own mistake",
+    Fault.BAD_REQUEST: f"4xx, {NOT_IMPLEMENTED}: the request's own matter (not {_OURS})",
     Fault.TOO_MANY: "429, 503: too busy",
-    Fault.SERVER_ERROR: "5xx",
+    Fault.SERVER_ERROR: f"5xx, {_OURS}: no client can have caused it",
     Fault.SLOW_START: "slow start, within the patience",
 }
 COUNTED = {CallResult.SUCCESS: "no fault", CallResult.BACK_PRESSURE: "back-pressure", CallResult.FAULT: "a fault"}
@@ -186,7 +188,7 @@ of all its requests together: a request that is stuck among others that are not 
 silence: the gateway, or the sidecar for clients of the pool's own Service. A router that was held up itself, or stopped,
 listens first and judges then: its own pause counts as silence of nobody.
 
-Every 429 and 503 carries `Retry-After`. `previous_response_id` is served by the
+A provider's statuses mean a little more: [cloud.md](cloud.md). Every 429 and 503 carries `Retry-After`. `previous_response_id` is served by the
 replica that stores the response, else 404; never by a provider.
 """  # noqa: E501
 

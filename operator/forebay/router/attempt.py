@@ -8,6 +8,7 @@ the connections call it, and it calls `on_outcome` once.
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,7 @@ from forebay.router.http.client import ConnectionPool
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error_body
 from forebay.router.http.values import Headers
+from forebay.rules.retry_after import asked_seconds
 from forebay.rules.steps import AttemptOutcome
 from forebay.word_enum import WordEnum
 
@@ -211,9 +213,10 @@ class Attempt:
     @property
     def retry_after(self) -> float:
         """Seconds after which the upstream wants to be asked again; 0 where it does not say."""
-        for name, value in self.upstream_headers:
-            if name == b"retry-after" and value.isdigit():
-                return float(value)
+        for name, _ in self.upstream_headers:
+            if name.startswith(b"retry-after"):
+                said = {key.decode("latin-1"): value.decode("latin-1") for key, value in self.upstream_headers}
+                return asked_seconds(said, time.time()) or 0.0
         return 0.0
 
     def passed(self) -> Headers:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from math import ceil
 from typing import TYPE_CHECKING
 
 from forebay.resources import headers as names
@@ -157,7 +158,7 @@ def no_slot(word: str, retry_after: float = 0.0) -> Reply:
     """What a gateway is told in place of an answer."""
     headers = [(names.SLOT.encode(), word.encode())]
     if retry_after:
-        headers.append((b"retry-after", b"%d" % retry_after))
+        headers.append((b"retry-after", b"%d" % ceil(retry_after)))
     return error(503, "no slot here", "no_slot", headers)
 
 

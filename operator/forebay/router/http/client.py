@@ -21,6 +21,7 @@ from forebay.rules.listening import LOOK_SECONDS, ListeningTime
 MAX_IDLE: Final = 512
 MAX_BARE_BYTES: Final = 2 * MAX_HEAD_BYTES
 WRITE_WATER: Final = 64 * 1024
+REQUEST_TIMEOUT: Final = 408
 
 
 class ClientConnection:
@@ -40,12 +41,14 @@ class ClientConnection:
         self.idle_since = 0.0
         self._poll = select.poll()
         self._parser = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(lenient_chunked_length=True)  # in trailers; heads are looked at here
         self._headers: Headers = []
         self._status = 0
         self._bare = 0  # bytes without content since the last that were some: heads, chunk extensions, trailers
         self._keep_alive = False
         self._until_close = False
         self._in_body = False
+        self._in_trailers = False
         self._complete = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -63,10 +66,15 @@ class ClientConnection:
             self._keep_alive = False
             self._finish(call)
         elif not self._status and not self._bare and not call.fresh:
-            self.call = call.connection = None
-            self.pool.again(call)  # the other side had closed it before our request came
+            self._send_anew(call)  # the other side had closed it before our request came
         else:
             call.fail(UpstreamError("the connection broke off" if self._status else "no answer"))
+
+    def _send_anew(self, call: Call) -> None:
+        """Not on this connection, which has ended."""
+        self.call = call.connection = None
+        self.abort()
+        self.pool.again(call)
 
     def data_received(self, data: bytes) -> None:
         call = self.call
@@ -78,11 +86,12 @@ class ClientConnection:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as problem:
             self._keep_alive = False
-            if not self._complete:
+            self._complete = self._complete or self._in_trailers
+            if not self._complete and self.call is call:
                 call.fail(UpstreamError(f"malformed HTTP answer: {problem}"))
         if self._complete:
             self._finish(call)
-        elif self._bare > MAX_BARE_BYTES:
+        elif self._bare > MAX_BARE_BYTES and self.call is call:
             call.fail(UpstreamError("the answer's headers, chunk extensions or trailers are too large"))
 
     def eof_received(self) -> bool:
@@ -100,7 +109,7 @@ class ClientConnection:
         assert transport is not None
         self.call, call.connection = call, self
         self._status = self._bare = 0
-        self._until_close = self._in_body = self._complete = False
+        self._until_close = self._in_body = self._in_trailers = self._complete = False
         if len(call.body) < WRITE_WATER:
             transport.write(call.head + call.body)
         else:
@@ -140,6 +149,8 @@ class ClientConnection:
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_body:
             self._headers.append((name.lower(), value))
+        else:
+            self._in_trailers = True  # the answer is complete, and they are nobody's
 
     def on_headers_complete(self) -> None:
         call = self.call
@@ -153,19 +164,22 @@ class ClientConnection:
             if status < 100:
                 call.fail(UpstreamError(f"the answer has the status {status}"))
             return
+        if status == REQUEST_TIMEOUT and not call.fresh:
+            self._send_anew(call)  # it was said of the connection, while our request was on its way
+            return
         self._in_body = True
         self._status = status
         self._keep_alive = bool(self._parser.should_keep_alive())
-        framed = False
+        length, codings = False, []
         for name, value in self._headers:
             if name == b"content-length":
-                framed = True
+                length = True
             elif name == b"transfer-encoding":
-                if framed or value.strip().lower() != b"chunked":
-                    call.fail(UpstreamError("the answer has a transfer coding that is not understood"))
-                    return
-                framed = True
-        self._until_close = not framed and status not in (204, 304)
+                codings.append(value.strip().lower())
+        if codings and (length or codings != [b"chunked"]):
+            call.fail(UpstreamError("the answer has a transfer coding that is not understood"))
+            return
+        self._until_close = not length and not codings and status not in (204, 304)
         call.heard = True
         call.answer.on_head(status, self._headers)
 

@@ -209,7 +209,7 @@ class ServerConnection:
             self._refuse(431, "the request's headers are larger than 64 KiB")
             return
         self._method, self._version = parser.get_method(), parser.get_http_version()
-        problem = framing_problem(self._method, self._version, self._headers, fields)
+        problem = framing_problem(self._method, self._version, self._headers, fields, self._url)
         if problem is not None:
             self._refuse(*problem)
         elif parser.should_upgrade() and not self._takes_lines():
@@ -255,7 +255,7 @@ class ServerConnection:
             return
         parser = self._parser
         method = "POST" if self._method == b"POST" else self._method.decode("latin-1")
-        path, _, query = origin_form(self._url.decode("latin-1")).partition("?")
+        path, _, query = origin_form(self._url).partition("?")
         body = bytes(self._body[0]) if len(self._body) == 1 else b"".join(self._body)
         request = Request(method, path, query, self._headers, body, self._peer, self._begun, self._fields)
         exchange = Exchange(self, parser.should_keep_alive(), method == "HEAD", self._version == "1.0", self._held)
