@@ -12,6 +12,7 @@ from forebay.resources.options import RouterTimeouts
 from forebay.router.attempt import NOT_IMPLEMENTED, NOT_THE_CLIENTS
 from forebay.router.attempt_result import PAUSE_SECONDS
 from forebay.router.dialect.content import HELD_BYTES
+from forebay.router.http import keep_alive
 from forebay.router.placement.replicas import LIMITS
 from forebay.rules.breaker import CallResult
 from forebay.rules.lifecycle import MAX_FAILED, MAX_SENT
@@ -186,7 +187,8 @@ The fields stand in `spec.timeouts` of a pool, else in the chart's `timeouts`; r
 flags, such as `--silence-seconds`. Whether an engine makes tokens its sidecar reads from the engine's counters, which are
 of all its requests together: a request that is stuck among others that are not has the longer bound. One place judges
 silence: the gateway, or the sidecar for clients of the pool's own Service. A router that was held up itself, or stopped,
-listens first and judges then: its own pause counts as silence of nobody.
+listens first and judges then: its own pause counts as silence of nobody. Every connection, clients' and providers' too, has
+TCP keep-alive after {alive} s, so that balancers on the way remember it and a peer that vanished is noticed within a minute.
 
 A provider's statuses mean a little more: [cloud.md](cloud.md). Every 429 and 503 carries `Retry-After`. `previous_response_id` is served by the
 replica that stores the response, else 404; never by a provider.
@@ -202,6 +204,7 @@ def render() -> str:
         open=LIMITS.open_seconds, row=LIMITS.row_seconds, probes=LIMITS.probes,
         most=LIMITS.most_seconds, pause=PAUSE_SECONDS, connect=usual.connect, first=usual.first_token,
         token=TOKEN_SECONDS, between=usual.between_chunks, silence=usual.silence, total=usual.total, idle=usual.idle,
+        alive=keep_alive.IDLE_SECONDS,
     )  # fmt: skip
 
 

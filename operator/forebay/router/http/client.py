@@ -14,6 +14,7 @@ from typing import Final, cast
 import httptools
 
 from forebay.router.http.call import USUAL, Address, Call, UpstreamAnswer, UpstreamError, Waits, nobody_knows
+from forebay.router.http.keep_alive import keep_alive
 from forebay.router.http.message import MAX_HEAD_BYTES, head_bytes
 from forebay.router.http.values import Headers
 from forebay.rules.listening import LOOK_SECONDS, ListeningTime
@@ -53,7 +54,9 @@ class ClientConnection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
-        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        sock = transport.get_extra_info("socket")
+        keep_alive(sock)
+        self._poll.register(sock.fileno(), select.POLLIN)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True

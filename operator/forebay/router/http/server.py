@@ -17,6 +17,7 @@ import httptools
 
 from forebay.router.http.exchange import Budget, Exchange
 from forebay.router.http.framing import problem as framing_problem
+from forebay.router.http.keep_alive import keep_alive
 from forebay.router.http.message import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
@@ -407,6 +408,8 @@ class Server:
         loop = asyncio.get_running_loop()
         made = cast(Callable[[], asyncio.Protocol], lambda: ServerConnection(self))
         server: Any = await loop.create_server(made, host, port, backlog=2048)
+        for listening in server.sockets:
+            keep_alive(listening)
         self.port = server.sockets[0].getsockname()[1]  # uvloop's is a list
         self._server = server
         self._sweep()
