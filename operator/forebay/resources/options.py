@@ -42,6 +42,7 @@ PROXY: Final = Form(
     320,
     _proxy,
 )
+ORIGIN: Final = Form("an origin, like https://chat.example.com, or *", r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,]+)$", 255)
 DAY: Final = 86_400
 LAST_PORT: Final = 65_535
 GATEWAY: Final = "gateway"
@@ -70,6 +71,10 @@ class GatewayOptions:
     provider_proxies: tuple[str, ...] = option(
         "Egress proxies that a policy may name for a provider, each a name and a URL.",
         default=(), form=PROXY, most=16, value="cloud.proxies",
+    )  # fmt: skip
+    cors_origins: tuple[str, ...] = option(
+        "Origins of web pages that browsers let use a gateway (CORS).",
+        default=(), form=ORIGIN, most=64, value="cors.origins",
     )  # fmt: skip
 
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from forebay.router.placement.gateway_queue import SlotBinding
 
 OWN_HEADERS: Final = HOP_BY_HOP | {b"content-length", b"server"}
-REPLACED: Final = OWN_HEADERS | {b"x-request-id"}
+_CORS: Final = ("allow-origin", "allow-credentials", "allow-headers", "allow-methods", "expose-headers", "max-age")
+REPLACED: Final = OWN_HEADERS | {b"x-request-id"} | {f"access-control-{word}".encode() for word in _CORS}
 NOT_THE_CLIENTS: Final = frozenset({401, 403, 407, 408})
 """Answers of a replica that no client can have caused: it never sees the client's key, and has the whole request."""
 NOT_IMPLEMENTED: Final = 501  # the engine has no such feature: so says every other one

@@ -24,6 +24,7 @@ from forebay.router.dialect import models
 from forebay.router.dialect.answers import REQUEST_ID, record_of, refusal
 from forebay.router.dialect.request import parse
 from forebay.router.http.call import UpstreamError
+from forebay.router.http.cors import Cors
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, error, json_reply, request_head
 from forebay.router.http.values import Headers, Request
@@ -60,6 +61,8 @@ class Gateway:
             networks(options.provider_networks),
             proxies=proxies(options.provider_proxies),
         )
+        origins = context.settings.gateway.cors_origins
+        self.cors = Cors(origins) if origins else None
         self.accounting = Accounting()
         self.sleepers = Wake(context)
         self.fleet = GatewayFleet(self.replicas, self.waiting)
@@ -75,6 +78,11 @@ class Gateway:
 
     def request_port(self, request: Request, exchange: Exchange) -> None:
         """A client. Its x-forebay headers count only where they are documented; the others never go further."""
+        if self.cors is not None:
+            exchange.added = self.cors.headers(request)
+            if (preflight := self.cors.preflight(request)) is not None:
+                exchange.reply(preflight)
+                return
         self._serve(request, exchange, self.context.clients.of(request.fields.get(b"authorization")))
 
     def control_port(self, request: Request, exchange: Exchange) -> None:
