@@ -36,6 +36,7 @@ class Ending(StrEnum):
     ELSEWHERE = "the whole answer, from elsewhere"
     SAME = "the whole answer, from there"
     EVENT = "what had come, then an error event; the connection closes, no `[DONE]`"
+    TOLD = "what had come, then that very error event and a proper end, no `[DONE]`; the connection closes"
     SHORT = "what had come; the connection closes before its announced end"
     PASSED = "that very answer, `Retry-After` included"
     LATE = "503 `DeadlineExceeded` when its own time is over"
@@ -94,6 +95,8 @@ def _after(case: Case) -> Expected | Impossible:
         return Impossible("one JSON document is either an answer or an error")
     if case.fault is Fault.ERROR_IN_200 and case.place is Place.GATEWAY:
         return Impossible(GATEWAYS_LOOK)
+    if case.fault is Fault.ERROR_IN_200:
+        return Expected(Ending.TOLD, 1, _counted(case, CallResult.FAULT))
     return Expected(Ending.EVENT if case.stream else Ending.SHORT, 1, _counted(case, CallResult.FAULT))
 
 

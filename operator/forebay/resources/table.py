@@ -227,7 +227,7 @@ def decode(text: bytes | str) -> RoutingTable:
     try:
         table = _decoder.decode(text)
         actual = _hash(text)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise TableError(f"the routing table does not parse: {error}") from error
     if table.schema != SCHEMA:
         raise TableError(f"the routing table has schema {table.schema}, this router reads {SCHEMA}")

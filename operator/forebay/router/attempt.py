@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from forebay import engines
 from forebay.engines.dialect import EngineDialect
 from forebay.resources import headers as names
-from forebay.router.dialect.content import HELD_BYTES, error_end, has_content, is_error
+from forebay.router.dialect.content import HELD_BYTES, error_end, error_status, has_content, has_ended, is_error
 from forebay.router.http.call import Address, Call, UpstreamError, Waits
 from forebay.router.http.client import ConnectionPool
 from forebay.router.http.exchange import Exchange
@@ -37,6 +37,8 @@ NOT_IMPLEMENTED: Final = 501  # the engine has no such feature: so says every ot
 _SLOT: Final = names.SLOT.encode()
 _STORED: Final = re.compile(rb'"id"\s*:\s*"(resp_[A-Za-z0-9_-]{1,128})"')
 _STREAM: Final = b"text/event-stream"
+_ENDING_SECONDS: Final = 1.0
+"""How long an upstream has to end its answer properly after an error of its own."""
 
 
 _USUAL: Final = engines.of(engines.DEFAULT)
@@ -57,9 +59,9 @@ class Attempt:
     the id under which the engine stores this response, for `stored`. `bound`: where it was sent.
     """
 
-    __slots__ = ("_loop", "bound", "call", "dialect", "exchange", "first", "first_until", "headers", "held", "late",
-                 "look", "look_for_length", "on_outcome", "outcome", "problem", "status", "stored", "stores", "stream",
-                 "told", "upstream_headers", "watch")  # fmt: skip
+    __slots__ = ("_last", "_loop", "_second_last", "bound", "call", "dialect", "exchange", "first", "first_until",
+                 "headers", "held", "late", "look", "look_for_length", "on_outcome", "outcome", "problem", "status",
+                 "stored", "stores", "stream", "told", "upstream_headers", "watch")  # fmt: skip
 
     def __init__(
         self,
@@ -88,9 +90,10 @@ class Attempt:
         self.first = 0.0  # loop time of the first content byte
         self.stream = False
         self.watch = False  # for an error within the stream
-        self.told = False  # the client has been sent one
+        self.told = 0  # the status of one that the client has been sent
         self.late = False  # the time for the whole request is over
         self.held = b""
+        self._last = self._second_last = b""  # pieces of a stream
         self.upstream_headers: Headers = []
         self.call: Call | None = None
         self._loop = asyncio.get_running_loop()
@@ -132,20 +135,18 @@ class Attempt:
                 return
         self.stream = kind.startswith(_STREAM)
         self.watch = self.stream and self.look is not Look.PRESSURE
-        if status in self.dialect.back_pressure and self.look is not Look.NOTHING:
-            self._end(AttemptOutcome.PRESSED, f"it answered {status}")
-        elif self.look is Look.CONTENT and (status >= 500 or status in NOT_THE_CLIENTS) and status != NOT_IMPLEMENTED:
-            self._end(AttemptOutcome.FAULT, f"it answered {status}")
-        elif self.call is not None:
+        self._judge(status, f"it answered {status}")
+        if self.outcome is None and self.call is not None:
             self.call.due = self.first_until
             self.call.heard = False
 
     def on_piece(self, piece: bytes) -> None:
         """Relay, hold, or throw away."""
         if self.first:
-            if self.watch and b'"error"' in piece and (end := error_end(piece)):
-                self._error_within(piece[:end])
+            if self.held or (self.watch and b'"error"' in piece and error_end(self._last + piece)):
+                self._error_within(piece)
             else:
+                self._second_last, self._last = self._last, piece
                 self.exchange.write(piece)
         elif self.outcome is None:
             self._before_content(piece)
@@ -158,13 +159,23 @@ class Attempt:
             if (
                 self.look is Look.CONTENT
                 and self.status == 200
-                and not (has_content(self.held) if self.stream else self.held)
+                and not (has_content(self.held) if self.stream else self.held and not is_error(self.held))
             ):
                 self._end(AttemptOutcome.FAULT, "it ended before its first token")
                 return
-            self._begin(self.held)
-        self.exchange.end()
-        self._end(AttemptOutcome.ANSWERED)
+            held, self.held = self.held, b""
+            self._begin(held)
+        elif self.held and not self.told:
+            self._error_within(b"" if self.exchange.promised else b"\n\n", last=True)
+        if self.look is Look.CONTENT and self.told:
+            self.exchange.keep_alive = False
+            self.exchange.end()
+            self._error_over()
+        elif self.look is Look.CONTENT and self._ended_early():
+            self.on_fail(UpstreamError("it ended without its last event"))
+        else:
+            self.exchange.end()
+            self._end(AttemptOutcome.ANSWERED)
 
     def on_fail(self, problem: UpstreamError) -> None:
         """It broke off: elsewhere, if the client has heard nothing; else it is told."""
@@ -178,21 +189,50 @@ class Attempt:
             message = f"the answer broke off: {problem}"
             self.exchange.write(b"\n\ndata: " + error_body(502, message, "upstream_error") + b"\n\n")
         self.exchange.abort()
-        self._end(AttemptOutcome.BROKEN, str(problem))
+        if self.told:
+            self._error_over()
+        else:
+            self._end(AttemptOutcome.BROKEN, str(problem))
 
     # Parts of it.
+
+    def _ended_early(self) -> bool:
+        """Whether what is over was a stream without its last event; one of an announced length has that as its end."""
+        judged = self.stream and self.status == 200 and not self.exchange.promised
+        return judged and not has_ended(self._second_last + self._last)
+
+    def _judge(self, status: int, problem: str) -> None:
+        """End it, if what answers with this status has no answer for the client."""
+        if status in self.dialect.back_pressure and self.look is not Look.NOTHING:
+            self._end(AttemptOutcome.PRESSED, problem)
+        elif self.look is Look.CONTENT and not self._clients_own(status):
+            self._end(AttemptOutcome.FAULT, problem)
+
+    def _clients_own(self, status: int) -> bool:
+        """Whether it says something of the request, not of who answers."""
+        if status in NOT_THE_CLIENTS or status in self.dialect.back_pressure:
+            return False
+        return status < 500 or status == NOT_IMPLEMENTED
 
     def _before_content(self, piece: bytes) -> None:
         held = self.held = self.held + piece if self.held else piece
         if self.stores and not self.stored and (found := _STORED.search(held)) is not None:
             self.stored = found[1].decode()
         if self.look is Look.CONTENT:
-            if self.status == 400 and self.look_for_length and self.dialect.too_long in held:
+            error = error_status(held, self.stream) if self.status == 200 else 0
+            if error:
+                self._judge(error, f"it answered with an error in a 200 ({error})")
+                if self.outcome is not None:
+                    return
+            if 400 in (error, self.status) and self.look_for_length and self.dialect.too_long in held:
                 self._end(AttemptOutcome.TOO_LONG, "longer than the engine's context")
                 return
-            if self.status == 200 and (error_end(held) if self.stream else is_error(held)):
-                self._end(AttemptOutcome.FAULT, "it answered with an error in a 200")
+            if error and self.stream:
+                self.held = b""
+                self._begin(b"")
+                self._error_within(held)
                 return
+            self.status = error or self.status  # of a whole answer, the client is told that
             if not has_content(held) if self.stream else len(held) < HELD_BYTES:
                 if self.call is not None:
                     self.call.heard = False  # pings, roles and half an answer buy no time
@@ -200,16 +240,30 @@ class Attempt:
         self.held = b""
         self._begin(held)
 
-    def _error_within(self, piece: bytes) -> None:
+    def _error_within(self, piece: bytes, last: bool = False) -> None:
         """The stream goes on with an error: the client gets that event, and nothing that looks like a good end."""
-        self.told = True
-        self.exchange.write(piece)
         if self.look is Look.NOTHING:
-            return  # a gateway's word: it closes the connection itself
-        if self.call is not None:
-            self.call.abort()
-        self.exchange.abort()
-        self._end(AttemptOutcome.BROKEN, "it broke off with an error of its own")
+            self.told = 500
+            self.exchange.write(piece)  # a gateway's word, which ends its answer itself
+            return
+        if not self.told:
+            self.held += piece
+            events, sent = self._last + self.held, len(self._last)  # its first bytes may be among those that were sent
+            end = error_end(events)
+            if end > len(events) and not last and len(self.held) < HELD_BYTES:
+                return
+            self.told = error_status(events, stream=True) or 500
+            self.exchange.write(events[sent:end])
+        if (call := self.call) is not None:
+            call.due = call.last = min(call.due, call.pool.listening.at(self._loop.time()) + _ENDING_SECONDS)
+            call.heard = False
+
+    def _error_over(self) -> None:
+        """After an error that the client has been sent."""
+        if self._clients_own(self.told):
+            self._end(AttemptOutcome.ANSWERED)
+        else:
+            self._end(AttemptOutcome.BROKEN, "it broke off with an error of its own")
 
     @property
     def retry_after(self) -> float:
@@ -229,6 +283,8 @@ class Attempt:
     def _begin(self, first: bytes) -> None:
         """The client hears of it: from here on there is no other way."""
         self.first = self._loop.time()
+        if self.stream:
+            self._last = first
         length: int | None = None
         for name, value in self.upstream_headers:
             if name == b"content-length":

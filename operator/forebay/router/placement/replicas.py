@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import msgspec
-
 from forebay.resources.names import PATH_SLOTS, PORT_CONTROL
 from forebay.resources.options import RouterTimeouts
 from forebay.resources.reasons import Priority
@@ -377,7 +375,7 @@ class Replicas:
     def _hear(self, pool: PoolReplicas, replica: Replica, line: bytes) -> None:
         try:
             said = decode_from_sidecar(line)
-        except msgspec.DecodeError:
+        except ValueError:
             if replica.channel is not None:
                 replica.channel.close()
             return
