@@ -10,6 +10,11 @@ from typing import Final
 BODY: Final = b'{"model":"chat-model","messages":[]}'
 CHUNKS: Final = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 PATH: Final = b"/v1/chat/completions"
+NO_AUTHORITIES: Final = (
+    b"a:abc", b"a:-1", b"a:1:2", b"a:65536", b"a:123456789012", b"a:+1", b"::1", b"[::1", b"::1]", b"[]", b"[a]", b"[::1]a",
+    b"[::1]:x", b"[1.2.3.4]", b"[::1::2]", b"[v1]", b"a[::1]", b"a%4", b"a%zz", b"[[::1]]",
+)  # fmt: skip
+"""What is no host with an optional port."""
 HIDDEN: Final = b"POST /pause HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 """What a smuggler would like the engine to read."""
 
@@ -146,7 +151,7 @@ HEADERS: Final = [
         ("no host", b"POST %b HTTP/1.1\r\n%b\r\n\r\n%b" % (PATH, LENGTH, BODY)),
         *[
             (f"host {host!r}", b"POST %b HTTP/1.1\r\nHost: %b\r\n%b\r\n\r\n%b" % (PATH, host, LENGTH, BODY))
-            for host in (b"a b", b"a/b", b"a@b", b"a\\b", b"a?b", b"a#b", b"a\tb", b"a\xe9")
+            for host in (b"a b", b"a/b", b"a@b", b"a\\b", b"a?b", b"a#b", b"a\tb", b"a\xe9", *NO_AUTHORITIES)
         ],
         ("bare LF all over", GOOD.replace(b"\r\n", b"\n")),
         ("bare LF after the request line", GOOD.replace(b"\r\n", b"\n", 1)),
@@ -185,7 +190,7 @@ HEADERS: Final = [
         ("upgrade that is not taken", post(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMA")),
         ("upgrade to lines", post(b"Connection: upgrade", b"Upgrade: forebay-lines")),
         *[(f"host {host!r}", GOOD.replace(b"Host: x", b"Host: " + host))
-          for host in (b"", b"a.b:80", b"[::1]:8000", b"a_b", b"h%41", b"a,b")],
+          for host in (b"", b"a.b:80", b"a:", b"[::1]", b"[::1]:8000", b"[fe80::1%25e0]", b"[v1.x]:1", b"a_b", b"h%41", b"a,b")],
     ),
 ]  # fmt: skip
 
@@ -198,14 +203,15 @@ TARGETS: Final = [
             b"/v1/chat/completions\\", b"/v1\\chat\\completions", b"/v1/chat%2fcompletions", b"/v1/chat/completions%00",
             b"/v1/chat/completions#x", b"/V1/chat/completions", b"/v1/chat/completion%73", b"/", b"*", b"//x/v1/chat/completions",
             b"http://x//v1/chat/completions", b"http://x/v1/../pause", b"http://x", b"http://x?/v1/chat/completions",
-            b"ftp://x/v1/chat/completions", b"http://x@y",
+            b"ftp://x/v1/chat/completions",
             b"/v1/load_lora_adapter", b"/metrics", b"/health", b"/version", b"/invocations", b"/forebay/report", b"/sleep",
         )
     ],
     *_refused(400, ("no slash", post(path=b"v1/chat/completions")), ("blank in the target", post(path=b"/v1/chat completions")),
               ("UTF-8 in the target", post(path=b"/v1/ch\xc3\xa4t")), ("NUL in the target", post(path=b"/v1/\x00")),
               ("authority form", post(path=b"x:80")), ("query alone", post(path=b"?/v1/chat/completions")),
-              ("fragment in place of a path", post(path=b"http://x#/v1/chat/completions"))),
+              ("fragment in place of a path", post(path=b"http://x#/v1/chat/completions")),
+              *[(f"authority {text!r}", post(path=b"http://" + text + PATH)) for text in (b"x@y", *NO_AUTHORITIES)]),
     *_taken(
         ("query", post(path=PATH + b"?x=/../pause&y=%0d%0a")),
         ("query with a second mark", post(path=PATH + b"?x?y#z")),

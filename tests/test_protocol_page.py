@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from forebay.router.http import client, server
+from forebay.router.http import call, client, server
 from forebay.router.http.exchange import Budget
 from forebay.router.http.framing import ONCE, problem
 from forebay.router.http.message import HOP_BY_HOP, MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_TARGET_BYTES, error_body
@@ -24,7 +24,7 @@ LIMITS: dict[str, float] = {
     "a connection that is to close, and whose peer takes nothing": server.STUCK_SECONDS,
     "unsent bytes of an answer": server.HIGH_WATER,
     "an engine's headers, trailers or chunk extensions without content between them": client.MAX_BARE_BYTES,
-    "a connection to an engine that carries nothing": client.IDLE_SECONDS,
+    "a connection to an engine that carries nothing": call.IDLE_SECONDS,
 }
 UNITS = {"": 1, "s": 1, "KiB": 1024, "MiB": 1024 * 1024}
 

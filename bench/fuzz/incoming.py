@@ -151,5 +151,5 @@ def smuggling(data: bytes) -> None:
 
 
 def _normal(target: str) -> str:
-    path, _, query = origin_form(target).partition("?")
+    path, _, query = origin_form(target.encode("latin-1")).partition("?")
     return f"{path}?{query}" if query else path

@@ -11,8 +11,10 @@ from itertools import product
 from forebay.resources.options import RouterTimeouts
 from forebay.router.attempt_result import PAUSE_SECONDS
 from forebay.router.dialect.content import HELD_BYTES
+from forebay.router.http import keep_alive
 from forebay.router.placement.replicas import LIMITS
 from forebay.rules.breaker import CallResult
+from forebay.rules.engine_health import NO_CLIENTS_DOING, NOT_IMPLEMENTED
 from forebay.rules.lifecycle import MAX_FAILED, MAX_SENT
 from forebay.rules.retry import RETRY_BURST, RETRY_SHARE, TOKEN_SECONDS
 from tests.router.faulty import Fault, Moment
@@ -34,6 +36,7 @@ class Ending(StrEnum):
     ELSEWHERE = "the whole answer, from elsewhere"
     SAME = "the whole answer, from there"
     EVENT = "what had come, then an error event; the connection closes, no `[DONE]`"
+    TOLD = "what had come, then that very error event and a proper end, no `[DONE]`; the connection closes"
     SHORT = "what had come; the connection closes before its announced end"
     PASSED = "that very answer, `Retry-After` included"
     LATE = "503 `DeadlineExceeded` when its own time is over"
@@ -92,6 +95,8 @@ def _after(case: Case) -> Expected | Impossible:
         return Impossible("one JSON document is either an answer or an error")
     if case.fault is Fault.ERROR_IN_200 and case.place is Place.GATEWAY:
         return Impossible(GATEWAYS_LOOK)
+    if case.fault is Fault.ERROR_IN_200:
+        return Expected(Ending.TOLD, 1, _counted(case, CallResult.FAULT))
     return Expected(Ending.EVENT if case.stream else Ending.SHORT, 1, _counted(case, CallResult.FAULT))
 
 
@@ -129,6 +134,7 @@ def cases() -> Iterator[Case]:
 
 # The page.
 
+_OURS = ", ".join(str(status) for status in sorted(NO_CLIENTS_DOING))
 NAMES = {
     Fault.REFUSED: "connection refused",
     Fault.RESET: "connection reset",
@@ -136,9 +142,9 @@ NAMES = {
     Fault.CUT: "cut: the connection closes early",
     Fault.MALFORMED: "malformed chunk",
     Fault.ERROR_IN_200: "a 200 that says it is an error",
-    Fault.BAD_REQUEST: "4xx: the client's own mistake",
+    Fault.BAD_REQUEST: f"4xx, {NOT_IMPLEMENTED}: the request's own matter (not {_OURS})",
     Fault.TOO_MANY: "429, 503: too busy",
-    Fault.SERVER_ERROR: "5xx",
+    Fault.SERVER_ERROR: f"5xx, {_OURS}: no client can have caused it",
     Fault.SLOW_START: "slow start, within the patience",
 }
 COUNTED = {CallResult.SUCCESS: "no fault", CallResult.BACK_PRESSURE: "back-pressure", CallResult.FAULT: "a fault"}
@@ -172,13 +178,22 @@ What is not in the tables cannot be:
 | tried again after a fault | {share:.0%} of the pool's requests, {least:.0f} at once after quiet times |
 | a replica that faults {faults} times in a row, over {row:.0f} s in which no answer begins, or breaks off {faults} in a row | left alone for {open:.0f} s, doubled up to {most:.0f} s; then {probes} requests at a time probe it, and the first content byte of one brings it back |
 | a replica that answers 429 or 503 | gets nothing for as long as its `Retry-After` says (else {pause:.0f} s), and up to half fewer slots each time, for a minute at most; each answer gives one back |
-| wait for a connection | {connect:g} s (`--connect-seconds`) |
-| wait for the first token | ten times the pool's 99th percentile, at least {first:g} s (`--first-token-seconds`); an answer that is not streamed has {token:g} s more for each token of its limit |
-| silence within an answer | {between:g} s (`--between-chunks-seconds`) |
-| a whole request | {total:g} s (`--total-seconds`), or what `x-forebay-timeout-seconds` says; 503 `DeadlineExceeded` |
+| wait for a connection | {connect:g} s (`connectSeconds`) |
+| wait for the first token, pings and roles left out | ten times the pool's 99th percentile, at least {first:g} s (`firstTokenSeconds`); an answer that is not streamed has {token:g} s more for each token of its limit |
+| silence within an answer | {between:g} s (`betweenChunksSeconds`) |
+| either of these while the engine makes tokens | {silence:g} s (`silenceSeconds`) |
+| a whole request | {total:g} s (`totalSeconds`), or what `x-forebay-timeout-seconds` says; 503 `DeadlineExceeded` |
+| a connection to an engine or another router that carries nothing | {idle:g} s (`idleSeconds`) |
 | a request's body | 32 MiB; all bodies that a gateway holds: 256 MiB, then 503 |
 
-The flags are those of `forebay-router`. Every 429 and 503 carries `Retry-After`. `previous_response_id` is served by the
+The fields stand in `spec.timeouts` of a pool, else in the chart's `timeouts`; routers that run by themselves take them as
+flags, such as `--silence-seconds`. Whether an engine makes tokens its sidecar reads from the engine's counters, which are
+of all its requests together: a request that is stuck among others that are not has the longer bound. One place judges
+silence: the gateway, or the sidecar for clients of the pool's own Service. A router that was held up itself, or stopped,
+listens first and judges then: its own pause counts as silence of nobody. Every connection, clients' and providers' too, has
+TCP keep-alive after {alive} s, so that balancers on the way remember it and a peer that vanished is noticed within a minute.
+
+A provider's statuses mean a little more: [cloud.md](cloud.md). Every 429 and 503 carries `Retry-After`. `previous_response_id` is served by the
 replica that stores the response, else 404; never by a provider.
 """  # noqa: E501
 
@@ -191,7 +206,8 @@ def render() -> str:
         failed=MAX_FAILED, sent=MAX_SENT, share=RETRY_SHARE, least=RETRY_BURST, faults=LIMITS.faults,
         open=LIMITS.open_seconds, row=LIMITS.row_seconds, probes=LIMITS.probes,
         most=LIMITS.most_seconds, pause=PAUSE_SECONDS, connect=usual.connect, first=usual.first_token,
-        token=TOKEN_SECONDS, between=usual.between_chunks, total=usual.total,
+        token=TOKEN_SECONDS, between=usual.between_chunks, silence=usual.silence, total=usual.total, idle=usual.idle,
+        alive=keep_alive.IDLE_SECONDS,
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import pytest
 import uvloop
 
 from forebay.router.attempt import Attempt
-from forebay.router.http.client import ConnectionPool, UpstreamError
+from forebay.router.http.call import UpstreamError
+from forebay.router.http.client import ConnectionPool
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error, request_head
 from forebay.router.http.server import Server
@@ -37,6 +38,7 @@ class Relay:
     pool: ConnectionPool
     server: Server = field(init=False)
     outcomes: list[AttemptOutcome | None] = field(default_factory=list)
+    asked: list[float] = field(default_factory=list)  # how long to wait
 
     def __post_init__(self) -> None:
         self.server = Server(self.pass_on)
@@ -49,6 +51,7 @@ class Relay:
 
     def done(self, attempt: Attempt, exchange: Exchange) -> None:
         self.outcomes.append(attempt.outcome)
+        self.asked.append(attempt.retry_after)
         if not exchange.ended and attempt.outcome not in (
             AttemptOutcome.ANSWERED,
             AttemptOutcome.BROKEN,
@@ -223,6 +226,92 @@ def test_a_stream_that_breaks_off_ends_with_an_error_and_no_proper_end(data: byt
         last = answer.body.strip().split(b"\n\n")[-1]
         assert last.startswith(b'data: {"error":'), answer.body
         assert r.outcomes == [AttemptOutcome.BROKEN]
+
+    run(work)
+
+
+@pytest.mark.parametrize("status", [400, 402, 404, 405, 409, 410, 413, 415, 422, 424, 451, 499, 501])
+def test_what_an_engine_says_of_the_request_is_the_clients_answer(status: int) -> None:
+    async def work(r: Relay) -> None:
+        r.engine.script = sends(b"HTTP/1.1 %d x\r\ncontent-length: 2\r\n\r\n{}" % status)
+        (answer,) = await r.ask()
+        assert answer is not None and (answer.status, answer.body) == (status, b"{}")
+        assert r.outcomes == [AttemptOutcome.ANSWERED]
+
+    run(work)
+
+
+@pytest.mark.parametrize("status", [401, 403, 407, 408, 500, 502, 504, 505, 520, 599])
+def test_what_it_says_of_itself_is_not(status: int) -> None:
+    async def work(r: Relay) -> None:
+        r.engine.script = sends(b"HTTP/1.1 %d x\r\ncontent-length: 2\r\n\r\n{}" % status)
+        await r.ask()
+        assert r.outcomes == [AttemptOutcome.FAULT]
+
+    run(work)
+
+
+CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n" + chunk(OK_BODY) + b"0\r\n"
+
+
+@pytest.mark.parametrize(
+    "trailers",
+    [b"x: y", b"content-length: 5", b"content-length: 5\r\ncontent-length: 6", b"x: y\r\ncontent-length: z", b"x:",
+     b"transfer-encoding: chunked", b"transfer-encoding: gzip", b"connection: close"],
+)  # fmt: skip
+def test_trailers_are_nobodys_whatever_they_say(trailers: bytes) -> None:
+    async def work(r: Relay) -> None:
+        r.engine.script = sends(CHUNKED + trailers + b"\r\n\r\n")
+        (answer,) = await r.ask()
+        assert answer is not None
+        assert (answer.status, answer.body, answer.whole) == (200, OK_BODY, True)
+        assert r.outcomes == [AttemptOutcome.ANSWERED]
+
+    run(work)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize(
+    "length", [b"content-length: 0\r\n\r\n", b"content-length: 4\r\nconnection: close\r\n\r\nlate"]
+)
+def test_a_connection_that_timed_out_is_not_the_requests_fault(length: bytes, fresh: bool) -> None:
+    async def work(r: Relay) -> None:
+        if not fresh:
+            await r.ask()
+        times_out = sends(b"HTTP/1.1 408 Request Timeout\r\n" + length)
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            r.engine.script = None
+            await times_out(reader, writer)
+
+        r.engine.script = script
+        (answer,) = await r.ask()
+        assert answer is not None
+        assert answer.status == (503 if fresh else 200), "once, and not on a connection of its own"
+        assert r.outcomes[-1] is (AttemptOutcome.FAULT if fresh else AttemptOutcome.ANSWERED)
+        assert len(r.engine.seen) == (1 if fresh else 3)
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("lines", "seconds"),
+    [
+        (b"", 0.0),
+        (b"retry-after: 7\r\n", 7.0),
+        (b"retry-after: 1.5\r\n", 1.5),
+        (b"Retry-After-Ms: 2500\r\nretry-after: 9\r\n", 2.5),
+        (b"retry-after: Fri, 15 Jan 2027 08:02:00 GMT\r\ndate: Fri, 15 Jan 2027 08:01:30 GMT\r\n", 30.0),
+        (b"retry-after: Fri, 15 Jan 2027 08:01:00 GMT\r\ndate: Fri, 15 Jan 2027 08:01:30 GMT\r\n", 0.0),
+        (b"retry-after: -1\r\n", 0.0),
+        (b"retry-after: soon\r\n", 0.0),
+    ],
+)
+def test_an_engine_says_in_any_form_when_to_come_back(lines: bytes, seconds: float) -> None:
+    async def work(r: Relay) -> None:
+        r.engine.script = sends(b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n" + lines + b"\r\n")
+        await r.ask()
+        assert (r.outcomes, r.asked) == ([AttemptOutcome.PRESSED], [seconds])
 
     run(work)
 

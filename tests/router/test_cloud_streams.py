@@ -34,6 +34,7 @@ BREAKS: dict[str, Any] = {
     "a clean end too early": ((), "end"),
     "malformed JSON": ((b'{"choices": [{"delta"',), "stall"),
     "not even JSON": ((b"<html>",), "stall"),
+    "no text": ((b'{"x": "\x8f"}',), "stall"),
     "an error event": ((ERROR,), "stall"),
     "a stall": ((), "stall"),
 }

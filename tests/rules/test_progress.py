@@ -36,3 +36,26 @@ def test_stuck(looks: list[tuple[float | None, bool]], stuck: bool) -> None:
     progress, now = after(*looks)
     assert progress.stuck(now) is stuck
     assert (progress.standing(now) > 0) is stuck
+
+
+@pytest.mark.parametrize(
+    ("looks", "since", "moving"),
+    [
+        pytest.param([(7.0, True), (8.0, True)], 0.0, True, id="it counts on"),
+        pytest.param([(7.0, True), (8.0, True), (8.0, True), (8.0, True)], 0.0, True, id="a pause of two looks"),
+        pytest.param([(7.0, True), (8.0, True), (8.0, True), (8.0, True)], 3.0, False, id="a longer one"),
+        pytest.param([(7.0, False)], LOOK, True, id="work that no look has seen yet"),
+        pytest.param([(None, True)] * 3, 0.0, False, id="it does not count at all"),
+    ],
+)
+def test_moving(looks: list[tuple[float | None, bool]], since: float, moving: bool) -> None:
+    progress, now = after(*looks)
+    assert progress.moving(now + since, LOOK) is moving
+
+
+def test_a_look_that_fails_is_no_sign_of_anything() -> None:
+    progress, now = after(*STILL[:-1])
+    progress = progress.unread(now + LOOK)
+    assert not progress.stuck(now + LOOK)
+    assert progress.moving(now + LOOK, LOOK)
+    assert not progress.moving(now + 4 * LOOK, LOOK)

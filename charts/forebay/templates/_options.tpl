@@ -9,6 +9,13 @@
 - {name: FOREBAY_RESYNC_SECONDS, value: {{ .Values.resyncSeconds | quote }}}
 - {name: FOREBAY_PROVIDER_NETWORKS, value: {{ join "," .Values.cloud.allowedNetworks | quote }}}
 - {name: FOREBAY_PROVIDER_PROXIES, value: {{ join "," .Values.cloud.proxies | quote }}}
+- {name: FOREBAY_CORS_ORIGINS, value: {{ join "," .Values.cors.origins | quote }}}
+- {name: FOREBAY_CONNECT_SECONDS, value: {{ .Values.timeouts.connectSeconds | quote }}}
+- {name: FOREBAY_FIRST_TOKEN_SECONDS, value: {{ .Values.timeouts.firstTokenSeconds | quote }}}
+- {name: FOREBAY_BETWEEN_CHUNKS_SECONDS, value: {{ .Values.timeouts.betweenChunksSeconds | quote }}}
+- {name: FOREBAY_SILENCE_SECONDS, value: {{ .Values.timeouts.silenceSeconds | quote }}}
+- {name: FOREBAY_TOTAL_SECONDS, value: {{ .Values.timeouts.totalSeconds | quote }}}
+- {name: FOREBAY_IDLE_SECONDS, value: {{ .Values.timeouts.idleSeconds | quote }}}
 - {name: FOREBAY_NETWORK_POLICIES, value: {{ .Values.networkPolicies.enabled | quote }}}
 - {name: FOREBAY_LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
 - {name: FOREBAY_SERVICE, value: {{ include "forebay.name" . }}}

@@ -1,5 +1,6 @@
 """From the specs of pools and policies to their entries in the routing table. Pure."""
 
+from dataclasses import fields
 from typing import Final
 
 import msgspec
@@ -7,8 +8,9 @@ import msgspec
 from forebay import engines
 from forebay.resources import names
 from forebay.resources.capacity_status import CapacityStatus
+from forebay.resources.options import RouterTimeouts
 from forebay.resources.policy import PolicySpec, Provider
-from forebay.resources.pool import PoolSpec
+from forebay.resources.pool import PoolSpec, PoolTimeouts
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import (
     USUAL_REACH,
@@ -21,14 +23,22 @@ from forebay.resources.table import (
     QueueEntry,
     ReachEntry,
     TargetEntry,
+    TimeoutsEntry,
 )
 from forebay.resources.tiers import TARGET_FIELDS
 
 _NOTHING_LEARNT: Final = CapacityStatus()
+_USUAL: Final = RouterTimeouts()
 
 
-def pool_entry(name: str, namespace: str, spec: PoolSpec, capacity: CapacityStatus = _NOTHING_LEARNT) -> PoolEntry:
-    """What routers need to know of a pool."""
+def pool_entry(
+    name: str,
+    namespace: str,
+    spec: PoolSpec,
+    capacity: CapacityStatus = _NOTHING_LEARNT,
+    timeouts: RouterTimeouts = _USUAL,
+) -> PoolEntry:
+    """What routers need to know of a pool. `timeouts`: of pools that say none."""
     return PoolEntry(
         name=name,
         served_names=spec.model.names(),
@@ -50,8 +60,19 @@ def pool_entry(name: str, namespace: str, spec: PoolSpec, capacity: CapacityStat
         substitute=spec.overflow.substitute,
         cloud=spec.overflow.cloud,
         policy=spec.cloud_fallback_policy_ref.name if spec.cloud_fallback_policy_ref else None,
+        timeouts=_timeouts(spec.timeouts, timeouts),
         engine=msgspec.UNSET if spec.engine.type is engines.DEFAULT else spec.engine.type,
     )
+
+
+def _timeouts(said: PoolTimeouts, usual: RouterTimeouts) -> TimeoutsEntry | msgspec.UnsetType:
+    """What the pool says, else what the fleet's operator was told, as far as routers would not do so by themselves."""
+    given = {
+        item.name: own if (own := getattr(said, f"{item.name}_seconds")) is not None else getattr(usual, item.name)
+        for item in fields(RouterTimeouts)
+    }
+    unusual = {name: value for name, value in given.items() if value != getattr(_USUAL, name)}
+    return TimeoutsEntry(**unusual) if unusual else msgspec.UNSET
 
 
 def _learnt(spec: PoolSpec, capacity: CapacityStatus) -> LearntEntry | None:
@@ -108,6 +129,7 @@ def _provider(provider: Provider) -> ProviderEntry:
         first_token_seconds=timeouts.first_token_seconds,
         between_chunks_seconds=timeouts.between_chunks_seconds,
         total_seconds=timeouts.total_seconds,
+        idle_seconds=timeouts.idle_seconds,
         reach=_reach(provider),
     )
 

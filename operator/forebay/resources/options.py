@@ -42,6 +42,7 @@ PROXY: Final = Form(
     320,
     _proxy,
 )
+ORIGIN: Final = Form("an origin, like https://chat.example.com, or *", r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,]+)$", 255)
 DAY: Final = 86_400
 LAST_PORT: Final = 65_535
 GATEWAY: Final = "gateway"
@@ -52,8 +53,8 @@ def _port(description: str, default: int) -> Any:
     return option(f"{description}; 0: a free one.", default=default, least=0, most=LAST_PORT)
 
 
-def _patience(description: str, default: float) -> Any:
-    return option(description, default=default, unit="seconds", least=0.001, most=DAY)
+def _patience(description: str, default: float, value: str) -> Any:
+    return option(description, default=default, unit="seconds", least=0.001, most=DAY, value=value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,37 @@ class GatewayOptions:
     provider_proxies: tuple[str, ...] = option(
         "Egress proxies that a policy may name for a provider, each a name and a URL.",
         default=(), form=PROXY, most=16, value="cloud.proxies",
+    )  # fmt: skip
+    cors_origins: tuple[str, ...] = option(
+        "Origins of web pages that browsers let use a gateway (CORS).",
+        default=(), form=ORIGIN, most=64, value="cors.origins",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RouterTimeouts:
+    """How long a router waits for another router or an engine, in seconds.
+
+    To routers of a fleet these come with the routing table: what a pool says itself, else what the operator was told.
+    """
+
+    connect: float = _patience(
+        "Longest wait for a connection to another router or an engine.", 2.0, "timeouts.connectSeconds"
+    )
+    first_token: float = _patience(
+        "Least patience for the first content byte; a gateway learns how long its pools need.",
+        60.0, "timeouts.firstTokenSeconds",
+    )  # fmt: skip
+    between_chunks: float = _patience(
+        "Longest silence within an answer whose engine makes no tokens.", 30.0, "timeouts.betweenChunksSeconds"
+    )
+    silence: float = _patience(
+        "Longest silence before or within an answer whose engine makes tokens.", 300.0, "timeouts.silenceSeconds"
+    )
+    total: float = _patience("Longest time for a whole request.", 600.0, "timeouts.totalSeconds")
+    idle: float = _patience(
+        "Longest time that a connection to another router or an engine is kept without a request.",
+        4.0, "timeouts.idleSeconds",
     )  # fmt: skip
 
 
@@ -103,6 +135,7 @@ class OperatorOptions:
         default=5.0, unit="seconds", least=1, most=60, value="resyncSeconds",
     )  # fmt: skip
     gateway: GatewayOptions = group(GatewayOptions, role=GATEWAY)
+    timeouts: RouterTimeouts = group(RouterTimeouts, name="{}_seconds")
     network_policies: bool = option(
         "Whether there are NetworkPolicies for gateways and replicas.", default=True, value="networkPolicies.enabled"
     )
@@ -136,18 +169,6 @@ class Ports:
     control: int = _port("Port for routers and the operator", names.PORT_CONTROL)
     metrics: int = _port("Port for Prometheus to scrape", names.PORT_METRICS)
     health: int = _port("Port for the kubelet's probes", names.PORT_HEALTH)
-
-
-@dataclass(frozen=True, slots=True)
-class RouterTimeouts:
-    """How long a router waits for another router or an engine, in seconds."""
-
-    connect: float = _patience("Longest wait for a connection to another router or an engine.", 2.0)
-    first_token: float = _patience(
-        "Least patience for the first content byte; a gateway learns how long its pools need.", 60.0
-    )
-    between_chunks: float = _patience("Longest silence within an answer.", 30.0)
-    total: float = _patience("Longest time for a whole request.", 600.0)
 
 
 def _pod_or_host() -> str:

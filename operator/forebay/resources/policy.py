@@ -102,6 +102,8 @@ class Timeouts(Resource):
     """Longest pause between two chunks of a stream from the provider, in seconds."""
     total_seconds: Annotated[int, Field(ge=1, le=3600)] = 600
     """Longest time for the whole answer of the provider, in seconds."""
+    idle_seconds: Annotated[int, Field(ge=1, le=600)] = 5
+    """Longest time that an unused connection to the provider is kept, in seconds."""
 
 
 class Provider(Resource):

@@ -238,6 +238,42 @@ class Queue(Resource):
     """Most requests of each priority that wait for the pool in one gateway."""
 
 
+Wait = Annotated[int, Field(ge=1, le=86_400)] | None
+
+
+class PoolTimeouts(Resource):
+    """How long routers wait for the pool's engines. What is empty is as the chart's `timeouts` say."""
+
+    connect_seconds: Annotated[int, Field(ge=1, le=60)] | None = None
+    """Longest time to connect to a replica or its engine, in seconds. Empty: the chart's, 2 as a rule."""
+    first_token_seconds: Wait = None
+    """Least time that a replica has for its first token, in seconds. Slow pools get more. Empty: the chart's, 60 as a
+    rule."""
+    between_chunks_seconds: Wait = None
+    """Longest silence within an answer while the engine makes no tokens, in seconds. Empty: the chart's, 30 as a
+    rule."""
+    silence_seconds: Wait = None
+    """Longest silence before or within an answer while the engine makes tokens, in seconds. Empty: the chart's, 300 as
+    a rule."""
+    total_seconds: Wait = None
+    """Longest time for a whole request, in seconds; clients can ask for less. Empty: the chart's, 600 as a rule."""
+    idle_seconds: Wait = None
+    """Longest time that an unused connection to the engine is kept, in seconds. Keep it below the engine's own. Empty:
+    the chart's, 4 as a rule."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.firstTokenSeconds) || !has(self.totalSeconds) || self.firstTokenSeconds <= self.totalSeconds",
+            "firstTokenSeconds must not be above totalSeconds: lower it or raise totalSeconds",
+        ),
+        Rule(
+            "!has(self.betweenChunksSeconds) || !has(self.silenceSeconds)"
+            " || self.betweenChunksSeconds <= self.silenceSeconds",
+            "betweenChunksSeconds must not be above silenceSeconds: lower it or raise silenceSeconds",
+        ),
+    )
+
+
 class Session(Resource):
     """Session affinity of the pool's own Service."""
 
@@ -280,6 +316,8 @@ class PoolSpec(Resource):
     """How many requests one replica runs at a time."""
     queue: Queue = Queue()
     """How long and how many requests wait for a slot in each gateway."""
+    timeouts: PoolTimeouts = PoolTimeouts()
+    """How long routers wait for the pool's engines."""
     session: Session = Session()
     """Session affinity of the pool's own Service."""
     overflow: Overflow = Overflow()

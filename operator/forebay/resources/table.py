@@ -6,6 +6,7 @@ secrets: gateways resolve `PoolEntry.service` themselves. `PoolEntry.addresses` 
 """
 
 import hashlib
+from dataclasses import replace
 from typing import Annotated, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from forebay import engines
 from forebay.engines import EngineType
 from forebay.engines.dialect import EngineDialect
+from forebay.resources.options import RouterTimeouts
 from forebay.resources.reasons import Capability, CapacityBound
 from forebay.resources.terms import (
     CloudUse,
@@ -47,6 +49,22 @@ class QueueEntry(Frozen, frozen=True):
     max_requests: int = 512
 
 
+class TimeoutsEntry(Frozen, frozen=True, omit_defaults=True):
+    """How long routers wait for a pool, in seconds; None: as long as the router does by itself."""
+
+    connect: float | None = None
+    first_token: float | None = None
+    between_chunks: float | None = None
+    silence: float | None = None
+    total: float | None = None
+    idle: float | None = None
+
+    def over(self, usual: RouterTimeouts) -> RouterTimeouts:
+        """These where they are given, else the router's own."""
+        given = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        return replace(usual, **given)
+
+
 class LearntEntry(Frozen, frozen=True):
     """What the operator has learnt about the capacity of a pool's engines."""
 
@@ -75,7 +93,12 @@ class PoolEntry(Frozen, frozen=True):
     substitute: Permission = Permission.DENIED
     cloud: CloudUse = CloudUse.ALLOWED
     policy: str | None = None  # policy for requests that name this pool; None: the one named default
+    timeouts: TimeoutsEntry | UnsetType = UNSET  # not written where nothing is said
     engine: EngineType | UnsetType = UNSET  # not written for the default one: such a table keeps the hash it had
+
+    def waits(self, usual: RouterTimeouts) -> RouterTimeouts:
+        """How long a router that by itself waits as `usual` waits for this pool."""
+        return usual if self.timeouts is UNSET else self.timeouts.over(usual)
 
     @property
     def dialect(self) -> EngineDialect:
@@ -134,6 +157,7 @@ class ProviderEntry(Frozen, frozen=True):
     first_token_seconds: int = 60
     between_chunks_seconds: int = 30
     total_seconds: int = 600
+    idle_seconds: int = 5
     reach: ReachEntry | UnsetType = UNSET  # not written for the usual one: such a table keeps the hash it had
 
     @property
@@ -203,7 +227,7 @@ def decode(text: bytes | str) -> RoutingTable:
     try:
         table = _decoder.decode(text)
         actual = _hash(text)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise TableError(f"the routing table does not parse: {error}") from error
     if table.schema != SCHEMA:
         raise TableError(f"the routing table has schema {table.schema}, this router reads {SCHEMA}")

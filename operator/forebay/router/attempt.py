@@ -8,18 +8,21 @@ the connections call it, and it calls `on_outcome` once.
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from forebay import engines
 from forebay.engines.dialect import EngineDialect
 from forebay.resources import headers as names
-from forebay.router.dialect.content import HELD_BYTES, error_end, has_content, is_error
-from forebay.router.http.client import Address, Call, ConnectionPool, UpstreamError
+from forebay.router.dialect.content import HELD_BYTES, error_end, error_status, has_content, has_ended, is_error
+from forebay.router.http.call import Address, Call, UpstreamError, Waits
+from forebay.router.http.client import ConnectionPool
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error_body
 from forebay.router.http.values import Headers
 from forebay.rules.engine_health import NO_CLIENTS_DOING, NOT_IMPLEMENTED
+from forebay.rules.retry_after import asked_seconds
 from forebay.rules.steps import AttemptOutcome
 from forebay.word_enum import WordEnum
 
@@ -27,10 +30,13 @@ if TYPE_CHECKING:
     from forebay.router.placement.gateway_queue import SlotBinding
 
 OWN_HEADERS: Final = HOP_BY_HOP | {b"content-length", b"server"}
-REPLACED: Final = OWN_HEADERS | {b"x-request-id"}
+_CORS: Final = ("allow-origin", "allow-credentials", "allow-headers", "allow-methods", "expose-headers", "max-age")
+REPLACED: Final = OWN_HEADERS | {b"x-request-id"} | {f"access-control-{word}".encode() for word in _CORS}
 _SLOT: Final = names.SLOT.encode()
 _STORED: Final = re.compile(rb'"id"\s*:\s*"(resp_[A-Za-z0-9_-]{1,128})"')
 _STREAM: Final = b"text/event-stream"
+_ENDING_SECONDS: Final = 1.0
+"""How long an upstream has to end its answer properly after an error of its own."""
 
 
 _USUAL: Final = engines.of(engines.DEFAULT)
@@ -51,9 +57,9 @@ class Attempt:
     the id under which the engine stores this response, for `stored`. `bound`: where it was sent.
     """
 
-    __slots__ = ("_loop", "bound", "call", "dialect", "exchange", "faulty", "first", "first_until", "headers", "held",
-                 "late", "look", "look_for_length", "on_outcome", "outcome", "problem", "status", "stored", "stores",
-                 "stream", "told", "upstream_headers", "watch")  # fmt: skip
+    __slots__ = ("_last", "_loop", "_second_last", "bound", "call", "dialect", "exchange", "faulty", "first",
+                 "first_until", "headers", "held", "late", "look", "look_for_length", "on_outcome", "outcome",
+                 "problem", "status", "stored", "stores", "stream", "told", "upstream_headers", "watch")  # fmt: skip
 
     def __init__(
         self,
@@ -82,21 +88,31 @@ class Attempt:
         self.first = 0.0  # loop time of the first content byte
         self.stream = False
         self.watch = False  # for an error within the stream
-        self.told = False  # the client has been sent one
+        self.told = 0  # the status of one that the client has been sent
         self.late = False  # the time for the whole request is over
         self.faulty = False  # it failed, whether or not the client is told as the upstream told it
         self.held = b""
+        self._last = self._second_last = b""  # pieces of a stream
         self.upstream_headers: Headers = []
         self.call: Call | None = None
         self._loop = asyncio.get_running_loop()
 
     def start(
-        self, pool: ConnectionPool, address: Address, head: bytes, body: bytes, first_seconds: float, end: float
+        self,
+        pool: ConnectionPool,
+        address: Address,
+        head: bytes,
+        body: bytes,
+        first_seconds: float,
+        end: float,
+        waits: Waits | None = None,
+        at_work: Callable[[float], bool] | None = None,
     ) -> None:
-        """Send. `first_seconds` bounds the wait for the first content byte, `end` (loop time) everything."""
+        """Send. `first_seconds` bounds the wait for the first content byte, `end` (loop time) everything; the others as
+        for `ConnectionPool.start`."""
         self.exchange.on_lost = self.on_client_disconnect
-        self.first_until = min(self._loop.time() + first_seconds, end)
-        self.call = pool.start(address, head, body, self, first_seconds, end)
+        self.call = pool.start(address, head, body, self, first_seconds, end, waits, at_work)
+        self.first_until = self.call.due
 
     def on_client_disconnect(self) -> None:
         """The client left: the upstream is told, by closing its connection."""
@@ -118,12 +134,7 @@ class Attempt:
                 return
         self.stream = kind.startswith(_STREAM)
         self.watch = self.stream and self.look is not Look.PRESSURE
-        if status in self.dialect.back_pressure and self.look is not Look.NOTHING:
-            self._end(AttemptOutcome.PRESSED, f"it answered {status}")
-        elif (status >= 500 or status in NO_CLIENTS_DOING) and status != NOT_IMPLEMENTED:
-            self.faulty = True
-            if self.look is Look.CONTENT:
-                self._end(AttemptOutcome.FAULT, f"it answered {status}")
+        self._judge(status, f"it answered {status}")
         if self.outcome is None and self.call is not None:
             self.call.due = self.first_until
             self.call.heard = False
@@ -131,9 +142,10 @@ class Attempt:
     def on_piece(self, piece: bytes) -> None:
         """Relay, hold, or throw away."""
         if self.first:
-            if self.watch and b'"error"' in piece and (end := error_end(piece)):
-                self._error_within(piece[:end])
+            if self.held or (self.watch and b'"error"' in piece and error_end(self._last + piece)):
+                self._error_within(piece)
             else:
+                self._second_last, self._last = self._last, piece
                 self.exchange.write(piece)
         elif self.outcome is None:
             self._before_content(piece)
@@ -146,13 +158,23 @@ class Attempt:
             if (
                 self.look is Look.CONTENT
                 and self.status == 200
-                and not (has_content(self.held) if self.stream else self.held)
+                and not (has_content(self.held) if self.stream else self.held and not is_error(self.held))
             ):
                 self._end(AttemptOutcome.FAULT, "it ended before its first token")
                 return
-            self._begin(self.held)
-        self.exchange.end()
-        self._end(AttemptOutcome.ANSWERED)
+            held, self.held = self.held, b""
+            self._begin(held)
+        elif self.held and not self.told:
+            self._error_within(b"" if self.exchange.promised else b"\n\n", last=True)
+        if self.look is Look.CONTENT and self.told:
+            self.exchange.keep_alive = False
+            self.exchange.end()
+            self._error_over()
+        elif self.look is Look.CONTENT and self._ended_early():
+            self.on_fail(UpstreamError("it ended without its last event"))
+        else:
+            self.exchange.end()
+            self._end(AttemptOutcome.ANSWERED)
 
     def on_fail(self, problem: UpstreamError) -> None:
         """It broke off: elsewhere, if the client has heard nothing; else it is told."""
@@ -166,23 +188,52 @@ class Attempt:
             message = f"the answer broke off: {problem}"
             self.exchange.write(b"\n\ndata: " + error_body(502, message, "upstream_error") + b"\n\n")
         self.exchange.abort()
-        self._end(AttemptOutcome.BROKEN, str(problem))
+        if self.told:
+            self._error_over()
+        else:
+            self._end(AttemptOutcome.BROKEN, str(problem))
 
     # Parts of it.
+
+    def _ended_early(self) -> bool:
+        """Whether what is over was a stream without its last event; one of an announced length has that as its end."""
+        judged = self.stream and self.status == 200 and not self.exchange.promised
+        return judged and not has_ended(self._second_last + self._last)
+
+    def _judge(self, status: int, problem: str) -> None:
+        """End it, if what answers with this status has no answer for the client."""
+        if status in self.dialect.back_pressure and self.look is not Look.NOTHING:
+            self._end(AttemptOutcome.PRESSED, problem)
+        elif not self._clients_own(status):
+            self.faulty = True
+            if self.look is Look.CONTENT:
+                self._end(AttemptOutcome.FAULT, problem)
+
+    def _clients_own(self, status: int) -> bool:
+        """Whether it says something of the request, not of who answers."""
+        if status in NO_CLIENTS_DOING or status in self.dialect.back_pressure:
+            return False
+        return status < 500 or status == NOT_IMPLEMENTED
 
     def _before_content(self, piece: bytes) -> None:
         held = self.held = self.held + piece if self.held else piece
         if self.stores and not self.stored and (found := _STORED.search(held)) is not None:
             self.stored = found[1].decode()
-        if self.status == 200 and (error_end(held) if self.stream else is_error(held)):
-            self.faulty = True
+        error = error_status(held, self.stream) if self.status == 200 and self.look is not Look.NOTHING else 0
+        if error:
+            self._judge(error, f"it answered with an error in a 200 ({error})")
+            if self.outcome is not None:
+                return
         if self.look is Look.CONTENT:
-            if self.status == 400 and self.look_for_length and self.dialect.too_long in held:
+            if 400 in (error, self.status) and self.look_for_length and self.dialect.too_long in held:
                 self._end(AttemptOutcome.TOO_LONG, "longer than the engine's context")
                 return
-            if self.faulty:
-                self._end(AttemptOutcome.FAULT, "it answered with an error in a 200")
+            if error and self.stream:
+                self.held = b""
+                self._begin(b"")
+                self._error_within(held)
                 return
+            self.status = error or self.status  # of a whole answer, the client is told that
             if not has_content(held) if self.stream else len(held) < HELD_BYTES:
                 if self.call is not None:
                     self.call.heard = False  # pings, roles and half an answer buy no time
@@ -190,23 +241,38 @@ class Attempt:
         self.held = b""
         self._begin(held)
 
-    def _error_within(self, piece: bytes) -> None:
+    def _error_within(self, piece: bytes, last: bool = False) -> None:
         """The stream goes on with an error: the client gets that event, and nothing that looks like a good end."""
-        self.told = True
-        self.exchange.write(piece)
         if self.look is Look.NOTHING:
-            return  # a gateway's word: it closes the connection itself
-        if self.call is not None:
-            self.call.abort()
-        self.exchange.abort()
-        self._end(AttemptOutcome.BROKEN, "it broke off with an error of its own")
+            self.told = 500
+            self.exchange.write(piece)  # a gateway's word, which ends its answer itself
+            return
+        if not self.told:
+            self.held += piece
+            events, sent = self._last + self.held, len(self._last)  # its first bytes may be among those that were sent
+            end = error_end(events)
+            if end > len(events) and not last and len(self.held) < HELD_BYTES:
+                return
+            self.told = error_status(events, stream=True) or 500
+            self.exchange.write(events[sent:end])
+        if (call := self.call) is not None:
+            call.due = call.last = min(call.due, call.pool.listening.at(self._loop.time()) + _ENDING_SECONDS)
+            call.heard = False
+
+    def _error_over(self) -> None:
+        """After an error that the client has been sent."""
+        if self._clients_own(self.told):
+            self._end(AttemptOutcome.ANSWERED)
+        else:
+            self._end(AttemptOutcome.BROKEN, "it broke off with an error of its own")
 
     @property
     def retry_after(self) -> float:
         """Seconds after which the upstream wants to be asked again; 0 where it does not say."""
-        for name, value in self.upstream_headers:
-            if name == b"retry-after" and value.isdigit():
-                return float(value)
+        for name, _ in self.upstream_headers:
+            if name.startswith(b"retry-after"):
+                said = {key.decode("latin-1"): value.decode("latin-1") for key, value in self.upstream_headers}
+                return asked_seconds(said, time.time()) or 0.0
         return 0.0
 
     def passed(self) -> Headers:
@@ -218,6 +284,8 @@ class Attempt:
     def _begin(self, first: bytes) -> None:
         """The client hears of it: from here on there is no other way."""
         self.first = self._loop.time()
+        if self.stream:
+            self._last = first
         length: int | None = None
         for name, value in self.upstream_headers:
             if name == b"content-length":

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from forebay import __version__
 from forebay.resources import names
-from forebay.resources.options import RouterOptions
+from forebay.resources.options import RouterOptions, RouterTimeouts
 from forebay.resources.report import token_digest
 from forebay.router.access_log_writer import AccessLog
 from forebay.router.client_keys import Clients
+from forebay.router.http.call import Waits
 from forebay.router.http.client import ConnectionPool
 from forebay.router.http.values import Request
 from forebay.router.table_file import TableFile
@@ -60,6 +61,11 @@ class Token:
         return kind.lower() == b"bearer" and any(hmac.compare_digest(value.strip(), token) for token in self.valid)
 
 
+def waits(timeouts: RouterTimeouts) -> Waits:
+    """The timeouts of a call."""
+    return Waits(timeouts.connect, timeouts.between_chunks, timeouts.silence, timeouts.idle)
+
+
 class Context:
     """The parts that gateway and sidecar both stand on."""
 
@@ -68,7 +74,7 @@ class Context:
         self.table = table
         self.token = Token(settings.token_dir)
         self.clients = Clients(settings.clients_dir)
-        self.upstream = ConnectionPool(settings.timeouts.connect, settings.timeouts.between_chunks)
+        self.upstream = ConnectionPool(waits(settings.timeouts))
         self.log = AccessLog(settings.access_log)
         self.usage = UsageCounters()
         self.started = time.time()

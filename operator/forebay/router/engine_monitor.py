@@ -13,7 +13,8 @@ from forebay.resources.report import EngineReport
 from forebay.resources.table import PoolEntry
 from forebay.router.dialect.content import is_error
 from forebay.router.exposition import lengths, summed
-from forebay.router.http.client import Address, ConnectionPool, UpstreamError
+from forebay.router.http.call import Address, UpstreamError
+from forebay.router.http.client import ConnectionPool
 from forebay.router.http.message import request_head
 from forebay.rules.endpoints import ENDPOINTS, PROBES
 from forebay.rules.engine_health import AGAIN_SECONDS, ASK_SECONDS, GONE, EngineHealth, allowance, vital
@@ -55,6 +56,7 @@ class EngineMonitor:
         self._doubted_path = ""
         self.up = False
         self.stuck = False
+        self.patience = float("inf")  # seconds of the shortest wait that its counters decide
         self._progress = Progress()
         self.answered = False
         self.kv_tokens: int | None = None
@@ -73,7 +75,7 @@ class EngineMonitor:
         while True:
             await self._probe()
             if self.up and loop.time() >= due:
-                due = loop.time() + METRICS_SECONDS
+                due = loop.time() + self._every
                 await self._look_for_progress(await self._metrics())
             await asyncio.sleep(PROBE_SECONDS if self.up else STARTING_PROBE_SECONDS)
 
@@ -97,11 +99,8 @@ class EngineMonitor:
             self.health = before.after(vital(status, moved))
             if before.failing != self.health.failing:
                 self.on_change()
-                if self.health.failing and status in (
-                    0,
-                    GONE,
-                ):  # what waits there for its first byte is tried elsewhere
-                    self.pool.give_up(self.address)
+                if self.health.failing and status in (0, GONE):
+                    self.pool.give_up(self.address)  # what waits there for its first byte is tried elsewhere
             if self.health.in_doubt:
                 self._doubted.set()
             await asyncio.sleep(AGAIN_SECONDS if self.health.in_doubt and not self.health.failing else ASK_SECONDS)
@@ -126,6 +125,14 @@ class EngineMonitor:
         names = self.dialect.metrics
         counts = [self._totals[n] for n in (names.generation_tokens, names.prompt_tokens) if n in self._totals]
         return sum(counts) if counts else None
+
+    def at_work(self, now: float) -> bool:
+        """Whether it makes tokens at this loop time: then what is silent on the wire may well be under way."""
+        return self.up and self.working() and self._progress.moving(now, self._every)
+
+    @property
+    def _every(self) -> float:
+        return min(METRICS_SECONDS, max(PROBE_SECONDS, self.patience / 3))
 
     def report(self) -> EngineReport | None:
         """The gauges with their age."""
@@ -165,7 +172,10 @@ class EngineMonitor:
             await self._send("POST", *probe, PROBE_ANSWER_SECONDS)
             fresh = await self._metrics()
         now = asyncio.get_running_loop().time()
-        self._progress = self._progress.look(self._made() if fresh else None, self.working(), now)
+        if fresh:
+            self._progress = self._progress.look(self._made(), self.working(), now)
+        else:
+            self._progress = self._progress.unread(now)
         if self.stuck != (stuck := self._progress.stuck(now)):
             self.stuck = stuck
             self.on_change()

@@ -1,6 +1,8 @@
 """One request at a replica's engine: holds its slots, relays the answer, and says where else it may go."""
 
 import asyncio
+from collections.abc import Callable
+from math import ceil
 from typing import TYPE_CHECKING
 
 from forebay.resources import headers as names
@@ -9,6 +11,7 @@ from forebay.resources.reasons import Reason
 from forebay.router import metrics
 from forebay.router.attempt import Attempt, Look
 from forebay.router.dialect.answers import decision_headers
+from forebay.router.http.call import judged_by_the_other_router
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, request_head
 from forebay.router.http.values import Headers, Reply, Request
@@ -62,7 +65,7 @@ class EngineRequest:
         self.control = control
         self.prompt: Prompt | None = None
         self.begun = self._loop.time()
-        self.end = self.begun + side.context.settings.timeouts.total
+        self.end = self.begun + side.timeouts.total
         self.parsed: ParsedRequest | None = None  # of a client's own request
 
     def serve(self, parsed: ParsedRequest, reason: Reason) -> None:
@@ -95,12 +98,13 @@ class EngineRequest:
         look = Look.PRESSURE if self.control else Look.CONTENT
         stores = ENDPOINTS[request.target].stored
         attempt = Attempt(self.exchange, self._headers, self._done, side.engine.dialect, look=look, stores=stores)
-        seconds = self.end - now  # a gateway knows best how long it waits
+        seconds = self.end - now
+        at_work: Callable[[float], bool] = judged_by_the_other_router  # it knows best how long it waits
         if self.parsed is not None:
-            seconds = patience(
-                side.context.settings.timeouts.first_token, self.parsed.facts, self.parsed.stream, seconds
-            )
-        attempt.start(side.context.upstream, side.engine.address, head, body, seconds, self.end)
+            at_work = side.engine.at_work
+            seconds = patience(side.timeouts.first_token, self.parsed.facts, self.parsed.stream, seconds)
+        upstream = side.context.upstream
+        attempt.start(upstream, side.engine.address, head, body, seconds, self.end, upstream.waits, at_work)
 
     def _headers(self) -> Headers:
         """Asked for with the first piece of the answer."""
@@ -160,7 +164,7 @@ def no_slot(word: str, retry_after: float = 0.0) -> Reply:
     """What a gateway is told in place of an answer."""
     headers = [(names.SLOT.encode(), word.encode())]
     if retry_after:
-        headers.append((b"retry-after", b"%d" % retry_after))
+        headers.append((b"retry-after", b"%d" % ceil(retry_after)))
     return error(503, "no slot here", "no_slot", headers)
 
 

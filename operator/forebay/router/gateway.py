@@ -23,7 +23,8 @@ from forebay.router.context import VERSION, Context
 from forebay.router.dialect import models
 from forebay.router.dialect.answers import REQUEST_ID, record_of, refusal
 from forebay.router.dialect.request import parse
-from forebay.router.http.client import UpstreamError
+from forebay.router.http.call import UpstreamError
+from forebay.router.http.cors import Cors
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, error, json_reply, request_head
 from forebay.router.http.values import Headers, Request
@@ -62,6 +63,8 @@ class Gateway:
             networks(options.provider_networks),
             proxies=proxies(options.provider_proxies),
         )
+        origins = context.settings.gateway.cors_origins
+        self.cors = Cors(origins) if origins else None
         self.accounting = Accounting()
         self.sleepers = Wake(context)
         self.senders = Senders()
@@ -70,6 +73,8 @@ class Gateway:
         self.draining = False
         self.in_flight = 0
         self.rng = random.Random()  # noqa: S311 - jitter
+        self._totals: dict[str, float] = {}  # longest time for a request that names a model
+        self._longest = context.settings.timeouts.total  # and for any other
         self._returning: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
         context.table.on_change = self._follow
 
@@ -77,6 +82,11 @@ class Gateway:
 
     def request_port(self, request: Request, exchange: Exchange) -> None:
         """A client. Its x-forebay headers count only where they are documented; the others never go further."""
+        if self.cors is not None:
+            exchange.added = self.cors.headers(request)
+            if (preflight := self.cors.preflight(request)) is not None:
+                exchange.reply(preflight)
+                return
         self._serve(request, exchange, self.context.clients.of(request.fields.get(b"authorization")))
 
     def control_port(self, request: Request, exchange: Exchange) -> None:
@@ -172,6 +182,10 @@ class Gateway:
 
         answers = await asyncio.gather(*(has(replica) for replica in replicas))
         return next((replica for replica, yes in zip(replicas, answers, strict=True) if yes), None)
+
+    def longest(self, model: str) -> float:
+        """Seconds that a request for this model may take at most: those of the most patient pool that serves it."""
+        return self._totals.get(model, self._longest)
 
     def wake(self, pool: str) -> None:
         """A request wants this pool: where it has no replica, the operator is told."""
@@ -276,6 +290,11 @@ class Gateway:
         self.cloud.follow(table.policies)
         self.waiting.follow(table.pools)
         self.replicas.follow(table)
+        self._totals.clear()
+        for pool in self.replicas.pools.values():
+            for name in pool.entry.served_names:
+                self._totals[name] = max(pool.timeouts.total, self._totals.get(name, 0.0))
+        self._longest = max(self._totals.values(), default=self.context.settings.timeouts.total)
         metrics.know(table.pools)
 
     def _offered(self, replica: Replica, offer: SlotOffer) -> None:

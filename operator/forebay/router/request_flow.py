@@ -20,7 +20,7 @@ from forebay.router.client_keys import ANONYMOUS, time_allowed
 from forebay.router.cloud import CloudError, ProviderResponse
 from forebay.router.dialect import trace_context
 from forebay.router.dialect.answers import decision_headers, refusal, sentence
-from forebay.router.http.client import Address
+from forebay.router.http.call import Address
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import RETRY_SOON, error
 from forebay.router.http.values import Headers, Request
@@ -96,7 +96,7 @@ class RequestFlow:
             parsed.facts,
             digest(session_of(parsed)),
             arrived,
-            arrived + time_allowed(parsed, gate.context.settings.timeouts.total),
+            arrived + time_allowed(parsed, gate.longest(parsed.facts.model)),
             previous=parsed.previous,
             repeated=request.fields.get(_RETRY_COUNT, b"0") != b"0",
         )
@@ -257,8 +257,11 @@ class RequestFlow:
         attempt = Attempt(
             self.exchange, headers, _nobody, pool.entry.dialect, look_for_length=look_for_length, bound=bound
         )
-        first_seconds = patience(pool.first_token_seconds, facts, self.parsed.stream, course.deadline - now)
-        attempt.start(gate.context.upstream, bound.replica.address, head, body, first_seconds, course.deadline)
+        replica, end = bound.replica, min(course.deadline, course.arrived + pool.timeouts.total)
+        first_seconds = patience(pool.first_token_seconds, facts, self.parsed.stream, end - now)
+        attempt.start(
+            gate.context.upstream, replica.address, head, body, first_seconds, end, pool.waits, replica.at_work
+        )
         return attempt
 
     async def _attempt(self, step: Dispatch) -> Step:

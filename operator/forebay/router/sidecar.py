@@ -18,7 +18,7 @@ from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics
 from forebay.router.access_log_writer import describe
 from forebay.router.client_keys import allowed, time_allowed
-from forebay.router.context import VERSION, Context
+from forebay.router.context import VERSION, Context, waits
 from forebay.router.dialect import models
 from forebay.router.dialect.answers import record_of, refusal, request_id
 from forebay.router.dialect.request import parse
@@ -59,6 +59,7 @@ class Sidecar:
             lambda: self.offering.prefill.ahead,
         )
         self.unanswered: dict[EngineRequest, None] = {}  # streams without a first byte yet: the oldest first
+        self.timeouts = context.settings.timeouts
         self.drain_began: float | None = None
         self.last_request = 0.0
         self.rng = random.Random()  # noqa: S311 - jitter
@@ -100,7 +101,7 @@ class Sidecar:
 
     def time_allowed(self, parsed: ParsedRequest) -> float:
         """Seconds that a client's request may take."""
-        return time_allowed(parsed, self.context.settings.timeouts.total)
+        return time_allowed(parsed, self.timeouts.total)
 
     def _refuse(self, request: Request, exchange: Exchange, record: AccessLogEntry, status: int, text: str) -> None:
         """Refuse what never set out."""
@@ -269,6 +270,7 @@ class Sidecar:
             free_high=a.free_high,
             ahead=self.offering.prefill.ahead,
             placed=placed,
+            moving=self.engine.at_work(asyncio.get_running_loop().time()),
         )
 
     def _engine_changed(self) -> None:
@@ -283,6 +285,9 @@ class Sidecar:
         if mine:
             entry = mine[0]
             self.engine.dialect = entry.dialect
+            self.timeouts = entry.waits(self.context.settings.timeouts)
+            self.context.upstream.waits = waits(self.timeouts)
+            self.engine.patience = min(self.timeouts.first_token, self.timeouts.between_chunks)
             metrics.know(mine)
             self.engine.entry = entry
             self.slots.resize(entry, self.engine.kv_tokens)

@@ -10,7 +10,7 @@ from typing import Final
 from forebay.resources.names import PATH_WAKE, PORT_OPERATOR
 from forebay.router import metrics
 from forebay.router.context import Context
-from forebay.router.http.client import UpstreamError
+from forebay.router.http.call import UpstreamError
 from forebay.router.http.message import request_head
 from forebay.router.placement.resolve import resolve
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 STUCK_SECONDS: Final = 30.0
+MOVING_LOOKS: Final = 2.5
+"""Counters that have stood still for less than so many looks count as moving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,14 @@ class Progress:
         if made is None or made != self.made or not (working or self.stuck(now)):
             return Progress(made, now)
         return self
+
+    def unread(self, now: float) -> "Progress":
+        """The progress after a look that failed: nothing was learnt, so that what it made is known and not judged."""
+        return Progress(self.made, now)
+
+    def moving(self, now: float, every: float) -> bool:
+        """Whether an engine that works makes tokens, as far as looks every so many seconds can tell."""
+        return self.made is not None and now - self.since < MOVING_LOOKS * every
 
     def stuck(self, now: float) -> bool:
         """Whether it has stood still for too long."""

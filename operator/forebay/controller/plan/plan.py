@@ -62,7 +62,7 @@ def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
     """Plan a whole fleet. One without pools and policies needs nothing: the garbage collector clears up."""
     if not fleet.owners:
         return Plan((), FleetMemory())
-    programmed = table_update(fleet, settings.operator)
+    programmed = table_update(fleet, settings.operator, settings.timeouts)
     sizings, bids = _sizings(fleet, memory, settings)
     pools = {
         pool.name: plan_pool(

@@ -6,6 +6,7 @@ table, and for each pool the part that its sidecars mount. What nobody changed k
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -14,11 +15,14 @@ from forebay.controller.observe.observe import ObservedFleet, ObservedPolicy, Ob
 from forebay.controller.observe.pods import Pod
 from forebay.resources import names, table
 from forebay.resources.entries import policy_entry, pool_entry
+from forebay.resources.options import RouterTimeouts
 from forebay.resources.table import (
     PolicyEntry,
     PoolEntry,
     RoutingTable,
 )
+
+_USUAL: Final = RouterTimeouts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,12 @@ class Acknowledgement:
         )
 
 
-def table_update(fleet: ObservedFleet, operator: str = "") -> TableUpdate:
-    """What the routing ConfigMap should hold, given what it holds. `operator` is its Service, a DNS name."""
+def table_update(fleet: ObservedFleet, operator: str = "", timeouts: RouterTimeouts = _USUAL) -> TableUpdate:
+    """What the routing ConfigMap should hold, given what it holds. `operator` is its Service, a DNS name; `timeouts`
+    are those of pools that say none."""
     live = (fleet.live.get(("ConfigMap", names.ROUTING_CONFIGMAP)) or {}).get("data") or {}
     old = {key: found for key, text in live.items() if (found := _decoded(text)) is not None}
-    tables = _tables(fleet, old.get(names.GATEWAY_TABLE_KEY), operator)
+    tables = _tables(fleet, old.get(names.GATEWAY_TABLE_KEY), operator, timeouts)
     have = _reported(fleet)
     fresh = {
         key
@@ -95,8 +100,10 @@ def acknowledgement(generation: int, pods: Iterable[Pod], heard: Mapping[str, La
     )
 
 
-def _tables(fleet: ObservedFleet, previous: RoutingTable | None, operator: str) -> dict[str, RoutingTable]:
-    pools = [entry for pool in fleet.pools if (entry := _pool(pool, fleet.namespace, previous)) is not None]
+def _tables(
+    fleet: ObservedFleet, previous: RoutingTable | None, operator: str, timeouts: RouterTimeouts
+) -> dict[str, RoutingTable]:
+    pools = [entry for pool in fleet.pools if (entry := _pool(pool, fleet.namespace, previous, timeouts)) is not None]
     policies = [kept for policy in fleet.policies if (kept := _policy(policy, previous)) is not None]
     bare = RoutingTable(fleet=fleet.namespace, gateways=f"{names.GATEWAY}.{fleet.namespace}.svc")
     whole = msgspec.structs.replace(bare, pools=tuple(pools), policies=tuple(policies), operator=operator)
@@ -128,11 +135,13 @@ def _decoded(text: str) -> RoutingTable | None:
         return None
 
 
-def _pool(pool: ObservedPool, namespace: str, previous: RoutingTable | None) -> PoolEntry | None:
+def _pool(
+    pool: ObservedPool, namespace: str, previous: RoutingTable | None, timeouts: RouterTimeouts
+) -> PoolEntry | None:
     """A pool whose spec makes no sense keeps the entry it had."""
     if pool.spec is None:
         return next((entry for entry in previous.pools if entry.name == pool.name), None) if previous else None
-    return pool_entry(pool.name, namespace, pool.spec, pool.status.capacity)
+    return pool_entry(pool.name, namespace, pool.spec, pool.status.capacity, timeouts)
 
 
 def _policy(policy: ObservedPolicy, previous: RoutingTable | None) -> PolicyEntry | None:

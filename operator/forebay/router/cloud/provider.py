@@ -72,6 +72,7 @@ class UpstreamProvider:
         limits = httpx.Limits(
             max_connections=entry.max_concurrent_requests + SPARE_CONNECTIONS,
             max_keepalive_connections=KEPT_CONNECTIONS,
+            keepalive_expiry=entry.idle_seconds,
         )
         self._has_files = tls_files.wanted(reach)
         self.transport = CheckedTransport(

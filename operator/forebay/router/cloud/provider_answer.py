@@ -193,6 +193,7 @@ class ProviderAnswer:
             async for piece in pieces:
                 for event in reader.feed(piece):
                     if self._relay(event, response):
+                        await self._end_as_it_does(pieces)
                         return
                 if reader.ended:
                     break
@@ -200,6 +201,7 @@ class ProviderAnswer:
                     await self._keep_pace(patience, end)
             for event in reader.close():
                 if self._relay(event, response):
+                    await self._end_as_it_does(pieces)
                     return
         finally:
             self.usage, self.output = reader.usage, reader.content_events
@@ -217,7 +219,6 @@ class ProviderAnswer:
             if not self.first:
                 raise FailedError("ErrorInStream", CallResult.FAULT)
             self.exchange.write(self.provider.hide(event.raw))
-            self.exchange.abort()
             self.problem, self.outcome = "ErrorInStream", CallResult.FAULT
             return True
         if event.kind is StreamEventKind.USAGE and self._hides_usage:
@@ -231,6 +232,11 @@ class ProviderAnswer:
             self.exchange.write(bytes(self._held))
             self._held.clear()
         return False
+
+    async def _end_as_it_does(self, pieces: Pieces) -> None:
+        """After the provider's own error: properly, where its answer ends so."""
+        self.exchange.keep_alive = False
+        (self.exchange.end if await _to_the_end(pieces) else self.exchange.abort)()
 
     # Parts of them.
 
@@ -261,10 +267,12 @@ class ProviderAnswer:
         """It broke off: elsewhere, if the client has heard nothing; else it is told."""
         if not self.exchange.started:
             raise FailedError(word, outcome)
-        self.problem, self.outcome = word, outcome
+        told = bool(self.problem)  # in the provider's own words
+        if not told:
+            self.problem, self.outcome = word, outcome
         if self.exchange.ended:
             return
-        if self.parsed.stream:
+        if self.parsed.stream and not told:
             text = f"the provider's answer broke off: {word}"
             self.exchange.write(b"data: " + error_body(502, text, "upstream_error") + b"\n\n")
         self.exchange.abort()
@@ -278,7 +286,7 @@ def _pieces(response: httpx.Response) -> contextlib.aclosing[Pieces]:
 def _decoded(text: bytes) -> Any:
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 
@@ -290,8 +298,11 @@ def _usage_at_the_end(tail: bytes) -> TokenUsage | None:
     return None
 
 
-async def _to_the_end(pieces: Pieces) -> None:
+async def _to_the_end(pieces: Pieces) -> bool:
+    """Whether there was one, soon."""
     with contextlib.suppress(TimeoutError, httpx.HTTPError):
         async with asyncio.timeout(AFTERWARDS_SECONDS):
             async for _ in pieces:
                 pass
+            return True
+    return False

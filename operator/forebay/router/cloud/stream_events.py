@@ -76,7 +76,7 @@ class EventReader:
             return Event(raw, StreamEventKind.END)
         try:
             document = msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             raise MalformedEventError("an event is no JSON") from None
         if not isinstance(document, dict):
             raise MalformedEventError("an event is no JSON object")

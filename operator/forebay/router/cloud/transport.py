@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import httpx
 
+from forebay.router.http.keep_alive import SOCKET_OPTIONS
 from forebay.rules.addresses import EVERYWHERE, Network, refusal
 
 RESOLVE_SECONDS: Final = 2.0
@@ -117,6 +118,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
             verify=tls,
             limits=self._limits,
             trust_env=False,
+            socket_options=SOCKET_OPTIONS,
             proxy=None if self.proxy is None else httpx.Proxy(self.proxy, ssl_context=self._proxy_tls),
         )
 

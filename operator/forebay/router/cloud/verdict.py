@@ -1,16 +1,13 @@
 """What a provider's status means: whose matter it is, where the request goes next, and for how long it is let alone."""
 
-import math
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 
 from forebay.rules.breaker import CallResult
+from forebay.rules.retry_after import asked_seconds
 
 PAUSE_SECONDS: Final = 1.0
 """After back-pressure that does not say how long."""
-LONGEST_PAUSE: Final = 86_400.0
 
 
 class ProviderVerdict(NamedTuple):
@@ -52,36 +49,5 @@ def judge(status: int) -> ProviderVerdict:
 
 
 def pause_seconds(headers: Mapping[str, str], now: float) -> float:
-    """How long it asks to be let alone, in seconds: `retry-after-ms`, or Retry-After as seconds or as a date.
-
-    A date is taken against the answer's own Date, where it has one, so that clocks need not agree. `now` in Unix
-    seconds.
-    """
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return _bounded(milliseconds / 1000)
-    text = headers.get("retry-after")
-    seconds = _number(text)
-    if seconds is None and text is not None and (then := _unix(text)) is not None:
-        seconds = then - (_unix(headers.get("date", "")) or now)
-    return PAUSE_SECONDS if seconds is None else _bounded(seconds)
-
-
-def _bounded(seconds: float) -> float:
-    return min(max(seconds, PAUSE_SECONDS), LONGEST_PAUSE)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text) if text is not None else math.nan
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
-
-
-def _unix(text: str) -> float | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    """How long it asks to be let alone, in seconds; `now` in Unix seconds."""
+    return max(asked_seconds(headers, now) or 0.0, PAUSE_SECONDS)

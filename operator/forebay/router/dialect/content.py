@@ -1,7 +1,9 @@
 """Telling an answer's content from what comes before it: roles, pings, the engine's own errors in a 200."""
 
 import re
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from forebay.engines import error_starts
 
@@ -12,6 +14,12 @@ _CONTENT: Final = re.compile(
     rb'"(?:content|text|delta|reasoning|reasoning_content|refusal|arguments)"\s*:\s*"[^"]'
     rb'|"tool_calls"\s*:\s*\[\s*\{|"finish_reason"\s*:\s*"|"response\.completed"|\[DONE\]'
 )
+_END: Final = re.compile(
+    rb'\[DONE\]|"(?:finish|stop)_reason"\s*:\s*"'
+    rb'|"(?:response\.(?:completed|incomplete|failed|cancelled)|message_stop|(?:speech\.audio|transcript\.text)\.done)"'
+)
+_WHOLE_EVENT: Final = re.compile(rb"(?:\A|\n\r?\n)(?:data|event|id|retry|):")
+_BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 _ERROR: Final = re.compile(rb"\s*\{\s*(?:%b)" % error_starts())
 _ERROR_EVENT: Final = re.compile(rb"^data: ?\{\s*(?:%b)" % error_starts(), re.M)
 
@@ -30,4 +38,41 @@ def error_end(events: bytes) -> int:
     """Where an event of a stream that says that it failed ends; 0 when there is none."""
     if b'"error"' not in events or (found := _ERROR_EVENT.search(events)) is None:
         return 0
-    return (events + b"\n\n").index(b"\n\n", found.end()) + 2
+    blank = _BLANK_LINE.search(events + b"\n\n", found.end())
+    assert blank is not None
+    return blank.end()
+
+
+def has_ended(last: bytes) -> bool:
+    """Whether a stream that is over, and whose last bytes these are, was whole.
+
+    So is one whose last event begins before them: that is longer than any but the end of a long response.
+    """
+    return _END.search(last) is not None or _WHOLE_EVENT.search(last) is None
+
+
+def error_status(text: bytes, stream: bool) -> int:
+    """The status that an error in a 200 stands for, by its own code or type; 500 for one that says none.
+
+    0: it is no error, or not yet complete.
+    """
+    if b'"error"' not in text or (found := (_ERROR_EVENT.search if stream else _ERROR.match)(text)) is None:
+        return 0
+    document, newline, _ = text[text.index(b"{", found.start()) :].partition(b"\n") if stream else (text, b"", b"")
+    try:
+        return _status_of(msgspec.json.decode(document))
+    except (ValueError, RecursionError):
+        return 500 if newline else 0
+
+
+def _status_of(said: Any) -> int:
+    error = said.get("error") if isinstance(said, dict) else None
+    for each in (error, said):
+        if isinstance(each, dict):
+            for key in ("code", "status", "status_code"):
+                digits = str(each.get(key))
+                if len(digits) == 3 and digits.isdecimal() and digits >= "400":
+                    return int(digits)
+            if each.get("type") == "invalid_request_error":
+                return 400
+    return 500

@@ -5,108 +5,24 @@ or a timer per request. `ConnectionPool.fetch` is for probes: it waits for a who
 """
 
 import asyncio
+import contextlib
 import select
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import httptools
 
+from forebay.router.http.call import USUAL, Address, Call, UpstreamAnswer, UpstreamError, Waits, nobody_knows
+from forebay.router.http.keep_alive import keep_alive
 from forebay.router.http.message import MAX_HEAD_BYTES, head_bytes
 from forebay.router.http.values import Headers
+from forebay.rules.listening import LOOK_SECONDS, ListeningTime
 
-CONNECT_SECONDS: Final = 2.0
-BETWEEN_SECONDS: Final = 30.0
-IDLE_SECONDS: Final = 4.0
-"""Kept shorter than the 5 s after which an engine's HTTP server hangs up, so that no request meets a closed door."""
 MAX_IDLE: Final = 512
-SWEEP_SECONDS: Final = 0.25
 MAX_BARE_BYTES: Final = 2 * MAX_HEAD_BYTES
 WRITE_WATER: Final = 64 * 1024
-
-Address = tuple[str, int]
-
-
-class UpstreamError(Exception):
-    """The other side refused, broke off, stalled or spoke no HTTP. `connected` says whether bytes may have arrived,
-    `late` that the time for the whole request is over, which need not be the other side's fault."""
-
-    def __init__(self, message: str, connected: bool = True, late: bool = False) -> None:
-        super().__init__(message)
-        self.connected = connected
-        self.late = late
-
-
-class UpstreamAnswer(Protocol):
-    """Who is told what comes back: one `on_head`, pieces, then `on_end`; or at any time `on_fail` and nothing more."""
-
-    def on_head(self, status: int, headers: Headers) -> None:
-        """The head; header names in lower case."""
-
-    def on_piece(self, piece: bytes) -> None:
-        """A piece of the body."""
-
-    def on_end(self) -> None:
-        """The answer is complete."""
-
-    def on_fail(self, problem: UpstreamError) -> None:
-        """It broke off, stalled, or made no sense."""
-
-
-class Call:
-    """One request under way. `between`: longest silence in seconds once the head is there; `end`: loop time of the
-    last moment."""
-
-    __slots__ = ("address", "answer", "begun", "between", "body", "connection", "due", "end", "fresh", "head", "heard",
-                 "pool")  # fmt: skip
-
-    def __init__(
-        self,
-        pool: "ConnectionPool",
-        address: Address,
-        head: bytes,
-        body: bytes,
-        answer: UpstreamAnswer,
-        due: float,
-        end: float,
-    ) -> None:
-        self.pool = pool
-        self.address = address
-        self.head = head
-        self.body = body
-        self.answer = answer
-        self.due = due
-        self.end = end
-        self.between = pool.between_seconds
-        self.heard = False  # something came since the last sweep
-        self.fresh = False  # on a connection of its own
-        self.begun = False  # somebody has been given a part of the answer
-        self.connection: ClientConnection | None = None
-
-    def pause(self) -> None:
-        """Stop reading: the one who takes the answer is slower."""
-        if self.connection is not None:
-            self.connection.pause()
-
-    def resume(self) -> None:
-        """Go on reading."""
-        self.heard = True
-        if self.connection is not None:
-            self.connection.resume()
-
-    def abort(self) -> None:
-        """Nobody wants the answer any more: break off, so that an engine stops computing."""
-        self.pool.active.discard(self)
-        if self.connection is not None:
-            self.connection.call = None
-            self.connection.abort()
-            self.connection = None
-
-    def fail(self, problem: UpstreamError) -> None:
-        """Break off and tell."""
-        if self in self.pool.active:
-            self.abort()
-            self.answer.on_fail(problem)
+REQUEST_TIMEOUT: Final = 408
 
 
 class ClientConnection:
@@ -126,17 +42,21 @@ class ClientConnection:
         self.idle_since = 0.0
         self._poll = select.poll()
         self._parser = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(lenient_chunked_length=True)  # in trailers; heads are looked at here
         self._headers: Headers = []
         self._status = 0
         self._bare = 0  # bytes without content since the last that were some: heads, chunk extensions, trailers
         self._keep_alive = False
         self._until_close = False
         self._in_body = False
+        self._in_trailers = False
         self._complete = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
-        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        sock = transport.get_extra_info("socket")
+        keep_alive(sock)
+        self._poll.register(sock.fileno(), select.POLLIN)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -149,10 +69,15 @@ class ClientConnection:
             self._keep_alive = False
             self._finish(call)
         elif not self._status and not self._bare and not call.fresh:
-            self.call = call.connection = None
-            self.pool.again(call)  # the other side had closed it before our request came
+            self._send_anew(call)  # the other side had closed it before our request came
         else:
             call.fail(UpstreamError("the connection broke off" if self._status else "no answer"))
+
+    def _send_anew(self, call: Call) -> None:
+        """Not on this connection, which has ended."""
+        self.call = call.connection = None
+        self.abort()
+        self.pool.again(call)
 
     def data_received(self, data: bytes) -> None:
         call = self.call
@@ -164,11 +89,12 @@ class ClientConnection:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as problem:
             self._keep_alive = False
-            if not self._complete:
+            self._complete = self._complete or self._in_trailers
+            if not self._complete and self.call is call:
                 call.fail(UpstreamError(f"malformed HTTP answer: {problem}"))
         if self._complete:
             self._finish(call)
-        elif self._bare > MAX_BARE_BYTES:
+        elif self._bare > MAX_BARE_BYTES and self.call is call:
             call.fail(UpstreamError("the answer's headers, chunk extensions or trailers are too large"))
 
     def eof_received(self) -> bool:
@@ -186,7 +112,7 @@ class ClientConnection:
         assert transport is not None
         self.call, call.connection = call, self
         self._status = self._bare = 0
-        self._until_close = self._in_body = self._complete = False
+        self._until_close = self._in_body = self._in_trailers = self._complete = False
         if len(call.body) < WRITE_WATER:
             transport.write(call.head + call.body)
         else:
@@ -226,6 +152,8 @@ class ClientConnection:
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_body:
             self._headers.append((name.lower(), value))
+        else:
+            self._in_trailers = True  # the answer is complete, and they are nobody's
 
     def on_headers_complete(self) -> None:
         call = self.call
@@ -239,19 +167,22 @@ class ClientConnection:
             if status < 100:
                 call.fail(UpstreamError(f"the answer has the status {status}"))
             return
+        if status == REQUEST_TIMEOUT and not call.fresh:
+            self._send_anew(call)  # it was said of the connection, while our request was on its way
+            return
         self._in_body = True
         self._status = status
         self._keep_alive = bool(self._parser.should_keep_alive())
-        framed = False
+        length, codings = False, []
         for name, value in self._headers:
             if name == b"content-length":
-                framed = True
+                length = True
             elif name == b"transfer-encoding":
-                if framed or value.strip().lower() != b"chunked":
-                    call.fail(UpstreamError("the answer has a transfer coding that is not understood"))
-                    return
-                framed = True
-        self._until_close = not framed and status not in (204, 304)
+                codings.append(value.strip().lower())
+        if codings and (length or codings != [b"chunked"]):
+            call.fail(UpstreamError("the answer has a transfer coding that is not understood"))
+            return
+        self._until_close = not length and not codings and status not in (204, 304)
         call.heard = True
         call.answer.on_head(status, self._headers)
 
@@ -281,37 +212,51 @@ class ClientConnection:
 
 
 class ConnectionPool:
-    """Connections by address, and the calls under way, whose patience it watches.
+    """Connections by address, and the calls under way, whose patience it watches. `waits`: of calls that say none."""
 
-    `connect_seconds` bounds connecting, `between_seconds` the silence within an answer.
-    """
-
-    def __init__(self, connect_seconds: float = CONNECT_SECONDS, between_seconds: float = BETWEEN_SECONDS) -> None:
-        self.connect_seconds = connect_seconds
-        self.between_seconds = between_seconds
+    def __init__(self, waits: Waits = USUAL) -> None:
+        self.waits = waits
+        self.listening = ListeningTime()
         self.active: set[Call] = set()
         self._idle: dict[Address, list[ClientConnection]] = defaultdict(list)
         self._connecting: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
     def start(
-        self, address: Address, head: bytes, body: bytes, answer: UpstreamAnswer, first_seconds: float, end: float
+        self,
+        address: Address,
+        head: bytes,
+        body: bytes,
+        answer: UpstreamAnswer,
+        first_seconds: float,
+        end: float,
+        waits: Waits | None = None,
+        at_work: Callable[[float], bool] | None = None,
     ) -> Call:
         """Send a request; `answer` is told what comes. `first_seconds` bounds the wait for the head.
 
+        `at_work` says at a loop time whether the other side is known to work: then patience lasts longer.
         One whose kept connection turns out to have been closed before any byte came back is sent once more.
         """
         loop = asyncio.get_running_loop()
-        call = Call(self, address, head, body, answer, min(loop.time() + first_seconds, end), end)
+        now = loop.time()
+        waits = waits or self.waits
+        self.watch()
+        listened = self.listening.at(now)
+        due, last = listened + first_seconds, listened + max(first_seconds, waits.silence)
+        call = Call(self, address, head, body, answer, due, last, end, waits, at_work or nobody_knows)
         self.active.add(call)
-        if self._sweeper is None:
-            self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
-        kept = self._take(address, loop.time())
+        kept = self._take(address, now)
         if kept is not None:
             kept.begin(call)
         else:
             self.again(call)
         return call
+
+    def watch(self) -> None:
+        """Keep listening time, and watch the calls' patience, from now on."""
+        if self._sweeper is None:
+            self._sweep()
 
     def again(self, call: Call) -> None:
         """Send on a new connection."""
@@ -334,18 +279,26 @@ class ConnectionPool:
                 call.abort()
 
     async def _connect(self, call: Call) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self.connect_seconds):
-                made = cast(Callable[[], asyncio.Protocol], lambda: ClientConnection(self, call.address))
-                connection = cast(ClientConnection, (await loop.create_connection(made, *call.address))[1])
-        except (OSError, TimeoutError):
+            connection = await self._dial(call.address, call.waits.connect)
+        except OSError:
             call.fail(UpstreamError(f"cannot connect to {call.address[0]}:{call.address[1]}", connected=False))
             return
         if call in self.active:
             connection.begin(call)
         else:
             self.keep(connection)  # nobody waits for it any more
+
+    async def _dial(self, address: Address, seconds: float) -> ClientConnection:
+        """A new connection. Raises OSError, also after so many seconds of listening."""
+        loop = asyncio.get_running_loop()
+        made = cast(Callable[[], asyncio.Protocol], lambda: ClientConnection(self, address))
+        until = self.listening.at(loop.time()) + seconds
+        while (left := until - self.listening.at(loop.time())) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    return cast(ClientConnection, (await loop.create_connection(made, *address))[1])
+        raise TimeoutError
 
     def keep(self, connection: ClientConnection) -> None:
         """Put a clean connection aside for the next request."""
@@ -383,7 +336,7 @@ class ConnectionPool:
         idle = self._idle.get(address)
         while idle:
             connection = idle.pop()
-            if not connection.lost and now - connection.idle_since < IDLE_SECONDS and connection.silent:
+            if not connection.lost and now - connection.idle_since < self.waits.idle and connection.silent:
                 return connection
             connection.abort()
         return None
@@ -392,19 +345,26 @@ class ConnectionPool:
         """End the calls whose time is over; a reader that is slower than the engine is only bound by the end."""
         loop = asyncio.get_running_loop()
         now = loop.time()
+        self.listening.look(now)
+        listened = self.listening.at(now)
         for call in list(self.active):
             connection = call.connection
             if call.heard:
                 call.heard = False
-                call.due = now + call.between
+                call.due = listened + call.waits.between
+                call.last = listened + max(call.waits.between, call.waits.silence)
             if now >= call.end:
                 call.fail(UpstreamError("not complete in time", late=True))
-            elif now >= call.due and not (connection is not None and connection.held):
+            elif (
+                listened >= call.due
+                and not (connection is not None and connection.held)
+                and (listened >= call.last or not call.at_work(now))
+            ):
                 call.fail(UpstreamError("no data in time"))
         for idle in self._idle.values():
-            for connection in [c for c in idle if now - c.idle_since >= IDLE_SECONDS]:
+            for connection in [c for c in idle if now - c.idle_since >= self.waits.idle]:
                 connection.abort()
-        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._sweeper = loop.call_later(LOOK_SECONDS, self._sweep)
 
 
 class _Whole:

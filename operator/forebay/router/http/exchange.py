@@ -35,8 +35,8 @@ class Budget:
 class Exchange:
     """One answer. `start` once, `write` any number of times, `end` once; or `abort`. `on_lost`: the client is gone."""
 
-    __slots__ = ("_chunked", "_connection", "_held", "_silent", "_until_close", "ended", "keep_alive", "on_lost",
-                 "on_writable", "promised", "started", "status")  # fmt: skip
+    __slots__ = ("_chunked", "_connection", "_held", "_silent", "_until_close", "added", "ended", "keep_alive",
+                 "on_lost", "on_writable", "promised", "started", "status")  # fmt: skip
 
     def __init__(self, connection: "ServerConnection", keep_alive: bool, silent: bool, until_close: bool, held: int):
         self._connection = connection
@@ -45,6 +45,7 @@ class Exchange:
         self._chunked = False
         self._held = held  # bytes of the request's body
         self.keep_alive = keep_alive
+        self.added: Headers = []  # to whatever the answer will be
         self.started = False
         self.promised = False  # a length
         self.ended = False
@@ -55,7 +56,7 @@ class Exchange:
     def start(self, status: int, headers: Headers, length: int | None, first: bytes = b"") -> None:
         """Write the head, and the first piece of the body with it. Without a length the body is chunked."""
         self.started, self.status = True, status
-        framing: Headers = []
+        framing = self.added
         if status in NO_BODY:
             self._silent = True
         elif length is not None:

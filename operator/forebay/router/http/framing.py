@@ -1,9 +1,10 @@
 """Whether a request's head says beyond doubt where the request ends, and means one thing only (RFC 9112, 9110)."""
 
 import re
+from ipaddress import IPv6Address
 from typing import Final
 
-from forebay.router.http.message import MAX_BODY_BYTES
+from forebay.router.http.message import ABSOLUTE, MAX_BODY_BYTES
 from forebay.router.http.values import Headers
 
 ONCE: Final = (
@@ -14,17 +15,24 @@ ONCE: Final = (
 """Headers that decide something: two of them could be read in two ways."""
 WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 
-_HOST: Final = re.compile(rb"[\w.~!$&'()*+,;=:%\[\]-]*")  # RFC 3986's uri-host and port
+_AUTHORITY: Final = re.compile(rb"(?:\[([^\]]*)\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::(\d*))?")
+"""RFC 3986's host and port, what is in brackets aside."""
+_FUTURE: Final = re.compile(rb"v[0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+")
+_LAST_PORT: Final = 65_535
 Problem = tuple[int, str]
 """Status and sentence."""
 
 
-def problem(method: bytes, version: str, headers: Headers, fields: dict[bytes, bytes]) -> Problem | None:
+def problem(
+    method: bytes, version: str, headers: Headers, fields: dict[bytes, bytes], target: bytes = b"/"
+) -> Problem | None:
     """Why a head cannot be taken, if so. `fields` are the headers by name."""
     if len(fields) != len(headers) and (twice := _twice(headers)) is not None:
         return 400, f"the header {twice} was sent more than once: send it once"
     if (odd := _start(method, version, fields.get(b"host"))) is not None:
         return odd
+    if (absolute := ABSOLUTE.match(target)) is not None and not is_authority(absolute[1]):
+        return 400, "the target's authority is not a host with an optional port"
     expect = fields.get(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
         return 417, "the only expectation that is understood is 100-continue"
@@ -39,9 +47,24 @@ def _start(method: bytes, version: str, host: bytes | None) -> Problem | None:
     if host is None:
         if version == "1.1":
             return 400, "an HTTP/1.1 request needs a Host header"
-    elif _HOST.fullmatch(host) is None:
+    elif not is_authority(host):
         return 400, "the Host header is not a host with an optional port"
     return None
+
+
+def is_authority(text: bytes) -> bool:
+    """Whether it is a host with an optional port (RFC 3986, 3.2), as Host and absolute targets have one."""
+    found = _AUTHORITY.fullmatch(text)
+    if found is None or (found[2] and int(found[2][:6]) > _LAST_PORT):
+        return False
+    literal = found[1]
+    if literal is None or _FUTURE.fullmatch(literal) is not None:
+        return True
+    try:
+        IPv6Address(literal.decode("ascii"))
+    except ValueError:
+        return False
+    return True
 
 
 def _twice(headers: Headers) -> str | None:

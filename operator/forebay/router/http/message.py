@@ -21,7 +21,9 @@ INTERNAL: Final = frozenset({b"x-forebay", b"x_forebay"})
 """Headers of forebay begin so, in every spelling that some server may take for them."""
 RETRY_SOON: Final = (b"retry-after", b"%d" % SHORTEST_SECONDS)
 
-_ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.I)
+ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)", re.I)
+"""The scheme and, as a group, the authority of an absolute target."""
+
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _TYPES = {
     400: "invalid_request_error",
@@ -60,11 +62,12 @@ def head_bytes(headers: Headers) -> int:
     return sum(len(name) + len(value) + 4 for name, value in headers)
 
 
-def origin_form(target: str) -> str:
+def origin_form(target: bytes) -> str:
     """The path and query of a target; that of an absolute one without scheme and authority (RFC 9112, 3.2.2)."""
-    if target.startswith("/") or (absolute := _ABSOLUTE.match(target)) is None:
-        return target
-    rest = target[absolute.end() :]
+    text = target.decode("latin-1")
+    if text.startswith("/") or (absolute := ABSOLUTE.match(target)) is None:
+        return text
+    rest = text[absolute.end() :]
     return rest if rest.startswith("/") else "/" + rest
 
 

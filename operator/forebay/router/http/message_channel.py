@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
+from forebay.router.http.keep_alive import keep_alive
 from forebay.router.http.message import request_head
 from forebay.router.http.values import Headers
 
@@ -65,6 +66,7 @@ class DialledChannel(MessageChannel):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        keep_alive(transport.get_extra_info("socket"))
         cast(asyncio.Transport, transport).write(self._head)
 
     def data_received(self, data: bytes) -> None:

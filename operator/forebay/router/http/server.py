@@ -17,6 +17,7 @@ import httptools
 
 from forebay.router.http.exchange import Budget, Exchange
 from forebay.router.http.framing import problem as framing_problem
+from forebay.router.http.keep_alive import keep_alive
 from forebay.router.http.message import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
@@ -28,6 +29,7 @@ from forebay.router.http.message import (
 )
 from forebay.router.http.message_channel import SWITCHING, UPGRADE
 from forebay.router.http.values import Headers, Reply, Request
+from forebay.rules.listening import ListeningTime
 
 READ_SECONDS: Final = 60.0
 """Longest time from a request's first byte to its last."""
@@ -208,7 +210,7 @@ class ServerConnection:
             self._refuse(431, "the request's headers are larger than 64 KiB")
             return
         self._method, self._version = parser.get_method(), parser.get_http_version()
-        problem = framing_problem(self._method, self._version, self._headers, fields)
+        problem = framing_problem(self._method, self._version, self._headers, fields, self._url)
         if problem is not None:
             self._refuse(*problem)
         elif parser.should_upgrade() and not self._takes_lines():
@@ -254,7 +256,7 @@ class ServerConnection:
             return
         parser = self._parser
         method = "POST" if self._method == b"POST" else self._method.decode("latin-1")
-        path, _, query = origin_form(self._url.decode("latin-1")).partition("?")
+        path, _, query = origin_form(self._url).partition("?")
         body = bytes(self._body[0]) if len(self._body) == 1 else b"".join(self._body)
         request = Request(method, path, query, self._headers, body, self._peer, self._begun, self._fields)
         exchange = Exchange(self, parser.should_keep_alive(), method == "HEAD", self._version == "1.0", self._held)
@@ -399,15 +401,18 @@ class Server:
         self.port = 0
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._listening = ListeningTime(SWEEP_SECONDS)
 
     async def listen(self, host: str, port: int) -> None:
         """Open the port; 0 takes a free one, found in `port` afterwards."""
         loop = asyncio.get_running_loop()
         made = cast(Callable[[], asyncio.Protocol], lambda: ServerConnection(self))
         server: Any = await loop.create_server(made, host, port, backlog=2048)
+        for listening in server.sockets:
+            keep_alive(listening)
         self.port = server.sockets[0].getsockname()[1]  # uvloop's is a list
         self._server = server
-        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._sweep()
 
     def stop_listening(self) -> None:
         """No new connections; idle ones are closed, the others end after their answer."""
@@ -428,6 +433,9 @@ class Server:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
+        if slept := self._listening.look(now):
+            for connection in self.connections:
+                connection.due += slept  # what came meanwhile has not been read
         for connection in [connection for connection in self.connections if connection.due < now]:
             connection.late()
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)

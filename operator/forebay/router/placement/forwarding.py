@@ -12,7 +12,7 @@ from forebay.resources.reasons import Priority, Reason
 from forebay.router.attempt import Attempt, Look
 from forebay.router.context import Context
 from forebay.router.dialect.answers import REQUEST_ID, refusal
-from forebay.router.http.client import Address
+from forebay.router.http.call import Address, judged_by_the_other_router
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, request_head
 from forebay.router.http.values import Request
@@ -43,7 +43,10 @@ class GatewayForwarder:
             head = self._head(request, priority, record, now, end)
             done: asyncio.Future[Attempt] = loop.create_future()
             attempt = Attempt(exchange, list, _tell(done), look=Look.NOTHING)
-            attempt.start(self.context.upstream, address, head, request.body, end - now, end)
+            upstream = self.context.upstream
+            attempt.start(
+                upstream, address, head, request.body, end - now, end, upstream.waits, judged_by_the_other_router
+            )
             outcome = (await done).outcome
             if outcome is AttemptOutcome.LATE:
                 too_late(exchange, record)

@@ -14,7 +14,7 @@ from typing import Final
 from forebay.resources.reasons import Priority
 from forebay.resources.report import OfferAnswer, SlotOffer, WaitingWord
 from forebay.resources.table import PoolEntry
-from forebay.router.http.client import Address
+from forebay.router.http.call import Address
 from forebay.router.placement.replicas import Replica
 from forebay.rules.queue import Waiter, WaitQueue
 

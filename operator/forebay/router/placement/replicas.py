@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import msgspec
-
 from forebay.resources.names import PATH_SLOTS, PORT_CONTROL
+from forebay.resources.options import RouterTimeouts
 from forebay.resources.reasons import Priority
 from forebay.resources.report import (
     OfferAnswer,
@@ -26,14 +25,16 @@ from forebay.resources.report import (
     encode,
 )
 from forebay.resources.table import PoolEntry, RoutingTable
-from forebay.router.context import Context
-from forebay.router.http.client import Address
+from forebay.router.context import Context, waits
+from forebay.router.http.call import USUAL as USUAL_WAITS
+from forebay.router.http.call import Address, Waits
 from forebay.router.http.message_channel import DialledChannel, MessageChannel
 from forebay.router.placement.resolve import resolve
 from forebay.rules.accounting import ReplicaTotals
 from forebay.rules.affinity import Sessions
 from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, answering, begun, given_up, is_shut
 from forebay.rules.facts import REPORT_TTL_SECONDS, PoolView
+from forebay.rules.listening import ListeningTime
 from forebay.rules.retry import RetryBudget
 
 RESOLVE_SECONDS: Final = 1.0
@@ -51,6 +52,7 @@ BROKEN_LIMITS: Final = replace(LIMITS, row_seconds=0.0)
 """Of an answer that broke off after its first content byte: that byte says nothing for the replica, so no row has to
 last."""
 FINE: Final = Breaker()
+USUAL: Final = RouterTimeouts()
 GONE_SECONDS: Final = 10.0
 """A replica whose name has vanished is forgotten after so long without a report."""
 
@@ -68,19 +70,29 @@ class Replica:
     free: int = 0
     free_high: int = 0
     ahead: int = 0  # prompt tokens that wait there for their first token
-    heard: float = float("-inf")
+    heard: float = float("-inf")  # in listening time
     tried: int = 0  # connections attempted; a gateway is ready once each was tried
     breaker: Breaker = FINE
     silent: bool = False  # it was heard of, and is not any more
+    moving: bool = False  # its engine makes tokens
     channel: MessageChannel | None = None
+    listening: ListeningTime = field(default_factory=ListeningTime)
 
     def fresh(self, now: float) -> bool:
         """Heard of lately: otherwise it is absent, neither free nor full."""
-        return now - self.heard < REPORT_TTL_SECONDS
+        return self.silent_for(now) < REPORT_TTL_SECONDS
+
+    def silent_for(self, now: float) -> float:
+        """Seconds of listening in which nothing was heard of it."""
+        return self.listening.at(now) - self.heard
+
+    def at_work(self, now: float) -> bool:
+        """Whether its engine makes tokens, as its sidecar says: an answer that is silent may be under way."""
+        return self.moving and self.fresh(now)
 
     def serves(self, now: float) -> bool:
         """Whether a request may go there, slots aside."""
-        if self.state is not ReplicaState.SERVING or now - self.heard >= REPORT_TTL_SECONDS:
+        if self.state is not ReplicaState.SERVING or not self.fresh(now):
             return False
         return self.breaker is FINE or not is_shut(self.breaker, now, LIMITS)
 
@@ -113,6 +125,8 @@ class PoolReplicas:
     free_high: int = 0
     oldest: float = 0.0
     retries: RetryBudget = field(default_factory=RetryBudget)
+    timeouts: RouterTimeouts = USUAL
+    waits: Waits = USUAL_WAITS
     first_token_seconds: float = 60.0
     first_tokens: deque[float] = field(default_factory=lambda: deque(maxlen=FIRST_TOKENS))
     stale: bool = True  # the sums have to be counted anew
@@ -127,7 +141,7 @@ class PoolReplicas:
         self.starting = sum(r.state is ReplicaState.STARTING and r.fresh(now) for r in self.all.values())
         self.free = sum(max(0, replica.free) for replica in serving)
         self.free_high = sum(max(0, replica.free_high) for replica in serving)
-        self.oldest = min((replica.heard for replica in serving), default=now)
+        self.oldest = now - max((replica.silent_for(now) for replica in serving), default=0.0)
         names = tuple(sorted(replica.name for replica in serving))
         if names != self.serving_names:
             self.serving_names = names
@@ -194,9 +208,15 @@ class PoolReplicas:
             replica.breaker = given_up(replica.breaker)
             self.stale = True
 
-    def learn_patience(self, least: float) -> None:
-        """How long a first token may take: ten times what nearly all took lately, and `least` seconds."""
-        self.first_token_seconds = least
+    def follow(self, entry: PoolEntry, usual: RouterTimeouts) -> None:
+        """Take over the pool's entry."""
+        self.entry, self.timeouts = entry, entry.waits(usual)
+        self.waits = waits(self.timeouts)
+        self.learn_patience()
+
+    def learn_patience(self) -> None:
+        """How long a first token may take: ten times what nearly all took lately, and what its timeout says."""
+        least = self.first_token_seconds = self.timeouts.first_token
         if len(self.first_tokens) >= FIRST_TOKENS // 10:
             ordered = sorted(self.first_tokens)
             self.first_token_seconds = max(least, 10 * ordered[int(len(ordered) * 0.99)])
@@ -212,6 +232,7 @@ class Replicas:
         word: Callable[[str, str], WaitingWord],
     ) -> None:
         self.context = context
+        self.listening = context.upstream.listening
         self.on_offer = on_offer
         self.word = word
         self.pools: dict[str, PoolReplicas] = {}
@@ -226,14 +247,14 @@ class Replicas:
                 self._drop(name, address)
             del self.pools[name]
         for name, entry in entries.items():
-            if name in self.pools:
-                self.pools[name].entry = entry
-            else:
-                self.pools[name] = PoolReplicas(entry, first_token_seconds=self.context.settings.timeouts.first_token)
+            if name not in self.pools:
+                self.pools[name] = PoolReplicas(entry)
+            self.pools[name].follow(entry, self.context.settings.timeouts)
 
     async def run(self) -> None:
         """Resolve, and notice who fell silent, for ever."""
         due = 0.0
+        self.context.upstream.watch()
         while True:
             now = asyncio.get_running_loop().time()
             for pool in self.pools.values():
@@ -241,7 +262,7 @@ class Replicas:
                 self._give_up_silent(pool, now)
             if now >= due:
                 for pool in self.pools.values():
-                    pool.learn_patience(self.context.settings.timeouts.first_token)
+                    pool.learn_patience()
                 await asyncio.gather(*(self._resolve(pool) for pool in list(self.pools.values())))
                 due = now + RESOLVE_SECONDS
             await asyncio.sleep(SWEEP_SECONDS)
@@ -249,7 +270,7 @@ class Replicas:
     def _give_up_silent(self, pool: PoolReplicas, now: float) -> None:
         """What waits for its first token at a replica that is lost must not wait out the patience for one."""
         for replica in pool.all.values():
-            silent = replica.heard > 0 and now - replica.heard > SILENT_SECONDS
+            silent = SILENT_SECONDS < replica.silent_for(now) < float("inf")
             if silent and not replica.silent:
                 self.context.upstream.give_up(replica.address)
             replica.silent = silent
@@ -317,10 +338,10 @@ class Replicas:
         self._resolved.add(entry.name)
         for address in addresses:
             if address not in pool.all and address not in self._streams:
-                replica = pool.all[address] = Replica(address, entry.name)
+                replica = pool.all[address] = Replica(address, entry.name, listening=self.listening)
                 self._streams[address] = self.context.spawn(self._listen(pool, replica))
         for replica in list(pool.all.values()):
-            if replica.address not in addresses and now - replica.heard > GONE_SECONDS:
+            if replica.address not in addresses and replica.silent_for(now) > GONE_SECONDS:
                 self._drop(entry.name, replica.address)
 
     def _drop(self, pool: str, address: Address) -> None:
@@ -353,13 +374,13 @@ class Replicas:
             lost.set,
         )
         try:
-            async with asyncio.timeout(self.context.settings.timeouts.connect):
+            async with asyncio.timeout(pool.timeouts.connect):
                 await loop.create_connection(lambda: lines, *replica.address)
                 await lines.opened
             replica.channel = lines
             replica.say(self.word(replica.pool, replica.name))
-            opened = loop.time()
-            while not lost.is_set() and loop.time() - max(opened, replica.heard) < SILENT_SECONDS:
+            opened = self.listening.at(loop.time())
+            while not lost.is_set() and self.listening.at(loop.time()) - max(opened, replica.heard) < SILENT_SECONDS:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(REPORT_TTL_SECONDS):
                         await lost.wait()
@@ -370,7 +391,7 @@ class Replicas:
     def _hear(self, pool: PoolReplicas, replica: Replica, line: bytes) -> None:
         try:
             said = decode_from_sidecar(line)
-        except msgspec.DecodeError:
+        except ValueError:
             if replica.channel is not None:
                 replica.channel.close()
             return
@@ -385,8 +406,9 @@ class Replicas:
         replica.name, replica.state = said.replica, said.state
         replica.slots, replica.running = said.slots, said.running
         replica.free, replica.free_high = said.free, said.free_high
-        replica.ahead = said.ahead
-        replica.heard = now = asyncio.get_running_loop().time()
+        replica.ahead, replica.moving = said.ahead, said.moving
+        now = asyncio.get_running_loop().time()
+        replica.heard = self.listening.at(now)
         for session, tokens in said.placed:
             pool.sessions.serve(session, replica.name, tokens, now)
         if now < replica.breaker.paused_until:

@@ -5,7 +5,7 @@ import contextlib
 import socket
 from collections.abc import Iterable
 
-from forebay.router.http.client import Address
+from forebay.router.http.call import Address
 
 
 async def resolve(service: str, port: int, static: Iterable[str] = ()) -> list[Address]:

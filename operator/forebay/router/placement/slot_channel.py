@@ -8,8 +8,6 @@ import itertools
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from forebay.resources.report import (
     OfferAnswer,
     SlotOffer,
@@ -130,7 +128,7 @@ class SlotChannel:
     def _hear(self, gateway: str, line: bytes) -> None:
         try:
             said = decode_from_gateway(line)
-        except msgspec.DecodeError:
+        except ValueError:
             self._links[gateway].close()
             return
         now = asyncio.get_running_loop().time()

@@ -1,6 +1,7 @@
 """A client's request at a sidecar that has no slot for it, or whose engine failed: a gateway may know another way."""
 
 import asyncio
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from forebay.resources.access_log import AccessLogEntry
@@ -55,7 +56,7 @@ class Slotless:
         try:
             if not await self._forward(request, exchange, Priority(record.priority or Priority.NORMAL), record, end):
                 text = f"the engine did not answer: {attempt.problem}; try again"
-                headers = [(b"retry-after", b"%d" % max(SHORTEST_SECONDS, attempt.retry_after))]
+                headers = [(b"retry-after", b"%d" % max(SHORTEST_SECONDS, ceil(attempt.retry_after)))]
                 exchange.reply(refusal(record, 503, Reason.REPLICA_FAILED, text, headers))
                 self.side.finish(request, exchange, record)
         except asyncio.CancelledError:
