@@ -105,7 +105,7 @@ class RequestFlow:
         """Set out: the short way where there is one."""
         if self.gate.senders and self._held_back():
             return
-        if self.client is ANONYMOUS:
+        if self.client is ANONYMOUS or not self.parsed.stream:
             self.gate.newcomers.saw(self.client.name, self._loop.time())
         else:
             self.inside = self.gate.newcomers.admits(self.client.name, self._loop.time())
