@@ -64,6 +64,11 @@ NAMED = RequestFacts(model="qwen-7b")
 COUNTED = RequestFacts(model="vec", any_task=True)
 EMBED = replace(CHAT, name="embed", names=("vec",), task=Task.EMBED, free=9, free_high=9)
 SUBSTITUTE = replace(CHAT_FULL, substitute=Permission.ALLOWED)
+LIKELY = RequestFacts(prompt_tokens=9_000)
+ROOMY = replace(CHAT, name="roomy", context_tokens=100_000, free=1, free_high=1)
+ROOMY_FULL = replace(ROOMY, free=0, free_high=0)
+UNKNOWN = RequestFacts(unknown_input=True)
+SEES = replace(CHAT, name="sees", inputs=frozenset({Modality.TEXT, Modality.IMAGE}), free=1, free_high=1)
 
 ROWS = [
     # The four lines.
@@ -303,18 +308,43 @@ ROWS = [
     ),
     Row(
         "no pool takes the length",
-        RequestFacts(prompt_tokens=9_000),
+        RequestFacts(least_tokens=9_000),
         fleet(CHAT),
         secondary(None),
         Reason.CONTEXT_LENGTH_GAP,
     ),
     Row(
         "the engine refused the length",
-        RequestFacts(context_refused=True),
+        RequestFacts(refused_by=frozenset({"chat"})),
         fleet(CHAT),
         secondary(None),
         Reason.CONTEXT_LENGTH_GAP,
     ),
+    Row(
+        "near the length the engine decides, and a limit on the answer needs no room",
+        RequestFacts(prompt_tokens=9_000, least_tokens=7_999, max_tokens=8_000),
+        fleet(CHAT),
+        Local("chat"),
+        Reason.LOCAL_CAPACITY,
+    ),
+    Row("likely too long for one", LIKELY, fleet(CHAT, ROOMY), Local("roomy"), Reason.LOCAL_CAPACITY),
+    Row("likely too long for the free one", LIKELY, fleet(CHAT, ROOMY_FULL), Local("chat"), Reason.LOCAL_CAPACITY),
+    Row(
+        "likely too long for one of two full",
+        LIKELY,
+        fleet(CHAT_FULL, ROOMY_FULL, SORT),
+        Wait(("roomy",)),
+        Reason.QUEUED,
+    ),
+    Row(
+        "one engine refused the length, another context is longer",
+        RequestFacts(refused_by=frozenset({"chat"})),
+        fleet(CHAT, replace(CHAT, name="same"), ROOMY),
+        Local("roomy"),
+        Reason.LOCAL_CAPACITY,
+    ),
+    Row("of unknown kind", UNKNOWN, fleet(CHAT, SEES), Local("sees"), Reason.LOCAL_CAPACITY),
+    Row("of unknown kind, text alone", UNKNOWN, fleet(CHAT), Local("chat"), Reason.LOCAL_CAPACITY),
     Row(
         "no pool takes images, nor does the cloud",
         RequestFacts(inputs=frozenset({Modality.TEXT, Modality.IMAGE})),
@@ -324,14 +354,14 @@ ROWS = [
     ),
     Row(
         "gap without a policy",
-        RequestFacts(prompt_tokens=9_000),
+        RequestFacts(least_tokens=9_000),
         fleet(CHAT, policy=None),
         Refuse(400, "chat"),
         Reason.CONTEXT_LENGTH_GAP,
     ),
     Row(
         "gap: reject",
-        RequestFacts(prompt_tokens=9_000),
+        RequestFacts(least_tokens=9_000),
         fleet(CHAT, policy=replace(POLICY, gap=GapAction.REJECT)),
         Refuse(400, "chat"),
         Reason.CONTEXT_LENGTH_GAP,
@@ -345,14 +375,14 @@ ROWS = [
     ),
     Row(
         "gap: queue",
-        RequestFacts(prompt_tokens=9_000),
+        RequestFacts(least_tokens=9_000),
         fleet(CHAT, policy=replace(POLICY, gap=GapAction.QUEUE)),
         Wait(("chat",), cold=True),
         Reason.CONTEXT_LENGTH_GAP,
     ),
     Row(
         "gap, local-only",
-        RequestFacts(prompt_tokens=9_000, cloud=CloudUse.NEVER),
+        RequestFacts(least_tokens=9_000, cloud=CloudUse.NEVER),
         fleet(CHAT),
         Refuse(400, "chat"),
         Reason.LOCAL_ONLY,
@@ -405,6 +435,7 @@ requests = st.builds(
     priority=st.sampled_from(Priority),
     capability=st.sampled_from(Capability),
     prompt_tokens=st.integers(0, 20_000),
+    least_tokens=st.integers(0, 9_000),
     cloud=st.sampled_from(CloudUse),
     stored_state=st.booleans(),
     waited=st.booleans(),

@@ -161,7 +161,7 @@ class Lifecycle:
             if self.failed >= MAX_FAILED:
                 self._learn(given_up=Reason.QUEUE_EXPIRED)
         elif outcome is AttemptOutcome.TOO_LONG:
-            self._learn(context_refused=True)
+            self._learn(refused_by=self.facts.refused_by | {result.pool})
         elif outcome is AttemptOutcome.LATE:
             self.deadline = min(self.deadline, now)
         return self._decide(fleet, now)
@@ -211,7 +211,7 @@ class Lifecycle:
             case rule.Refuse(status, pool):
                 return self._refuse(status, pool, decision.reason)
 
-    def _learn(self, **facts: bool | Reason) -> None:
+    def _learn(self, **facts: bool | Reason | frozenset[str]) -> None:
         self.facts = msgspec.structs.replace(self.facts, **facts)
 
     # Local.

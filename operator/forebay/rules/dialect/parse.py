@@ -7,12 +7,12 @@ from forebay.resources.reasons import Priority
 from forebay.resources.terms import CloudUse
 from forebay.rules.classify import by_hints, by_words
 from forebay.rules.dialect.body import document_of
-from forebay.rules.dialect.content_parts import TEXT_ALONE, foreign_parts, inputs_of
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.hints import hints_of
 from forebay.rules.dialect.limits import sequences, token_limit
 from forebay.rules.dialect.parsed_request import ParsedRequest
-from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN, content_of, user_words
+from forebay.rules.dialect.prompt_content import PromptContent
+from forebay.rules.dialect.prompt_text import user_words
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import AUTO_MODELS, RequestFacts
 from forebay.rules.portability import spoken
@@ -40,7 +40,7 @@ def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "ano
 
 def _facts(path: str, fields: dict[bytes, bytes], document: dict[str, Any], stored_state: bool) -> RequestFacts:
     endpoint, limit = ENDPOINTS[path], token_limit(document)
-    texts, parts = content_of(endpoint, document)
+    read = PromptContent(endpoint, document)
     said = spoken(path, document)
     asked = _priority(fields.get(_PRIORITY), document)
     cloud = CloudUse.NEVER if fields.get(_CLOUD, b"").lower() == b"never" else CloudUse.ALLOWED
@@ -55,12 +55,15 @@ def _facts(path: str, fields: dict[bytes, bytes], document: dict[str, Any], stor
         priority=asked,
         capability=guessed or by_hints(hints),
         guessed=guessed is not None,
-        inputs=inputs_of(parts) if parts else TEXT_ALONE,
-        prompt_tokens=sum(map(len, texts)) // CHARACTERS_PER_TOKEN,
+        inputs=read.inputs,
+        unknown_input=read.unknown,
+        prompt_tokens=read.tokens,
+        longest_tokens=read.longest,
+        least_tokens=read.least,
         max_tokens=limit,
         sequences=sequences(document),
         path=path,
-        fields=said | foreign_parts(parts) if parts else said,
+        fields=said | read.fields if read.fields else said,
         cloud=cloud,
         stored_state=stored_state,
     )

@@ -1,39 +1,26 @@
-"""The text of a request: all of it, how its conversation began, and what the user wrote last."""
+"""Words of a request: how its conversation began, and what the user wrote last."""
 
 from typing import Any, Final
 
 from forebay.rules.endpoints import Endpoint
 from forebay.rules.learned import READ
 
-CHARACTERS_PER_TOKEN: Final = 4
 _SYSTEM: Final = ("system", "developer")
 
 
-def content_of(endpoint: Endpoint, document: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Every text of the prompt, and the parts that are no text."""
-    texts: list[str] = []
-    parts: list[dict[str, Any]] = []
-    for key in endpoint.texts:
-        if (value := document.get(key)) is not None:
-            _collect(value, texts, parts, 0)
-    return texts, parts
-
-
-def _collect(value: Any, texts: list[str], parts: list[dict[str, Any]], depth: int) -> None:
+def _collect(value: Any, texts: list[str], depth: int) -> None:
     if isinstance(value, str):
         texts.append(value)
     elif isinstance(value, list) and depth < 6:
         for item in value:
-            _collect(item, texts, parts, depth + 1)
+            _collect(item, texts, depth + 1)
     elif isinstance(value, dict) and depth < 6:
-        if "type" in value and value["type"] != "text":
-            parts.append(value)
         for key in ("content", "text"):
             inner = value.get(key)
             if isinstance(inner, str):
                 texts.append(inner)
             elif inner is not None:
-                _collect(inner, texts, parts, depth + 1)
+                _collect(inner, texts, depth + 1)
 
 
 def opening(document: dict[str, Any]) -> tuple[str, str]:
@@ -53,7 +40,7 @@ def opening(document: dict[str, Any]) -> tuple[str, str]:
 
 def _joined(value: Any) -> str:
     texts: list[str] = []
-    _collect(value, texts, [], 0)
+    _collect(value, texts, 0)
     return "".join(texts)
 
 
