@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.resources.terms import Modality
-from forebay.rules.dialect.errors import BadRequestError
-from forebay.rules.dialect.prompt_content import DEEPEST, LONGEST_TOKEN, MOST_PARTS
+from forebay.rules.dialect.prompt_content import DEEPEST, LONGEST_TOKEN
 from forebay.rules.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from forebay.rules.facts import RequestFacts
 from tests.rules.dialect.asked import asked
@@ -192,8 +191,3 @@ def test_data_of_a_program_is_no_kind_of_input() -> None:
 @pytest.mark.parametrize(("value", "said"), [({"50256": -100}, True), ({}, False), (None, False)])
 def test_a_bias_of_token_ids_is_valid_only_here(value: Any, said: bool) -> None:
     assert ("logit_bias" in facts({"logit_bias": value, "messages": []}).fields) is said
-
-
-def test_the_number_of_parts_is_bounded() -> None:
-    with pytest.raises(BadRequestError, match="messages and parts"):
-        asked({"messages": [{}] * (MOST_PARTS + 1)})

@@ -11,9 +11,10 @@ TEXTUAL: Final = frozenset({
     # OpenAI's chat and Responses
     "text", "input_text", "output_text", "refusal", "reasoning", "reasoning_text", "summary_text", "message",
     "function", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output",
-    "web_search_call", "file_search_call", "code_interpreter_call", "local_shell_call", "local_shell_call_output", "shell_call",
-    "shell_call_output", "apply_patch_call", "apply_patch_call_output", "computer_call", "computer_call_output",
-    "mcp_call", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "item_reference", "logs",
+    "web_search_call", "file_search_call", "code_interpreter_call", "local_shell_call", "local_shell_call_output",
+    "shell_call", "shell_call_output", "apply_patch_call", "apply_patch_call_output", "computer_call",
+    "computer_call_output", "mcp_call", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response",
+    "item_reference", "logs",
     # Anthropic's
     "thinking", "redacted_thinking", "tool_use", "tool_result", "server_tool_use", "web_search_tool_result",
     "web_search_result", "search_result", "mcp_tool_use", "mcp_tool_result", "document",

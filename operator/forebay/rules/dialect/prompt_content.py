@@ -20,8 +20,6 @@ LONGEST_TOKEN: Final = 128
 """Characters: rulers and indentation have so many in one token, and no vocabulary in use has longer ones."""
 DEEPEST: Final = 32
 """Parts within parts; what lies deeper counts as text, and as of unknown kind."""
-MOST_PARTS: Final = 32_768
-"""Messages, items and parts of one request."""
 
 _AS_JSON: Final = frozenset({"tools", "functions", "response_format", "structured_outputs", "guided_json", "text",
                              "tool_calls", "function_call", "function", "arguments", "parameters", "input", "action",
@@ -35,6 +33,9 @@ _UNREAD: Final = frozenset({"type", "role", "id", "call_id", "tool_call_id", "to
 _MAY_BE_CUT: Final = frozenset({"reasoning", "function_call", "custom_tool_call", "mcp_call", "web_search_call"})
 """Items that templates leave out of earlier turns."""
 
+_NESTED: Final = (dict, list)
+_READ: Final = (dict, list, str)
+
 
 class PromptContent:
     """The sums. `least` holds what no tokenizer goes below, the others are estimates.
@@ -43,7 +44,7 @@ class PromptContent:
     sequences, each with the whole context for itself.
     """
 
-    __slots__ = ("_firm", "_parts", "characters", "fields", "ids", "inputs", "least", "longest", "sure", "tokens",
+    __slots__ = ("_firm", "characters", "fields", "ids", "inputs", "least", "longest", "sure", "tokens",
                  "unknown")  # fmt: skip
 
     def __init__(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
@@ -53,7 +54,6 @@ class PromptContent:
         self.inputs: frozenset[Modality] = TEXT_ALONE
         self.unknown = False  # it holds a part of unknown kind
         self.fields: set[str] = set()  # what is valid only here, as names of fields
-        self._parts = 0
         self._firm = True
         several = 0  # the longest of the sequences, as an estimate
         several_least = 0
@@ -106,7 +106,7 @@ class PromptContent:
     def _field(self, key: str, value: Any) -> None:
         if isinstance(value, str):
             self._text(value)
-        elif isinstance(value, dict | list) and key in _AS_JSON and key != "input":
+        elif isinstance(value, _NESTED) and key in _AS_JSON and key != "input":
             self._json(value)
         elif isinstance(value, list):
             if value and set(map(type, value)) == {int}:
@@ -114,8 +114,9 @@ class PromptContent:
                 self.fields.add(f"{key}.token_ids")
             else:
                 for item in value:
-                    self._firm = True
-                    self._part(item, 1)
+                    if isinstance(item, _READ):
+                        self._firm = True
+                        self._part(item, 1)
         elif isinstance(value, dict):
             self._part(value, 1)
         self._firm = True
@@ -135,16 +136,14 @@ class PromptContent:
         """A message, an item or a part, or a list of them."""
         if isinstance(value, str):
             self._text(value)
-        elif isinstance(value, dict | list) and depth > DEEPEST:
+        elif isinstance(value, _NESTED) and depth > DEEPEST:
             self.unknown = True
             self._json(value)
         elif isinstance(value, list):
             for item in value:
-                self._part(item, depth + 1)
+                if isinstance(item, _READ):
+                    self._part(item, depth + 1)
         elif isinstance(value, dict):
-            self._parts += 1
-            if self._parts > MOST_PARTS:
-                raise BadRequestError(f"the request has more than {MOST_PARTS} messages and parts: send fewer")
             said = value.get("type") or "text"
             kind = said if isinstance(said, str) else "?"
             if self._holds_text(kind, value):
@@ -172,7 +171,7 @@ class PromptContent:
                 self._source(inner, depth)
             elif isinstance(inner, str):
                 self._text(inner)
-            elif key in _AS_JSON and isinstance(inner, dict | list):
+            elif key in _AS_JSON and isinstance(inner, _NESTED):
                 self._json(inner)
             else:
                 self._part(inner, depth + 1)
