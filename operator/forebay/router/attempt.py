@@ -20,6 +20,7 @@ from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, end_to_end, error_body
 from forebay.router.http.values import Headers
 from forebay.rules.steps import AttemptOutcome
+from forebay.rules.too_long import is_too_long
 from forebay.word_enum import WordEnum
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Look(WordEnum):
 class Attempt:
     """Relays one answer. `headers` is asked for what is added, once the answer begins. `dialect`: of who answers.
 
-    `look_for_length`: the engine's own context-length error is not for the client, it means another way. `stores`: find
+    `look_for_length`: likely tokens of the request and the context of its pool; the engine's own context-length error
+    is then not for the client, it means another way. `stores`: find
     the id under which the engine stores this response, for `stored`. `bound`: where it was sent.
     """
 
@@ -65,7 +67,7 @@ class Attempt:
         dialect: EngineDialect = _USUAL,
         *,
         look: Look = Look.CONTENT,
-        look_for_length: bool = False,
+        look_for_length: tuple[int, int | None] | None = None,
         stores: bool = False,
         bound: "SlotBinding | None" = None,
     ) -> None:
@@ -149,6 +151,11 @@ class Attempt:
             ):
                 self._end(AttemptOutcome.FAULT, "it ended before its first token")
                 return
+            if self.look_for_length is not None and is_too_long(
+                self.status, self.held, *self.look_for_length, self.dialect.too_long
+            ):
+                self._end(AttemptOutcome.TOO_LONG, "longer than the engine's context")
+                return
             self._begin(self.held)
         self.exchange.end()
         self._end(AttemptOutcome.ANSWERED)
@@ -174,9 +181,6 @@ class Attempt:
         if self.stores and not self.stored and (found := _STORED.search(held)) is not None:
             self.stored = found[1].decode()
         if self.look is Look.CONTENT:
-            if self.status == 400 and self.look_for_length and self.dialect.too_long in held:
-                self._end(AttemptOutcome.TOO_LONG, "longer than the engine's context")
-                return
             if self.status == 200 and (error_end(held) if self.stream else is_error(held)):
                 self._end(AttemptOutcome.FAULT, "it answered with an error in a 200")
                 return

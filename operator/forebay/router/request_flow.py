@@ -184,7 +184,8 @@ class RequestFlow:
         body = gate.body_for(pool.entry, self.parsed, self.request.body)
         head = gate.head_for_sidecar(self, bound, len(body), now)
         headers = self._headers if bound.replica.breaker is FINE else self._headers_of_a_probe(pool, bound.replica)
-        attempt = Attempt(self.exchange, headers, _nobody, pool.entry.dialect, look_for_length=True, bound=bound)
+        sizes = (facts.likely_tokens, pool.entry.context_tokens)
+        attempt = Attempt(self.exchange, headers, _nobody, pool.entry.dialect, look_for_length=sizes, bound=bound)
         first_seconds = patience(pool.first_token_seconds, facts, self.parsed.stream, course.deadline - now)
         attempt.start(gate.context.upstream, bound.replica.address, head, body, first_seconds, course.deadline)
         return attempt
