@@ -314,6 +314,22 @@ def test_only_the_fleets_token_opens_the_control_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("door", ["gateway", "sidecar"])
+def test_a_compressed_body_is_refused_with_the_headers_name(tmp_path: Path, door: str) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool()}, cloud=False) as f:
+            seen = tap(f.engines["chat-0"])
+            async with sdk(f, f.url(f.gateway if door == "gateway" else f.sidecars["chat-0"])) as ask:
+                refusal = await ask.refused(
+                    "chat.completions.create", **CHAT, extra_headers={"Content-Encoding": "zstd"}
+                )
+            assert (refusal.status_code, refusal.code) == (415, "InvalidRequest")
+            assert "content-encoding: zstd" in refusal.message
+            assert seen == []
+
+    run(work)
+
+
+@pytest.mark.parametrize("door", ["gateway", "sidecar"])
 def test_everything_else_is_404_and_reaches_no_engine(tmp_path: Path, door: str) -> None:
     control = [
         "/pause", "/resume", "/is_paused", "/sleep", "/wake_up", "/is_sleeping", "/reset_prefix_cache",

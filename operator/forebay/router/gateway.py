@@ -101,7 +101,7 @@ class Gateway:
         try:
             parsed = allowed(parse(request, client.name), client)
         except BadRequestError as problem:
-            self._refuse(exchange, record, 400, Reason.INVALID_REQUEST, str(problem))
+            self._refuse(exchange, record, problem.status, Reason.INVALID_REQUEST, str(problem))
             return
         limit, running = client.max_in_flight, self.context.clients.in_flight
         if limit is not None and running.get(client.name, 0) >= limit:

@@ -78,7 +78,7 @@ class Sidecar:
         try:
             parsed = allowed(parse(request, client.name), client)
         except BadRequestError as problem:
-            self._refuse(request, exchange, record, 400, str(problem))
+            self._refuse(request, exchange, record, problem.status, str(problem))
             return
         describe(record, parsed.facts, parsed.stream)
         size = self.slots.weight(parsed.facts.live_tokens, parsed.facts.sequences)

@@ -16,6 +16,9 @@ GUARDED_METADATA: Final = ("task_type", "complexity_score", "context")
 """Keys that decide something here: written twice, two readers could take two meanings, so that is refused."""
 _NEEDLES: Final = tuple((key, b'"%b"' % key.encode()) for key in GUARDED)
 _METADATA_NEEDLES: Final = tuple((key, b'"%b"' % key.encode()) for key in GUARDED_METADATA)
+_BEGINNINGS: Final = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"),
+                     (b"\xef\xbb\xbf", "text with a byte order mark"), (b"\xff\xfe", "UTF-16"),
+                     (b"\xfe\xff", "UTF-16"), (b"--", "a multipart form"))  # fmt: skip
 _TOO_DEEP: Final = "the body is nested too deeply: send fewer brackets within brackets"
 
 
@@ -27,7 +30,8 @@ def document_of(body: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequestError(f"the body is not valid JSON: {error}") from error
+        looks = next((f", it looks like {what}" for begin, what in _BEGINNINGS if body.startswith(begin)), "")
+        raise BadRequestError(f"the body is not valid JSON{looks}: {error}") from error
     except RecursionError:
         raise BadRequestError(_TOO_DEEP) from None
     if not isinstance(document, dict):

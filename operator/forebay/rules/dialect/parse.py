@@ -7,7 +7,7 @@ from forebay.resources.reasons import Priority
 from forebay.resources.terms import CloudUse
 from forebay.rules.classify import by_hints, by_words
 from forebay.rules.dialect.body import document_of
-from forebay.rules.dialect.errors import BadRequestError
+from forebay.rules.dialect.errors import BadRequestError, ForeignCodingError
 from forebay.rules.dialect.hints import hints_of
 from forebay.rules.dialect.limits import sequences, token_limit
 from forebay.rules.dialect.parsed_request import ParsedRequest
@@ -20,6 +20,8 @@ from forebay.rules.portability import spoken
 SERVICE_TIERS: Final = {"priority": Priority.HIGH, "flex": Priority.LOW}
 _CLOUD, _SESSION, _TIMEOUT = names.CLOUD.encode(), names.SESSION.encode(), names.TIMEOUT_SECONDS.encode()
 _PRIORITY = names.PRIORITY.encode()
+_CODING: Final = b"content-encoding"
+_PLAIN: Final = (b"", b"identity")
 
 
 def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "anonymous") -> ParsedRequest:
@@ -27,6 +29,9 @@ def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "ano
 
     Its priority is what was asked for, not yet what is allowed. Raises BadRequestError.
     """
+    if _CODING in fields and fields[_CODING].strip().lower() not in _PLAIN:
+        coding = fields[_CODING][:20].decode("latin-1")
+        raise ForeignCodingError(f"bodies with `content-encoding: {coding}` are not read here: send it uncompressed")
     document = document_of(body)
     if document.get("background") is True:  # it would run on in the engine after its slot has been given back
         raise BadRequestError("background responses are not served here: leave out `background`, or stream")
