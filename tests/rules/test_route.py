@@ -63,6 +63,11 @@ ROOM_ELSEWHERE = fleet(CHAT_FULL, SORT)
 NAMED = RequestFacts(model="qwen-7b")
 COUNTED = RequestFacts(model="vec", any_task=True)
 EMBED = replace(CHAT, name="embed", names=("vec",), task=Task.EMBED, free=9, free_high=9)
+VECTORS = RequestFacts(task=Task.EMBED)
+OTHER = replace(EMBED, name="other", names=("wide",))
+TWIN = replace(EMBED, name="twin", names=("fast-vec", "vec"), free=1, free_high=1)
+NAME_ONE = Refuse(400, text="answers of different models cannot be compared: name one of vec, wide in `model`")
+EMBED_FULL = replace(EMBED, free=0, free_high=0)
 SUBSTITUTE = replace(CHAT_FULL, substitute=Permission.ALLOWED)
 LIKELY = RequestFacts(prompt_tokens=9_000)
 ROOMY = replace(CHAT, name="roomy", context_tokens=100_000, free=1, free_high=1)
@@ -79,6 +84,34 @@ ROWS = [
     Row("every pool full, normal", ASK, FULL, secondary(), Reason.ALL_POOLS_FULL),
     Row("pool full, another has room, normal", ASK, ROOM_ELSEWHERE, Wait(("chat",)), Reason.QUEUED),
     Row("every pool full, low", RequestFacts(priority=LOW), FULL, Wait(("chat",)), Reason.QUEUED),
+    # Vectors of one model are not those of another.
+    Row("vectors of one of two", VECTORS, fleet(EMBED, OTHER), NAME_ONE, Reason.MODEL_REQUIRED),
+    Row("of two, one not running", VECTORS, fleet(replace(EMBED, serving=0), OTHER), NAME_ONE, Reason.MODEL_REQUIRED),
+    Row(
+        "of two, one with another capability",
+        VECTORS,
+        fleet(replace(EMBED, capabilities=frozenset({Capability.EXTRACTION})), OTHER),
+        NAME_ONE,
+        Reason.MODEL_REQUIRED,
+    ),
+    Row("named", replace(VECTORS, model="wide"), fleet(EMBED, OTHER), Local("other"), Reason.LOCAL_CAPACITY),
+    Row("of two pools of one model", VECTORS, fleet(EMBED, TWIN), Local("embed"), Reason.LOCAL_CAPACITY),
+    Row(
+        "one of which is another",
+        VECTORS,
+        fleet(TWIN, EMBED, OTHER),
+        Refuse(400, text=NAME_ONE.text.replace("vec,", "fast-vec, vec,")),
+        Reason.MODEL_REQUIRED,
+    ),
+    Row("of one pool, beside others", VECTORS, fleet(CHAT, EMBED, SORT), Local("embed"), Reason.LOCAL_CAPACITY),
+    Row(
+        "of one pool that is full",
+        replace(VECTORS, waited=True),
+        fleet(EMBED_FULL),
+        Refuse(429, "embed"),
+        Reason.SUBSTITUTION_DENIED,
+    ),
+    Row("high as well", replace(VECTORS, priority=HIGH), fleet(EMBED_FULL), Wait(("embed",)), Reason.QUEUED),
     # Tokens are counted by every engine; a chat is not.
     Row("tokens of an embedding model", COUNTED, fleet(CHAT, EMBED), Local("embed"), Reason.LOCAL_CAPACITY),
     Row("a chat with one", RequestFacts(model="vec"), fleet(CHAT, EMBED), Refuse(404), Reason.MODEL_NOT_FOUND),

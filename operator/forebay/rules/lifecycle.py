@@ -208,8 +208,8 @@ class Lifecycle:
             case rule.Wait() as wait:
                 self.at_gap = decision.reason is not Reason.QUEUED
                 return self._into_queue(wait, fleet, now)
-            case rule.Refuse(status, pool):
-                return self._refuse(status, pool, decision.reason)
+            case rule.Refuse() as refusal:
+                return self._refuse(refusal, decision.reason)
 
     def _learn(self, **facts: bool | Reason | frozenset[str]) -> None:
         self.facts = msgspec.structs.replace(self.facts, **facts)
@@ -323,13 +323,14 @@ class Lifecycle:
 
     # Ends.
 
-    def _refuse(self, status: int, pool: str | None, reason: Reason) -> Reject:
+    def _refuse(self, refusal: rule.Refuse, reason: Reason) -> Reject:
         """The rule's word. What was refused for lack of a slot is demand; what failed or fits nowhere is not."""
+        status, pool = refusal.status, refusal.pool
         self.pool = pool or self.pool
         contended = status in (429, 503)
         if contended and pool and reason is not Reason.REPLICA_FAILED:
             self._asked(DemandKind.EXPIRED if self.facts.waited else DemandKind.REJECTED)
-        return self._reject(status, reason, retry_after=contended)
+        return self._reject(status, reason, refusal.text, retry_after=contended)
 
     def _out_of_time(self, now: float) -> Reject:
         """Its time is over, or it was sent to enough places."""

@@ -16,7 +16,7 @@ from msgspec import Struct
 from forebay.resources.access_log import DecisionInputs
 from forebay.resources.names import DEFAULT_POLICY
 from forebay.resources.reasons import Capability, Priority, Reason
-from forebay.resources.terms import CloudUse, FullWhen, GapAction, Modality, Permission, Tier
+from forebay.resources.terms import CloudUse, FullWhen, GapAction, Modality, Permission, Task, Tier
 from forebay.rules.facts import CloudTarget, FleetView, PolicyView, PoolView, RequestFacts, gap_tier
 from forebay.rules.portability import is_portable
 
@@ -43,13 +43,17 @@ class Wait(Struct, frozen=True):
 
 
 class Refuse(Struct, frozen=True):
-    """Answer with an error. `pool` is the one the request would have gone to, if any."""
+    """Answer with an error. `pool` is the one the request would have gone to, if any; `text` says what the reason alone
+    does not."""
 
     status: int
     pool: str | None = None
+    text: str = ""
 
 
 _TEXT_ALONE = frozenset({Modality.TEXT})
+ONE_MODEL = frozenset({Task.EMBED})
+"""Tasks whose answers are compared with earlier ones, which only those of the same model can be."""
 
 Destination = Local | Cloud | Wait | Refuse
 
@@ -67,6 +71,9 @@ def route(request: RequestFacts, fleet: FleetView) -> Decision:
     """Apply the local-first rule."""
     named_anywhere = request.any_task and request.names_a_model
     same_task = tuple(pool for pool in fleet.pools if named_anywhere or pool.task is request.task)
+    if request.task in ONE_MODEL and not request.names_a_model and (names := _models(same_task)):
+        text = f"answers of different models cannot be compared: name one of {', '.join(names)} in `model`"
+        return Decision(Refuse(400, text=text), Reason.MODEL_REQUIRED, request.capability)
     candidates = _candidates(request, same_task)
     policy = _policy(request, candidates, fleet)
     inputs = _inputs(request, candidates)
@@ -102,6 +109,13 @@ def _candidates(request: RequestFacts, pools: tuple[PoolView, ...]) -> tuple[Poo
     if not capable and request.guessed:  # a guess makes no gap
         return tuple(pool for pool in pools if Capability.GENERAL in pool.capabilities)
     return capable
+
+
+def _models(pools: tuple[PoolView, ...]) -> list[str]:
+    """What these pools call their models, where they share no name and so are different ones."""
+    if len(pools) < 2 or frozenset(pools[0].names).intersection(*(pool.names for pool in pools[1:])):
+        return []
+    return sorted({pool.names[0] for pool in pools if pool.names})
 
 
 def _policy(request: RequestFacts, candidates: tuple[PoolView, ...], fleet: FleetView) -> PolicyView | None:
@@ -237,7 +251,8 @@ def _blocked(request: RequestFacts, policy: PolicyView | None, pools: tuple[Pool
         return Reason.LOCAL_ONLY
     if request.cloud_failed:
         return Reason.CLOUD_UNAVAILABLE
-    if request.names_a_model and pools and not any(p.substitute is Permission.ALLOWED for p in pools):
+    chosen = request.names_a_model or request.task in ONE_MODEL
+    if chosen and pools and not any(p.substitute is Permission.ALLOWED for p in pools):
         return Reason.SUBSTITUTION_DENIED
     return None
 
