@@ -27,6 +27,7 @@ from forebay.router.http.client import UpstreamError
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, error, json_reply, request_head
 from forebay.router.http.values import Headers, Request
+from forebay.router.large_bodies import LargeBodies
 from forebay.router.placement.gateway_fleet import GatewayFleet
 from forebay.router.placement.gateway_queue import GatewayQueue, SlotBinding
 from forebay.router.placement.replicas import Replica, Replicas
@@ -34,6 +35,7 @@ from forebay.router.request_flow import RequestFlow
 from forebay.router.wake_client import Wake
 from forebay.rules.accounting import Accounting
 from forebay.rules.addresses import networks
+from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.model_name import with_model
 from forebay.rules.dialect.parsed_request import ParsedRequest
@@ -66,6 +68,7 @@ class Gateway:
         self.draining = False
         self.in_flight = 0
         self.rng = random.Random()  # noqa: S311 - jitter
+        self._bodies = LargeBodies(context)
         self._returning: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
         context.table.on_change = self._follow
 
@@ -98,11 +101,33 @@ class Gateway:
                 exchange, record, 404, Reason.INVALID_REQUEST, f"no {request.method} {request.target[:80]} here"
             )
             return
+        if len(request.body) > SMALL_BYTES:
+            self._bodies.read(
+                request,
+                exchange,
+                client,
+                lambda parsed: self._begin(request, exchange, client, record, parsed, handed_on),
+                lambda problem: self._refuse_body(exchange, record, problem),
+                lambda: self._gone(record),
+            )
+            return
         try:
             parsed = allowed(parse(request, client.name), client)
         except BadRequestError as problem:
-            self._refuse(exchange, record, problem.status, Reason.INVALID_REQUEST, str(problem))
+            self._refuse_body(exchange, record, problem)
             return
+        self._begin(request, exchange, client, record, parsed, handed_on)
+
+    def _begin(
+        self,
+        request: Request,
+        exchange: Exchange,
+        client: Client,
+        record: AccessLogEntry,
+        parsed: ParsedRequest,
+        handed_on: bool,
+    ) -> None:
+        """A request that was read sets out."""
         limit, running = client.max_in_flight, self.context.clients.in_flight
         if limit is not None and running.get(client.name, 0) >= limit:
             text = f"client {client.name} has {limit} requests in flight already"
@@ -214,6 +239,15 @@ class Gateway:
     ) -> None:
         """Refuse what never set out."""
         exchange.reply(refusal(record, status, reason, text, headers))
+        metrics.finished(record, None)
+        self.context.log.write(record)
+
+    def _refuse_body(self, exchange: Exchange, record: AccessLogEntry, problem: BadRequestError) -> None:
+        self._refuse(exchange, record, problem.status, Reason.INVALID_REQUEST, str(problem))
+
+    def _gone(self, record: AccessLogEntry) -> None:
+        """Its client left while its body was read."""
+        record.status = 499
         metrics.finished(record, None)
         self.context.log.write(record)
 

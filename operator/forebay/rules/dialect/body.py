@@ -1,12 +1,13 @@
 """A request's body as a JSON object. What two readers could read in two ways is refused."""
 
+from collections.abc import Generator
 from typing import Any, Final
 
 import msgspec
 
-from forebay.rules.dialect.body_size import SMALL_BYTES, check_size
+from forebay.rules.dialect.body_size import size_checks
 from forebay.rules.dialect.errors import BadRequestError
-from forebay.rules.dialect.outermost import outermost
+from forebay.rules.dialect.outermost import Spans, outermost, outermost_steps
 from forebay.rules.endpoints import TEXTS
 
 GUARDED: Final = ("model", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "stream",
@@ -23,10 +24,32 @@ _TOO_DEEP: Final = "the body is nested too deeply: send fewer brackets within br
 
 
 def document_of(body: bytes) -> dict[str, Any]:
-    """Decode a body. Raises BadRequestError."""
+    """Decode a body of at most SMALL_BYTES. Raises BadRequestError."""
     if not body:
         raise BadRequestError("the request has no body: send a JSON object")
-    check_size(body)
+    document = _decoded(body)
+    metadata = document.get("metadata")
+    if _doubtful(body, document, metadata):
+        spans = outermost(body)
+        if isinstance(metadata, dict):
+            start, end = spans["metadata"]
+            outermost(body[start:end], "metadata")
+    return document
+
+
+def document_steps(body: bytes) -> Generator[None, None, tuple[dict[str, Any], Spans]]:
+    """Decode a body of any size in steps of a few milliseconds, and find its fields. Raises BadRequestError."""
+    yield from size_checks(body)
+    document = _decoded(body)
+    yield
+    spans = yield from outermost_steps(body)
+    if isinstance(document.get("metadata"), dict):
+        start, end = spans["metadata"]
+        yield from outermost_steps(body[start:end], "metadata")
+    return document, spans
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -36,12 +59,6 @@ def document_of(body: bytes) -> dict[str, Any]:
         raise BadRequestError(_TOO_DEEP) from None
     if not isinstance(document, dict):
         raise BadRequestError("the body must be a JSON object")
-    metadata = document.get("metadata")
-    if len(body) > SMALL_BYTES or _doubtful(body, document, metadata):
-        fields = outermost(body)
-        if isinstance(metadata, dict):
-            start, end = fields["metadata"]
-            outermost(body[start:end], "metadata")
     return document
 
 

@@ -22,8 +22,9 @@ def with_model(body: bytes, parsed: ParsedRequest, model: str) -> bytes:
     name = msgspec.json.encode(model)
     if "model" not in parsed.document:
         return body.replace(b"{", b'{"model":' + name + (b"," if parsed.document else b""), 1)
-    start, end = _model_value(body)
-    return body[:start] + name + body[end:]
+    start, end = parsed.model_at or _model_value(body)
+    whole = memoryview(body)
+    return b"".join((whole[:start], name, whole[end:]))
 
 
 def _model_value(body: bytes) -> tuple[int, int]:

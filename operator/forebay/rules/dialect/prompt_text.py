@@ -5,6 +5,8 @@ from typing import Any, Final
 from forebay.rules.endpoints import Endpoint
 from forebay.rules.learned import READ
 
+MOST_LOOKED_AT: Final = 1024
+"""Messages, or parts of one, among which words are looked for: more would take long."""
 _SYSTEM: Final = ("system", "developer")
 
 
@@ -12,7 +14,7 @@ def _collect(value: Any, texts: list[str], depth: int) -> None:
     if isinstance(value, str):
         texts.append(value)
     elif isinstance(value, list) and depth < 6:
-        for item in value:
+        for item in value[:MOST_LOOKED_AT]:
             _collect(item, texts, depth + 1)
     elif isinstance(value, dict) and depth < 6:
         for key in ("content", "text"):
@@ -29,7 +31,7 @@ def opening(document: dict[str, Any]) -> tuple[str, str]:
     system = [document.get("instructions")]
     first: Any = said
     if isinstance(said, list):
-        for message in said:
+        for message in said[:MOST_LOOKED_AT]:
             role = message.get("role") if isinstance(message, dict) else "user"
             if role not in _SYSTEM:
                 first = message
@@ -54,7 +56,7 @@ def user_words(endpoint: Endpoint, document: dict[str, Any]) -> str:
     said = document.get("messages") or document.get("input") or document.get("prompt")
     if isinstance(said, str):
         return said
-    for message in reversed(said) if isinstance(said, list) else ():
+    for message in reversed(said[-MOST_LOOKED_AT:]) if isinstance(said, list) else ():
         if isinstance(message, str):
             return message
         if not isinstance(message, dict):
@@ -68,6 +70,8 @@ def _ends(content: Any) -> str:
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
+    if len(parts) > 2 * MOST_LOOKED_AT:
+        parts = parts[:MOST_LOOKED_AT] + parts[-MOST_LOOKED_AT:]
     texts = [text for part in parts if isinstance(text := part.get("text") if isinstance(part, dict) else part, str)]
     if len(texts) < 2:
         return "".join(texts)
