@@ -34,10 +34,12 @@ def size_checks(body: bytes) -> Generator[None, None, None]:
     """Refuse a body that would take long to read, in steps of a few milliseconds. Raises BadRequestError."""
     _at_most(len(body), MOST_BYTES, "bytes")
     escapes = quotes = commas = containers = 0
-    beyond_ascii = False
+    beyond_ascii, huge = False, len(body) > MOST_TEXT_NOT_ASCII
     for start in range(0, len(body), PIECE):
         piece = body[start : start + PIECE]
         marks = piece.translate(None, _NOT_MARKS)
+        if len(body) <= PIECE and len(marks) <= MOST_CONTAINERS:
+            return
         slashes = marks.count(b"\\")
         escapes += slashes
         quotes += marks.count(b'"')
@@ -45,8 +47,8 @@ def size_checks(body: bytes) -> Generator[None, None, None]:
         containers += marks.count(b"[") + marks.count(b"{")
         _at_most(escapes, MOST_ESCAPES, "escapes")
         _at_most(quotes + commas + containers, MOST_MARKS, "brackets, commas and quotes")
-        if not piece.isascii() or (slashes and (b"\\u" in piece or piece.endswith(b"\\"))):
-            beyond_ascii = True
+        if huge and not beyond_ascii:
+            beyond_ascii = not piece.isascii() or (slashes > 0 and (b"\\u" in piece or piece.endswith(b"\\")))
         yield
     text = 0
     if len(body) > MOST_OUTSIDE:

@@ -174,14 +174,12 @@ class PromptContent:
         """A message, an item or a part, or a list of them. How many others that was worth."""
         if isinstance(value, str):
             self._text(value, firm)
-        elif not isinstance(value, list | dict):
-            return 0
         elif depth > DEEPEST:
             self.unknown = True
             return self._json(value)
         elif isinstance(value, dict):
             return self._object(value, depth, firm)
-        else:
+        elif isinstance(value, list):
             self._todo += [(item, depth + 1, firm) for item in value if item and type(item) in _READ]
             return 1 + len(value) // 8
         return 1
@@ -211,9 +209,11 @@ class PromptContent:
             if what is None or what == _DATA:
                 if isinstance(inner, str):
                     self._text(inner, firm)
-                elif what is not None and isinstance(inner, list | dict):
+                elif type(inner) not in _NESTED:
+                    continue
+                elif what is not None:
                     spent += self._json(inner)
-                elif isinstance(inner, list | dict):
+                else:
                     self._todo.append((inner, depth + 1, firm))
             elif what == _MEDIUM:
                 if key != kind:
@@ -228,7 +228,8 @@ class PromptContent:
         if kind == "text" and isinstance(source.get("data"), str):
             self._text(source["data"], firm)
         elif kind == "content":
-            self._todo.append((source.get("content"), depth + 1, firm))
+            if content := source.get("content"):
+                self._todo.append((content, depth + 1, firm))
         elif kind != "":
             self.unknown = True
             self.fields.add("content.document")
