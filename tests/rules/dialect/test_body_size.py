@@ -35,7 +35,7 @@ MEBI = 1024 * 1024
         (b'{"x":[' + b"[]," * 20_000 + b"1]}" + b" " * 65_536, "lists and objects"),
         (b'{"x":[' + b"{}," * 20_000 + b"1]}" + b" " * 65_536, "lists and objects"),
         (b'{"x":[' + b"1," * 300_000 + b"1]}", "values"),
-        (b'{"x":[' + b'"",' * 70_000 + b"1]}", "keys and strings"),
+        (b'{"x":[' + b'"",' * 100_000 + b"1]}", "keys and strings"),
         (b'{"x":"' + b"[{," * MEBI + b'"}', "brackets, commas and quotes"),
         (b'{"x":' + b" " * 4 * MEBI + b"1}", "bytes outside of strings"),
         (b'{"x":[""' + (b",0." + b"1" * 60_000 + b',""') * 60 + b"]}", "bytes outside of strings"),

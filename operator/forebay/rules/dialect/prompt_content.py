@@ -38,6 +38,7 @@ _MEMBERS: Final[dict[str, int]] = {
 _MAY_BE_CUT: Final = frozenset({"reasoning", "function_call", "custom_tool_call", "mcp_call", "web_search_call"})
 """Items that templates leave out of earlier turns."""
 EVERYTHING: Final = 2**62
+_ENCODE: Final[Any] = msgspec.json.Encoder().encode
 _EDGE: Final = 4096
 _NESTED: Final = frozenset({dict, list})
 _READ: Final = frozenset({dict, list, str})
@@ -164,7 +165,7 @@ class PromptContent:
 
     def _json(self, value: Any) -> int:
         try:
-            length = len(msgspec.json.encode(value))
+            length = len(_ENCODE(value))
         except RecursionError:
             raise BadRequestError("the body is nested too deeply: send fewer brackets within brackets") from None
         self.characters += length
