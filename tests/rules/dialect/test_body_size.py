@@ -28,6 +28,7 @@ MEBI = 1024 * 1024
         (b'{"x":"\\ud83d\\ude00\\"' + b"a" * 5 * MEBI + b'"}', "bytes beside long strings"),
         (b'{"x":"' + b"a" * 5 * MEBI + b'\\ud83d\\ude00"}', "bytes beside long strings"),
         (b'{"x":"' + b"a\\n" * 90_000 + b"a" * 9 * MEBI + b'"}', "bytes beside long strings"),
+        (b'{"x":{"' + b"a" * 9 * MEBI + b'" :1}}', "bytes beside long strings"),
         (b'{"x":0.' + b"1" * 5 * MEBI + b"}", "bytes outside of strings"),
         (b'{"' + b"x" * 5000 + b'":"' + b"a" * 65_536 + b'"}', "longer than 256"),
         (b'{"x":"' + b"\\u00e9" * MEBI + b'"}', "escapes"),

@@ -28,6 +28,8 @@ PIECE: Final = 1024 * 1024
 _NOT_MARKS: Final = bytes(set(range(256)) - set(b'\\"[{,'))
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[{"))
 _AFTER_STRINGS: Final = b":,]} \t\r\n"
+_AFTER_VALUES: Final = (b",", b"]", b"}")
+_INDENT: Final = 256
 _ESCAPE: Final = ord("\\")
 
 
@@ -103,7 +105,8 @@ def _texts(body: bytes) -> Generator[None, None, int]:
             continue
         end = body.find(b'"', start)
         end = len(body) if end < 0 else end
-        if start and body[start - 2] != _ESCAPE and body[start] not in _AFTER_STRINGS:
+        is_value = body[end + 1 : end + 1 + _INDENT].lstrip()[:1] in _AFTER_VALUES  # keys are hashed
+        if is_value and start and body[start - 2] != _ESCAPE and body[start] not in _AFTER_STRINGS:
             plain = yield from _is_plain(body, start, end)
             if plain:
                 texts -= end - start

@@ -24,7 +24,7 @@ _CLOUD, _SESSION, _TIMEOUT = names.CLOUD.encode(), names.SESSION.encode(), names
 _PRIORITY = names.PRIORITY.encode()
 _CODING: Final = b"content-encoding"
 _PLAIN: Final = (b"", b"identity")
-PARTS: Final = 2048
+PARTS: Final = 1024
 """Parts of a prompt that are read in one step."""
 
 
