@@ -10,7 +10,8 @@ COMPILED = {
     "router/http": "call client exchange framing message server",
     "router/placement": "engine_slots gateway_fleet gateway_queue prefill replicas slot_channel slotless",
     "rules": "accounting admission affinity breaker capacity lifecycle listening offers queue retry slot_reports",
-    "rules/dialect": "body content_parts errors hints limits model_name parse prompt_text session",
+    "rules/dialect": "body body_size content_parts errors hints limits model_name outermost parse prompt_content "
+    "prompt_text session",
 }
 """The modules of the request path, by folder. Those that define a msgspec.Struct cannot be among them."""
 

@@ -38,6 +38,17 @@ BODIES: Final = (
     b'{"mod\\u0065l":"auto","x":{"model":1}}', b'{"x":{"model":1},"model":[]}', b'{"a":"\\"model\\":1","model":"auto"}',
     b'{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:x"}}]}],"max_tokens":5}',
     b'{"input":["a",{"type":"input_image","image_url":"x"}],"metadata":{"task_type":"a","complexity_score":"0.5"}}',
+    b'{"messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function",'
+    b'"function":{"name":"f","arguments":"{\\"a\\":1}"}}]},{"role":"tool","tool_call_id":"c","content":"\\u4e16\\ud83d\\ude00"}],'
+    b'"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]}',
+    b'{"input":[{"type":"function_call_output","call_id":"c","output":[{"type":"input_image","image_url":"x"}]},'
+    b'{"type":"reasoning","summary":[{"type":"summary_text","text":"a"}],"encrypted_content":"b"},'
+    b'{"type":"item_reference","id":"i"}],"instructions":"a"}',
+    b'{"system":[{"type":"text","text":"a"}],"messages":[{"role":"user","content":[{"type":"tool_result","content":'
+    b'[{"type":"image","source":{"type":"base64","data":"AA"}}]},{"type":"document","source":{"type":"text","data":"a"}}]}]}',
+    b'{"messages":[{"content":[{"video_url":{"url":"x"}},{"type":7},{"type":["text"]},[[["a"]]],null,1.5]}]}',
+    b'{"prompt":[15339,1917],"logit_bias":{"1":-100}}', b'{"prompt":[[1,2],"a",[3],{"content":[1]},true,null]}',
+    b'{"input":[[1],[2,3]],"truncate_prompt_tokens":1}', b'{"x":0.1111111111,"x":-0,"messages":" [{,"}',
     b'{"model":"a","model":"b"}', b'{"metadata":{"task_type":1,"task_type":2}}', b'{"previous_response_id":"resp_1"}',
 )  # fmt: skip
 SWITCHED: Final = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: forebay-lines\r\n\r\n"
@@ -60,7 +71,7 @@ def seeds(target: str) -> list[bytes]:
         ]
     if target == "request":
         plain = [bytes((60 + index % 6,)) + body for index, body in enumerate([*BODIES, *_ODD])]
-        return plain + [bytes((6 * index,)) + b"0.5\n" + BODY for index in range(6)]
+        return plain + [bytes((6 * index,)) + b"0.5\n" + BODY for index in range(7)]
     if target == "events":
         return [cut + data for data in (_EVENTS, _BROKEN, _JSON) for cut in (b"\0\0", b"\0\x40")]
     return [b"\0a\nb\n", b"\1a\n\nb", b"\2" + SWITCHED + b"a\nb\n", b"\0HTTP/1.1 403 No\r\n\r\n"]
@@ -80,7 +91,9 @@ WORDS: Final = (
     b'"messages"', b'"max_tokens":', b'"metadata":{', b'"task_type"', b'"complexity_score"', b'"stream":true',
     b'"prompt"', b'"input"', b'"content"', b'"type"', b'"role"', b'"context"', b'"image_url"', b'"service_tier"',
     b'"previous_response_id"', b"null", b"true", b"1e5", b"[]", b"{}", b'""', b":", b",", b"\\", b"\\u00", b"NaN",
-    b"nan", b"inf", b"1e999",
+    b"nan", b"inf", b"1e999", b'"tools":[', b'"prompt":[1,2]', b'"tool_calls":[', b'"arguments":"{}"', b'"source":{',
+    b'"type":"tool_result"', b'"type":"function_call_output","output":', b'"video_url"', b'"logit_bias"',
+    b"\\ud83d\\ude00", b'\\"', b'"truncation":"auto"',
 )  # fmt: skip
 
 

@@ -11,13 +11,15 @@ from forebay.router.http.server import Headers, Request
 from forebay.rules.dialect.body import GUARDED, GUARDED_METADATA
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.model_name import with_model
+from forebay.rules.dialect.parse import parse_steps
+from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
 from forebay.rules.endpoints import ENDPOINTS
 
 PATHS = tuple(ENDPOINTS)
 NAME = 'a "name" \u00e9\\'
 HINTS = (b"x-forebay-priority", b"x-forebay-complexity-score", b"x-forebay-timeout-seconds", b"x-forebay-task-type",
-         b"x-forebay-cloud", b"x-forebay-session")  # fmt: skip
+         b"x-forebay-cloud", b"x-forebay-session", b"content-encoding")  # fmt: skip
 
 
 def request(data: bytes) -> None:
@@ -44,6 +46,20 @@ def request(data: bytes) -> None:
         assert changed == body
     else:
         assert json.loads(changed) == {**before, "model": NAME}, f"{body!r} became {changed!r}"
+    _in_steps(ask, headers, body, changed)
+
+
+def _in_steps(ask: ParsedRequest, headers: Headers, body: bytes, changed: bytes) -> None:
+    """Read as a large body is, it says the same, or is refused for a field that decides nothing."""
+    steps = parse_steps(ask.path, dict(headers), body, ask.client)
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        assert end.value.facts == ask.facts
+        assert with_model(body, end.value, NAME) == changed
+    except BadRequestError as problem:
+        assert any(words in str(problem) for words in ("more than once", "more than 256", "longer than 256"))
 
 
 def _hints(choice: int) -> Headers:

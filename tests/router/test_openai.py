@@ -159,6 +159,18 @@ def test_adapters_and_auto(tmp_path: Path) -> None:
     at_every_door(tmp_path, work, lora=Pool(adapters=("poet", "critic")))
 
 
+def test_embeddings_of_no_named_model_are_refused_where_there_are_two(tmp_path: Path) -> None:
+    async def work() -> None:
+        pools = {"embed": Pool(task=Task.EMBED), "wide": Pool(task=Task.EMBED)}
+        async with fleet(tmp_path, pools, cloud=False) as f, sdk(f) as ask:
+            refusal = await ask.refused("embeddings.create", model="auto", input="hi")
+            assert (refusal.status_code, refusal.code, refusal.param) == (400, "ModelRequired", "model")
+            assert "name one of embed-model, wide-model" in refusal.message
+            assert (await ask("embeddings.create", model="wide-model", input="hi")).data
+
+    run(work)
+
+
 def test_models_of_the_whole_fleet(tmp_path: Path) -> None:
     async def work() -> None:
         pools = {
@@ -309,6 +321,22 @@ def test_only_the_fleets_token_opens_the_control_port(tmp_path: Path) -> None:
                 refusal = await ask.refused("chat.completions.create", **CHAT)
                 assert isinstance(refusal, openai.AuthenticationError)
                 assert refusal.code == "Unauthorized"
+
+    run(work)
+
+
+@pytest.mark.parametrize("door", ["gateway", "sidecar"])
+def test_a_compressed_body_is_refused_with_the_headers_name(tmp_path: Path, door: str) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool()}, cloud=False) as f:
+            seen = tap(f.engines["chat-0"])
+            async with sdk(f, f.url(f.gateway if door == "gateway" else f.sidecars["chat-0"])) as ask:
+                refusal = await ask.refused(
+                    "chat.completions.create", **CHAT, extra_headers={"Content-Encoding": "zstd"}
+                )
+            assert (refusal.status_code, refusal.code) == (415, "InvalidRequest")
+            assert "content-encoding: zstd" in refusal.message
+            assert seen == []
 
     run(work)
 

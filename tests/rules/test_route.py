@@ -63,7 +63,17 @@ ROOM_ELSEWHERE = fleet(CHAT_FULL, SORT)
 NAMED = RequestFacts(model="qwen-7b")
 COUNTED = RequestFacts(model="vec", any_task=True)
 EMBED = replace(CHAT, name="embed", names=("vec",), task=Task.EMBED, free=9, free_high=9)
+VECTORS = RequestFacts(task=Task.EMBED)
+OTHER = replace(EMBED, name="other", names=("wide",))
+TWIN = replace(EMBED, name="twin", names=("fast-vec", "vec"), free=1, free_high=1)
+NAME_ONE = Refuse(400, text="answers of different models cannot be compared: name one of vec, wide in `model`")
+EMBED_FULL = replace(EMBED, free=0, free_high=0)
 SUBSTITUTE = replace(CHAT_FULL, substitute=Permission.ALLOWED)
+LIKELY = RequestFacts(prompt_tokens=9_000)
+ROOMY = replace(CHAT, name="roomy", context_tokens=100_000, free=1, free_high=1)
+ROOMY_FULL = replace(ROOMY, free=0, free_high=0)
+UNKNOWN = RequestFacts(unknown_input=True)
+SEES = replace(CHAT, name="sees", inputs=frozenset({Modality.TEXT, Modality.IMAGE}), free=1, free_high=1)
 
 ROWS = [
     # The four lines.
@@ -74,6 +84,34 @@ ROWS = [
     Row("every pool full, normal", ASK, FULL, secondary(), Reason.ALL_POOLS_FULL),
     Row("pool full, another has room, normal", ASK, ROOM_ELSEWHERE, Wait(("chat",)), Reason.QUEUED),
     Row("every pool full, low", RequestFacts(priority=LOW), FULL, Wait(("chat",)), Reason.QUEUED),
+    # Vectors of one model are not those of another.
+    Row("vectors of one of two", VECTORS, fleet(EMBED, OTHER), NAME_ONE, Reason.MODEL_REQUIRED),
+    Row("of two, one not running", VECTORS, fleet(replace(EMBED, serving=0), OTHER), NAME_ONE, Reason.MODEL_REQUIRED),
+    Row(
+        "of two, one with another capability",
+        VECTORS,
+        fleet(replace(EMBED, capabilities=frozenset({Capability.EXTRACTION})), OTHER),
+        NAME_ONE,
+        Reason.MODEL_REQUIRED,
+    ),
+    Row("named", replace(VECTORS, model="wide"), fleet(EMBED, OTHER), Local("other"), Reason.LOCAL_CAPACITY),
+    Row("of two pools of one model", VECTORS, fleet(EMBED, TWIN), Local("embed"), Reason.LOCAL_CAPACITY),
+    Row(
+        "one of which is another",
+        VECTORS,
+        fleet(TWIN, EMBED, OTHER),
+        Refuse(400, text=NAME_ONE.text.replace("vec,", "fast-vec, vec,")),
+        Reason.MODEL_REQUIRED,
+    ),
+    Row("of one pool, beside others", VECTORS, fleet(CHAT, EMBED, SORT), Local("embed"), Reason.LOCAL_CAPACITY),
+    Row(
+        "of one pool that is full",
+        replace(VECTORS, waited=True),
+        fleet(EMBED_FULL),
+        Refuse(429, "embed"),
+        Reason.SUBSTITUTION_DENIED,
+    ),
+    Row("high as well", replace(VECTORS, priority=HIGH), fleet(EMBED_FULL), Wait(("embed",)), Reason.QUEUED),
     # Tokens are counted by every engine; a chat is not.
     Row("tokens of an embedding model", COUNTED, fleet(CHAT, EMBED), Local("embed"), Reason.LOCAL_CAPACITY),
     Row("a chat with one", RequestFacts(model="vec"), fleet(CHAT, EMBED), Refuse(404), Reason.MODEL_NOT_FOUND),
@@ -303,18 +341,43 @@ ROWS = [
     ),
     Row(
         "no pool takes the length",
-        RequestFacts(prompt_tokens=9_000),
+        RequestFacts(least_tokens=9_000),
         fleet(CHAT),
         secondary(None),
         Reason.CONTEXT_LENGTH_GAP,
     ),
     Row(
         "the engine refused the length",
-        RequestFacts(context_refused=True),
+        RequestFacts(refused_by=frozenset({"chat"})),
         fleet(CHAT),
         secondary(None),
         Reason.CONTEXT_LENGTH_GAP,
     ),
+    Row(
+        "near the length the engine decides, and a limit on the answer needs no room",
+        RequestFacts(prompt_tokens=9_000, least_tokens=7_999, max_tokens=8_000),
+        fleet(CHAT),
+        Local("chat"),
+        Reason.LOCAL_CAPACITY,
+    ),
+    Row("likely too long for one", LIKELY, fleet(CHAT, ROOMY), Local("roomy"), Reason.LOCAL_CAPACITY),
+    Row("likely too long for the free one", LIKELY, fleet(CHAT, ROOMY_FULL), Local("chat"), Reason.LOCAL_CAPACITY),
+    Row(
+        "likely too long for one of two full",
+        LIKELY,
+        fleet(CHAT_FULL, ROOMY_FULL, SORT),
+        Wait(("roomy",)),
+        Reason.QUEUED,
+    ),
+    Row(
+        "one engine refused the length, another context is longer",
+        RequestFacts(refused_by=frozenset({"chat"})),
+        fleet(CHAT, replace(CHAT, name="same"), ROOMY),
+        Local("roomy"),
+        Reason.LOCAL_CAPACITY,
+    ),
+    Row("of unknown kind", UNKNOWN, fleet(CHAT, SEES), Local("sees"), Reason.LOCAL_CAPACITY),
+    Row("of unknown kind, text alone", UNKNOWN, fleet(CHAT), Local("chat"), Reason.LOCAL_CAPACITY),
     Row(
         "no pool takes images, nor does the cloud",
         RequestFacts(inputs=frozenset({Modality.TEXT, Modality.IMAGE})),
@@ -324,14 +387,14 @@ ROWS = [
     ),
     Row(
         "gap without a policy",
-        RequestFacts(prompt_tokens=9_000),
+        RequestFacts(least_tokens=9_000),
         fleet(CHAT, policy=None),
         Refuse(400, "chat"),
         Reason.CONTEXT_LENGTH_GAP,
     ),
     Row(
         "gap: reject",
-        RequestFacts(prompt_tokens=9_000),
+        RequestFacts(least_tokens=9_000),
         fleet(CHAT, policy=replace(POLICY, gap=GapAction.REJECT)),
         Refuse(400, "chat"),
         Reason.CONTEXT_LENGTH_GAP,
@@ -345,14 +408,14 @@ ROWS = [
     ),
     Row(
         "gap: queue",
-        RequestFacts(prompt_tokens=9_000),
+        RequestFacts(least_tokens=9_000),
         fleet(CHAT, policy=replace(POLICY, gap=GapAction.QUEUE)),
         Wait(("chat",), cold=True),
         Reason.CONTEXT_LENGTH_GAP,
     ),
     Row(
         "gap, local-only",
-        RequestFacts(prompt_tokens=9_000, cloud=CloudUse.NEVER),
+        RequestFacts(least_tokens=9_000, cloud=CloudUse.NEVER),
         fleet(CHAT),
         Refuse(400, "chat"),
         Reason.LOCAL_ONLY,
@@ -405,6 +468,7 @@ requests = st.builds(
     priority=st.sampled_from(Priority),
     capability=st.sampled_from(Capability),
     prompt_tokens=st.integers(0, 20_000),
+    least_tokens=st.integers(0, 9_000),
     cloud=st.sampled_from(CloudUse),
     stored_state=st.booleans(),
     waited=st.booleans(),

@@ -96,7 +96,7 @@ class EngineDialect:
     back_pressure: frozenset[int]
     """Statuses of an engine that is alive and has too much to do."""
     too_long: bytes
-    """Words of its 400 for a request that is longer than its context."""
+    """Words of its usual refusal of a request that is longer than its context; they count beside the request's size."""
     error_start: bytes
     """Pattern of how its error object begins, after the brace: in a 200 or a stream it is no answer. Holds "error"."""
     provider: str

@@ -25,7 +25,7 @@ from forebay.rules.accounting import Accounting
 from forebay.rules.affinity import digest
 from forebay.rules.allowance import Allowance, Reservation
 from forebay.rules.capacity import weight
-from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN
+from forebay.rules.dialect.prompt_content import CHARACTERS_PER_TOKEN
 from forebay.rules.facts import USUAL_ANSWER_TOKENS, PolicyView, RequestFacts
 from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.queue import Waiter, WaitQueue
@@ -115,6 +115,7 @@ class Fleet:
             priority=request.priority,
             capability=request.capability or self._usual,
             prompt_tokens=request.prompt,
+            least_tokens=request.prompt,  # a trace has counted them
             max_tokens=request.max_tokens,
         )
         course = Lifecycle(facts, session, request.at, request.at + TOTAL_SECONDS)

@@ -45,10 +45,17 @@ class Reason(DocumentedEnum):
     LOCAL_ONLY = "LocalOnly", "may not leave the cluster, and no slot came free in time"
     NO_POLICY = "NoPolicy", "no CloudFallbackPolicy applies, and no slot came free in time"
     NOT_PORTABLE = "NotPortable", "no provider's model takes its fields, its inputs or its length"
-    SUBSTITUTION_DENIED = "SubstitutionDenied", "it names a model whose pool has `overflow.substitute: Denied`"
+    SUBSTITUTION_DENIED = (
+        "SubstitutionDenied",
+        "it names a model, or asks for embeddings, and its pool has `overflow.substitute: Denied`",
+    )
     CLOUD_UNAVAILABLE = "CloudUnavailable", "every provider of the tier failed or is limited"
     MODEL_NOT_FOUND = "ModelNotFound", "404: nobody here serves the model that it names"
-    INVALID_REQUEST = "InvalidRequest", "400 or 404: a body that does not parse, or a path that is not served"
+    MODEL_REQUIRED = "ModelRequired", "400: it names no model, and answers of the different ones cannot be compared"
+    INVALID_REQUEST = (
+        "InvalidRequest",
+        "400, 404 or 415: a body that does not parse or is compressed, or a path that is not served",
+    )
     UNAUTHORIZED = "Unauthorized", "401: the control port asks for the fleet's token"
     CLIENT_LIMIT = "ClientLimit", "429: the client has as many requests in flight as its key allows"
     STATE_NOT_FOUND = "StateNotFound", "404: no running replica has the response that `previous_response_id` names"

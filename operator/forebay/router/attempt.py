@@ -24,6 +24,7 @@ from forebay.router.http.values import Headers
 from forebay.rules.engine_health import NO_CLIENTS_DOING, NOT_IMPLEMENTED
 from forebay.rules.retry_after import asked_seconds
 from forebay.rules.steps import AttemptOutcome
+from forebay.rules.too_long import is_too_long
 from forebay.word_enum import WordEnum
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class Look(WordEnum):
 class Attempt:
     """Relays one answer. `headers` is asked for what is added, once the answer begins. `dialect`: of who answers.
 
-    `look_for_length`: the engine's own context-length error is not for the client, it means another way. `stores`: find
+    `look_for_length`: likely tokens of the request and the context of its pool; the engine's own context-length error
+    is then not for the client, it means another way. `stores`: find
     the id under which the engine stores this response, for `stored`. `bound`: where it was sent.
     """
 
@@ -69,7 +71,7 @@ class Attempt:
         dialect: EngineDialect = _USUAL,
         *,
         look: Look = Look.CONTENT,
-        look_for_length: bool = False,
+        look_for_length: tuple[int, int | None] | None = None,
         stores: bool = False,
         bound: "SlotBinding | None" = None,
     ) -> None:
@@ -162,6 +164,8 @@ class Attempt:
             ):
                 self._end(AttemptOutcome.FAULT, "it ended before its first token")
                 return
+            if self._too_long(self.status, self.held):
+                return
             held, self.held = self.held, b""
             self._begin(held)
         elif self.held and not self.told:
@@ -215,6 +219,14 @@ class Attempt:
             return False
         return status < 500 or status == NOT_IMPLEMENTED
 
+    def _too_long(self, status: int, document: bytes) -> bool:
+        """End it, if this error says that the request is longer than the engine's context."""
+        sizes = self.look_for_length
+        if sizes is None or not is_too_long(status, document, *sizes, self.dialect.too_long):
+            return False
+        self._end(AttemptOutcome.TOO_LONG, "longer than the engine's context")
+        return True
+
     def _before_content(self, piece: bytes) -> None:
         held = self.held = self.held + piece if self.held else piece
         if self.stores and not self.stored and (found := _STORED.search(held)) is not None:
@@ -225,10 +237,9 @@ class Attempt:
             if self.outcome is not None:
                 return
         if self.look is Look.CONTENT:
-            if 400 in (error, self.status) and self.look_for_length and self.dialect.too_long in held:
-                self._end(AttemptOutcome.TOO_LONG, "longer than the engine's context")
-                return
             if error and self.stream:
+                if self._too_long(error, held[held.index(b"{") :].partition(b"\n")[0]):
+                    return
                 self.held = b""
                 self._begin(b"")
                 self._error_within(held)

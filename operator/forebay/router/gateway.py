@@ -28,6 +28,7 @@ from forebay.router.http.cors import Cors
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, error, json_reply, request_head
 from forebay.router.http.values import Headers, Request
+from forebay.router.large_bodies import LargeBodies
 from forebay.router.placement.gateway_fleet import GatewayFleet
 from forebay.router.placement.gateway_queue import GatewayQueue, SlotBinding
 from forebay.router.placement.newcomers import Newcomers
@@ -36,6 +37,7 @@ from forebay.router.request_flow import RequestFlow
 from forebay.router.wake_client import Wake
 from forebay.rules.accounting import Accounting
 from forebay.rules.addresses import networks
+from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.model_name import with_model
 from forebay.rules.dialect.parsed_request import ParsedRequest
@@ -47,6 +49,7 @@ from forebay.rules.senders import Senders
 RETURNING: Final = 4096
 RETURN_SECONDS: Final = 120.0
 """How long the age of a client that was told to come back is kept."""
+ENDS: Final = 64 * 1024
 STATE_SECONDS: Final = 2.0
 
 
@@ -75,6 +78,7 @@ class Gateway:
         self.rng = random.Random()  # noqa: S311 - jitter
         self._totals: dict[str, float] = {}  # longest time for a request that names a model
         self._longest = context.settings.timeouts.total  # and for any other
+        self._bodies = LargeBodies(context)
         self._returning: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
         context.table.on_change = self._follow
 
@@ -112,11 +116,33 @@ class Gateway:
                 exchange, record, 404, Reason.INVALID_REQUEST, f"no {request.method} {request.target[:80]} here"
             )
             return
+        if len(request.body) > SMALL_BYTES:
+            self._bodies.read(
+                request,
+                exchange,
+                client,
+                lambda parsed: self._begin(request, exchange, client, record, parsed, handed_on),
+                lambda problem: self._refuse_body(exchange, record, problem),
+                lambda: self._gone(record),
+            )
+            return
         try:
             parsed = allowed(parse(request, client.name), client)
         except BadRequestError as problem:
-            self._refuse(exchange, record, 400, Reason.INVALID_REQUEST, str(problem))
+            self._refuse_body(exchange, record, problem)
             return
+        self._begin(request, exchange, client, record, parsed, handed_on)
+
+    def _begin(
+        self,
+        request: Request,
+        exchange: Exchange,
+        client: Client,
+        record: AccessLogEntry,
+        parsed: ParsedRequest,
+        handed_on: bool,
+    ) -> None:
+        """A request that was read sets out."""
         limit, running = client.max_in_flight, self.context.clients.in_flight
         if limit is not None and running.get(client.name, 0) >= limit:
             text = f"client {client.name} has {limit} requests in flight already"
@@ -237,6 +263,15 @@ class Gateway:
         metrics.finished(record, None)
         self.context.log.write(record)
 
+    def _refuse_body(self, exchange: Exchange, record: AccessLogEntry, problem: BadRequestError) -> None:
+        self._refuse(exchange, record, problem.status, Reason.INVALID_REQUEST, str(problem))
+
+    def _gone(self, record: AccessLogEntry) -> None:
+        """Its client left while its body was read."""
+        record.status = 499
+        metrics.finished(record, None)
+        self.context.log.write(record)
+
     # State.
 
     async def run(self) -> None:
@@ -317,8 +352,11 @@ def _size(facts: RequestFacts) -> bytes:
 
 
 def _identity(flow: RequestFlow) -> bytes:
-    """The same client with the same request."""
-    return blake2b(flow.request.body, digest_size=16, key=flow.client.name.encode()[:64]).digest()
+    """The same client with the same request; of a large body, as far as its length and its ends tell."""
+    body = flow.request.body
+    if len(body) > 2 * ENDS:
+        body = b"%d %b%b" % (len(body), body[:ENDS], body[-ENDS:])
+    return blake2b(body, digest_size=16, key=flow.client.name.encode()[:64]).digest()
 
 
 _HOST: Final = (b"host", b"sidecar")

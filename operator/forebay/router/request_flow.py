@@ -252,11 +252,9 @@ class RequestFlow:
         pool.take(bound.replica, bound.offer is not None, facts.prompt_tokens, now)
         body = gate.body_for(pool.entry, self.parsed, self.request.body)
         head = gate.head_for_sidecar(self, bound, len(body), now)
-        look_for_length = not facts.context_refused
         headers = self._headers if bound.replica.breaker is FINE else self._headers_of_a_probe(pool, bound.replica)
-        attempt = Attempt(
-            self.exchange, headers, _nobody, pool.entry.dialect, look_for_length=look_for_length, bound=bound
-        )
+        sizes = (facts.likely_tokens, pool.entry.context_tokens)
+        attempt = Attempt(self.exchange, headers, _nobody, pool.entry.dialect, look_for_length=sizes, bound=bound)
         replica, end = bound.replica, min(course.deadline, course.arrived + pool.timeouts.total)
         first_seconds = patience(pool.first_token_seconds, facts, self.parsed.stream, end - now)
         attempt.start(

@@ -28,10 +28,12 @@ from forebay.router.exposition import histogram
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error, json_reply
 from forebay.router.http.values import Request
+from forebay.router.large_bodies import LargeBodies
 from forebay.router.placement.engine_slots import EngineSlots
 from forebay.router.placement.prefill import read
 from forebay.router.placement.slot_channel import SlotChannel
 from forebay.router.placement.slotless import Slotless
+from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.endpoints import ENDPOINTS
@@ -63,6 +65,7 @@ class Sidecar:
         self.drain_began: float | None = None
         self.last_request = 0.0
         self.rng = random.Random()  # noqa: S311 - jitter
+        self._bodies = LargeBodies(context)
         self._stored: OrderedDict[str, None] = OrderedDict()
         self.slotless = Slotless(self)
         context.table.on_change = self._table_changed
@@ -85,11 +88,25 @@ class Sidecar:
         if request.target not in ENDPOINTS or request.method != "POST":
             self._refuse(request, exchange, record, 404, f"no {request.method} {request.target[:80]} here")
             return
+        if len(request.body) > SMALL_BYTES:
+            self._bodies.read(
+                request,
+                exchange,
+                client,
+                lambda parsed: self._begin(request, exchange, record, parsed),
+                lambda problem: self._refuse(request, exchange, record, problem.status, str(problem)),
+                lambda: self.finish(request, exchange, record),
+            )
+            return
         try:
             parsed = allowed(parse(request, client.name), client)
         except BadRequestError as problem:
-            self._refuse(request, exchange, record, 400, str(problem))
+            self._refuse(request, exchange, record, problem.status, str(problem))
             return
+        self._begin(request, exchange, record, parsed)
+
+    def _begin(self, request: Request, exchange: Exchange, record: AccessLogEntry, parsed: ParsedRequest) -> None:
+        """A request that was read sets out."""
         describe(record, parsed.facts, parsed.stream)
         size = self.slots.weight(parsed.facts.live_tokens, parsed.facts.sequences)
         if self.serves(parsed) and self.admission.admit(parsed.facts.priority, size):

@@ -31,9 +31,11 @@ class Stream(WordEnum):
     EVENTS = "Events"  # each with a type; the last one carries the usage
 
 
-PROMPT: Final = ("messages", "prompt", "input", "instructions")
+PROMPT: Final = ("messages", "prompt", "input", "instructions", "system", "tools", "functions", "response_format",
+                 "text", "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
+                 "documents", "suffix")  # fmt: skip
 """Fields that hold what a model is told, in any API: clients and logs mix them up, and engines ignore what is not
-theirs."""
+theirs. `rules/dialect/prompt_content.py` reads whatever shape they have."""
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -55,7 +57,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
 
 _SAMPLING: Final = frozenset({"temperature", "top_p", "stream", "stream_options", "model", "user"})
-_CHOICE: Final = frozenset({"frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "n", "seed", "stop"})
+_CHOICE: Final = frozenset({"frequency_penalty", "presence_penalty", "logprobs", "n", "seed", "stop"})
 _TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls", "top_logprobs", "prompt_cache_key",
                            "prompt_cache_retention", "safety_identifier"})  # fmt: skip
 

@@ -26,8 +26,10 @@ AUTO_MODELS = frozenset({"auto", "forebay", "forebay/auto", ""})
 class RequestFacts(Struct, frozen=True, gc=False):
     """One request as the rules need it.
 
-    `prompt_tokens` is an estimate; `max_tokens` is None when the client set no limit; `waited` says that its wait in
-    the queue is over. `PoolView.free` is what this very request may take: slots less those who wait before it.
+    `prompt_tokens` is an estimate of all that the engine reads, `longest_tokens` of the longest of several prompts, and
+    `least_tokens` what no tokenizer goes below for that one (docs/rule.md). `max_tokens` is None when the client set no
+    limit; `waited` says that its wait in the queue is over. `PoolView.free` is what this very request may take: slots
+    less those who wait before it.
     """
 
     model: str = "auto"
@@ -37,7 +39,10 @@ class RequestFacts(Struct, frozen=True, gc=False):
     capability: Capability = Capability.GENERAL
     guessed: bool = False  # from its words alone
     inputs: frozenset[Modality] = frozenset({Modality.TEXT})
+    unknown_input: bool = False  # holds a part whose kind no pool can declare: video, a file, something new
     prompt_tokens: int = 0
+    longest_tokens: int | None = None  # None: there is one prompt only
+    least_tokens: int = 0
     max_tokens: int | None = None
     sequences: int = 1  # answers that are made side by side: each is a member of the engine's batch
     path: str = CHAT
@@ -45,7 +50,7 @@ class RequestFacts(Struct, frozen=True, gc=False):
     cloud: CloudUse = CloudUse.ALLOWED  # strictest of client and request
     stored_state: bool = False  # previous_response_id and the like
     waited: bool = False
-    context_refused: bool = False  # an engine said that the context is too long
+    refused_by: frozenset[str] = frozenset()  # pools whose engine said that it is longer than their context
     cloud_failed: bool = False  # every provider of the tier failed or is limited
     own_fault: bool = False  # it fails where others are served: nothing is paid for it
     given_up: Reason | None = None  # why no replica is tried any more: ReplicaFailed, or QueueExpired for back-pressure
@@ -57,8 +62,15 @@ class RequestFacts(Struct, frozen=True, gc=False):
 
     @property
     def needed_tokens(self) -> int:
-        """The least that a model's context has to hold."""
-        return self.prompt_tokens + (self.max_tokens or 1)
+        """The least that a model's context has to hold, whatever its tokenizer. A limit on the answer needs no room:
+        engines shorten the answer to what is left, or say themselves that it does not fit."""
+        return self.least_tokens + (self.task is Task.GENERATE and self.max_tokens != 0)
+
+    @property
+    def likely_tokens(self) -> int:
+        """What a context is likely to need for the whole of prompt and answer."""
+        prompt = self.prompt_tokens if self.longest_tokens is None else self.longest_tokens
+        return prompt + (self.max_tokens or 1)
 
     @property
     def names_a_model(self) -> bool:

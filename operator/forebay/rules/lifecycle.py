@@ -161,7 +161,7 @@ class Lifecycle:
             if self.failed >= MAX_FAILED:
                 self._learn(given_up=Reason.QUEUE_EXPIRED)
         elif outcome is AttemptOutcome.TOO_LONG:
-            self._learn(context_refused=True)
+            self._learn(refused_by=self.facts.refused_by | {result.pool})
         elif outcome is AttemptOutcome.LATE:
             self.deadline = min(self.deadline, now)
         return self._decide(fleet, now)
@@ -208,10 +208,10 @@ class Lifecycle:
             case rule.Wait() as wait:
                 self.at_gap = decision.reason is not Reason.QUEUED
                 return self._into_queue(wait, fleet, now)
-            case rule.Refuse(status, pool):
-                return self._refuse(status, pool, decision.reason)
+            case rule.Refuse() as refusal:
+                return self._refuse(refusal, decision.reason)
 
-    def _learn(self, **facts: bool | Reason) -> None:
+    def _learn(self, **facts: bool | Reason | frozenset[str]) -> None:
         self.facts = msgspec.structs.replace(self.facts, **facts)
 
     # Local.
@@ -325,13 +325,14 @@ class Lifecycle:
 
     # Ends.
 
-    def _refuse(self, status: int, pool: str | None, reason: Reason) -> Reject:
+    def _refuse(self, refusal: rule.Refuse, reason: Reason) -> Reject:
         """The rule's word. What was refused for lack of a slot is demand; what failed or fits nowhere is not."""
+        status, pool = refusal.status, refusal.pool
         self.pool = pool or self.pool
         contended = status in (429, 503)
         if contended and pool and reason is not Reason.REPLICA_FAILED:
             self._asked(DemandKind.EXPIRED if self.facts.waited else DemandKind.REJECTED)
-        return self._reject(status, reason, retry_after=contended)
+        return self._reject(status, reason, refusal.text, retry_after=contended)
 
     def _out_of_time(self, now: float) -> Reject:
         """Its time is over, or it was sent to enough places."""

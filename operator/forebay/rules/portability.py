@@ -32,6 +32,7 @@ OFF: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType({
     "ignore_eos": (False,),
     "include_stop_str_in_output": (False,),
     "length_penalty": (1,),
+    "logit_bias": ({}, []),
     "min_p": (0,),
     "min_tokens": (0,),
     "priority": (0,),
@@ -69,7 +70,7 @@ def obstacles(request: RequestFacts, model: ModelEntry) -> tuple[str, ...]:
     found = [f"task {request.task}"] if request.task is not model.task else []
     found += [f"field {name}" for name in sorted(request.fields - taken)]
     found += [f"input {kind}" for kind in sorted(request.inputs - frozenset(model.inputs))]
-    needed = request.prompt_tokens + (request.max_tokens or 1)
+    needed = request.likely_tokens
     if model.context_tokens is not None and needed > model.context_tokens:
         found.append(f"length {needed} of {model.context_tokens} tokens")
     return tuple(found)

@@ -16,7 +16,7 @@ from msgspec import Struct
 from forebay.resources.access_log import DecisionInputs
 from forebay.resources.names import DEFAULT_POLICY
 from forebay.resources.reasons import Capability, Priority, Reason
-from forebay.resources.terms import CloudUse, FullWhen, GapAction, Permission, Tier
+from forebay.resources.terms import CloudUse, FullWhen, GapAction, Modality, Permission, Task, Tier
 from forebay.rules.facts import CloudTarget, FleetView, PolicyView, PoolView, RequestFacts, gap_tier
 from forebay.rules.portability import is_portable
 
@@ -43,11 +43,17 @@ class Wait(Struct, frozen=True):
 
 
 class Refuse(Struct, frozen=True):
-    """Answer with an error. `pool` is the one the request would have gone to, if any."""
+    """Answer with an error. `pool` is the one the request would have gone to, if any; `text` says what the reason alone
+    does not."""
 
     status: int
     pool: str | None = None
+    text: str = ""
 
+
+_TEXT_ALONE = frozenset({Modality.TEXT})
+ONE_MODEL = frozenset({Task.EMBED})
+"""Tasks whose answers are compared with earlier ones, which only those of the same model can be."""
 
 Destination = Local | Cloud | Wait | Refuse
 
@@ -65,6 +71,9 @@ def route(request: RequestFacts, fleet: FleetView) -> Decision:
     """Apply the local-first rule."""
     named_anywhere = request.any_task and request.names_a_model
     same_task = tuple(pool for pool in fleet.pools if named_anywhere or pool.task is request.task)
+    if request.task in ONE_MODEL and not request.names_a_model and (names := _models(same_task)):
+        text = f"answers of different models cannot be compared: name one of {', '.join(names)} in `model`"
+        return Decision(Refuse(400, text=text), Reason.MODEL_REQUIRED, request.capability)
     candidates = _candidates(request, same_task)
     policy = _policy(request, candidates, fleet)
     inputs = _inputs(request, candidates)
@@ -79,7 +88,7 @@ def route(request: RequestFacts, fleet: FleetView) -> Decision:
         return _at_gap(request, policy, candidates, gap, decide)
     free = [pool for pool in fitting if pool.free_for(request.priority) > 0]
     if free and request.given_up is None:
-        return decide(Local(_best(free, request.priority).name), Reason.LOCAL_CAPACITY)
+        return decide(Local(_best(request, free).name), Reason.LOCAL_CAPACITY)
     return _when_full(request, policy, fitting, same_task, decide)
 
 
@@ -100,6 +109,13 @@ def _candidates(request: RequestFacts, pools: tuple[PoolView, ...]) -> tuple[Poo
     if not capable and request.guessed:  # a guess makes no gap
         return tuple(pool for pool in pools if Capability.GENERAL in pool.capabilities)
     return capable
+
+
+def _models(pools: tuple[PoolView, ...]) -> list[str]:
+    """What these pools call their models, where they share no name and so are different ones."""
+    if len(pools) < 2 or frozenset(pools[0].names).intersection(*(pool.names for pool in pools[1:])):
+        return []
+    return sorted({pool.names[0] for pool in pools if pool.names})
 
 
 def _policy(request: RequestFacts, candidates: tuple[PoolView, ...], fleet: FleetView) -> PolicyView | None:
@@ -123,16 +139,39 @@ def _fitting(request: RequestFacts, candidates: tuple[PoolView, ...]) -> tuple[t
     takes_input = tuple(pool for pool in candidates if request.inputs <= pool.inputs)
     if not takes_input:
         return (), Reason.MODALITY_GAP
-    needed = request.needed_tokens
-    long_enough = tuple(p for p in takes_input if p.context_tokens is None or needed <= p.context_tokens)
-    if not long_enough or request.context_refused:
+    long_enough = _long_enough(request, takes_input)
+    if not long_enough:
         return (), Reason.CONTEXT_LENGTH_GAP
+    if len(long_enough) > 1:
+        long_enough = tuple(sorted(long_enough, key=lambda pool: _doubts(request, pool)))
     return long_enough, None
 
 
-def _best(free: list[PoolView], priority: Priority) -> PoolView:
-    """The pool with most room; of equals the first by name, so that equal inputs give equal answers."""
-    return min(free, key=lambda pool: (-pool.free_for(priority), pool.name))
+def _long_enough(request: RequestFacts, pools: tuple[PoolView, ...]) -> tuple[PoolView, ...]:
+    """Pools whose context may hold it, whatever their tokenizer, and is longer than any that was too short."""
+    needed, too_short = request.needed_tokens, 0
+    if request.refused_by:
+        too_short = max((pool.context_tokens or 0 for pool in pools if pool.name in request.refused_by), default=0)
+        pools = tuple(pool for pool in pools if pool.name not in request.refused_by)
+    return tuple(
+        pool
+        for pool in pools
+        if pool.context_tokens is None or (needed <= pool.context_tokens and too_short < pool.context_tokens)
+    )
+
+
+def _doubts(request: RequestFacts, pool: PoolView) -> int:
+    """How doubtful it is that a pool takes this request: its engine would decide, and others come first."""
+    text_alone = request.unknown_input and pool.inputs == _TEXT_ALONE
+    tight = pool.context_tokens is not None and request.likely_tokens > pool.context_tokens
+    return text_alone + tight
+
+
+def _best(request: RequestFacts, free: list[PoolView]) -> PoolView:
+    """The pool that is surest to take it, with most room; of equals the first by name, so that equal inputs give equal
+    answers."""
+    priority = request.priority
+    return min(free, key=lambda pool: (_doubts(request, pool), -pool.free_for(priority), pool.name))
 
 
 def _at_gap(
@@ -169,7 +208,8 @@ def _when_full(
     decide: Decide,
 ) -> Decision:
     """No fitting pool has a free slot."""
-    chosen = _would_choose(fitting)
+    surest = _surest(request, fitting)
+    chosen = _would_choose(surest)
     nobody = not any(pool.present for pool in fitting)
     tier = None if policy is None else policy.tier_for(request.priority)
     blocked = Reason.REPLICA_FAILED if request.own_fault else _blocked(request, policy, fitting)
@@ -180,12 +220,20 @@ def _when_full(
             return decide(Cloud(tier, targets, chosen), reason)
         blocked = Reason.NOT_PORTABLE if not targets else None
     if not request.waited and request.given_up is None:
-        return decide(Wait(tuple(pool.name for pool in fitting), cold=nobody), Reason.QUEUED)
+        return decide(Wait(tuple(pool.name for pool in surest), cold=nobody), Reason.QUEUED)
     if request.given_up is Reason.REPLICA_FAILED:
         return decide(Refuse(503, chosen), request.given_up)
     status = 503 if nobody else 429
     reason = Reason.NO_REPLICAS if nobody else Reason.QUEUE_EXPIRED
     return decide(Refuse(status, chosen), blocked or reason)
+
+
+def _surest(request: RequestFacts, fitting: tuple[PoolView, ...]) -> tuple[PoolView, ...]:
+    """Those worth waiting for: a pool that may well refuse it is none, where others would not."""
+    if len(fitting) == 1:
+        return fitting
+    least = _doubts(request, fitting[0])
+    return tuple(pool for pool in fitting if _doubts(request, pool) == least)
 
 
 def _would_choose(fitting: tuple[PoolView, ...]) -> str:
@@ -203,7 +251,8 @@ def _blocked(request: RequestFacts, policy: PolicyView | None, pools: tuple[Pool
         return Reason.LOCAL_ONLY
     if request.cloud_failed:
         return Reason.CLOUD_UNAVAILABLE
-    if request.names_a_model and pools and not any(p.substitute is Permission.ALLOWED for p in pools):
+    chosen = request.names_a_model or request.task in ONE_MODEL
+    if chosen and pools and not any(p.substitute is Permission.ALLOWED for p in pools):
         return Reason.SUBSTITUTION_DENIED
     return None
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from forebay.rules.dialect.errors import BadRequestError
+from forebay.rules.dialect.errors import BadRequestError, ForeignCodingError
+from forebay.rules.dialect.parse import parse
+from forebay.rules.endpoints import ENDPOINTS
 from tests.rules.dialect.asked import asked
 
 
@@ -41,3 +43,30 @@ def test_a_guarded_word_inside_a_text_is_no_duplicate() -> None:
         "tools": [{"context": {"task_type": 1}}],
     }
     assert asked(body).facts.model == "a"
+
+
+@pytest.mark.parametrize("path", ENDPOINTS)
+@pytest.mark.parametrize("coding", [b"gzip", b"zstd", b"br", b"deflate", b"GZIP", b"identity, gzip", b"x" * 9000])
+def test_a_coding_that_nobody_reads_here_is_named(path: str, coding: bytes) -> None:
+    with pytest.raises(ForeignCodingError, match="content-encoding: " + coding[:20].decode()) as refusal:
+        parse(path, {b"content-encoding": coding}, b"\x28\xb5\x2f\xfd")
+    assert refusal.value.status == 415
+
+
+@pytest.mark.parametrize("coding", [b"identity", b" Identity ", b""])
+def test_a_coding_that_changes_nothing_is_none(coding: bytes) -> None:
+    assert parse("/v1/completions", {b"content-encoding": coding}, b'{"model":"m"}').facts.model == "m"
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b"\x1f\x8b\x08\x00", "gzip"), (b"\x28\xb5\x2f\xfd\x04", "zstd"), (b"\xef\xbb\xbf{}", "byte order mark"),
+        ('{"model":"m"}'.encode("utf-16"), "UTF-16"),
+        (b'--x\r\nContent-Disposition: form-data; name="model"', "multipart"),
+    ],
+)  # fmt: skip
+def test_what_is_no_json_is_called_what_it_looks_like(body: bytes, what: str) -> None:
+    with pytest.raises(BadRequestError, match=what) as refusal:
+        asked(body)
+    assert refusal.value.status == 400

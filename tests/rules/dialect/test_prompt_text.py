@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.rules.dialect.prompt_text import content_of, user_words
-from forebay.rules.endpoints import CHAT, COMPLETIONS, DETOKENIZE, EMBEDDINGS, ENDPOINTS, RESPONSES, TOKENIZE, Endpoint
+from forebay.rules.dialect.prompt_text import user_words
+from forebay.rules.endpoints import CHAT, COMPLETIONS, DETOKENIZE, EMBEDDINGS, ENDPOINTS, RESPONSES, TOKENIZE
 from tests.rules.dialect.asked import asked
 
 
@@ -74,16 +74,3 @@ JSON = st.recursive(
 @given(st.sampled_from(("messages", "input", "prompt")), JSON)
 def test_no_body_makes_it_fail(key: str, value: Any) -> None:
     assert isinstance(user_words(ENDPOINTS[CHAT], {key: value}), str)
-
-
-@pytest.mark.parametrize("path", ENDPOINTS)
-def test_the_prompt_is_read_where_the_path_has_it(path: str) -> None:
-    endpoint = ENDPOINTS[path]
-    body: dict[str, Any] = {field: f"text of {field}" for field in endpoint.texts}
-    assert content_of(endpoint, {**body, "user": "somebody"}) == (list(body.values()), [])
-
-
-def test_a_path_of_another_shape_names_its_own_fields() -> None:
-    ranks = Endpoint(path="/rank", meaning="", operation="rank", texts=("query", "documents"))
-    body = {"query": "which?", "documents": ["one", {"text": "two"}], "messages": "nothing of mine"}
-    assert content_of(ranks, body)[0] == ["which?", "one", "two"]

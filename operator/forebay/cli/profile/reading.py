@@ -25,7 +25,8 @@ from forebay.rules.classify import Hints, by_hints, by_words
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.hints import hints_of
 from forebay.rules.dialect.limits import token_limit
-from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN, content_of, user_words
+from forebay.rules.dialect.prompt_content import EVERYTHING, PromptContent
+from forebay.rules.dialect.prompt_text import user_words
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import USUAL_ANSWER_TOKENS
 
@@ -181,7 +182,9 @@ class _Reading:
         limit = token_limit(document)
         prompt = entry.prompt
         if prompt is None:
-            prompt = sum(map(len, content_of(ENDPOINTS[entry.path], document)[0])) // CHARACTERS_PER_TOKEN
+            content = PromptContent(ENDPOINTS[entry.path], document)
+            content.read(EVERYTHING)
+            prompt = content.tokens
         if label is not None:
             return _PLACE[label], prompt, limit
         if not words:

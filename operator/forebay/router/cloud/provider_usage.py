@@ -3,7 +3,7 @@
 from forebay.resources.access_log import AccessLogEntry
 from forebay.router import metrics
 from forebay.rules.dialect.parsed_request import ParsedRequest
-from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN
+from forebay.rules.dialect.prompt_content import CHARACTERS_PER_TOKEN
 from forebay.rules.endpoints import ENDPOINTS, operation
 from forebay.rules.facts import CloudTarget
 from forebay.rules.spending import TokenUsage, price

@@ -20,6 +20,7 @@ COMMON_ID = names.COMMON_REQUEST_ID.encode()
 """The same id under the name that OpenAI's clients and most proxies know."""
 CODES = {
     Reason.MODEL_NOT_FOUND: ("model_not_found", "model"),
+    Reason.MODEL_REQUIRED: ("ModelRequired", "model"),
     Reason.CONTEXT_LENGTH_GAP: ("context_length_exceeded", None),
 }
 """`code` and `param` of an error where OpenAI's clients look for a word of their own; else the code is the reason."""

@@ -5,6 +5,7 @@ from typing import Any, Final
 from forebay.resources import headers as names
 from forebay.rules.classify import Hints
 from forebay.rules.dialect.errors import BadRequestError
+from forebay.rules.dialect.prompt_text import MOST_LOOKED_AT
 
 _NOTHING: Final[dict[str, Any]] = {}
 _TASK, _COMPLEXITY = names.TASK_TYPE.encode(), names.COMPLEXITY.encode()
@@ -31,7 +32,9 @@ def _has_context(document: dict[str, Any], metadata: dict[str, Any]) -> bool:
         return True
     messages = document.get("messages")
     if isinstance(messages, list):
-        for message in messages:
-            if isinstance(message, dict) and message.get("role") == "assistant":
+        for message in messages[:MOST_LOOKED_AT]:
+            if not isinstance(message, dict):
+                break
+            if message.get("role") == "assistant":
                 return True
     return False

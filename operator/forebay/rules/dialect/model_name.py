@@ -1,17 +1,15 @@
 """The model's name in a body that is otherwise passed on as it came."""
 
-import json
 import re
 from typing import Final
 
 import msgspec
 
+from forebay.rules.dialect.outermost import outermost
 from forebay.rules.dialect.parsed_request import ParsedRequest
 
 _MODEL: Final = b'"model"'
-_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_TOKEN = re.compile(rb"(" + _STRING + rb")(\s*:)?|[{}\[\]]")
-_EMPTY_VALUE = re.compile(rb"\s*(" + _STRING + rb"|\[\s*\]|\{\s*\}|[^\s,}]+)")
+_EMPTY_VALUE: Final = re.compile(rb'\s*("[^"\\]*(?:\\.[^"\\]*)*"|\[\s*\]|\{\s*\}|[^\s,}]+)')
 
 
 def with_model(body: bytes, parsed: ParsedRequest, model: str) -> bytes:
@@ -24,31 +22,16 @@ def with_model(body: bytes, parsed: ParsedRequest, model: str) -> bytes:
     name = msgspec.json.encode(model)
     if "model" not in parsed.document:
         return body.replace(b"{", b'{"model":' + name + (b"," if parsed.document else b""), 1)
-    start, end = _model_value(body)
-    return body[:start] + name + body[end:]
+    start, end = parsed.model_at or _model_value(body)
+    whole = memoryview(body)
+    return b"".join((whole[:start], name, whole[end:]))
 
 
 def _model_value(body: bytes) -> tuple[int, int]:
     """Where the value of the outermost "model" begins and ends; it is there, and no filled list or object."""
     key = body.find(_MODEL)
-    if key < 0 or b"\\u00" in body or body.find(_MODEL, key + 1) >= 0:
-        end = _outermost_model(body)
-    else:  # it stands here only, so this is the key
-        end = body.index(b":", key) + 1
-    value = _EMPTY_VALUE.match(body, end)
+    if key < 0 or b"\\u00" in body or body.find(_MODEL, key + 1) >= 0:  # such a body was found to say nothing twice
+        return outermost(body)["model"]
+    value = _EMPTY_VALUE.match(body, body.index(b":", key) + 1)  # it stands here only, so this is the key
     assert value is not None
     return value.span(1)
-
-
-def _outermost_model(body: bytes) -> int:
-    """Where the outermost key "model", however it is written, and its colon end."""
-    depth = 0
-    for token in _TOKEN.finditer(body):
-        mark = token[0][:1]
-        if mark in b"{[":
-            depth += 1
-        elif mark in b"}]":
-            depth -= 1
-        elif depth == 1 and token[2] is not None and json.loads(token[1]) == "model":
-            return token.end()
-    raise AssertionError("no model in the body")

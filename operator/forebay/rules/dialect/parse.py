@@ -1,18 +1,20 @@
 """A request as the rules and the routers need it: the body is decoded once, for a few facts. It is never rebuilt."""
 
+from collections.abc import Generator
 from typing import Any, Final
 
 from forebay.resources import headers as names
 from forebay.resources.reasons import Priority
 from forebay.resources.terms import CloudUse
 from forebay.rules.classify import by_hints, by_words
-from forebay.rules.dialect.body import document_of
-from forebay.rules.dialect.content_parts import TEXT_ALONE, foreign_parts, inputs_of
-from forebay.rules.dialect.errors import BadRequestError
+from forebay.rules.dialect.body import document_of, document_steps
+from forebay.rules.dialect.body_size import SMALL_BYTES
+from forebay.rules.dialect.errors import BadRequestError, ForeignCodingError
 from forebay.rules.dialect.hints import hints_of
 from forebay.rules.dialect.limits import sequences, token_limit
 from forebay.rules.dialect.parsed_request import ParsedRequest
-from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN, content_of, user_words
+from forebay.rules.dialect.prompt_content import EVERYTHING, PromptContent
+from forebay.rules.dialect.prompt_text import user_words
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import AUTO_MODELS, RequestFacts
 from forebay.rules.portability import spoken
@@ -20,6 +22,10 @@ from forebay.rules.portability import spoken
 SERVICE_TIERS: Final = {"priority": Priority.HIGH, "flex": Priority.LOW}
 _CLOUD, _SESSION, _TIMEOUT = names.CLOUD.encode(), names.SESSION.encode(), names.TIMEOUT_SECONDS.encode()
 _PRIORITY = names.PRIORITY.encode()
+_CODING: Final = b"content-encoding"
+_PLAIN: Final = (b"", b"identity")
+PARTS: Final = 1024
+"""Parts of a prompt that are read in one step."""
 
 
 def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "anonymous") -> ParsedRequest:
@@ -27,20 +33,62 @@ def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "ano
 
     Its priority is what was asked for, not yet what is allowed. Raises BadRequestError.
     """
+    if len(body) > SMALL_BYTES:
+        steps = parse_steps(path, fields, body, client)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                parsed: ParsedRequest = end.value
+                return parsed
+    _refuse_codings(fields)
     document = document_of(body)
+    content = PromptContent(ENDPOINTS[path], document)
+    content.read(EVERYTHING)
+    return _parsed(path, fields, document, content, client, None)
+
+
+def parse_steps(
+    path: str, fields: dict[bytes, bytes], body: bytes, client: str
+) -> Generator[None, None, ParsedRequest]:
+    """The same for a body of more than SMALL_BYTES, in steps of a few milliseconds."""
+    _refuse_codings(fields)
+    document, spans = yield from document_steps(body)
+    content = PromptContent(ENDPOINTS[path], document, {key: end - start for key, (start, end) in spans.items()})
+    while not content.read(PARTS):
+        yield
+    yield
+    return _parsed(path, fields, document, content, client, spans.get("model"))
+
+
+def _refuse_codings(fields: dict[bytes, bytes]) -> None:
+    if _CODING in fields and fields[_CODING].strip().lower() not in _PLAIN:
+        coding = fields[_CODING][:20].decode("latin-1")
+        raise ForeignCodingError(f"bodies with `content-encoding: {coding}` are not read here: send it uncompressed")
+
+
+def _parsed(
+    path: str,
+    fields: dict[bytes, bytes],
+    document: dict[str, Any],
+    content: PromptContent,
+    client: str,
+    model_at: tuple[int, int] | None,
+) -> ParsedRequest:
     if document.get("background") is True:  # it would run on in the engine after its slot has been given back
         raise BadRequestError("background responses are not served here: leave out `background`, or stream")
     previous = document.get("previous_response_id")
     previous = previous if isinstance(previous, str) else ""
-    facts = _facts(path, fields, document, bool(previous))
+    facts = _facts(path, fields, document, content, bool(previous))
     session, stream = fields.get(_SESSION, b""), document.get("stream") is True
     seconds = _seconds(fields.get(_TIMEOUT))
-    return ParsedRequest(path, facts, facts.priority, client, session, stream, seconds, document, previous)
+    return ParsedRequest(path, facts, facts.priority, client, session, stream, seconds, document, previous, model_at)
 
 
-def _facts(path: str, fields: dict[bytes, bytes], document: dict[str, Any], stored_state: bool) -> RequestFacts:
+def _facts(
+    path: str, fields: dict[bytes, bytes], document: dict[str, Any], read: PromptContent, stored_state: bool
+) -> RequestFacts:
     endpoint, limit = ENDPOINTS[path], token_limit(document)
-    texts, parts = content_of(endpoint, document)
     said = spoken(path, document)
     asked = _priority(fields.get(_PRIORITY), document)
     cloud = CloudUse.NEVER if fields.get(_CLOUD, b"").lower() == b"never" else CloudUse.ALLOWED
@@ -55,12 +103,15 @@ def _facts(path: str, fields: dict[bytes, bytes], document: dict[str, Any], stor
         priority=asked,
         capability=guessed or by_hints(hints),
         guessed=guessed is not None,
-        inputs=inputs_of(parts) if parts else TEXT_ALONE,
-        prompt_tokens=sum(map(len, texts)) // CHARACTERS_PER_TOKEN,
+        inputs=read.inputs,
+        unknown_input=read.unknown,
+        prompt_tokens=read.tokens,
+        longest_tokens=read.longest,
+        least_tokens=read.least,
         max_tokens=limit,
         sequences=sequences(document),
         path=path,
-        fields=said | foreign_parts(parts) if parts else said,
+        fields=said | read.fields if read.fields else said,
         cloud=cloud,
         stored_state=stored_state,
     )

@@ -20,3 +20,4 @@ class ParsedRequest(Struct, frozen=True, gc=False):
     timeout_seconds: float | None = None
     document: dict[str, Any] = {}
     previous: str = ""  # the stored response that this one goes on from
+    model_at: tuple[int, int] | None = None  # where the value of `model` stands in the body, where that is known

@@ -1,39 +1,28 @@
-"""The text of a request: all of it, how its conversation began, and what the user wrote last."""
+"""Words of a request: how its conversation began, and what the user wrote last."""
 
 from typing import Any, Final
 
 from forebay.rules.endpoints import Endpoint
 from forebay.rules.learned import READ
 
-CHARACTERS_PER_TOKEN: Final = 4
+MOST_LOOKED_AT: Final = 1024
+"""Messages, or parts of one, among which words are looked for: more would take long."""
 _SYSTEM: Final = ("system", "developer")
 
 
-def content_of(endpoint: Endpoint, document: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Every text of the prompt, and the parts that are no text."""
-    texts: list[str] = []
-    parts: list[dict[str, Any]] = []
-    for key in endpoint.texts:
-        if (value := document.get(key)) is not None:
-            _collect(value, texts, parts, 0)
-    return texts, parts
-
-
-def _collect(value: Any, texts: list[str], parts: list[dict[str, Any]], depth: int) -> None:
+def _collect(value: Any, texts: list[str], depth: int) -> None:
     if isinstance(value, str):
         texts.append(value)
     elif isinstance(value, list) and depth < 6:
-        for item in value:
-            _collect(item, texts, parts, depth + 1)
+        for item in value[:MOST_LOOKED_AT]:
+            _collect(item, texts, depth + 1)
     elif isinstance(value, dict) and depth < 6:
-        if "type" in value and value["type"] != "text":
-            parts.append(value)
         for key in ("content", "text"):
             inner = value.get(key)
             if isinstance(inner, str):
                 texts.append(inner)
             elif inner is not None:
-                _collect(inner, texts, parts, depth + 1)
+                _collect(inner, texts, depth + 1)
 
 
 def opening(document: dict[str, Any]) -> tuple[str, str]:
@@ -42,7 +31,7 @@ def opening(document: dict[str, Any]) -> tuple[str, str]:
     system = [document.get("instructions")]
     first: Any = said
     if isinstance(said, list):
-        for message in said:
+        for message in said[:MOST_LOOKED_AT]:
             role = message.get("role") if isinstance(message, dict) else "user"
             if role not in _SYSTEM:
                 first = message
@@ -53,7 +42,7 @@ def opening(document: dict[str, Any]) -> tuple[str, str]:
 
 def _joined(value: Any) -> str:
     texts: list[str] = []
-    _collect(value, texts, [], 0)
+    _collect(value, texts, 0)
     return "".join(texts)
 
 
@@ -67,7 +56,7 @@ def user_words(endpoint: Endpoint, document: dict[str, Any]) -> str:
     said = document.get("messages") or document.get("input") or document.get("prompt")
     if isinstance(said, str):
         return said
-    for message in reversed(said) if isinstance(said, list) else ():
+    for message in reversed(said[-MOST_LOOKED_AT:]) if isinstance(said, list) else ():
         if isinstance(message, str):
             return message
         if not isinstance(message, dict):
@@ -81,6 +70,8 @@ def _ends(content: Any) -> str:
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
+    if len(parts) > 2 * MOST_LOOKED_AT:
+        parts = parts[:MOST_LOOKED_AT] + parts[-MOST_LOOKED_AT:]
     texts = [text for part in parts if isinstance(text := part.get("text") if isinstance(part, dict) else part, str)]
     if len(texts) < 2:
         return "".join(texts)
