@@ -6,6 +6,7 @@ from forebay.resources import headers as names
 from forebay.resources.reasons import Priority
 from forebay.resources.terms import CloudUse
 from forebay.rules.classify import by_hints, by_words
+from forebay.rules.depths import Depths
 from forebay.rules.dialect.body import document_of
 from forebay.rules.dialect.content_parts import TEXT_ALONE, foreign_parts, inputs_of
 from forebay.rules.dialect.errors import BadRequestError
@@ -61,6 +62,7 @@ def _facts(path: str, fields: dict[bytes, bytes], document: dict[str, Any], stor
         sequences=sequences(document),
         path=path,
         fields=said | foreign_parts(parts) if parts else said,
+        depths=Depths(path, document),
         cloud=cloud,
         stored_state=stored_state,
     )
