@@ -9,7 +9,8 @@ COMPILED = {
     "router/dialect": "answers content request trace_context",
     "router/http": "client exchange framing message server",
     "router/placement": "engine_slots gateway_fleet gateway_queue prefill replicas slot_channel slotless",
-    "rules": "accounting admission affinity breaker capacity lifecycle offers queue retry slot_reports",
+    "rules": "accounting admission affinity api_shapes body_shapes breaker capacity credentials depths lifecycle offers "
+    "portability queue retry slot_reports",
     "rules/dialect": "body content_parts errors hints limits model_name parse prompt_text session",
 }
 """The modules of the request path, by folder. Those that define a msgspec.Struct cannot be among them."""
