@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx
 from msgspec.structs import replace
 
 from forebay.resources.table import ModelEntry, ProviderEntry, TargetEntry
+from forebay.router.cloud.provider import LIMITS
 from forebay.router.cloud.provider import UpstreamProvider as Standing
 from testing.fleet import Fleet, fleet
 from tests.router.provider import Provider, Script, answer
@@ -50,6 +52,11 @@ class Clouds:
 
     def standing(self, name: str = "acme") -> Standing:
         return self.fleet.gate.cloud.provider("default", name)
+
+    def age(self, name: str = "acme") -> None:
+        """As if it had been failing for as long as opens its breaker."""
+        standing = self.standing(name).standing
+        standing.breaker = replace_fields(standing.breaker, since=standing.breaker.since - LIMITS.row_seconds)
 
     def idle(self) -> bool:
         """Whether no place of any provider is taken."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from forebay.router.cloud.keys import Key
 from forebay.router.cloud.stream_events import EventReader, MalformedEventError, StreamEventKind
-from forebay.router.cloud.verdict import judge, pause_seconds
+from forebay.router.cloud.verdict import Tell, judge, pause_seconds
 from forebay.rules.breaker import CallResult
 from forebay.rules.spending import TokenUsage
 from tests.router.provider import DONE, ERROR, LAST, ROLE, USAGE_CHUNK, chunk
@@ -20,23 +20,24 @@ NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
 
 
 @pytest.mark.parametrize(
-    ("statuses", "outcome", "passed_on"),
+    ("statuses", "outcome", "tell"),
     [
-        ((200, 201, 204), CallResult.SUCCESS, True),
-        ((400, 411, 413, 415, 418, 422, 431, 451), CallResult.SUCCESS, True),
-        ((403, 404, 405, 409, 425), CallResult.SUCCESS, False),
-        ((429, 503, 529), CallResult.BACK_PRESSURE, False),
-        ((401, 402, 408), CallResult.FAULT, False),
-        ((300, 301, 302, 303, 304, 307, 308), CallResult.FAULT, False),
-        ((500, 501, 502, 504, 520, 524, 599, 999), CallResult.FAULT, False),
+        ((200, 201, 204), CallResult.SUCCESS, Tell.NEVER),
+        ((400, 411, 413, 415, 418, 422, 431, 451), None, Tell.AS_IT_IS),
+        ((403,), None, Tell.IN_DOUBT),
+        ((404, 405, 409, 425), None, Tell.NEVER),
+        ((429, 503, 529), CallResult.BACK_PRESSURE, Tell.NEVER),
+        ((401, 402, 408), CallResult.FAULT, Tell.NEVER),
+        ((300, 301, 302, 303, 304, 307, 308), CallResult.FAULT, Tell.NEVER),
+        ((500, 501, 502, 504, 520, 524, 599, 999), CallResult.FAULT, Tell.NEVER),
     ],
 )
-def test_statuses(statuses: tuple[int, ...], outcome: CallResult, passed_on: bool) -> None:
-    assert {judge(status) for status in statuses} == {(outcome, passed_on)}
+def test_statuses(statuses: tuple[int, ...], outcome: CallResult | None, tell: Tell) -> None:
+    assert {judge(status) for status in statuses} == {(outcome, tell)}
 
 
 @given(st.integers(400, 499))
-def test_what_a_client_can_cause_is_never_a_fault(status: int) -> None:
+def test_what_a_client_can_cause_is_never_a_fault_by_itself(status: int) -> None:
     ours = status in (401, 402, 407, 408, 421)  # key, account, proxy, slowness, connection
     assert (judge(status).outcome is CallResult.FAULT) is ours
 

@@ -15,12 +15,12 @@ from forebay.router import metrics
 from forebay.router.attempt import Attempt
 from forebay.router.attempt_result import judge, result_of
 from forebay.router.client_keys import time_allowed
-from forebay.router.cloud import CloudError, ProviderResponse
+from forebay.router.cloud import CloudError, ProviderResponse, Refusal
 from forebay.router.dialect import trace_context
 from forebay.router.dialect.answers import decision_headers, refusal, sentence
 from forebay.router.http.client import Address
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import error
+from forebay.router.http.message import error, json_reply
 from forebay.router.http.values import Headers, Request
 from forebay.router.placement.gateway_queue import SlotBinding
 from forebay.router.placement.replicas import FINE, PoolReplicas, Replica
@@ -55,6 +55,7 @@ class RequestFlow:
         "_bound",
         "_loop",
         "_place",
+        "_refusal",
         "_task",
         "client",
         "course",
@@ -77,6 +78,7 @@ class RequestFlow:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._bound: SlotBinding | None = None  # the replica that holds a slot for it
+        self._refusal: tuple[SendToProvider, Refusal] | None = None  # what a provider said to it
         self._place = 0  # in queues, kept while it comes back to them
         self.gate = gate
         self.request = request
@@ -264,15 +266,22 @@ class RequestFlow:
         sent = trace_context.context(self.request)
         try:
             served = await self.gate.cloud.send(
-                step.target, self.parsed, self.exchange, headers, record, course.deadline, final=step.final, trace=sent
+                step.target, self.parsed, self.exchange, headers, record, course.deadline, trace=sent
             )
         except CloudError as problem:
             record.problem = str(problem)
-            result = ProviderResult(taken=False, sent=problem.sent, cost=record.cost_usd)
+            refused = self._note_refusal(step, problem.refusal)
+            result = ProviderResult(taken=False, sent=problem.sent, cost=record.cost_usd, refused=refused)
         else:
             self._taken(step, served)
             result = ProviderResult(taken=True, cost=record.cost_usd)
         return course.provider_ended(result, self.gate.fleet, self._loop.time())
+
+    def _note_refusal(self, step: SendToProvider, refusal: Refusal | None) -> bool:
+        """Keep what a provider said to the request, the best of it. Whether there is something to tell."""
+        if refusal is not None and refusal.tell and (self._refusal is None or refusal.tell > self._refusal[1].tell):
+            self._refusal = (step, refusal)
+        return self._refusal is not None
 
     def _taken(self, step: SendToProvider, served: ProviderResponse) -> None:
         self.record.status, self.record.problem = served.status, served.problem
@@ -300,9 +309,19 @@ class RequestFlow:
         """Answer with an error, and with the time after which there may be room where that makes sense."""
         self._note_decision()
         self.record.tries = self.course.tries
+        if step.refused and self._refusal is not None:
+            self._tell_refusal(*self._refusal)
+            return
         text = step.text or sentence(step.reason, self.course.facts)
         headers = self.gate.retry_after_headers(self, step.reason) if step.retry_after else []
         self.exchange.reply(refusal(self.record, step.status, step.reason, text, headers))
+
+    def _tell_refusal(self, step: SendToProvider, refusal: Refusal) -> None:
+        """Nobody takes it: what a provider said is what is wrong with it."""
+        record = self.record
+        record.destination, record.reason, record.status = str(step.target), step.reason, refusal.status
+        record.provider_request_id = refusal.request_id
+        self.exchange.reply(json_reply(refusal.body, refusal.status, self._headers()))
 
     def _answered(self, status: int, first: float) -> None:
         """Note the time to the first content byte."""

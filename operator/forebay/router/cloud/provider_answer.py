@@ -7,25 +7,25 @@ break ends with an honest error event and a closed connection.
 import asyncio
 import contextlib
 import json
-import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final, cast
 
 import httpx
 import msgspec
 
 from forebay.router.cloud.provider import UpstreamProvider
-from forebay.router.cloud.provider_errors import FailedError
+from forebay.router.cloud.provider_errors import FailedError, Refusal
 from forebay.router.cloud.provider_usage import tokens_of
 from forebay.router.cloud.stream_events import Event, EventReader, MalformedEventError, StreamEventKind
 from forebay.router.cloud.transport import AddressRefusedError
-from forebay.router.cloud.verdict import judge, pause_seconds
+from forebay.router.cloud.verdict import ANSWER, Tell, judge, pause_seconds
 from forebay.router.dialect.answers import MAX_ID
 from forebay.router.dialect.content import HELD_BYTES
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error_body
 from forebay.router.http.values import Headers
+from forebay.rules.blame import digest_of
 from forebay.rules.breaker import CallResult
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.endpoints import ROOT
@@ -42,14 +42,10 @@ TAIL_BYTES: Final = 8 * 1024
 AFTERWARDS_SECONDS: Final = 1.0
 """How long a provider may take to end a stream after its last event, so that its connection can be used again."""
 Pieces = AsyncGenerator[bytes, None]
-ANOTHER_WAY: Final = re.compile(
-    rb"context_length_exceeded|maximum context length|context window|unsupported_parameter|unsupported_value"
-)
-"""Refusals of a 400 that are about this model rather than about the request."""
 
 
 class ProviderAnswer:
-    """Carries one answer. `final`: there is no other way, so that the provider's own refusal is the best answer."""
+    """Carries one answer."""
 
     def __init__(
         self,
@@ -59,7 +55,6 @@ class ProviderAnswer:
         exchange: Exchange,
         headers: Headers,
         *,
-        final: bool,
         trace: Headers,
     ) -> None:
         self.provider = provider
@@ -67,7 +62,6 @@ class ProviderAnswer:
         self.parsed = parsed
         self.exchange = exchange
         self.headers = headers
-        self.final = final
         self.trace = trace
         self.status = 0
         self.first = 0.0  # loop time of the first content byte
@@ -78,6 +72,7 @@ class ProviderAnswer:
         self.problem = ""
         self._loop = asyncio.get_running_loop()
         self._held = bytearray()
+        self._digest = b""
         asked = asks_for_usage(parsed.path, parsed.document, target.model)
         self._hides_usage = asked and not client_asked_for_usage(parsed.document)
 
@@ -89,12 +84,10 @@ class ProviderAnswer:
         until = end if wait == end - now else now + wait
         url = entry.base_url.rstrip("/") + self.parsed.path.removeprefix(ROOT)
         body = msgspec.json.encode(outgoing(self.parsed.path, self.parsed.document, self.target.model))
+        self._digest = digest_of(self.parsed.client, body)
         timeout = asyncio.timeout_at(until)
         try:
-            async with (
-                timeout,
-                self.provider.client.stream("POST", url, content=body, headers=self._sent()) as response,
-            ):
+            async with timeout, self._response(url, body) as response:
                 await self._take(response, timeout, end)
         except TimeoutError:
             if (timeout.when() or end) >= end:
@@ -112,6 +105,23 @@ class ProviderAnswer:
         except httpx.HTTPError:  # never its text: it may repeat what was sent
             self._broken("Cut", CallResult.FAULT)
 
+    @contextlib.asynccontextmanager
+    async def _response(self, url: str, body: bytes) -> AsyncGenerator[httpx.Response, None]:
+        """Send it; once more on a new connection where one that had been used before closed without a word."""
+        client, headers, used = self.provider.client, self._sent(), _Connection()
+        request = client.build_request("POST", url, content=body, headers=headers, extensions={"trace": used.trace})
+        try:
+            response = await client.send(request, stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if not used.before:
+                raise
+            await self.provider.transport.forget_idle()
+            response = await client.send(client.build_request("POST", url, content=body, headers=headers), stream=True)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
     def _sent(self) -> dict[str, str]:
         accept = "text/event-stream" if self.parsed.stream else "application/json"
         headers = {"content-type": "application/json", "accept": accept}
@@ -124,40 +134,34 @@ class ProviderAnswer:
         """Judge the head, then carry the body."""
         status = response.status_code
         verdict = judge(status)
-        if not verdict.passed_on:
-            asks = verdict.outcome is CallResult.BACK_PRESSURE or "retry-after" in response.headers
+        self.request_id = response.headers.get("x-request-id", "")[:MAX_ID]
+        self.status = status
+        asks = verdict.outcome is CallResult.BACK_PRESSURE or "retry-after" in response.headers
+        if verdict.outcome is None:
+            pause = pause_seconds(response.headers, time.time()) if asks and verdict.tell < Tell.AS_IT_IS else 0.0
+            raise FailedError(f"Status{status}", None, pause, await self._refusal(response, verdict.tell), self._digest)
+        if verdict is not ANSWER:
             pause = pause_seconds(response.headers, time.time()) if asks else 0.0
             raise FailedError(f"Status{status}", verdict.outcome, pause)
-        self.status, self.outcome = status, verdict.outcome
-        self.request_id = response.headers.get("x-request-id", "")[:MAX_ID]
-        if status >= 400:
-            await self._refusal(response)
-            return
+        self.outcome = verdict.outcome
         streams = response.headers.get("content-type", "").startswith("text/event-stream")
         if streams is not self.parsed.stream:
             raise FailedError("Malformed", CallResult.FAULT)  # nothing that this client could read
         async with _pieces(response) as pieces:
             await (self._stream if streams else self._whole)(pieces, response, patience, end)
 
-    # A refusal.
-
-    async def _refusal(self, response: httpx.Response) -> None:
-        """The client's own mistake, in the provider's words."""
+    async def _refusal(self, response: httpx.Response, tell: Tell) -> Refusal:
+        """What the provider said to it, in words that clients can parse."""
         body = b""
         async with _pieces(response) as pieces:
             async for piece in pieces:
                 body += piece
                 if len(body) > ERROR_BYTES:
                     break
-        if not self.final and ANOTHER_WAY.search(body):
-            raise FailedError("NotTaken", CallResult.SUCCESS)
         body = self.provider.key.hide(body)
         if not isinstance(_decoded(body), dict):
             body = error_body(self.status, f"the provider refused the request ({self.status})", "provider_refused")
-        self._begin(response, len(body))
-        self.first = 0.0  # nothing was generated
-        self.exchange.write(body)
-        self.exchange.end()
+        return Refusal(self.status, tell, body, self.request_id)
 
     # A whole answer.
 
@@ -239,7 +243,8 @@ class ProviderAnswer:
     def _begin(self, response: httpx.Response, length: int | None) -> None:
         """The client hears of it: from here on there is no other way."""
         self.first = self._loop.time()
-        kind = response.headers.get("content-type", "application/json") if response.status_code < 400 else ""
+        self.provider.answering(self.first)
+        kind = response.headers.get("content-type", "")
         passed = [(name, response.headers[name]) for name in PASSED_BACK if name in response.headers]
         encoded = [
             (name.encode(), value.encode("latin-1", "replace"))
@@ -266,6 +271,23 @@ class ProviderAnswer:
             text = f"the provider's answer broke off: {word}"
             self.exchange.write(b"data: " + error_body(502, text, "upstream_error") + b"\n\n")
         self.exchange.abort()
+
+
+class _Connection:
+    """Whether a request went out on a connection that had carried another one, and no byte of an answer came."""
+
+    def __init__(self) -> None:
+        self.before = False
+        self._new = False
+
+    async def trace(self, event: str, _: Mapping[str, Any]) -> None:
+        """httpcore's word."""
+        if event.startswith("connection.connect_"):
+            self._new = True
+        elif event == "http11.send_request_headers.started":
+            self.before = not self._new
+        elif event == "http11.receive_response_headers.complete":
+            self.before = False
 
 
 def _pieces(response: httpx.Response) -> contextlib.aclosing[Pieces]:

@@ -109,14 +109,12 @@ class CloudProviders:
         record: AccessLogEntry,
         deadline: float,
         *,
-        final: bool,
         trace: Headers,
     ) -> ProviderResponse:
         """Serve a request by a provider, until `deadline` (loop time) at most.
 
         Raises CloudError while the client has heard nothing. A stream that breaks later has ended with an error event.
-        `final`: there is no other way, so that even a refusal of this very model is passed on. `trace`: the headers of
-        the request's trace.
+        `trace`: the headers of the request's trace.
         """
         provider, loop = self._providers.get((target.policy, target.provider)), asyncio.get_running_loop()
         begun = loop.time()
@@ -124,7 +122,7 @@ class CloudProviders:
             raise CloudError(f"{target}: {'unknown' if provider is None else 'Deadline'}")
         from forebay.router.cloud.provider_answer import ProviderAnswer  # noqa: PLC0415
 
-        answer = ProviderAnswer(provider, target, parsed, exchange, headers, final=final, trace=trace)
+        answer = ProviderAnswer(provider, target, parsed, exchange, headers, trace=trace)
         try:
             place = provider.begin(_tokens(parsed), begun)
         except FailedError as failed:
@@ -139,11 +137,13 @@ class CloudProviders:
             outcome, word = answer.outcome, answer.problem
         except FailedError as failed:
             outcome, pause, word = failed.outcome, failed.pause, failed.word
-            raise CloudError(f"{target}: {failed.word}", sent=True) from None
+            if failed.refusal is not None:
+                outcome = provider.refused(failed.request, pause)
+            raise CloudError(f"{target}: {failed.word}", sent=True, refusal=failed.refusal) from None
         finally:
             gauge.dec()
             used = self._settle(answer, record, word, loop.time() - begun)
-            provider.over(place, used, outcome, pause, loop.time())
+            provider.over(place, used, outcome, pause, loop.time(), begun=answer.first > 0)
         return ProviderResponse(answer.status, answer.first or loop.time(), answer.problem)
 
     def _settle(self, answer: "ProviderAnswer", record: AccessLogEntry, word: str, seconds: float) -> int | None:
