@@ -84,10 +84,11 @@ async def clouds(
     *,
     entry: dict[str, Any] | None = None,
     model: dict[str, Any] | None = None,
+    bravo_model: dict[str, Any] | None = None,
     pools: dict[str, Any] | None = None,
     gateway: dict[str, Any] | None = None,
 ) -> AsyncIterator[Clouds]:
-    """acme first, then bravo, for every priority. `entry` changes acme's entry, `model` its model's."""
+    """acme first, then bravo, for every priority. `entry` changes acme's, `model` and `bravo_model` the models'."""
     async with AsyncExitStack() as stack:
         one = await Provider(acme).start(stack)
         two = await Provider(bravo or answer()).start(stack)
@@ -101,8 +102,9 @@ async def clouds(
         )
         changed = replace(entries[0], models=(replace(MODELS["acme"], **(model or {})),))
         changed = replace(changed, **(entry or {}))
+        other = replace(entries[1], models=(replace(MODELS["bravo"], **(bravo_model or {})),))
         tier = tuple(TargetEntry(provider=name, model=MODELS[name].name) for name in ("acme", "bravo"))
-        policy = {"providers": (changed, entries[1]), "primary": tier, "secondary": tier}
+        policy = {"providers": (changed, other), "primary": tier, "secondary": tier}
         settings = {"providers_dir": keys, **(gateway or {})}
         async with fleet(tmp, pools or {}, policy=policy, gateway=settings) as made:
             yield Clouds(made, one, two, keys)

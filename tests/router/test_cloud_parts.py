@@ -1,9 +1,11 @@
 """Statuses, Retry-After, streams and keys: the parts of the way to providers, alone."""
 
 import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -202,3 +204,49 @@ def test_a_provider_without_a_key_lacks_none() -> None:
 def test_a_router_without_providers_does_not_carry_their_library() -> None:
     code = "import sys, forebay.router.ports; sys.exit('httpx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def _usage(*events: dict[str, Any]) -> TokenUsage | None:
+    reader = EventReader()
+    for document in events:
+        list(reader.feed(event(json.dumps(document).encode())))
+    return reader.usage
+
+
+def _said(text: str, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": text}}], **more}
+
+
+STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ([_said("a"), STOP, {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}], TokenUsage(9, 1)),
+        (  # Gemini: so far, in every chunk
+            [_said("a", usage={"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 30}),
+             _said("b", usage={"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 40})], TokenUsage(9, 31),
+        ),
+        ([_said("a"), {"choices": [{"finish_reason": "stop", "usage": {"prompt_tokens": 9, "completion_tokens": 1}}]}],
+         TokenUsage(9, 1)),
+        (  # Anthropic: what comes in first, what goes out last
+            [{"type": "message_start", "message": {"usage": {"input_tokens": 9, "cache_read_input_tokens": 5,
+                                                            "output_tokens": 1}}},
+             {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 30}}],
+            TokenUsage(14, 30, 5),
+        ),
+        (  # broken off: what was seen is more than what had been counted
+            [_said("a", usage={"prompt_tokens": 9, "completion_tokens": 1}), *[_said("b")] * 4], TokenUsage(9, 5),
+        ),
+        ([_said("a", service_tier="flex"), {**STOP, "usage": {"prompt_tokens": 9, "completion_tokens": 1}}],
+         TokenUsage(9, 1, tier="flex")),
+        ([{"type": "response.completed", "response": {"service_tier": "priority", "usage": {
+            "input_tokens": 9, "output_tokens": 3}}}], TokenUsage(9, 3, tier="priority")),
+        ([_said("a"), STOP, {"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0}}], None),
+        ([_said("a"), STOP, {"choices": [], "usage": {"prompt_tokens": "9", "completion_tokens": "1"}}], None),
+        ([_said("a", usage=None), STOP], None),
+    ],
+)  # fmt: skip
+def test_what_a_stream_says_was_used(events: list[dict[str, Any]], found: TokenUsage | None) -> None:
+    assert _usage(*events) == found

@@ -15,6 +15,7 @@ from forebay.resources.table import (
     ModelEntry,
     PolicyEntry,
     PoolEntry,
+    PriceEntry,
     ProviderEntry,
     QueueEntry,
     TargetEntry,
@@ -88,7 +89,19 @@ def _provider(provider: Provider) -> ProviderEntry:
                 task=model.task,
                 input_price=model.input_price,
                 cached_input_price=model.cached_input_price,
+                cache_write_price=model.cache_write_price,
                 output_price=model.output_price,
+                price_tiers=tuple(
+                    PriceEntry(
+                        service_tier=row.service_tier or "",
+                        above_tokens=row.above_tokens,
+                        input_price=row.input_price,
+                        cached_input_price=row.cached_input_price,
+                        cache_write_price=row.cache_write_price,
+                        output_price=row.output_price,
+                    )
+                    for row in model.price_tiers
+                ),
                 context_tokens=model.context_tokens,
                 inputs=tuple(sorted(model.inputs)),
                 max_tokens_field=model.max_tokens_field,
@@ -105,4 +118,5 @@ def _provider(provider: Provider) -> ProviderEntry:
         first_token_seconds=timeouts.first_token_seconds,
         between_chunks_seconds=timeouts.between_chunks_seconds,
         total_seconds=timeouts.total_seconds,
+        on_disconnect=provider.on_disconnect,
     )

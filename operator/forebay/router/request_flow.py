@@ -6,6 +6,7 @@ to be tried elsewhere or to leave for a provider goes on as a coroutine.
 
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from forebay.resources import headers as names
@@ -57,6 +58,7 @@ class RequestFlow:
         "_place",
         "_refusal",
         "_task",
+        "_told",
         "client",
         "course",
         "exchange",
@@ -79,6 +81,7 @@ class RequestFlow:
         self._task: asyncio.Task[None] | None = None
         self._bound: SlotBinding | None = None  # the replica that holds a slot for it
         self._refusal: tuple[SendToProvider, Refusal] | None = None  # what a provider said to it
+        self._told = ""  # of its cost, in US dollars
         self._place = 0  # in queues, kept while it comes back to them
         self.gate = gate
         self.request = request
@@ -137,7 +140,7 @@ class RequestFlow:
             self._loop.call_exception_handler({"message": "a request failed", "exception": problem})
             self._broken()
         finally:
-            self._count(self.course.abandoned(self._loop.time(), self.record.cost_usd).demand)
+            self._count(self.course.abandoned(self._loop.time(), self._new_cost()).demand)
             self.gate.finish(self)
 
     def _broken(self) -> None:
@@ -271,11 +274,17 @@ class RequestFlow:
         except CloudError as problem:
             record.problem = str(problem)
             refused = self._note_refusal(step, problem.refusal)
-            result = ProviderResult(taken=False, sent=problem.sent, cost=record.cost_usd, refused=refused)
+            result = ProviderResult(taken=False, sent=problem.sent, cost=self._new_cost(), refused=refused)
         else:
             self._taken(step, served)
-            result = ProviderResult(taken=True, cost=record.cost_usd)
+            result = ProviderResult(taken=True, cost=self._new_cost())
         return course.provider_ended(result, self.gate.fleet, self._loop.time())
+
+    def _new_cost(self) -> str:
+        """Of the request's cost at providers, what the course has not been told yet."""
+        before, self._told = Decimal(self._told or 0), self.record.cost_usd
+        new = Decimal(self._told or 0) - before
+        return format(new, "f") if new else ""
 
     def _note_refusal(self, step: SendToProvider, refusal: Refusal | None) -> bool:
         """Keep what a provider said to the request, the best of it. Whether there is something to tell."""

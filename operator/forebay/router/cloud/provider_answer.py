@@ -28,11 +28,11 @@ from forebay.router.http.values import Headers
 from forebay.rules.blame import digest_of
 from forebay.rules.breaker import CallResult
 from forebay.rules.dialect.parsed_request import ParsedRequest
-from forebay.rules.endpoints import ROOT
+from forebay.rules.endpoints import ENDPOINTS, ROOT
 from forebay.rules.facts import CloudTarget
 from forebay.rules.portability import asks_for_usage, client_asked_for_usage, outgoing
 from forebay.rules.retry import patience
-from forebay.rules.spending import TokenUsage, read_usage
+from forebay.rules.spending import TokenUsage, find_tier, find_usage, read_usage
 
 PASSED_BACK: Final = ("openai-processing-ms",)
 ERROR_BYTES: Final = 64 * 1024
@@ -72,7 +72,9 @@ class ProviderAnswer:
         self.problem = ""
         self._loop = asyncio.get_running_loop()
         self._held = bytearray()
+        self.filtered = False  # refused by a filter, which some bill
         self._digest = b""
+        self._connection = _Connection()
         asked = asks_for_usage(parsed.path, parsed.document, target.model)
         self._hides_usage = asked and not client_asked_for_usage(parsed.document)
 
@@ -108,7 +110,7 @@ class ProviderAnswer:
     @contextlib.asynccontextmanager
     async def _response(self, url: str, body: bytes) -> AsyncGenerator[httpx.Response, None]:
         """Send it; once more on a new connection where one that had been used before closed without a word."""
-        client, headers, used = self.provider.client, self._sent(), _Connection()
+        client, headers, used = self.provider.client, self._headers(), self._connection
         request = client.build_request("POST", url, content=body, headers=headers, extensions={"trace": used.trace})
         try:
             response = await client.send(request, stream=True)
@@ -122,7 +124,12 @@ class ProviderAnswer:
         finally:
             await response.aclose()
 
-    def _sent(self) -> dict[str, str]:
+    @property
+    def sent(self) -> bool:
+        """Whether the provider may have had the request."""
+        return self._connection.sent
+
+    def _headers(self) -> dict[str, str]:
         accept = "text/event-stream" if self.parsed.stream else "application/json"
         headers = {"content-type": "application/json", "accept": accept}
         headers.update((name.decode(), value.decode("latin-1")) for name, value in self.trace)
@@ -159,7 +166,11 @@ class ProviderAnswer:
                 if len(body) > ERROR_BYTES:
                     break
         body = self.provider.key.hide(body)
-        if not isinstance(_decoded(body), dict):
+        said = _decoded(body)
+        if isinstance(said, dict):
+            error = said.get("error")
+            self.filtered = isinstance(error, dict) and error.get("code") == "content_filter"
+        else:
             body = error_body(self.status, f"the provider refused the request ({self.status})", "provider_refused")
         return Refusal(self.status, tell, body, self.request_id)
 
@@ -179,17 +190,20 @@ class ProviderAnswer:
                 self._begin(response, None)
                 self.exchange.write(bytes(held))
         if self.first:
-            self.usage = _usage_at_the_end(bytes(held))
+            self.usage = self._used(_usage_at_the_end(bytes(held)))
         else:
             document = _decoded(bytes(held))
             if not isinstance(document, dict):
                 raise FailedError("Malformed", CallResult.FAULT)
+            self.usage = self._used(find_usage(document), find_tier(document))
             if document.get("error"):
                 raise FailedError("ErrorInAnswer", CallResult.FAULT)
-            self.usage = read_usage(document.get("usage"))
             self._begin(response, size)
             self.exchange.write(bytes(held))
         self.exchange.end()
+
+    def _used(self, usage: Any, tier: str = "") -> TokenUsage | None:
+        return read_usage(usage, tier, generates=ENDPOINTS[self.parsed.path].output_tokens)
 
     # A stream.
 
@@ -274,10 +288,12 @@ class ProviderAnswer:
 
 
 class _Connection:
-    """Whether a request went out on a connection that had carried another one, and no byte of an answer came."""
+    """What became of a request's connection: whether it was `sent` on one, and whether that one had carried another
+    request `before`, while no byte of an answer has come."""
 
     def __init__(self) -> None:
         self.before = False
+        self.sent = False
         self._new = False
 
     async def trace(self, event: str, _: Mapping[str, Any]) -> None:
@@ -285,7 +301,7 @@ class _Connection:
         if event.startswith("connection.connect_"):
             self._new = True
         elif event == "http11.send_request_headers.started":
-            self.before = not self._new
+            self.before, self.sent = not self._new, True
         elif event == "http11.receive_response_headers.complete":
             self.before = False
 
@@ -302,11 +318,11 @@ def _decoded(text: bytes) -> Any:
         return None
 
 
-def _usage_at_the_end(tail: bytes) -> TokenUsage | None:
+def _usage_at_the_end(tail: bytes) -> Any:
     """The usage of an answer too long to be kept: it stands near the end."""
     start = tail.find(b"{", tail.rfind(b'"usage"'))
     with contextlib.suppress(ValueError, RecursionError):
-        return read_usage(json.JSONDecoder().raw_decode(tail[start:].decode("utf-8", "replace"))[0])
+        return json.JSONDecoder().raw_decode(tail[start:].decode("utf-8", "replace"))[0]
     return None
 
 

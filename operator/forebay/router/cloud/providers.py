@@ -13,7 +13,7 @@ from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.table import PolicyEntry
 from forebay.router import metrics
 from forebay.router.cloud.provider_errors import CloudError, FailedError
-from forebay.router.cloud.provider_usage import account
+from forebay.router.cloud.provider_usage import WORKED, account, charge, used_at
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.values import Headers
 from forebay.rules.addresses import Network
@@ -146,16 +146,21 @@ class CloudProviders:
             provider.over(place, used, outcome, pause, loop.time(), begun=answer.first > 0)
         return ProviderResponse(answer.status, answer.first or loop.time(), answer.problem)
 
-    def _settle(self, answer: "ProviderAnswer", record: AccessLogEntry, word: str, seconds: float) -> int | None:
-        """Count a try; returns its tokens, None where nobody knows them."""
+    def _settle(self, answer: "ProviderAnswer", record: AccessLogEntry, word: str, seconds: float) -> int:
+        """Count a try; returns its tokens."""
         target, parsed = answer.target, answer.parsed
         record.provider_request_id = answer.request_id
         metrics.OPERATION.observe((operation(parsed.path), target.provider, target.model.name, word), seconds)
         if word:
             metrics.CLOUD_ERRORS.labels(target.provider, word).inc()
-        if not answer.first:
-            return 0 if answer.status >= 400 else None
-        return account(target, parsed, record, answer.usage, output=answer.output).total
+        if not answer.first and answer.usage is None and not (answer.sent and (word in WORKED or answer.filtered)):
+            return 0
+        used, counted = used_at(parsed, word, answer.usage, answer.output, answer.provider.entry.on_disconnect)
+        if answer.first:
+            account(target, parsed, record, used, counted=counted)
+        else:
+            charge(target, record, used, counted=counted)
+        return used.total
 
     def _key_file(self, policy: str, provider: str, wanted: bool) -> Path | None:
         """Where its key is mounted; a path that cannot be read where there is no folder."""
