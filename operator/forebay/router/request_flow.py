@@ -28,6 +28,7 @@ from forebay.router.placement.replicas import FINE, PoolReplicas, Replica
 from forebay.rules.affinity import digest
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
+from forebay.rules.facts import CloudTarget
 from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.queue import Waiter
 from forebay.rules.retry import patience
@@ -54,6 +55,7 @@ class RequestFlow:
 
     __slots__ = (
         "_bound",
+        "_failed",
         "_loop",
         "_place",
         "_refusal",
@@ -80,6 +82,7 @@ class RequestFlow:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._bound: SlotBinding | None = None  # the replica that holds a slot for it
+        self._failed: tuple[CloudTarget, ...] = ()  # providers
         self._refusal: tuple[SendToProvider, Refusal] | None = None  # what a provider said to it
         self._told = ""  # of its cost, in US dollars
         self._place = 0  # in queues, kept while it comes back to them
@@ -274,9 +277,12 @@ class RequestFlow:
         except CloudError as problem:
             record.problem = str(problem)
             refused = self._note_refusal(step, problem.refusal)
+            self._failed += (step.target,) if problem.sent else ()
             result = ProviderResult(taken=False, sent=problem.sent, cost=self._new_cost(), refused=refused)
         else:
             self._taken(step, served)
+            if not served.problem:
+                self.gate.cloud.shown(self._failed)
             result = ProviderResult(taken=True, cost=self._new_cost())
         return course.provider_ended(result, self.gate.fleet, self._loop.time())
 

@@ -85,6 +85,13 @@ def given_up(breaker: Breaker) -> Breaker:
     return replace(breaker, probing=max(0, breaker.probing - 1))
 
 
+def shown(breaker: Breaker, now: float, limits: BreakerLimits = BreakerLimits()) -> Breaker:
+    """Another upstream has answered what this one failed: its faults need no time to be believed."""
+    if breaker.faults < limits.faults or phase(breaker, now) is not Phase.CLOSED:
+        return breaker
+    return _opened(breaker, now, limits)
+
+
 def after(
     breaker: Breaker, outcome: CallResult, now: float, limits: BreakerLimits = BreakerLimits(), pause: float = 0.0
 ) -> Breaker:
@@ -100,7 +107,10 @@ def after(
         return replace(breaker, faults=faults, paused_until=paused)
     if where is Phase.CLOSED and (faults < limits.faults or now - since < limits.row_seconds):
         return replace(breaker, faults=faults, since=since, paused_until=paused)
+    return _opened(replace(breaker, faults=faults, since=since, paused_until=paused), now, limits)
+
+
+def _opened(breaker: Breaker, now: float, limits: BreakerLimits) -> Breaker:
     openings = breaker.openings + 1
     seconds = min(limits.open_seconds * 2 ** min(openings - 1, 30), limits.most_seconds)
-    until = now + seconds
-    return Breaker(faults=faults, since=since, openings=openings, open_until=until, paused_until=paused)
+    return replace(breaker, openings=openings, open_until=now + seconds, probing=0)

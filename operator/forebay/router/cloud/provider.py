@@ -106,6 +106,10 @@ class UpstreamProvider:
         else:
             standing.breaker = after(standing.breaker, outcome, now, BROKEN_LIMITS if begun else LIMITS, pause)
 
+    def shown(self, now: float) -> None:
+        """Another provider has answered what this one failed."""
+        self.standing.breaker = breaker.shown(self.standing.breaker, now, LIMITS)
+
     async def look(self) -> None:
         """Find out whether its address is one that may be connected to."""
         try:

@@ -146,6 +146,12 @@ class CloudProviders:
             provider.over(place, used, outcome, pause, loop.time(), begun=answer.first > 0)
         return ProviderResponse(answer.status, answer.first or loop.time(), answer.problem)
 
+    def shown(self, failed: tuple[CloudTarget, ...]) -> None:
+        """These failed what another provider has answered."""
+        for target in failed:
+            if (provider := self._providers.get((target.policy, target.provider))) is not None:
+                provider.shown(asyncio.get_running_loop().time())
+
     def _settle(self, answer: "ProviderAnswer", record: AccessLogEntry, word: str, seconds: float) -> int:
         """Count a try; returns its tokens."""
         target, parsed = answer.target, answer.parsed
