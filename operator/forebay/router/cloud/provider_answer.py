@@ -73,7 +73,6 @@ class ProviderAnswer:
         self._loop = asyncio.get_running_loop()
         self._held = bytearray()
         self.filtered = False  # refused by a filter, which some bill
-        self._digest = b""
         self._connection = _Connection()
         asked = asks_for_usage(parsed.path, parsed.document, target.model)
         self._hides_usage = asked and not client_asked_for_usage(parsed.document)
@@ -86,7 +85,6 @@ class ProviderAnswer:
         until = end if wait == end - now else now + wait
         url = entry.base_url.rstrip("/") + self.parsed.path.removeprefix(ROOT)
         body = msgspec.json.encode(outgoing(self.parsed.path, self.parsed.document, self.target.model))
-        self._digest = digest_of(self.parsed.client, body)
         timeout = asyncio.timeout_at(until)
         try:
             async with timeout, self._response(url, body) as response:
@@ -146,7 +144,8 @@ class ProviderAnswer:
         asks = verdict.outcome is CallResult.BACK_PRESSURE or "retry-after" in response.headers
         if verdict.outcome is None:
             pause = pause_seconds(response.headers, time.time()) if asks and verdict.tell < Tell.AS_IT_IS else 0.0
-            raise FailedError(f"Status{status}", None, pause, await self._refusal(response, verdict.tell), self._digest)
+            refusal, request = await self._refusal(response, verdict.tell), response.request.content
+            raise FailedError(f"Status{status}", None, pause, refusal, digest_of(self.parsed.client, request))
         if verdict is not ANSWER:
             pause = pause_seconds(response.headers, time.time()) if asks else 0.0
             raise FailedError(f"Status{status}", verdict.outcome, pause)
