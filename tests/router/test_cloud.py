@@ -319,6 +319,50 @@ def test_a_new_connection_that_closes_is_a_fault_and_the_request_is_not_sent_aga
     run(work)
 
 
+# What leaves.
+
+
+def test_a_conversation_that_another_backend_began_goes_on_at_a_provider(tmp_path: Path) -> None:
+    given = "chatcmpl-tool-0123456789abcdef0123456789abcdef"
+    call = {"id": given, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "", "reasoning": "hm", "tool_calls": []},
+        {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": given, "content": "1"},
+    ]
+
+    async def work() -> None:
+        async with clouds(tmp_path, answer()) as c:
+            assert decision(await c.ask(messages=messages))[:2] == (200, "acme/big")
+            said = c.acme.documents[0]["messages"]
+            assert [sorted(message) for message in said[1:]] == [
+                ["content", "role"], ["content", "role", "tool_calls"], ["content", "role", "tool_call_id"],
+            ]  # fmt: skip
+            assert said[2]["tool_calls"][0]["id"] == said[3]["tool_call_id"] != given
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"logit_bias": {"50256": -100}},
+        {"tools": [{"type": "mcp", "server_url": "http://mcp.tools.svc/sse", "authorization": "secret"}]},
+        {"messages": [{"role": "user", "content": "hi", "mood": "sad"}]},
+    ],
+)
+def test_what_only_this_fleet_understands_never_leaves(tmp_path: Path, more: dict[str, Any]) -> None:
+    async def work() -> None:
+        async with clouds(tmp_path, answer()) as c:
+            refused = await c.ask(**more)
+            assert decision(refused) == (404, "none", "NotPortable")
+            assert next(iter(more)) in refused.text
+            assert c.acme.asked == c.bravo.asked == []
+
+    run(work)
+
+
 # Retry-After, limits, breaker.
 
 

@@ -281,6 +281,16 @@ STAYS: dict[str, tuple[str, dict[str, Any], str]] = {
         {"web_search_options": {"a": [{"b": {"Password": "secret"}}]}},
         "web_search_options.a.b.Password",
     ),
+    "the value of an argument that is a password": (
+        CHAT,
+        {"tools": [function(properties={"password": {"type": "string", "default": "secret"}})]},
+        "tools.function.parameters.properties.password",
+    ),
+    "a token under any name": (
+        CHAT,
+        {"tools": [function(properties={"x": {"default": "Bearer sk-0123456789abcdef"}})]},
+        "tools.function.parameters.properties.x.default",
+    ),
     "a token where a schema names its arguments": (
         CHAT,
         {"tools": [function(properties={"token": "secret"})]},

@@ -16,6 +16,10 @@ _CREDENTIAL: Final = re.compile(
     r"|(?:^|access|auth|bearer|refresh|session|id|api|secret|security|personal|user|bot|oauth|service|pat)_?token"
     r"|secret|password|passwd|passphrase|credentials?|cookie|jwt|connection_?string|private_?key_?id)$"
 )
+_HEADER: Final = re.compile(r"(?:Bearer|Basic|Token) [A-Za-z0-9._~+/=-]{16,512}")
+"""The value of a header of any name."""
+_VALUES: Final = ("default", "const", "example")
+"""Keys of a JSON schema that hold a value of what it describes."""
 _IN_QUERY: Final = re.compile(r"(?:^|[&;])([^=&;]+)=[^&;]")
 _SIGNED: Final = ("x-amz-", "x-goog-")
 """Of addresses that are signed: they open the one thing that they name, for a while."""
@@ -54,7 +58,7 @@ def credentials(where: str, value: Any, steps: Callable[[int], None]) -> Iterato
                 if not holds and not isinstance(member, str):
                     continue
                 name = f"{path}.{key[:LONGEST_KEY]}" if len(path) < LONGEST_PATH else path
-                if member and not (named and holds) and is_credential(key):
+                if member and _gives_access(key, member, named):
                     yield name
                 elif holds:
                     left.append((name, member, not named and key in _NAMES))
@@ -63,6 +67,15 @@ def credentials(where: str, value: Any, steps: Callable[[int], None]) -> Iterato
             for member in inner:
                 if isinstance(member, dict | list):
                     left.append((path, member, False))
+
+
+def _gives_access(key: str, member: Any, named: bool) -> bool:
+    """Whether a member holds a credential; where a schema has `named` it, only if it has a value for it."""
+    if isinstance(member, str):
+        return is_credential(key) or _HEADER.fullmatch(member) is not None
+    if not is_credential(key):
+        return False
+    return not named or (isinstance(member, dict) and any(isinstance(member.get(value), str) for value in _VALUES))
 
 
 def without(where: str, value: Any, dropped: frozenset[str]) -> Any:
