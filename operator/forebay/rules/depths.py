@@ -20,6 +20,12 @@ class Depths:
         self._document = document
         self._found: frozenset[str] | None = None
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Depths) and (self._path, self._document) == (other._path, other._document)
+
+    def __hash__(self) -> int:
+        return hash(self._path)
+
     def found(self) -> frozenset[str]:
         """The paths of what no provider is expected to take, or must not have."""
         if self._found is None:
