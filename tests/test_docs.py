@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
+from forebay.resources.entries import policy_entry
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import Scaling
 from forebay.resources.reasons import ConditionReason, ConditionType, EventReason, ScaleReason
@@ -16,10 +18,21 @@ REPO = Path(__file__).resolve().parents[1]
 CLOUD = (REPO / "docs" / "cloud.md").read_text()
 
 
-def test_its_example_is_a_policy() -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", CLOUD, re.S)
-    spec = PolicySpec.model_validate(yaml.safe_load(example)["spec"])
-    assert spec.model_dump(mode="json", by_alias=True, exclude_unset=True) == yaml.safe_load(example)["spec"]
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", CLOUD, re.S))
+def test_its_examples_are_policies(example: str) -> None:
+    written = yaml.safe_load(example)["spec"]
+    spec = PolicySpec.model_validate(written)
+    assert spec.model_dump(mode="json", by_alias=True, exclude_unset=True) == written
+    assert policy_entry("default", spec).providers
+
+
+def test_each_cloud_in_its_table_can_be_written_down() -> None:
+    rows = re.findall(r"^\| [^|]+ \| `(https://[^`]+)`", CLOUD.partition("## Clouds")[2], re.M)
+    assert len(rows) >= 8
+    for url in rows:
+        model = {"name": "m"}
+        provider = {"name": "p", "baseURL": url, "models": [model]}
+        PolicySpec.model_validate({"providers": [provider], "primary": [{"provider": "p", "model": "m"}]})
 
 
 def test_it_lists_every_code_of_a_failed_try_and_no_other() -> None:

@@ -1,5 +1,7 @@
 """The chart as helm renders it: valid, restricted, with no right that is not needed, and clear about bad values."""
 
+import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,17 @@ from e2e.cluster import tools
 from e2e.cluster.shell import ClusterError
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "forebay"
+CLOUD_PAGE = (CHART.parents[1] / "docs" / "cloud.md").read_text()
 VARIANTS: dict[str, list[str]] = {
     "defaults": [],
     "namespaces": ["--set", "namespaces={team-a,team-b}"],
     "bare": ["--set", "networkPolicies.enabled=false", "--set", "crds.install=false"],
-    "cloud": ["--set", "cloud.allowedNetworks={10.96.0.0/16,fd00::/8}"],
+    "cloud": [
+        "--set",
+        "cloud.allowedNetworks={10.96.0.0/16,fd00::/8}",
+        "--set",
+        "cloud.proxies={corp=http://proxy.example:3128}",
+    ],
     "monitoring": [
         "--set",
         "dashboards.enabled=true",
@@ -112,3 +120,19 @@ def test_bad_values_are_refused_by_name(value: str, says: str) -> None:
     done = helm("template", "forebay", str(CHART), "--set", value)
     assert done.returncode != 0
     assert says in done.stderr
+
+
+@pytest.mark.parametrize("arguments", re.findall(r"^helm upgrade forebay charts/forebay (.*)$", CLOUD_PAGE, re.M))
+def test_the_commands_of_the_page_about_clouds_are_valid(arguments: str) -> None:
+    kept, *rest = [word for word in shlex.split(arguments) if word.endswith("reuse-values")]
+    assert not rest and kept in helm("upgrade", "--help").stdout
+    done = helm("template", "forebay", str(CHART), *(word for word in shlex.split(arguments) if word != kept))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("proxy", ["corp=http://me:secret@proxy:3128", "corp=socks5://proxy", "http://proxy:3128"])
+def test_a_proxy_that_is_none_is_refused_by_the_chart(proxy: str) -> None:
+    assert (
+        "does not match pattern"
+        in helm("template", "forebay", str(CHART), "--set", f"cloud.proxies={{{proxy}}}").stderr
+    )

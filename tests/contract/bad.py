@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from forebay.resources import names
+from forebay.resources.fields import OWN_SECRETS
 
 Object = dict[str, Any]
 PROVIDER: Object = {"name": "acme", "baseURL": "https://acme.example/v1", "models": [{"name": "big"}]}
@@ -65,11 +66,23 @@ def provider_model(name: str, path: str, value: Any, *words: str) -> Bad:
     return policy(name, "providers", [made], *words, says=f"spec.providers[0].models[0].{path}")
 
 
+def provider_with(name: str, fields: Object, *words: str) -> Bad:
+    """A policy whose provider's fields do not go together."""
+    return policy(name, "providers", [{**PROVIDER, **fields}], *words, says="spec.providers[0]")
+
+
+def header(name: str, value: Object, *words: str) -> Bad:
+    """A policy whose provider has one bad header."""
+    return policy(name, "providers", [{**PROVIDER, "headers": [value]}], *words, says="spec.providers[0].headers[0]")
+
+
 def named(name: str, what: str, *words: str) -> Bad:
     """A pool with a bad name."""
     return Bad(name, _object(names.POOL_KIND, {"model": {"name": "m"}}, what), words)
 
 
+KEY: Object = {"name": "keys", "key": "acme"}
+LIKE_CREDENTIAL = "looks like a credential"
 CHOOSE = "choose another name"
 PLAIN_MONEY = 'write US dollars as a plain decimal in quotes, such as "1.20"'
 ASK_SIZE = "write a size as Kubernetes does, such as 100Gi"
@@ -204,6 +217,35 @@ REFUSED: tuple[Bad, ...] = (
            "must start with https://", "set transport: HTTP", says="spec.providers[0]"),
     provider("an unknown transport", "transport", "QUIC", VALUES, "HTTPS"),
     provider("a key in plain text", "apiKeySecretRef", "sk-abc", "must be of type object"),
+    *(provider(f"forebay's own Secret {secret} as a key", "apiKeySecretRef", {"name": secret, "key": "token"},
+               "name another Secret") for secret in OWN_SECRETS),
+    header("the control token as a header", {"name": "x-a", "valueSecretRef": {"name": OWN_SECRETS[0], "key": "token"}},
+           "name another Secret"),
+    *(header("a credential as header " + name, {"name": name, "value": "x"}, LIKE_CREDENTIAL, "valueSecretRef")
+      for name in ("Authorization", "x-api-key", "X-Auth-Token", "cookie", "ocp-apim-subscription-key")),
+    header("a credential as value", {"name": "x-tenant", "value": "Bearer abc"}, LIKE_CREDENTIAL, "valueSecretRef"),
+    *(header("a header of the message itself: " + name, {"name": name, "value": "x"}, "choose another header")
+      for name in ("Host", "content-length", "Transfer-Encoding", "connection", "Proxy-Connection", "x-forebay-cloud")),
+    header("a header with a space", {"name": "x tenant", "value": "x"}, "a header's name begins with a letter"),
+    header("a header with a line of its own", {"name": "x-a", "value": "x\r\nx-b: 1"}, "only printable ASCII"),
+    header("a header without a value", {"name": "x-a"}, "set exactly one of value and valueSecretRef"),
+    provider("no header at all", "headers", [], "at least 1 items"),
+    provider_with("a header twice", {"headers": [{"name": "x-a", "value": "1"}, {"name": "X-A", "value": "2"}]},
+                  "headers names a header twice"),
+    provider_with("the key's header twice", {"apiKeySecretRef": KEY, "apiKeyHeader": "Api-Key", "headers": [
+                      {"name": "api-key", "valueSecretRef": KEY}]}, "the header that carries the API key"),
+    provider_with("a header for no key", {"apiKeyHeader": "api-key"}, "set apiKeySecretRef, or remove them"),
+    provider_with("a key in a header of the message", {"apiKeySecretRef": KEY, "apiKeyHeader": "host"},
+                  "choose another header"),
+    provider("a key in the URL", "query", [{"name": "key", "value": "x"}], LIKE_CREDENTIAL, "apiKeyHeader"),
+    provider("a parameter with an ampersand", "query", [{"name": "a&b", "value": "x"}], "a parameter's name holds"),
+    provider_with("a parameter twice", {"query": [{"name": "a", "value": "1"}, {"name": "a", "value": "2"}]},
+                  "query names a parameter twice"),
+    provider("no certificate at all", "tls", {}, "tls is empty"),
+    provider("two authorities", "tls", {"caConfigMapRef": KEY, "caSecretRef": KEY}, "set only one of"),
+    provider_with("a proxy for plain HTTP", {"proxy": "corp", "baseURL": "http://acme/v1", "transport": "HTTP"},
+                  "tls and proxy are for a baseURL that starts with https://"),
+    provider("a proxy by its address", "proxy", "http://proxy:3128", "should match"),
     provider("a provider without a model", "models", [], "at least 1 items"),
     provider("a model twice", "models", [{"name": "big"}, {"name": "big"}], "Duplicate value"),
     provider("no request at a time", "limits", {"maxConcurrentRequests": 0}, "greater than or equal to 1"),

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from kubernetes import client
 
-from forebay.resources import crd, policy, pool
+from forebay.resources import crd, policy, pool, reach
 from forebay.resources.fields import Resource, Rule
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec
@@ -41,18 +41,36 @@ def named(name: str) -> dict[str, Any]:
     return obj("LocalModelPool", POOL, name)
 
 
+def a_provider(**changes: Any) -> dict[str, Any]:
+    return a_policy(providers=[{**PROVIDER, **changes}])
+
+
+KEY = {"name": "keys", "key": "acme"}
+TWICE = [{"name": "a", "value": "1"}, {"name": "a", "value": "2"}]
 WRONG = {"provider": "nope", "model": "big"}
 BAD: dict[str, dict[str, Any]] = {
     "metadata.name becomes the name of a Service": named("7b"),
     "metadata.name is longer": named("a" * 41),
     "metadata.name is taken": named("forebay"),
-    "set exactly one of": a_pool(engine={"cache": {"ephemeral": {}, "hostPath": {"path": "/x"}}}),
+    "set exactly one of ephemeral": a_pool(engine={"cache": {"ephemeral": {}, "hostPath": {"path": "/x"}}}),
     "args must not set --host": a_pool(engine={"args": ["--port=1"]}),
     "args must not set the model": a_pool(engine={"args": ["--served-model-name", "x"]}),
     "minReplicas must not be above": a_pool(scaling={"minReplicas": 3, "maxReplicas": 2}),
     "idleSecondsToZero needs": a_pool(scaling={"idleSecondsToZero": 60}),
     "wakeAfter needs": a_pool(scaling={"wakeAfter": "FirstRequest"}),
     "baseURL must start with https": a_policy(providers=[{**PROVIDER, "baseURL": "http://acme.example/v1"}]),
+    "apiKeyHeader and apiKeyPrefix": a_provider(apiKeyPrefix="Key"),
+    "headers names a header twice": a_provider(headers=TWICE),
+    "headers sets the header that": a_provider(
+        apiKeySecretRef=KEY, headers=[{"name": "authorization", "valueSecretRef": KEY}]
+    ),
+    "query names a parameter twice": a_provider(query=TWICE),
+    "tls and proxy are for": a_provider(baseURL="http://near/v1", transport="HTTP", proxy="corp"),
+    "set exactly one of value and": a_provider(headers=[{"name": "a"}]),
+    "this header looks like": a_provider(headers=[{"name": "x-token", "value": "x"}]),
+    "this parameter looks like": a_provider(query=[{"name": "api_key", "value": "x"}]),
+    "set only one of caConfigMapRef": a_provider(tls={"caConfigMapRef": KEY, "caSecretRef": KEY}),
+    "tls is empty": a_provider(tls={}),
     "primary names a provider": a_policy(primary=[WRONG]),
     "secondary names a provider": a_policy(secondary=[WRONG]),
     "primary and secondary are both": a_policy(primary=[], secondary=[]),
@@ -66,7 +84,7 @@ ON_UPDATE = "replicas is only the first size"
 def all_rules() -> list[Rule]:
     kinds = [
         value
-        for module in (pool, policy)
+        for module in (pool, policy, reach)
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Resource) and value.__module__ == module.__name__
     ]

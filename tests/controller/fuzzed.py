@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from forebay.resources.crd import Schema
 from forebay.resources.fields import DNS_LABEL, MODEL_NAME, MONEY, QUANTITY
 from forebay.resources.policy import BASE_URL
+from forebay.resources.reach import HEADER_NAME, PLAIN_TEXT, QUERY_NAME, SCHEME
 
 TEXT = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=12)
 JSON = st.recursive(
@@ -46,6 +47,10 @@ LIKE = {
     ],
     r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$": ["keys", "a.b", "0"],
     r"^[-._a-zA-Z0-9]+$": ["key", "..", "-"],
+    HEADER_NAME: ["x-a", "Api-Key", "host", "anthropic_version"],
+    QUERY_NAME: ["api-version", "$x", "a.b"],
+    PLAIN_TEXT: ["x", "a b", "~", "&=#%"],
+    SCHEME: ["", "Bearer", "Key"],
     r"^/": ["/", "/x", "/../..", "/\u00e9 "],
 }
 """Strings that match each pattern of the schemas; the odd ones among them."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from msgspec import UNSET
+from pydantic import ValidationError
 
 from forebay import engines
 from forebay.controller.cluster.kubernetes_api import Object
@@ -16,9 +18,12 @@ from forebay.controller.manifests.common import Owner
 from forebay.controller.manifests.statefulset import choose_template, statefulset
 from forebay.controller.manifests.template import engine_args, pod_template
 from forebay.resources import names
+from forebay.resources.entries import policy_entry
+from forebay.resources.fields import OWN_SECRETS
 from forebay.resources.options import GatewayOptions
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec
+from forebay.resources.table import HeaderEntry
 from tests.controller.fleets import IMAGES, NAMESPACE, POLICY, SETTINGS, spec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -159,3 +164,55 @@ def test_networks_that_the_chart_allows_reach_gateways_and_their_network_policy(
     egress = networkpolicy.gateway_network_policy(NAMESPACE, OWNERS, policies, settings)["spec"]["egress"]
     blocks = [peer["ipBlock"]["cidr"] for peer in egress[-1]["to"] if "ipBlock" in peer]
     assert blocks == ["10.96.0.0/16", "fd00::/8"]
+
+
+def test_gateways_mount_what_providers_need_and_no_more() -> None:
+    key = {"name": "keys", "key": "k"}
+    provider = {
+        **POLICY["providers"][0],
+        "headers": [
+            {"name": "X-Plain", "value": "1"},
+            {"name": "X-Tenant", "valueSecretRef": {"name": "t", "key": "id"}},
+        ],
+        "tls": {
+            "caConfigMapRef": {"name": "company-ca", "key": "root.pem"},
+            "clientCertificateSecretRef": {"name": "certificate"},
+        },
+    }
+    other = {**POLICY["providers"][1], "baseURL": "https://near/v1", "tls": {"caSecretRef": key}}
+    made = PolicySpec.model_validate({**POLICY, "providers": [provider, other]})
+    deployment = gateway.gateway_deployment(NAMESPACE, OWNERS, (("default", made),), SETTINGS)
+    volumes = {volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]}
+    found = {
+        item["path"]: (kind, source["name"], item["key"], source["optional"])
+        for one in volumes["providers"]["projected"]["sources"]
+        for kind, source in one.items()
+        for item in source["items"]
+    }
+    assert found == {
+        "default/acme/key": ("secret", "provider-keys", "acme", True),
+        "default/acme/header-x-tenant": ("secret", "t", "id", True),
+        "default/acme/ca.crt": ("configMap", "company-ca", "root.pem", True),
+        "default/acme/tls.crt": ("secret", "certificate", "tls.crt", True),
+        "default/acme/tls.key": ("secret", "certificate", "tls.key", True),
+        "default/near/ca.crt": ("secret", "keys", "k", True),
+    }
+    entry = policy_entry("default", made).providers[0]
+    assert entry.reach is not UNSET and (entry.reach.has_ca, entry.reach.has_certificate) == (True, True)
+    assert entry.reach.headers == (HeaderEntry(name="x-plain", value="1"), HeaderEntry(name="x-tenant"))
+
+
+@pytest.mark.parametrize("secret", OWN_SECRETS)
+def test_forebays_own_secrets_are_sent_to_no_provider_and_no_hub(secret: str) -> None:
+    ref = {"name": secret, "key": "token"}
+    fields: list[dict[str, object]] = [
+        {"apiKeySecretRef": ref},
+        {"headers": [{"name": "x-a", "valueSecretRef": ref}]},
+        {"tls": {"caSecretRef": ref}},
+    ]
+    for field in fields:
+        provider = {**POLICY["providers"][0], **field}
+        with pytest.raises(ValidationError, match="name another Secret"):
+            PolicySpec.model_validate({**POLICY, "providers": [provider, *POLICY["providers"][1:]]})
+    with pytest.raises(ValidationError, match="name another Secret"):
+        PoolSpec.model_validate({"model": {"name": "m", "tokenSecretRef": ref}})

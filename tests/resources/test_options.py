@@ -95,6 +95,11 @@ def _leaves(settings: Any) -> Iterator[object]:
         ("log_level", "debug", "DEBUG"),
         ("namespaces", "a, b,", ("a", "b")),
         ("provider_networks", "FD00::/8,10.96.0.0/12", ("fd00::/8", "10.96.0.0/12")),
+        (
+            "provider_proxies",
+            "corp=http://proxy:3128/, x=https://[fd00::1]",
+            ("corp=http://proxy:3128", "x=https://[fd00::1]"),
+        ),
     ],
 )
 def test_text_becomes_a_value(name: str, text: str, value: object) -> None:
@@ -126,6 +131,16 @@ def test_text_that_makes_no_sense_is_answered_with_what_it_must_be(name: str, te
     with pytest.raises(OptionError) as caught:
         read(named(name), text)
     assert str(caught.value) == says
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http://proxy:3128", "corp=proxy:3128", "corp=socks5://proxy:1080", "corp=http://me:secret@proxy:3128", "corp=http://",
+     "Corp=http://proxy", "corp=http://proxy:99999", "corp=http://proxy:0", "corp=http://proxy/path", "corp=http://[::1"],
+)  # fmt: skip
+def test_what_is_no_proxy_is_told_without_its_password(text: str) -> None:
+    with pytest.raises(OptionError, match="each a name and a URL, like corp=http"):
+        read(named("provider_proxies"), text)
 
 
 def test_a_list_is_bounded() -> None:

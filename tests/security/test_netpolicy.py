@@ -1,5 +1,6 @@
 """NetworkPolicies: first the evaluator against the cases of the API's own documentation, then forebay's policies."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +10,19 @@ from e2e.cluster import tools
 from e2e.cluster.paths import REPO
 from e2e.cluster.shell import ClusterError, run
 from e2e.netpolicy import End, Flow, denied
+from forebay.controller.manifests.networkpolicy import gateway_network_policy
+from forebay.resources.options import GatewayOptions
+from forebay.resources.policy import PolicySpec
+from tests.controller.fleets import SETTINGS
 from tests.security.flows import (
     ALLOWED,
+    CLIENT,
+    CLOUD,
     FORBIDDEN,
     FORBIDDEN_WITHOUT_NEAR_PROVIDERS,
+    GATEWAY,
+    LAN,
+    METADATA,
     OPERATOR,
     PROVIDER_NETWORK,
     policies,
@@ -97,3 +107,33 @@ def test_what_must_not_talk_may_not(flow: Flow, networks: tuple[str, ...], opera
 @pytest.mark.parametrize("flow", FORBIDDEN_WITHOUT_NEAR_PROVIDERS, ids=str)
 def test_what_only_a_provider_inside_opens_is_closed_without(flow: Flow, operators: dict[str, Any]) -> None:
     assert denied(flow, policies(operator=operators))
+
+
+@pytest.mark.parametrize(
+    ("url", "to", "port", "reached"),
+    [
+        ("http://192.168.7.7:3128", LAN, 3128, True),
+        ("http://192.168.7.7:3128", LAN, 443, False),
+        ("http://192.168.7.7:3128", CLOUD, 3128, False),
+        ("http://proxy.example:3128", LAN, 3128, True),
+        ("http://proxy.example:3128", CLIENT, 3128, True),  # in the cluster
+        ("http://proxy.example:3128", LAN, 443, False),
+        ("http://proxy.example:80", METADATA, 80, False),
+        ("https://proxy.example", LAN, 443, True),
+        ("http://proxy.example", LAN, 80, True),
+    ],
+)
+def test_a_gateway_reaches_the_proxy_that_a_policy_names_and_no_provider_behind_it(
+    url: str, to: End, port: int, reached: bool
+) -> None:
+    behind = {"name": "acme", "baseURL": "https://acme.example/v1", "models": [{"name": "m"}], "proxy": "corp"}
+    target = [{"provider": "acme", "model": "m"}]
+    spec = PolicySpec.model_validate({"providers": [behind], "primary": target, "secondary": target})
+
+    def rules(*proxies: str) -> list[dict[str, Any]]:
+        settings = replace(SETTINGS, gateway=GatewayOptions(provider_proxies=proxies))
+        return [gateway_network_policy("team", [], [spec], settings)]
+
+    assert (not denied(Flow(GATEWAY, to, port), rules(f"corp={url}", "other=http://10.9.9.9:1"))) is reached
+    assert denied(Flow(GATEWAY, to, port), rules("other=http://192.168.7.7:3128"))
+    assert denied(Flow(GATEWAY, CLOUD, 443), rules(f"corp={url}")) or url == "https://proxy.example"

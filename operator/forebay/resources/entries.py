@@ -7,10 +7,12 @@ import msgspec
 from forebay import engines
 from forebay.resources import names
 from forebay.resources.capacity_status import CapacityStatus
-from forebay.resources.policy import PolicySpec, Provider
+from forebay.resources.policy import PolicySpec, Provider, ProviderModel
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import (
+    USUAL_REACH,
+    HeaderEntry,
     LearntEntry,
     ModelEntry,
     PolicyEntry,
@@ -18,8 +20,10 @@ from forebay.resources.table import (
     PriceEntry,
     ProviderEntry,
     QueueEntry,
+    ReachEntry,
     TargetEntry,
 )
+from forebay.resources.terms import OnDisconnect
 from forebay.resources.tiers import TARGET_FIELDS
 
 _NOTHING_LEARNT: Final = CapacityStatus()
@@ -89,19 +93,9 @@ def _provider(provider: Provider) -> ProviderEntry:
                 task=model.task,
                 input_price=model.input_price,
                 cached_input_price=model.cached_input_price,
-                cache_write_price=model.cache_write_price,
+                cache_write_price=model.cache_write_price or msgspec.UNSET,
                 output_price=model.output_price,
-                price_tiers=tuple(
-                    PriceEntry(
-                        service_tier=row.service_tier or "",
-                        above_tokens=row.above_tokens,
-                        input_price=row.input_price,
-                        cached_input_price=row.cached_input_price,
-                        cache_write_price=row.cache_write_price,
-                        output_price=row.output_price,
-                    )
-                    for row in model.price_tiers
-                ),
+                price_tiers=_price_tiers(model),
                 context_tokens=model.context_tokens,
                 inputs=tuple(sorted(model.inputs)),
                 max_tokens_field=model.max_tokens_field,
@@ -118,5 +112,38 @@ def _provider(provider: Provider) -> ProviderEntry:
         first_token_seconds=timeouts.first_token_seconds,
         between_chunks_seconds=timeouts.between_chunks_seconds,
         total_seconds=timeouts.total_seconds,
-        on_disconnect=provider.on_disconnect,
+        on_disconnect=msgspec.UNSET if provider.on_disconnect is OnDisconnect.STOPS else provider.on_disconnect,
+        reach=_reach(provider),
     )
+
+
+def _price_tiers(model: ProviderModel) -> tuple[PriceEntry, ...] | msgspec.UnsetType:
+    rows = tuple(
+        PriceEntry(
+            service_tier=row.service_tier or "",
+            above_tokens=row.above_tokens,
+            input_price=row.input_price,
+            cached_input_price=row.cached_input_price,
+            cache_write_price=row.cache_write_price,
+            output_price=row.output_price,
+        )
+        for row in model.price_tiers
+    )
+    return rows or msgspec.UNSET
+
+
+def _reach(provider: Provider) -> ReachEntry | msgspec.UnsetType:
+    """How it is reached. Secrets are named nowhere: where their files are follows from the provider's name."""
+    header = (provider.api_key_header or USUAL_REACH.key_header).lower()
+    usual_prefix = USUAL_REACH.key_prefix if header == USUAL_REACH.key_header else ""
+    tls = provider.tls
+    entry = ReachEntry(
+        key_header=header,
+        key_prefix=usual_prefix if provider.api_key_prefix is None else provider.api_key_prefix,
+        headers=tuple(HeaderEntry(name=item.name.lower(), value=item.value) for item in provider.headers or ()),
+        query=tuple((item.name, item.value) for item in provider.query or ()),
+        has_ca=tls is not None and (tls.ca_config_map_ref or tls.ca_secret_ref) is not None,
+        has_certificate=tls is not None and tls.client_certificate_secret_ref is not None,
+        proxy=provider.proxy or "",
+    )
+    return msgspec.UNSET if entry == USUAL_REACH else entry

@@ -4,10 +4,12 @@ A model's CEL rules live in its `RULES`; the CRD generator writes them as `x-kub
 `x-kubernetes-` in a field's `json_schema_extra` go into the schema as they are.
 """
 
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+from forebay.resources import names
 
 
 class Rule(NamedTuple):
@@ -80,10 +82,42 @@ LIST_SET: dict[str, Any] = {"x-kubernetes-list-type": "set"}
 LIST_ATOMIC: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}
 
 
+OWN_SECRETS: Final = (names.CONTROL_TOKEN_SECRET, names.CLIENTS_SECRET)
+"""What they hold opens the fleet itself, so that it is sent to nobody."""
+RESERVED_WORDS: Final = "this Secret is forebay's own and goes to nobody: name another Secret"
+
+
+def _of_others(name: str) -> str:
+    """An object from before the rule, or from an API server without it, gets none of them either."""
+    if name in OWN_SECRETS:
+        raise ValueError(f"{name}: {RESERVED_WORDS}")
+    return name
+
+
+SecretName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": f"!(self in {list(OWN_SECRETS)})",
+                    "message": RESERVED_WORDS,
+                    "reason": "FieldValueInvalid",
+                }
+            ]
+        },
+    ),
+    AfterValidator(_of_others),
+]
+
+
 class SecretKey(Resource):
     """One key of a Secret of the same namespace."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+    name: SecretName
     """Name of a Secret in the same namespace."""
     key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
     """Key within the data of the Secret."""

@@ -95,9 +95,25 @@ PROVIDERS_DIR: Final = "/etc/forebay/providers"  # one folder a policy and provi
 CLIENTS_KEY: Final = "clients.json"  # key of the clients Secret
 
 
+KEY_FILE: Final = "key"
+CA_FILE: Final = "ca.crt"
+CERTIFICATE_FILE: Final = "tls.crt"  # as in a Secret of type kubernetes.io/tls
+PRIVATE_KEY_FILE: Final = "tls.key"
+
+
+def provider_file(policy: str, provider: str, file: str) -> str:
+    """Where a gateway pod has one of a provider's files: one of those above, or a header's."""
+    return f"{PROVIDERS_DIR}/{policy}/{provider}/{file}"
+
+
+def header_file(header: str) -> str:
+    """File that holds the value of one of a provider's headers."""
+    return f"header-{header.lower()}"
+
+
 def provider_key_path(policy: str, provider: str) -> str:
     """File that holds one provider's API key in a gateway pod."""
-    return f"{PROVIDERS_DIR}/{policy}/{provider}/key"
+    return provider_file(policy, provider, KEY_FILE)
 
 
 # Paths of the control port (bearer token) and of the health port.

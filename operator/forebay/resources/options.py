@@ -8,13 +8,25 @@ FOREBAY_RESYNC_SECONDS or `--resync-seconds`.
 
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from forebay.resources import names
 from forebay.resources.option import Address, Form, argument, group, option, rows
+
+
+def _proxy(word: str) -> str:
+    """A proxy in its one spelling. Raises ValueError for one that nobody could be reached at."""
+    name, _, url = word.partition("=")
+    parts = urlsplit(url)
+    if not parts.hostname or parts.port == 0:
+        raise ValueError(f"{url} names no host and port")
+    return f"{name}={url.rstrip('/')}"
+
 
 IMAGE: Final = Form("an image, like registry/name:tag")
 NAMESPACE: Final = Form("the name of a namespace", r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", 63)
@@ -23,6 +35,12 @@ NETWORK: Final = Form(
     r"^[0-9a-fA-F:.]+/[0-9]{1,3}$",
     49,
     lambda word: str(ip_network(word)),
+)
+PROXY: Final = Form(
+    "a name and a URL, like corp=http://proxy.example:3128, without a user",
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?=https?://[-.A-Za-z0-9_\[\]:]+/?$",
+    320,
+    _proxy,
 )
 DAY: Final = 86_400
 LAST_PORT: Final = 65_535
@@ -48,6 +66,10 @@ class GatewayOptions:
     provider_networks: tuple[str, ...] = option(
         "Networks in CIDR notation that cloud providers may be in besides public addresses, over http too.",
         default=(), form=NETWORK, most=64, value="cloud.allowedNetworks",
+    )  # fmt: skip
+    provider_proxies: tuple[str, ...] = option(
+        "Egress proxies that a policy may name for a provider, each a name and a URL.",
+        default=(), form=PROXY, most=16, value="cloud.proxies",
     )  # fmt: skip
 
 
@@ -169,6 +191,11 @@ def router_arguments(**values: Any) -> list[str]:
     """Arguments of forebay-router by the options' names, in the order given."""
     by_name = {row.name: row for row in rows(RouterOptions)}
     return [argument(by_name[name], value) for name, value in values.items()]
+
+
+def proxies(words: Iterable[str]) -> dict[str, str]:
+    """URLs of the chart's proxies by their names."""
+    return {name: url for name, _, url in (word.partition("=") for word in words)}
 
 
 def handed_on(gateway: GatewayOptions) -> list[str]:

@@ -18,6 +18,7 @@ from forebay.resources.fields import (
     list_map,
     says,
 )
+from forebay.resources.reach import PROVIDER_RULES, HeaderName, Headers, Proxy, Query, Scheme, Tls
 from forebay.resources.terms import (
     CloudUse,
     FullWhen,
@@ -152,6 +153,20 @@ class Provider(Resource):
     """How gateways connect to the provider: HTTPS, or HTTP for a provider inside the cluster."""
     api_key_secret_ref: SecretKey | None = None
     """Secret key that holds the API key of the provider. Only gateways mount it. Empty: no key is sent."""
+    api_key_header: HeaderName | None = None
+    """Header that carries the API key, for example `api-key` or `x-api-key`. Empty: `Authorization`."""
+    api_key_prefix: Scheme | None = None
+    """Word before the API key in its header. Left out: `Bearer` in `Authorization`, none in any other header. An empty
+    string: none."""
+    headers: Headers | None = None
+    """Headers that every request to the provider carries besides forebay's own, for example `anthropic-version`."""
+    query: Query | None = None
+    """Query parameters of every request to the provider, for example `api-version`."""
+    tls: Tls | None = None
+    """Private authority of the provider and certificate of the gateways. Empty: what the system trusts, and none."""
+    proxy: Proxy | None = None
+    """Name of an egress proxy from the chart's `cloud.proxies`. Then the proxy looks up the provider's name, and only
+    the proxy's own address is checked. Empty: connections are direct."""
     on_disconnect: OnDisconnect = OnDisconnect.STOPS
     """What the provider does, and bills, when a stream's connection is closed before its end: Stops, or Continues to
     the end. Costs of streams that clients leave are estimated by it."""
@@ -167,6 +182,7 @@ class Provider(Resource):
             "self.baseURL.startsWith('https://') || self.transport == 'HTTP'",
             "baseURL must start with https://; for a provider inside the cluster set transport: HTTP as well",
         ),
+        *PROVIDER_RULES,
     )
 
 

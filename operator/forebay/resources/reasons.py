@@ -151,7 +151,11 @@ class ConditionReason(DocumentedEnum):
     ACCEPTED = "Accepted", "the policy decides for pools"
     GATEWAY_UNAVAILABLE = "GatewayUnavailable", "no gateway is ready"
     KEY_MISSING = "KeyMissing", "a provider's API key is not mounted in the gateways"
-    PROVIDER_UNREACHABLE = "ProviderUnreachable", "a provider's name has no address, or one that nothing is sent to"
+    PROVIDER_UNREACHABLE = (
+        "ProviderUnreachable",
+        "nothing can be sent to a provider: its name has no address or a refused one, or its certificates, headers or "
+        "proxy are missing or wrong",
+    )
     UNUSED = "Unused", "no pool refers to the policy"
     # RoutingProgrammed
     ROUTERS_ACKNOWLEDGED = "RoutersAcknowledged", "every ready router has this generation"

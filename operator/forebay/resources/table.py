@@ -102,14 +102,36 @@ class ModelEntry(Frozen, frozen=True):
     task: Task = Task.GENERATE
     input_price: str | None = None
     cached_input_price: str | None = None
-    cache_write_price: str | None = None
+    cache_write_price: str | UnsetType = UNSET
     output_price: str | None = None
-    price_tiers: tuple[PriceEntry, ...] = ()
+    price_tiers: tuple[PriceEntry, ...] | UnsetType = UNSET
     context_tokens: int | None = None
     inputs: tuple[Modality, ...] = (Modality.TEXT,)
     max_tokens_field: MaxTokensField = MaxTokensField.MAX_TOKENS
     drop_fields: tuple[str, ...] = ()
     accept_fields: tuple[str, ...] = ()
+
+
+class HeaderEntry(Frozen, frozen=True):
+    """One header of every request to a provider; None: its value is in the file names.header_file(name)."""
+
+    name: str
+    value: str | None = None
+
+
+class ReachEntry(Frozen, frozen=True):
+    """How a provider is reached, where that is not as usual. Files are those of names.provider_file."""
+
+    key_header: str = "authorization"
+    key_prefix: str = "Bearer"
+    headers: tuple[HeaderEntry, ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
+    has_ca: bool = False  # names.CA_FILE
+    has_certificate: bool = False  # names.CERTIFICATE_FILE and names.PRIVATE_KEY_FILE
+    proxy: str = ""  # one of the gateway's own, by name
+
+
+USUAL_REACH: Final = ReachEntry()
 
 
 class ProviderEntry(Frozen, frozen=True):
@@ -126,7 +148,13 @@ class ProviderEntry(Frozen, frozen=True):
     first_token_seconds: int = 60
     between_chunks_seconds: int = 30
     total_seconds: int = 600
-    on_disconnect: OnDisconnect = OnDisconnect.STOPS
+    on_disconnect: OnDisconnect | UnsetType = UNSET
+    reach: ReachEntry | UnsetType = UNSET  # not written for the usual one: such a table keeps the hash it had
+
+    @property
+    def reached(self) -> ReachEntry:
+        """How it is reached."""
+        return USUAL_REACH if self.reach is UNSET else self.reach
 
 
 class TargetEntry(Frozen, frozen=True):

@@ -10,6 +10,7 @@ from forebay.resources import headers as names
 from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.clients import Client
 from forebay.resources.names import PATH_REPORT, PATH_STATE
+from forebay.resources.options import proxies
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import GatewayReport, ReplicaState, SlotOffer, WaitingWord, encode
 from forebay.resources.table import PoolEntry, RoutingTable
@@ -53,8 +54,11 @@ class Gateway:
         self.context = context
         self.replicas = Replicas(context, self._offered, self._word)
         self.waiting = GatewayQueue(self.replicas.tell)
+        options = context.settings.gateway
         self.cloud = CloudProviders(
-            context.settings.providers_dir, networks(context.settings.gateway.provider_networks)
+            context.settings.providers_dir,
+            networks(options.provider_networks),
+            proxies=proxies(options.provider_proxies),
         )
         self.accounting = Accounting()
         self.sleepers = Wake(context)

@@ -44,6 +44,8 @@ SPECIAL: Final[tuple[tuple[Network, str], ...]] = tuple(
 )  # fmt: skip
 """The special-purpose registries of IANA, as far as they are not reachable from everywhere."""
 
+EVERYWHERE: Final[tuple[Network, ...]] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+"""Allowed networks of a proxy that the chart itself names: metadata services and what is no host stay refused."""
 GLOBAL_UNICAST: Final = ip_network("2000::/3")
 _NAT64: Final = ip_network("64:ff9b::/96")
 _COMPATIBLE: Final = ip_network("::/96")

@@ -108,7 +108,7 @@ def _row(usage: TokenUsage, model: ModelEntry) -> ModelEntry | PriceEntry:
     """The prices of such an answer: those of its tier before those of any, those of the longest prompt first."""
     fits = [
         row
-        for row in model.price_tiers
+        for row in model.price_tiers or ()
         if row.service_tier in ("", usage.tier) and (usage.input > row.above_tokens or not row.above_tokens)
     ]
     return max(fits, key=lambda row: (row.service_tier != "", row.above_tokens), default=model)

@@ -24,7 +24,7 @@ NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
     _R.INVALID_SPEC: "correct the field that the message names and apply the object again",
     _R.GATEWAY_UNAVAILABLE: f"look at the Deployment {names.GATEWAY}: `kubectl describe deployment {names.GATEWAY}`",
     _R.KEY_MISSING: "create the Secret that apiKeySecretRef names, with that key in it",
-    _R.PROVIDER_UNREACHABLE: "correct baseURL; one inside the cluster needs `cloud.allowedNetworks` of the chart",
+    _R.PROVIDER_UNREACHABLE: "correct what the message names; one inside the cluster needs `cloud.allowedNetworks`",
     _R.UNUSED: "name the policy in a pool's cloudFallbackPolicyRef, call it `default`, or delete it",
     _R.ROUTERS_BEHIND: "wait a minute; if it stays, delete the routers' pods that the message names, one at a time",
     _R.NO_ROUTERS: f"look at the Deployment {names.GATEWAY}: no router is ready to take requests",

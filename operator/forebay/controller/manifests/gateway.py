@@ -1,7 +1,6 @@
 """The gateways of a fleet."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import (
@@ -15,7 +14,7 @@ from forebay.controller.manifests.common import (
 from forebay.controller.settings import Settings
 from forebay.resources import names
 from forebay.resources.options import GATEWAY, handed_on, router_arguments
-from forebay.resources.policy import PolicySpec
+from forebay.resources.policy import PolicySpec, Provider
 
 GRACE_SECONDS = 90
 
@@ -25,7 +24,7 @@ def gateway_deployment(
 ) -> Object:
     """Two or more gateways; a new one serves before an old one goes."""
     body = of_fleet("Deployment", "apps/v1", names.GATEWAY, namespace, owners)
-    keys = _provider_keys(policies)
+    files = _provider_files(policies)
     body["spec"] = {
         "replicas": settings.gateway_replicas,
         "revisionHistoryLimit": 5,
@@ -46,11 +45,11 @@ def gateway_deployment(
                     "seccompProfile": {"type": "RuntimeDefault"},
                 },
                 "affinity": _spread(),
-                "containers": [_router(settings, with_keys=bool(keys))],
+                "containers": [_router(settings, with_files=bool(files))],
                 "volumes": [
                     *router_volumes(names.GATEWAY_TABLE_KEY),
                     {"name": "tmp", "emptyDir": {}},
-                    *([{"name": "providers", "projected": {"sources": keys}}] if keys else []),
+                    *([{"name": "providers", "projected": {"sources": files}}] if files else []),
                 ],
             },
         },
@@ -58,8 +57,8 @@ def gateway_deployment(
     return body
 
 
-def _router(settings: Settings, *, with_keys: bool) -> Object:
-    keys = [{"name": "providers", "mountPath": names.PROVIDERS_DIR, "readOnly": True}] if with_keys else []
+def _router(settings: Settings, *, with_files: bool) -> Object:
+    files = [{"name": "providers", "mountPath": names.PROVIDERS_DIR, "readOnly": True}] if with_files else []
     args = router_arguments(
         role=GATEWAY,
         table=names.TABLE_FILE,
@@ -67,7 +66,7 @@ def _router(settings: Settings, *, with_keys: bool) -> Object:
         clients_dir=names.CLIENTS_DIR,
         providers_dir=names.PROVIDERS_DIR,
     )
-    return router_container(settings.images.router, [*args, *handed_on(settings.gateway)], keys)
+    return router_container(settings.images.router, [*args, *handed_on(settings.gateway)], files)
 
 
 def _spread() -> Object:
@@ -77,14 +76,34 @@ def _spread() -> Object:
     return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
 
 
-def _provider_keys(policies: Sequence[tuple[str, PolicySpec]]) -> list[Object]:
-    """Sources of one projected volume; a missing Secret does not keep a gateway from starting, it is reported."""
-    sources: list[Object] = []
-    for policy, spec in sorted(policies, key=lambda item: item[0]):
-        for provider in spec.providers:
-            if (ref := provider.api_key_secret_ref) is None:
-                continue
-            path = names.provider_key_path(policy, provider.name).removeprefix(f"{names.PROVIDERS_DIR}/")
-            item: dict[str, Any] = {"name": ref.name, "items": [{"key": ref.key, "path": path}], "optional": True}
-            sources.append({"secret": item})
-    return sources
+def _provider_files(policies: Sequence[tuple[str, PolicySpec]]) -> list[Object]:
+    """Sources of one projected volume; what is missing does not keep a gateway from starting, it is reported."""
+    return [
+        {kind: {"name": name, "items": items, "optional": True}}
+        for policy, spec in sorted(policies, key=lambda item: item[0])
+        for provider in spec.providers
+        for kind, name, items in _files(policy, provider)
+    ]
+
+
+def _files(policy: str, provider: Provider) -> Iterator[tuple[str, str, list[Object]]]:
+    """What one provider needs: the kind of source, the object's name, and which key becomes which file."""
+
+    def item(key: str, file: str) -> Object:
+        path = names.provider_file(policy, provider.name, file).removeprefix(f"{names.PROVIDERS_DIR}/")
+        return {"key": key, "path": path}
+
+    if (ref := provider.api_key_secret_ref) is not None:
+        yield "secret", ref.name, [item(ref.key, names.KEY_FILE)]
+    for header in provider.headers or ():
+        if (ref := header.value_secret_ref) is not None:
+            yield "secret", ref.name, [item(ref.key, names.header_file(header.name))]
+    if (tls := provider.tls) is None:
+        return
+    if (ref := tls.ca_secret_ref) is not None:
+        yield "secret", ref.name, [item(ref.key, names.CA_FILE)]
+    elif (config := tls.ca_config_map_ref) is not None:
+        yield "configMap", config.name, [item(config.key, names.CA_FILE)]
+    if (pair := tls.client_certificate_secret_ref) is not None:
+        files = (names.CERTIFICATE_FILE, names.PRIVATE_KEY_FILE)
+        yield "secret", pair.name, [item(file, file) for file in files]

@@ -1,6 +1,7 @@
 """Who may talk to whom. Without a network plugin that enforces them, these policies do no harm and no good."""
 
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from forebay import engines
@@ -8,6 +9,7 @@ from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import Owner, gateway_selector, of_fleet, of_pool, pool_selector
 from forebay.controller.settings import Settings
 from forebay.resources import names
+from forebay.resources.options import GatewayOptions, proxies
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec
 from forebay.resources.terms import Transport
@@ -19,7 +21,7 @@ _PUBLIC: list[Object] = [
     for version, everything in ((4, "0.0.0.0/0"), (6, "::/0"))
 ]
 _LINK_LOCAL = tuple(net for net, kind in SPECIAL if kind == "link-local")
-_HUBS: list[Object] = [
+_ANYWHERE: list[Object] = [
     {"namespaceSelector": {}},
     *(
         {
@@ -38,7 +40,8 @@ _HUBS: list[Object] = [
         for version, everything in ((4, "0.0.0.0/0"), (6, "::/0"))
     ),
 ]
-"""Where models are fetched from: a hub, a mirror in the company's network or in the cluster; no metadata service."""
+"""Where models are fetched from, and where a proxy may be: the world, the company's network, the cluster; no metadata
+service."""
 _DNS: Object = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
 
 
@@ -47,7 +50,7 @@ def replica_network_policy(namespace: str, pool: Owner, spec: PoolSpec, operator
     body = of_pool("NetworkPolicy", _API, pool.name, namespace, pool)
     egress = [_DNS, {"to": [_pods(gateway_selector())], "ports": _tcp(names.PORT_REQUEST, names.PORT_CONTROL)}]
     if not engines.of(spec.engine.type).simulated and not (spec.model.source or spec.model.name).startswith("/"):
-        egress.append({"to": _HUBS, "ports": _tcp(443)})
+        egress.append({"to": _ANYWHERE, "ports": _tcp(443)})
     body["spec"] = {
         "podSelector": {"matchLabels": pool_selector(pool.name)},
         "policyTypes": ["Ingress", "Egress"],
@@ -81,20 +84,35 @@ def gateway_network_policy(
             _DNS,
             {"to": [_pods(replicas)], "ports": _tcp(names.PORT_CONTROL, names.PORT_REQUEST)},
             *_to_operator(settings.own_namespace),
-            *_providers(policies, settings.gateway.provider_networks),
+            *_providers(policies, settings.gateway),
         ],
     }
     return body
 
 
-def _providers(policies: Iterable[PolicySpec], allowed: Sequence[str]) -> list[Object]:
-    """Public addresses on the ports of HTTPS providers; what the chart allows on any port: a Service may map it."""
+def _providers(policies: Iterable[PolicySpec], options: GatewayOptions) -> list[Object]:
+    """Public addresses on the ports of HTTPS providers; what the chart allows on any port: a Service may map it; and
+    the proxies that providers name, instead of these providers."""
     providers = [provider for policy in policies for provider in policy.providers]
-    ports = {urlsplit(item.base_url).port or 443 for item in providers if item.transport is Transport.HTTPS}
+    direct = [item for item in providers if not item.proxy]
+    ports = {urlsplit(item.base_url).port or 443 for item in direct if item.transport is Transport.HTTPS}
     rules: list[Object] = [{"to": _PUBLIC, "ports": _tcp(*sorted(ports))}] if ports else []
-    if providers and allowed:
-        rules.append({"to": [{"namespaceSelector": {}}, *({"ipBlock": {"cidr": cidr}} for cidr in allowed)]})
-    return rules
+    if direct and options.provider_networks:
+        cidrs: list[Object] = [{"ipBlock": {"cidr": cidr}} for cidr in options.provider_networks]
+        rules.append({"to": [{"namespaceSelector": {}}, *cidrs]})
+    known = proxies(options.provider_proxies)
+    return [*rules, *(_proxy(known[name]) for name in sorted({item.proxy or "" for item in providers} & set(known)))]
+
+
+def _proxy(url: str) -> Object:
+    """A proxy's address where its URL has one; else its port anywhere but at metadata services."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        address = ip_network(parts.hostname or "")
+    except ValueError:
+        return {"to": _ANYWHERE, "ports": _tcp(port)}
+    return {"to": [{"ipBlock": {"cidr": str(address)}}], "ports": _tcp(port)}
 
 
 def _operator(namespace: str) -> list[Object]:

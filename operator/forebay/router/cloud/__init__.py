@@ -1,9 +1,10 @@
 """The only way out to providers: OpenAI-compatible APIs over httpx. The cold path: clear rather than quick.
 
     providers        all providers of the routing table; one try of one request at one of them
-    provider         one provider: connections, key, limits, breaker
-    transport        resolve, judge every address (rules/addresses), connect to exactly those
-    keys             the mounted key: rotated, hidden
+    provider         one provider: connections, secrets, limits, breaker
+    transport        resolve, judge every address (rules/addresses), connect to exactly those; or through a proxy
+    keys             the mounted key and secret headers: rotated, hidden
+    tls_files        the mounted authorities and client certificate: rotated, and what is wrong with them
     provider_answer  carries an answer: held until its first content byte, honest about a break after it
     stream_events    reads a stream: content, usage, errors, its end
     verdict          what a status means, how long Retry-After asks for

@@ -1,17 +1,21 @@
-"""One provider of one policy: its connections, its key, and what it may be sent now."""
+"""One provider of one policy: its connections, its secrets, and what it may be sent now."""
 
 import asyncio
 import logging
 import ssl
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode
 
 import httpx
 
 from forebay import __version__
+from forebay.resources import names
 from forebay.resources.table import ProviderEntry
-from forebay.router.cloud.keys import Key
+from forebay.router.cloud import tls_files
+from forebay.router.cloud.keys import LOOK_SECONDS, Key
 from forebay.router.cloud.provider_errors import FailedError
 from forebay.router.cloud.transport import CheckedTransport
 from forebay.rules import breaker
@@ -40,26 +44,45 @@ class Standing:
 
 
 class UpstreamProvider:
-    """One provider. Times are of the event loop, in seconds."""
+    """One provider. Its files are in `folder`, `proxies` are the chart's. Times are of the event loop, in seconds."""
 
     def __init__(
         self,
         entry: ProviderEntry,
-        key_file: Path | None,
+        folder: Path,
         allowed: tuple[Network, ...],
         tls: ssl.SSLContext,
+        proxies: Mapping[str, str],
         standing: Standing | None = None,
     ) -> None:
+        reach = entry.reached
         self.entry = entry
-        self.key = Key(key_file)
+        self.key = Key(folder / names.KEY_FILE if entry.has_key else None)
         self.standing = standing or Standing()
         self.running = 0  # with these connections
-        self.problem = ""  # why nothing can be sent to its address
+        self.problem = ""  # why nothing can be sent to it
+        self._folder = folder
+        self._secrets = tuple(
+            (item.name, Key(folder / names.header_file(item.name), words=True))
+            for item in reach.headers
+            if item.value is None
+        )
+        self._fixed = {item.name: item.value for item in reach.headers if item.value is not None}
+        self._query = f"?{urlencode(reach.query)}" if reach.query else ""
+        self._proxy_problem = _proxy_problem(reach.proxy, proxies)
+        self._tls_problem = ""
+        self._digest = b""  # of the certificates that are in use
+        self._looked = float("-inf")
+        self._reading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
         limits = httpx.Limits(
             max_connections=entry.max_concurrent_requests + SPARE_CONNECTIONS,
             max_keepalive_connections=KEPT_CONNECTIONS,
         )
-        self.transport = CheckedTransport(allowed, limits, tls)
+        self._has_files = tls_files.wanted(reach)
+        self.transport = CheckedTransport(
+            allowed, limits, None if self._has_files else tls, proxies.get(reach.proxy, ""), tls
+        )
         self.client = httpx.AsyncClient(
             transport=self.transport,
             follow_redirects=False,
@@ -68,11 +91,51 @@ class UpstreamProvider:
             timeout=httpx.Timeout(connect=entry.connect_seconds, read=None, write=30.0, pool=1.0),
         )
 
+    # What is sent.
+
+    def url(self, path: str) -> str:
+        """Where a request goes; `path` is below the base URL."""
+        return f"{self.entry.base_url.rstrip('/')}{path}{self._query}"
+
+    def headers(self, now: float) -> dict[str, str]:
+        """Its key and the headers of its own."""
+        reach, found = self.entry.reached, dict(self._fixed)
+        for name, secret in self._secrets:
+            if (value := secret.value(now)) is not None:
+                found[name] = value
+        if (key := self.key.value(now)) is not None:
+            found[reach.key_header] = f"{reach.key_prefix} {key}" if reach.key_prefix else key
+        return found
+
+    def hide(self, text: bytes) -> bytes:
+        """The text without its secrets, which it may have repeated."""
+        for secret in (self.key, *(secret for _, secret in self._secrets)):
+            text = secret.hide(text)
+        return text
+
+    # Whether something can be sent.
+
+    def lacks(self, now: float) -> str:
+        """What of its set-up is missing or wrong, in a sentence; empty: nothing. The key has a word of its own."""
+        missing = next((name for name, secret in self._secrets if secret.missing(now)), "")
+        if missing:
+            return f"its header {missing} has no value: fill the Secret key that its valueSecretRef names"
+        return self._proxy_problem or self._tls_problem
+
+    async def ready(self) -> None:
+        """Wait until its certificates have been read once."""
+        if self._has_files and not self._digest:
+            await self._read_files()
+
     def begin(self, tokens: int, now: float) -> Reservation:
         """A place within its limits, for so many tokens; give it back with `over`. Raises FailedError."""
         standing = self.standing
+        if self._has_files and now - self._looked >= LOOK_SECONDS and not self._reading.locked():
+            self._start(self._read_files())
         if self.key.missing(now):
             raise FailedError("KeyMissing", None)
+        if self.lacks(now):
+            raise FailedError("Misconfigured", None)
         if not lets_through(standing.breaker, now, LIMITS):
             raise FailedError("Paused" if now < standing.breaker.paused_until else "BreakerOpen", None)
         if (limit := standing.allowance.lack(self.entry, tokens, now)) is not None:
@@ -111,18 +174,62 @@ class UpstreamProvider:
         self.standing.breaker = breaker.shown(self.standing.breaker, now, LIMITS)
 
     async def look(self) -> None:
-        """Find out whether its address is one that may be connected to."""
+        """Find out whether its set-up is whole, and its address one that may be connected to."""
+        if self._has_files:
+            await self._read_files()
+        self.problem = self.lacks(asyncio.get_running_loop().time())
+        if self.problem:
+            return
         try:
-            await self.transport.addresses(httpx.URL(self.entry.base_url))
-            self.problem = ""
+            await self.transport.check(httpx.URL(self.entry.base_url))
         except httpx.InvalidURL as invalid:
             self.problem = f"baseURL is no URL: {invalid}"
         except httpx.ConnectError as failed:
             self.problem = str(failed)
+
+    async def _read_files(self) -> None:
+        """Take over the certificates that are mounted now, if they are others. At most once a second, in a thread."""
+        async with self._reading:
+            now = asyncio.get_running_loop().time()
+            if now - self._looked < LOOK_SECONDS:
+                return
+            found = await asyncio.to_thread(tls_files.load, self._folder, self.entry.reached, self._digest)
+            self._looked = now
+            if found is None:
+                return
+            self._digest, self._tls_problem = found.digest, found.problem
+            if (old := self.transport.use(found.context)) is not None:
+                self._start(self._retire(old))
+
+    async def _retire(self, old: httpx.AsyncHTTPTransport) -> None:
+        """End connections that no new request uses, once their last answer must be over."""
+        try:
+            await asyncio.sleep(self.entry.total_seconds)
+        finally:
+            await old.aclose()
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close_later(self) -> None:
         """Its running answers end first, within their own bound."""
         end = asyncio.get_running_loop().time() + self.entry.total_seconds
         while self.running and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.5)
+        await self.close()
+
+    async def close(self) -> None:
+        """End all its connections."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.client.aclose()
+
+
+def _proxy_problem(name: str, proxies: Mapping[str, str]) -> str:
+    if not name or name in proxies:
+        return ""
+    another = f"name one of {', '.join(sorted(proxies))}" if proxies else "remove proxy"
+    return f"its proxy {name} is not in the chart's cloud.proxies: add it there, or {another}"

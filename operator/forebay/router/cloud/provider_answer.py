@@ -83,7 +83,7 @@ class ProviderAnswer:
         now = self._loop.time()
         wait = patience(entry.first_token_seconds, self.parsed.facts, self.parsed.stream, end - now)
         until = end if wait == end - now else now + wait
-        url = entry.base_url.rstrip("/") + self.parsed.path.removeprefix(ROOT)
+        url = self.provider.url(self.parsed.path.removeprefix(ROOT))
         body = msgspec.json.encode(outgoing(self.parsed.path, self.parsed.document, self.target.model))
         timeout = asyncio.timeout_at(until)
         try:
@@ -131,15 +131,13 @@ class ProviderAnswer:
         accept = "text/event-stream" if self.parsed.stream else "application/json"
         headers = {"content-type": "application/json", "accept": accept}
         headers.update((name.decode(), value.decode("latin-1")) for name, value in self.trace)
-        if (key := self.provider.key.value(self._loop.time())) is not None:
-            headers["authorization"] = f"Bearer {key}"
-        return headers
+        return {**headers, **self.provider.headers(self._loop.time())}
 
     async def _take(self, response: httpx.Response, patience: asyncio.Timeout, end: float) -> None:
         """Judge the head, then carry the body."""
         status = response.status_code
         verdict = judge(status)
-        self.request_id = response.headers.get("x-request-id", "")[:MAX_ID]
+        self.request_id = self._passed(response, "x-request-id")[:MAX_ID]
         self.status = status
         asks = verdict.outcome is CallResult.BACK_PRESSURE or "retry-after" in response.headers
         if verdict.outcome is None:
@@ -164,7 +162,7 @@ class ProviderAnswer:
                 body += piece
                 if len(body) > ERROR_BYTES:
                     break
-        body = self.provider.key.hide(body)
+        body = self.provider.hide(body)
         said = _decoded(body)
         if isinstance(said, dict):
             error = said.get("error")
@@ -235,7 +233,7 @@ class ProviderAnswer:
         if event.kind is StreamEventKind.ERROR:
             if not self.first:
                 raise FailedError("ErrorInStream", CallResult.FAULT)
-            self.exchange.write(self.provider.key.hide(event.raw))
+            self.exchange.write(self.provider.hide(event.raw))
             self.exchange.abort()
             self.problem, self.outcome = "ErrorInStream", CallResult.FAULT
             return True
@@ -258,13 +256,17 @@ class ProviderAnswer:
         self.first = self._loop.time()
         self.provider.answering(self.first)
         kind = response.headers.get("content-type", "")
-        passed = [(name, response.headers[name]) for name in PASSED_BACK if name in response.headers]
+        passed = [(name, self._passed(response, name)) for name in PASSED_BACK if name in response.headers]
         encoded = [
             (name.encode(), value.encode("latin-1", "replace"))
             for name, value in [("content-type", kind or "application/json"), *passed]
         ]
         self.exchange.start(response.status_code, [*encoded, *self.headers], length)
         self.exchange.release_body()
+
+    def _passed(self, response: httpx.Response, name: str) -> str:
+        """One of its headers, in which it may have repeated a secret."""
+        return self.provider.hide(response.headers.get(name, "").encode("utf-8", "replace")).decode("utf-8", "replace")
 
     async def _keep_pace(self, patience: asyncio.Timeout, end: float) -> None:
         """Wait for a slow client at its own cost; then the provider has its time for the next piece."""

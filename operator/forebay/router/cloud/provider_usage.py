@@ -4,7 +4,6 @@ from decimal import Decimal
 from typing import Final
 
 from forebay.resources.access_log import AccessLogEntry
-from forebay.resources.terms import OnDisconnect
 from forebay.router import metrics
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN
@@ -19,16 +18,16 @@ WORKED: Final = HUNG_UP | {"Cut", "Malformed", "NoContent", "Status408", "Status
 
 
 def used_at(
-    parsed: ParsedRequest, word: str, usage: TokenUsage | None, output: int, on_disconnect: OnDisconnect
+    parsed: ParsedRequest, word: str, usage: TokenUsage | None, output: int, goes_on: bool
 ) -> tuple[TokenUsage, bool]:
     """What an answer used, whole or in part, and whether the provider has counted it.
 
-    `output`: tokens that were seen. Whoever goes on when nobody listens makes an answer of the usual length; so does
+    `output`: tokens that were seen. Whoever `goes_on` when nobody listens makes an answer of the usual length; so does
     everybody who was to answer in one piece.
     """
     if usage is not None and not usage.total:  # it counted nothing but its money
         return TokenUsage(parsed.facts.prompt_tokens, output, money=usage.money), True
-    if word in HUNG_UP and (not parsed.stream or on_disconnect is OnDisconnect.CONTINUES):
+    if word in HUNG_UP and (goes_on or not parsed.stream):
         counted = usage or TokenUsage(parsed.facts.prompt_tokens)
         return TokenUsage(counted.input, max(counted.output, output, _usual(parsed)), counted.cached), False
     return (TokenUsage(parsed.facts.prompt_tokens, output), False) if usage is None else (usage, True)

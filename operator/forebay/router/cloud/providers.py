@@ -3,17 +3,21 @@
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.table import PolicyEntry
+from forebay.resources.terms import OnDisconnect
 from forebay.router import metrics
 from forebay.router.cloud.provider_errors import CloudError, FailedError
 from forebay.router.cloud.provider_usage import WORKED, account, charge, used_at
+from forebay.router.cloud.tls_files import system_tls
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.values import Headers
 from forebay.rules.addresses import Network
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 30.0
 AGAIN_SECONDS: Final = 3.0
 """While something is wrong: it may have been a moment's."""
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class ProviderResponse(Struct, frozen=True):
@@ -40,12 +45,17 @@ class ProviderResponse(Struct, frozen=True):
 
 
 class CloudProviders:
-    """All providers of the table. `folder` holds the keys; `allowed` networks are those that the chart allows."""
+    """All providers of the table. `folder` holds their files; `allowed` networks and `proxies` are the chart's."""
 
     def __init__(
-        self, folder: Path | None, allowed: tuple[Network, ...] = (), tls: ssl.SSLContext | None = None
+        self,
+        folder: Path | None,
+        allowed: tuple[Network, ...] = (),
+        tls: ssl.SSLContext | None = None,
+        proxies: Mapping[str, str] = _NONE,
     ) -> None:
-        self.folder = folder if folder and folder != Path() else None
+        self.folder = folder or Path()  # nothing can be read where there is no folder
+        self.proxies = proxies
         self.allowed = allowed
         self._tls = tls
         self._providers: dict[tuple[str, str], UpstreamProvider] = {}
@@ -60,7 +70,7 @@ class CloudProviders:
         from forebay.router.cloud.provider import UpstreamProvider  # noqa: PLC0415 - httpx: a third of a sidecar's memory
 
         self._changed.set()
-        self._tls = self._tls or _default_tls()
+        self._tls = self._tls or _system_tls()
         for name, old in list(self._providers.items()):
             if wanted.get(name) != old.entry:
                 del self._providers[name]
@@ -68,12 +78,12 @@ class CloudProviders:
                 if name in wanted:
                     standing = old.standing if wanted[name].base_url == old.entry.base_url else None
                     self._providers[name] = UpstreamProvider(
-                        wanted[name], self._key_file(*name, wanted[name].has_key), self.allowed, self._tls, standing
+                        wanted[name], self.folder.joinpath(*name), self.allowed, self._tls, self.proxies, standing
                     )
         for name, entry in wanted.items():
             if name not in self._providers:
                 self._providers[name] = UpstreamProvider(
-                    entry, self._key_file(*name, entry.has_key), self.allowed, self._tls
+                    entry, self.folder.joinpath(*name), self.allowed, self._tls, self.proxies
                 )
 
     def missing_keys(self) -> tuple[str, ...]:
@@ -82,7 +92,7 @@ class CloudProviders:
         return tuple(sorted("/".join(name) for name, item in self._providers.items() if item.key.missing(now)))
 
     def problems(self) -> tuple[str, ...]:
-        """policy/provider and why nothing can be sent to its address."""
+        """policy/provider and why nothing can be sent to it."""
         found = ((name, provider.problem) for name, provider in self._providers.items())
         return tuple(sorted(f"{'/'.join(name)}: {problem}" for name, problem in found if problem))
 
@@ -123,6 +133,7 @@ class CloudProviders:
         from forebay.router.cloud.provider_answer import ProviderAnswer  # noqa: PLC0415
 
         answer = ProviderAnswer(provider, target, parsed, exchange, headers, trace=trace)
+        await provider.ready()
         try:
             place = provider.begin(_tokens(parsed), begun)
         except FailedError as failed:
@@ -161,16 +172,13 @@ class CloudProviders:
             metrics.CLOUD_ERRORS.labels(target.provider, word).inc()
         if not answer.first and answer.usage is None and not (answer.sent and (word in WORKED or answer.filtered)):
             return 0
-        used, counted = used_at(parsed, word, answer.usage, answer.output, answer.provider.entry.on_disconnect)
+        goes_on = answer.provider.entry.on_disconnect is OnDisconnect.CONTINUES
+        used, counted = used_at(parsed, word, answer.usage, answer.output, goes_on)
         if answer.first:
             account(target, parsed, record, used, counted=counted)
         else:
             charge(target, record, used, counted=counted)
         return used.total
-
-    def _key_file(self, policy: str, provider: str, wanted: bool) -> Path | None:
-        """Where its key is mounted; a path that cannot be read where there is no folder."""
-        return (self.folder or Path()) / policy / provider / "key" if wanted else None
 
     def _close(self, provider: "UpstreamProvider") -> None:
         task = asyncio.get_running_loop().create_task(provider.close_later())
@@ -182,7 +190,7 @@ class CloudProviders:
         for task in list(self._closing):
             task.cancel()
         for provider in self._providers.values():
-            await provider.client.aclose()
+            await provider.close()
 
 
 def _tokens(parsed: ParsedRequest) -> int:
@@ -192,8 +200,5 @@ def _tokens(parsed: ParsedRequest) -> int:
 
 
 @cache
-def _default_tls() -> ssl.SSLContext:
-    """With the authorities that this system trusts; reading them takes 40 ms of a core."""
-    import httpx  # noqa: PLC0415
-
-    return httpx.create_ssl_context(trust_env=False)
+def _system_tls() -> ssl.SSLContext:
+    return system_tls()
