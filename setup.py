@@ -9,7 +9,8 @@ COMPILED = {
     "router/dialect": "answers content request trace_context",
     "router/http": "call client exchange framing message server",
     "router/placement": "engine_slots gateway_fleet gateway_queue prefill replicas slot_channel slotless",
-    "rules": "accounting admission affinity breaker capacity lifecycle listening offers queue retry slot_reports",
+    "rules": "accounting admission affinity api_shapes body_shapes breaker capacity credentials depths lifecycle "
+    "listening offers portability queue retry slot_reports",
     "rules/dialect": "body body_size content_parts errors hints limits model_name outermost parse prompt_content "
     "prompt_text session",
 }

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx
 from msgspec.structs import replace
 
 from forebay.resources.table import ModelEntry, ProviderEntry, TargetEntry
+from forebay.router.cloud.provider import LIMITS
 from forebay.router.cloud.provider import UpstreamProvider as Standing
 from testing.fleet import Fleet, fleet
 from tests.router.provider import Provider, Script, answer
@@ -51,6 +53,11 @@ class Clouds:
     def standing(self, name: str = "acme") -> Standing:
         return self.fleet.gate.cloud.provider("default", name)
 
+    def age(self, name: str = "acme") -> None:
+        """As if it had been failing for as long as opens its breaker."""
+        standing = self.standing(name).standing
+        standing.breaker = replace_fields(standing.breaker, since=standing.breaker.since - LIMITS.row_seconds)
+
     def idle(self) -> bool:
         """Whether no place of any provider is taken."""
         return not any(self.standing(name).standing.allowance.running for name in ("acme", "bravo"))
@@ -77,10 +84,11 @@ async def clouds(
     *,
     entry: dict[str, Any] | None = None,
     model: dict[str, Any] | None = None,
+    bravo_model: dict[str, Any] | None = None,
     pools: dict[str, Any] | None = None,
     gateway: dict[str, Any] | None = None,
 ) -> AsyncIterator[Clouds]:
-    """acme first, then bravo, for every priority. `entry` changes acme's entry, `model` its model's."""
+    """acme first, then bravo, for every priority. `entry` changes acme's, `model` and `bravo_model` the models'."""
     async with AsyncExitStack() as stack:
         one = await Provider(acme).start(stack)
         two = await Provider(bravo or answer()).start(stack)
@@ -94,8 +102,9 @@ async def clouds(
         )
         changed = replace(entries[0], models=(replace(MODELS["acme"], **(model or {})),))
         changed = replace(changed, **(entry or {}))
+        other = replace(entries[1], models=(replace(MODELS["bravo"], **(bravo_model or {})),))
         tier = tuple(TargetEntry(provider=name, model=MODELS[name].name) for name in ("acme", "bravo"))
-        policy = {"providers": (changed, entries[1]), "primary": tier, "secondary": tier}
+        policy = {"providers": (changed, other), "primary": tier, "secondary": tier}
         settings = {"providers_dir": keys, **(gateway or {})}
         async with fleet(tmp, pools or {}, policy=policy, gateway=settings) as made:
             yield Clouds(made, one, two, keys)

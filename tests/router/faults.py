@@ -104,6 +104,8 @@ def _before(case: Case) -> Expected | Impossible:
     passes_on = case.place is Place.GATEWAY
     posts = 2 if case.place is Place.OWN_ENGINE else 1  # once by the sidecar itself, once by the gateway it hands on to
     match case.fault:
+        case Fault.BAD_REQUEST if case.place is Place.CLOUD:
+            return Expected(Ending.ELSEWHERE, 1, None)
         case Fault.BAD_REQUEST:
             return Expected(Ending.PASSED, 1, _counted(case, CallResult.SUCCESS))
         case Fault.SLOW_START:
@@ -212,17 +214,19 @@ def render() -> str:
 
 
 def _before_table() -> str:
-    rows = ["| what breaks | engine, sidecar, provider | gateway that a sidecar hands on to | counts as |"]
-    rows.append("| --- | --- | --- | --- |")
+    rows = ["| what breaks | engine, sidecar | provider | gateway that a sidecar hands on to | counts as |"]
+    rows.append("| --- | --- | --- | --- | --- |")
     for fault in Fault:
         by_place = {place: expected(Case(place, fault, Moment.BEFORE, True)) for place in Place}
         endings = {place: w.ending if isinstance(w, Expected) else "–" for place, w in by_place.items()}
-        gateway = endings.pop(Place.GATEWAY)
+        gateway, provider = endings.pop(Place.GATEWAY), endings.pop(Place.CLOUD)
         assert len(set(endings.values())) == 1, "these columns are one only as long as they agree"
         engine = by_place[Place.ENGINE]
         assert isinstance(engine, Expected)
         assert engine.outcome is not None
-        rows.append(f"| {NAMES[fault]} | {endings[Place.ENGINE]} | {gateway} | {COUNTED[engine.outcome]} |")
+        rows.append(
+            f"| {NAMES[fault]} | {endings[Place.ENGINE]} | {provider} | {gateway} | {COUNTED[engine.outcome]} |"
+        )
     return "\n".join(rows)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import uvloop
 
-from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.terms import MaxTokensField
 from testing.fleet import Pool
 from tests.router.clouds import KEY, clouds, settle
@@ -141,45 +140,46 @@ def test_at_a_gap_with_every_provider_down_the_client_is_told_to_come_back(tmp_p
     run(work)
 
 
-# The client's own mistakes.
+# What leaves.
 
 
-def test_a_clients_own_mistake_comes_back_in_the_providers_words_and_is_no_fault(tmp_path: Path) -> None:
+def test_a_conversation_that_another_backend_began_goes_on_at_a_provider(tmp_path: Path) -> None:
+    given = "chatcmpl-tool-0123456789abcdef0123456789abcdef"
+    call = {"id": given, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "", "reasoning": "hm", "tool_calls": []},
+        {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": given, "content": "1"},
+    ]
+
     async def work() -> None:
-        async with clouds(tmp_path, refusal(400, f"messages: too few. You sent {KEY}", x_request_id="r-1")) as c:
-            written: list[AccessLogEntry] = []
-            c.fleet.gateway.context.log.write = written.append  # type: ignore[method-assign]
-            for _ in range(12):
-                refused = await c.ask()
-                assert decision(refused)[:2] == (400, "acme/big")
-            assert refused.json()["error"]["message"] == "messages: too few. You sent [key]"
-            assert refused.headers.get_list("x-request-id") == [refused.headers["x-forebay-request-id"]]
-            assert written[-1].provider_request_id == "r-1"
-            assert len(c.acme.asked) == 12  # the breaker is as it was
-            assert c.bravo.asked == []
+        async with clouds(tmp_path, answer()) as c:
+            assert decision(await c.ask(messages=messages))[:2] == (200, "acme/big")
+            said = c.acme.documents[0]["messages"]
+            assert [sorted(message) for message in said[1:]] == [
+                ["content", "role"], ["content", "role", "tool_calls"], ["content", "role", "tool_call_id"],
+            ]  # fmt: skip
+            assert said[2]["tool_calls"][0]["id"] == said[3]["tool_call_id"] != given
 
     run(work)
 
 
-def test_a_refusal_that_clients_cannot_parse_is_put_into_words_that_they_can(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"logit_bias": {"50256": -100}},
+        {"tools": [{"type": "mcp", "server_url": "http://mcp.tools.svc/sse", "authorization": "secret"}]},
+        {"messages": [{"role": "user", "content": "hi", "mood": "sad"}]},
+    ],
+)
+def test_what_only_this_fleet_understands_never_leaves(tmp_path: Path, more: dict[str, Any]) -> None:
     async def work() -> None:
-        async with clouds(tmp_path, answer(413, b"<html>" + KEY.encode() * 10_000)) as c:
-            refused = await c.ask()
-            assert refused.status_code == 413
-            assert refused.json()["error"]["message"] == "the provider refused the request (413)"
-
-    run(work)
-
-
-@pytest.mark.parametrize("code", ["context_length_exceeded", "unsupported_parameter"])
-def test_a_refusal_that_is_about_the_model_means_another_way_while_there_is_one(tmp_path: Path, code: str) -> None:
-    async def work() -> None:
-        refuses = answer(400, {"error": {"message": "too much", "code": code}})
-        async with clouds(tmp_path, refuses, in_turn(answer(), refuses)) as c:
-            assert decision(await c.ask())[:2] == (200, "bravo/small")
-            last = await c.ask()
-            assert decision(last)[:2] == (400, "bravo/small")
-            assert last.json()["error"]["code"] == code
+        async with clouds(tmp_path, answer()) as c:
+            refused = await c.ask(**more)
+            assert decision(refused) == (404, "none", "NotPortable")
+            assert next(iter(more)) in refused.text
+            assert c.acme.asked == c.bravo.asked == []
 
     run(work)
 

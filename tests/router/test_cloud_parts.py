@@ -1,9 +1,11 @@
 """Statuses, Retry-After, streams and keys: the parts of the way to providers, alone."""
 
 import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from forebay.router.cloud.keys import Key
 from forebay.router.cloud.stream_events import EventReader, MalformedEventError, StreamEventKind
-from forebay.router.cloud.verdict import judge, pause_seconds
+from forebay.router.cloud.verdict import Tell, judge, pause_seconds
 from forebay.rules.breaker import CallResult
 from forebay.rules.spending import TokenUsage
 from tests.router.provider import DONE, ERROR, LAST, ROLE, USAGE_CHUNK, chunk
@@ -20,23 +22,24 @@ NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
 
 
 @pytest.mark.parametrize(
-    ("statuses", "outcome", "passed_on"),
+    ("statuses", "outcome", "tell"),
     [
-        ((200, 201, 204), CallResult.SUCCESS, True),
-        ((400, 411, 413, 415, 418, 422, 431, 451), CallResult.SUCCESS, True),
-        ((403, 404, 405, 409, 425), CallResult.SUCCESS, False),
-        ((429, 503, 529), CallResult.BACK_PRESSURE, False),
-        ((401, 402, 408), CallResult.FAULT, False),
-        ((300, 301, 302, 303, 304, 307, 308), CallResult.FAULT, False),
-        ((500, 501, 502, 504, 520, 524, 599, 999), CallResult.FAULT, False),
+        ((200, 201, 204), CallResult.SUCCESS, Tell.NEVER),
+        ((400, 411, 413, 415, 418, 422, 431, 451), None, Tell.AS_IT_IS),
+        ((403,), None, Tell.IN_DOUBT),
+        ((404, 405, 409, 425), None, Tell.NEVER),
+        ((429, 503, 529), CallResult.BACK_PRESSURE, Tell.NEVER),
+        ((401, 402, 408), CallResult.FAULT, Tell.NEVER),
+        ((300, 301, 302, 303, 304, 307, 308), CallResult.FAULT, Tell.NEVER),
+        ((500, 501, 502, 504, 520, 524, 599, 999), CallResult.FAULT, Tell.NEVER),
     ],
 )
-def test_statuses(statuses: tuple[int, ...], outcome: CallResult, passed_on: bool) -> None:
-    assert {judge(status) for status in statuses} == {(outcome, passed_on)}
+def test_statuses(statuses: tuple[int, ...], outcome: CallResult | None, tell: Tell) -> None:
+    assert {judge(status) for status in statuses} == {(outcome, tell)}
 
 
 @given(st.integers(400, 499))
-def test_what_a_client_can_cause_is_never_a_fault(status: int) -> None:
+def test_what_a_client_can_cause_is_never_a_fault_by_itself(status: int) -> None:
     ours = status in (401, 402, 407, 408, 421)  # key, account, proxy, slowness, connection
     assert (judge(status).outcome is CallResult.FAULT) is ours
 
@@ -201,3 +204,49 @@ def test_a_provider_without_a_key_lacks_none() -> None:
 def test_a_router_without_providers_does_not_carry_their_library() -> None:
     code = "import sys, forebay.router.ports; sys.exit('httpx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def _usage(*events: dict[str, Any]) -> TokenUsage | None:
+    reader = EventReader()
+    for document in events:
+        list(reader.feed(event(json.dumps(document).encode())))
+    return reader.usage
+
+
+def _said(text: str, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": text}}], **more}
+
+
+STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ([_said("a"), STOP, {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}], TokenUsage(9, 1)),
+        (  # Gemini: so far, in every chunk
+            [_said("a", usage={"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 30}),
+             _said("b", usage={"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 40})], TokenUsage(9, 31),
+        ),
+        ([_said("a"), {"choices": [{"finish_reason": "stop", "usage": {"prompt_tokens": 9, "completion_tokens": 1}}]}],
+         TokenUsage(9, 1)),
+        (  # Anthropic: what comes in first, what goes out last
+            [{"type": "message_start", "message": {"usage": {"input_tokens": 9, "cache_read_input_tokens": 5,
+                                                            "output_tokens": 1}}},
+             {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 30}}],
+            TokenUsage(14, 30, 5),
+        ),
+        (  # broken off: what was seen is more than what had been counted
+            [_said("a", usage={"prompt_tokens": 9, "completion_tokens": 1}), *[_said("b")] * 4], TokenUsage(9, 5),
+        ),
+        ([_said("a", service_tier="flex"), {**STOP, "usage": {"prompt_tokens": 9, "completion_tokens": 1}}],
+         TokenUsage(9, 1, tier="flex")),
+        ([{"type": "response.completed", "response": {"service_tier": "priority", "usage": {
+            "input_tokens": 9, "output_tokens": 3}}}], TokenUsage(9, 3, tier="priority")),
+        ([_said("a"), STOP, {"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0}}], None),
+        ([_said("a"), STOP, {"choices": [], "usage": {"prompt_tokens": "9", "completion_tokens": "1"}}], None),
+        ([_said("a", usage=None), STOP], None),
+    ],
+)  # fmt: skip
+def test_what_a_stream_says_was_used(events: list[dict[str, Any]], found: TokenUsage | None) -> None:
+    assert _usage(*events) == found

@@ -14,6 +14,7 @@ from forebay.rules.breaker import (
     given_up,
     lets_through,
     phase,
+    shown,
 )
 
 LIMITS = BreakerLimits(faults=3, open_seconds=5.0, most_seconds=60.0)
@@ -126,3 +127,15 @@ def test_without_faults_it_only_ever_pauses(steps: list[tuple[CallResult, float]
         breaker = after(begun(breaker, now), outcome, now, LIMITS, pause=pause)
         until = max(until, now + pause) if pause else until
         assert lets_through(breaker, now) is (now >= until)
+
+
+def test_faults_that_another_upstream_shows_need_no_time() -> None:
+    limits = BreakerLimits(faults=3, row_seconds=2.0)
+    breaker = Breaker()
+    for count in range(1, 4):
+        breaker = after(breaker, CallResult.FAULT, 1.0, limits)
+        assert phase(breaker, 1.0) is Phase.CLOSED
+        told = shown(breaker, 1.0, limits)
+        assert phase(told, 1.0) is (Phase.OPEN if count == 3 else Phase.CLOSED)
+    opened = shown(breaker, 1.0, limits)
+    assert shown(opened, 1.0, limits) == opened, "it is open already"

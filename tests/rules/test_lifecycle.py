@@ -111,7 +111,7 @@ def test_an_engine_that_finds_it_too_long_makes_a_gap_of_it_once() -> None:
     it.start(fleet, 0.0)
     step = it.attempt_ended(ended(AttemptOutcome.TOO_LONG), fleet, 1.0)
     assert isinstance(step, SendToProvider) and step.reason is Reason.CONTEXT_LENGTH_GAP and step.pool is None
-    assert not step.final and step.demand == ()
+    assert step.demand == ()
 
 
 def test_a_refused_slot_is_no_fault_and_is_decided_anew() -> None:

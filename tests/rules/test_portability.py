@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from forebay.resources.table import ModelEntry
 from forebay.resources.terms import MaxTokensField, Modality, Task
 from forebay.rules import portability
+from forebay.rules.depths import NOTHING, Depths
 from forebay.rules.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, ENDPOINTS, RESPONSES
 from forebay.rules.facts import RequestFacts
 from forebay.rules.portability import foreign_fields, obstacles, outgoing, spoken
@@ -25,8 +26,9 @@ def facts(document: dict[str, Any], path: str = CHAT, inputs: frozenset[Modality
     limit = next((document[name] for name in portability.LIMITS if document.get(name)), None)
     task = Task.EMBED if path == EMBEDDINGS else Task.GENERATE
     return RequestFacts(
-        task=task, path=path, fields=spoken(path, document), inputs=inputs, prompt_tokens=10, max_tokens=limit
-    )
+        task=task, path=path, fields=spoken(path, document), inputs=inputs, prompt_tokens=10, max_tokens=limit,
+        depths=Depths(path, document),
+    )  # fmt: skip
 
 
 FIELDS_THAT_STAY = {
@@ -117,7 +119,8 @@ def test_the_token_limit_goes_by_the_providers_name(
 def test_every_standard_field_goes_out_as_it_is(path: str) -> None:
     document = {name: f"value of {name}" for name in STANDARD[path] - {"model", "stream", "stream_options"}}
     body = outgoing(path, document, PLAIN)
-    assert obstacles(facts(document, path), replace(PLAIN, task=facts({}, path).task)) == ()
+    fields = replace(facts(document, path), depths=NOTHING)
+    assert obstacles(fields, replace(PLAIN, task=facts({}, path).task)) == ()
     assert {key: body[key] for key in document} == document
     assert body["model"] == "big"
 
@@ -197,8 +200,9 @@ def test_what_is_portable_loses_nothing_that_it_said(
     """No word of the client's vanishes except by the entry's leave, or because it concerns the fleet alone."""
     model = replace(PLAIN, drop_fields=tuple(dropped), accept_fields=tuple(accepted))
     request = replace(facts(document), prompt_tokens=0, max_tokens=1)
-    body = outgoing(CHAT, document, model)
     if obstacles(request, model) == ():
+        body = outgoing(CHAT, document, model)
         lost = spoken(CHAT, document) - set(body)
-        assert lost <= dropped | portability.KEPT_HERE | set(portability.LIMITS)
-    assert not set(body) & (dropped - {"model"})
+        idle = {"parallel_tool_calls", "stream_options"}  # beside no tools, no stream
+        assert lost <= dropped | portability.KEPT_HERE | set(portability.LIMITS) | idle
+        assert not set(body) & (dropped - {"model"})

@@ -9,7 +9,7 @@ from forebay import engines
 from forebay.resources import names
 from forebay.resources.capacity_status import CapacityStatus
 from forebay.resources.options import RouterTimeouts
-from forebay.resources.policy import PolicySpec, Provider
+from forebay.resources.policy import PolicySpec, Provider, ProviderModel
 from forebay.resources.pool import PoolSpec, PoolTimeouts
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import (
@@ -19,12 +19,14 @@ from forebay.resources.table import (
     ModelEntry,
     PolicyEntry,
     PoolEntry,
+    PriceEntry,
     ProviderEntry,
     QueueEntry,
     ReachEntry,
     TargetEntry,
     TimeoutsEntry,
 )
+from forebay.resources.terms import OnDisconnect
 from forebay.resources.tiers import TARGET_FIELDS
 
 _NOTHING_LEARNT: Final = CapacityStatus()
@@ -112,7 +114,9 @@ def _provider(provider: Provider) -> ProviderEntry:
                 task=model.task,
                 input_price=model.input_price,
                 cached_input_price=model.cached_input_price,
+                cache_write_price=model.cache_write_price or msgspec.UNSET,
                 output_price=model.output_price,
+                price_tiers=_price_tiers(model),
                 context_tokens=model.context_tokens,
                 inputs=tuple(sorted(model.inputs)),
                 max_tokens_field=model.max_tokens_field,
@@ -130,8 +134,24 @@ def _provider(provider: Provider) -> ProviderEntry:
         between_chunks_seconds=timeouts.between_chunks_seconds,
         total_seconds=timeouts.total_seconds,
         idle_seconds=timeouts.idle_seconds,
+        on_disconnect=msgspec.UNSET if provider.on_disconnect is OnDisconnect.STOPS else provider.on_disconnect,
         reach=_reach(provider),
     )
+
+
+def _price_tiers(model: ProviderModel) -> tuple[PriceEntry, ...] | msgspec.UnsetType:
+    rows = tuple(
+        PriceEntry(
+            service_tier=row.service_tier or "",
+            above_tokens=row.above_tokens,
+            input_price=row.input_price,
+            cached_input_price=row.cached_input_price,
+            cache_write_price=row.cache_write_price,
+            output_price=row.output_price,
+        )
+        for row in model.price_tiers
+    )
+    return rows or msgspec.UNSET
 
 
 def _reach(provider: Provider) -> ReachEntry | msgspec.UnsetType:

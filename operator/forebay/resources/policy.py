@@ -25,6 +25,7 @@ from forebay.resources.terms import (
     GapAction,
     MaxTokensField,
     Modality,
+    OnDisconnect,
     OverflowTo,
     Task,
     Tier,
@@ -47,6 +48,26 @@ def _reachable(url: str) -> str:
 BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 
 
+class PriceTier(Resource):
+    """Prices that hold for some of a model's answers instead of its own. Of those that fit, one with `serviceTier` goes
+    before one without, then the highest `aboveTokens`."""
+
+    service_tier: Annotated[str, Field(min_length=1, max_length=32)] | None = None
+    """Service tier that the answer names, for example `priority` or `flex`. Empty: any."""
+    above_tokens: Annotated[int, Field(ge=0, le=100_000_000)] = 0
+    """Input tokens that a request has to exceed for these prices to hold. 0: any number."""
+    input_price: Money
+    """Price of one million input tokens of such an answer in US dollars, as a decimal string."""
+    cached_input_price: Money | None = None
+    """Price of one million input tokens read from the provider's prompt cache for such an answer. Empty: this row's
+    `inputPrice`."""
+    cache_write_price: Money | None = None
+    """Price of one million input tokens written into the provider's prompt cache for such an answer. Empty: this row's
+    `inputPrice`."""
+    output_price: Money
+    """Price of one million output tokens of such an answer in US dollars, as a decimal string."""
+
+
 class ProviderModel(Resource):
     """One model of a provider: its name, its prices, and which requests it accepts."""
 
@@ -60,8 +81,13 @@ class ProviderModel(Resource):
     cached_input_price: Money | None = None
     """Price of one million input tokens that the provider read from its prompt cache, in US dollars. Empty: the same as
     `inputPrice`."""
+    cache_write_price: Money | None = None
+    """Price of one million input tokens that the provider wrote into its prompt cache, in US dollars. Empty: the same
+    as `inputPrice`."""
     output_price: Money | None = None
     """Price of one million output tokens in US dollars, as a decimal string."""
+    price_tiers: Annotated[list[PriceTier], Field(max_length=8, json_schema_extra=LIST_ATOMIC)] = []
+    """Prices by service tier and length of the prompt, where they differ from the model's own."""
     context_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     """Longest context of the provider's model, in tokens. Longer requests are not sent to it. Empty: the length is not
     checked."""
@@ -143,6 +169,9 @@ class Provider(Resource):
     proxy: Proxy | None = None
     """Name of an egress proxy from the chart's `cloud.proxies`. Then the proxy looks up the provider's name, and only
     the proxy's own address is checked. Empty: connections are direct."""
+    on_disconnect: OnDisconnect = OnDisconnect.STOPS
+    """What the provider does, and bills, when a stream's connection is closed before its end: Stops, or Continues to
+    the end. Costs of streams that clients leave are estimated by it."""
     models: Annotated[list[ProviderModel], Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))]
     """Models of the provider that requests may be sent to."""
     limits: Limits = Limits()

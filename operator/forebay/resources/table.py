@@ -23,6 +23,7 @@ from forebay.resources.terms import (
     GapAction,
     MaxTokensField,
     Modality,
+    OnDisconnect,
     OverflowTo,
     Permission,
     Task,
@@ -106,6 +107,17 @@ class PoolEntry(Frozen, frozen=True):
         return engines.of(engines.DEFAULT if self.engine is UNSET else self.engine)
 
 
+class PriceEntry(Frozen, frozen=True):
+    """Prices of a model's answers of one tier (empty: any), or to prompts of more than so many tokens."""
+
+    service_tier: str = ""
+    above_tokens: int = 0
+    input_price: str | None = None
+    cached_input_price: str | None = None
+    cache_write_price: str | None = None
+    output_price: str | None = None
+
+
 class ModelEntry(Frozen, frozen=True):
     """One provider model; prices are decimals in US dollars for a million tokens."""
 
@@ -113,7 +125,9 @@ class ModelEntry(Frozen, frozen=True):
     task: Task = Task.GENERATE
     input_price: str | None = None
     cached_input_price: str | None = None
+    cache_write_price: str | UnsetType = UNSET
     output_price: str | None = None
+    price_tiers: tuple[PriceEntry, ...] | UnsetType = UNSET
     context_tokens: int | None = None
     inputs: tuple[Modality, ...] = (Modality.TEXT,)
     max_tokens_field: MaxTokensField = MaxTokensField.MAX_TOKENS
@@ -158,6 +172,7 @@ class ProviderEntry(Frozen, frozen=True):
     between_chunks_seconds: int = 30
     total_seconds: int = 600
     idle_seconds: int = 5
+    on_disconnect: OnDisconnect | UnsetType = UNSET
     reach: ReachEntry | UnsetType = UNSET  # not written for the usual one: such a table keeps the hash it had
 
     @property

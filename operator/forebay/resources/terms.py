@@ -63,6 +63,13 @@ class Transport(WordEnum):
     HTTP = "HTTP"
 
 
+class OnDisconnect(WordEnum):
+    """What a provider does with a stream whose connection is closed."""
+
+    STOPS = "Stops"
+    CONTINUES = "Continues"
+
+
 class Tier(WordEnum):
     """Which ordered list of provider models (`tiers.py` knows its fields)."""
 

@@ -6,6 +6,7 @@ to be tried elsewhere or to leave for a provider goes on as a coroutine.
 
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -17,18 +18,19 @@ from forebay.router import metrics
 from forebay.router.attempt import Attempt
 from forebay.router.attempt_result import broke_off, judge, result_of
 from forebay.router.client_keys import ANONYMOUS, time_allowed
-from forebay.router.cloud import CloudError, ProviderResponse
+from forebay.router.cloud import CloudError, ProviderResponse, Refusal
 from forebay.router.dialect import trace_context
 from forebay.router.dialect.answers import decision_headers, refusal, sentence
 from forebay.router.http.call import Address
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import RETRY_SOON, error
+from forebay.router.http.message import RETRY_SOON, error, json_reply
 from forebay.router.http.values import Headers, Request
 from forebay.router.placement.gateway_queue import SlotBinding
 from forebay.router.placement.replicas import FINE, PoolReplicas, Replica
 from forebay.rules.affinity import digest
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
+from forebay.rules.facts import CloudTarget
 from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.queue import Waiter
 from forebay.rules.retry import patience
@@ -56,9 +58,12 @@ class RequestFlow:
 
     __slots__ = (
         "_bound",
+        "_failed",
         "_loop",
         "_place",
+        "_refusal",
         "_task",
+        "_told",
         "client",
         "course",
         "exchange",
@@ -83,6 +88,9 @@ class RequestFlow:
         self._task: asyncio.Task[None] | None = None
         self._bound: SlotBinding | None = None  # the replica that holds a slot for it
         self.inside = False  # it is counted as a newcomer's
+        self._failed: tuple[CloudTarget, ...] = ()  # providers
+        self._refusal: tuple[SendToProvider, Refusal] | None = None  # what a provider said to it
+        self._told = ""  # of its cost, in US dollars
         self._place = 0  # in queues, kept while it comes back to them
         self.gate = gate
         self.request = request
@@ -204,7 +212,7 @@ class RequestFlow:
             self._loop.call_exception_handler({"message": "a request failed", "exception": problem})
             self._broken()
         finally:
-            self._count(self.course.abandoned(self._loop.time(), self.record.cost_usd).demand)
+            self._count(self.course.abandoned(self._loop.time(), self._new_cost()).demand)
             self.gate.finish(self)
 
     def _broken(self) -> None:
@@ -340,15 +348,31 @@ class RequestFlow:
         sent = trace_context.context(self.request)
         try:
             served = await self.gate.cloud.send(
-                step.target, self.parsed, self.exchange, headers, record, course.deadline, final=step.final, trace=sent
+                step.target, self.parsed, self.exchange, headers, record, course.deadline, trace=sent
             )
         except CloudError as problem:
             record.problem = str(problem)
-            result = ProviderResult(taken=False, sent=problem.sent, cost=record.cost_usd)
+            refused = self._note_refusal(step, problem.refusal)
+            self._failed += (step.target,) if problem.sent else ()
+            result = ProviderResult(taken=False, sent=problem.sent, cost=self._new_cost(), refused=refused)
         else:
             self._taken(step, served)
-            result = ProviderResult(taken=True, cost=record.cost_usd)
+            if not served.problem:
+                self.gate.cloud.shown(self._failed)
+            result = ProviderResult(taken=True, cost=self._new_cost())
         return course.provider_ended(result, self.gate.fleet, self._loop.time())
+
+    def _new_cost(self) -> str:
+        """Of the request's cost at providers, what the course has not been told yet."""
+        before, self._told = Decimal(self._told or 0), self.record.cost_usd
+        new = Decimal(self._told or 0) - before
+        return format(new, "f") if new else ""
+
+    def _note_refusal(self, step: SendToProvider, refusal: Refusal | None) -> bool:
+        """Keep what a provider said to the request, the best of it. Whether there is something to tell."""
+        if refusal is not None and refusal.tell and (self._refusal is None or refusal.tell > self._refusal[1].tell):
+            self._refusal = (step, refusal)
+        return self._refusal is not None
 
     def _taken(self, step: SendToProvider, served: ProviderResponse) -> None:
         self.record.status, self.record.problem = served.status, served.problem
@@ -376,9 +400,19 @@ class RequestFlow:
         """Answer with an error, and with the time after which there may be room where that makes sense."""
         self._note_decision()
         self.record.tries = self.course.tries
+        if step.refused and self._refusal is not None:
+            self._tell_refusal(*self._refusal)
+            return
         text = step.text or sentence(step.reason, self.course.facts)
         headers = self.gate.retry_after_headers(self, step.reason) if step.retry_after else []
         self.exchange.reply(refusal(self.record, step.status, step.reason, text, headers))
+
+    def _tell_refusal(self, step: SendToProvider, refusal: Refusal) -> None:
+        """Nobody takes it: what a provider said is what is wrong with it."""
+        record = self.record
+        record.destination, record.reason, record.status = str(step.target), step.reason, refusal.status
+        record.provider_request_id = refusal.request_id
+        self.exchange.reply(json_reply(refusal.body, refusal.status, self._headers()))
 
     def _answered(self, status: int, first: float) -> None:
         """Note the time to the first content byte."""

@@ -88,6 +88,13 @@ def given_up(breaker: Breaker) -> Breaker:
     return replace(breaker, probing=max(0, breaker.probing - 1))
 
 
+def shown(breaker: Breaker, now: float, limits: BreakerLimits = BreakerLimits()) -> Breaker:
+    """Another upstream has answered what this one failed: its faults need no time to be believed."""
+    if breaker.faults < limits.faults or phase(breaker, now) is not Phase.CLOSED:
+        return breaker
+    return _opened(breaker, now, limits)
+
+
 def after(
     breaker: Breaker,
     outcome: CallResult,
@@ -107,16 +114,12 @@ def after(
     where = phase(breaker, now)
     if where is Phase.OPEN:  # a try from before it opened: nothing new
         return replace(breaker, faults=faults, senders=senders, paused_until=paused)
-    shown = faults >= limits.faults and len(senders) >= limits.senders and now - since >= limits.row_seconds
-    if where is Phase.CLOSED and not shown:
-        return replace(breaker, faults=faults, senders=senders, since=since, paused_until=paused)
+    breaker = replace(breaker, faults=faults, senders=senders, since=since, paused_until=paused)
+    enough = faults >= limits.faults and len(senders) >= limits.senders and now - since >= limits.row_seconds
+    return breaker if where is Phase.CLOSED and not enough else _opened(breaker, now, limits)
+
+
+def _opened(breaker: Breaker, now: float, limits: BreakerLimits) -> Breaker:
     openings = breaker.openings + 1
     seconds = min(limits.open_seconds * 2 ** min(openings - 1, 30), limits.most_seconds)
-    return Breaker(
-        faults=faults,
-        senders=senders,
-        since=since,
-        openings=openings,
-        open_until=now + seconds,
-        paused_until=paused,
-    )
+    return replace(breaker, openings=openings, open_until=now + seconds, probing=0)

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from forebay.resources.reasons import Capability, Priority, Reason
 from forebay.resources.table import ModelEntry, PolicyEntry
 from forebay.resources.terms import CloudUse, FullWhen, GapAction, Modality, OverflowTo, Permission, Task, Tier
+from forebay.rules.depths import NOTHING, Depths
 from forebay.rules.endpoints import CHAT
 
 REPORT_TTL_SECONDS = 2.0
@@ -47,6 +48,7 @@ class RequestFacts(Struct, frozen=True, gc=False):
     sequences: int = 1  # answers that are made side by side: each is a member of the engine's batch
     path: str = CHAT
     fields: frozenset[str] = frozenset()  # top-level fields of the body that say something, and foreign content parts
+    depths: Depths = NOTHING  # what lies deeper in the body, should it be asked to leave
     cloud: CloudUse = CloudUse.ALLOWED  # strictest of client and request
     stored_state: bool = False  # previous_response_id and the like
     waited: bool = False

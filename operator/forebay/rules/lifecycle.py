@@ -49,6 +49,9 @@ LACK_OF_A_SLOT: Final = frozenset(
      Reason.NO_REPLICAS}
 )  # fmt: skip
 """Reasons that are demand for local capacity; gaps, faults and what is not portable are not."""
+NOBODY: Final = frozenset({Reason.CLOUD_UNAVAILABLE, Reason.NO_REPLICAS, Reason.REPLICA_FAILED})
+"""Reasons of a 503 that nobody was there for the request: then a provider's refusal is told. A replica that is merely
+full has not refused it, and may take it when the client comes back."""
 
 
 class Lifecycle:
@@ -81,6 +84,7 @@ class Lifecycle:
         self.pool: str | None = None  # that its demand is counted at
         self.tries = 0  # places that it was sent to
         self.failed = 0  # replicas that failed it or were too busy, and providers that failed it
+        self.refused = False  # by a provider: 4xx
         self.held_off = 0.0  # seconds that an engine asked for
         self.waited = 0.0  # seconds in queues
         self.home_waited = False
@@ -176,6 +180,7 @@ class Lifecycle:
         if overflowed and pool is not None and self.decision is not None:
             self._note(DemandKind.NOT_OVERFLOWED, pool, self.decision.reason)
         self.failed += result.sent
+        self.refused = self.refused or result.refused
         return self._to_provider(now) or self._decide(fleet, now)
 
     def abandoned(self, now: float, cost: str = "") -> Done:
@@ -313,8 +318,7 @@ class Lifecycle:
             if not self.repeated:
                 self._note(DemandKind.OVERFLOWED, cloud.pool, reason)
             self._note(DemandKind.WANTED, cloud.pool)
-        final = cloud.pool is None and self._next_target == len(cloud.targets)
-        return SendToProvider(target, cloud.tier, reason, cloud.pool, final, self._counted())
+        return SendToProvider(target, cloud.tier, reason, cloud.pool, self._counted())
 
     def _come_back(self, cost: str) -> str | None:
         """It is at no provider any more; the pool that it had left for lack of a slot, if any."""
@@ -344,7 +348,8 @@ class Lifecycle:
         return self._reject(503, reason, text, retry_after=True)
 
     def _reject(self, status: int, reason: Reason, text: str = "", retry_after: bool = False) -> Reject:
-        return Reject(status, reason, text, retry_after, self._counted())
+        refused = self.refused and status == 503 and reason in NOBODY
+        return Reject(status, reason, text, retry_after and not refused, refused, self._counted())
 
     def _done(self) -> Done:
         return Done(self._counted())

@@ -76,15 +76,13 @@ class WaitForSlot(Struct, frozen=True):
 class SendToProvider(Struct, frozen=True):
     """Send it to this provider; answer with `provider_ended`.
 
-    `pool` is the one that the rule would have chosen, None at a gap. `final`: there is no other way, so that even a
-    refusal of this very model is the best answer.
+    `pool` is the one that the rule would have chosen, None at a gap.
     """
 
     target: CloudTarget
     tier: Tier
     reason: Reason
     pool: str | None = None
-    final: bool = False
     demand: Demand = ()
 
 
@@ -97,12 +95,13 @@ class LocateState(Struct, frozen=True):
 
 class Reject(Struct, frozen=True):
     """Answer with an error. `text` where the reason's own sentence does not say it; `retry_after`: say when to come
-    back."""
+    back. `refused`: nobody could take it, and a provider refused it: what that one said is the better answer."""
 
     status: int
     reason: Reason
     text: str = ""
     retry_after: bool = False
+    refused: bool = False
     demand: Demand = ()
 
 
@@ -152,11 +151,12 @@ class AttemptResult(Struct, frozen=True):
 
 class ProviderResult(Struct, frozen=True):
     """How a provider's turn ended. `taken`: the client has its answer; `sent`: it failed rather than being passed over;
-    `cost` in US dollars, empty where unknown."""
+    `cost` in US dollars, empty where unknown; `refused`: it answered 4xx."""
 
     taken: bool
     sent: bool = False
     cost: str = ""
+    refused: bool = False
 
 
 class LiveFleet(Protocol):

@@ -15,7 +15,7 @@ What is sent and what keeps a request here is rules/portability. httpx is import
 sidecar has none.
 """
 
-from forebay.router.cloud.provider_errors import CloudError
+from forebay.router.cloud.provider_errors import CloudError, Refusal
 from forebay.router.cloud.providers import CloudProviders, ProviderResponse
 
-__all__ = ["CloudError", "CloudProviders", "ProviderResponse"]
+__all__ = ["CloudError", "CloudProviders", "ProviderResponse", "Refusal"]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
@@ -18,13 +18,18 @@ from forebay.router.cloud import tls_files
 from forebay.router.cloud.keys import LOOK_SECONDS, Key
 from forebay.router.cloud.provider_errors import FailedError
 from forebay.router.cloud.transport import CheckedTransport
+from forebay.rules import breaker
 from forebay.rules.addresses import Network
 from forebay.rules.allowance import Allowance, Reservation
-from forebay.rules.breaker import Breaker, CallResult, after, begun, given_up, lets_through
+from forebay.rules.blame import NONE_REFUSED, Refusals, refused
+from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, answering, given_up, lets_through
 
 for _talkative in ("httpx", "httpcore"):  # they would write down headers, in which a provider may repeat the key
     logging.getLogger(_talkative).setLevel(logging.WARNING)
 
+LIMITS: Final = BreakerLimits(faults=5, open_seconds=5.0, most_seconds=60.0, row_seconds=2.0, probes=4)
+BROKEN_LIMITS: Final = replace(LIMITS, row_seconds=0.0)
+"""Of answers that break off: every one had begun well."""
 SPARE_CONNECTIONS: Final = 4
 KEPT_CONNECTIONS: Final = 20
 
@@ -35,6 +40,7 @@ class Standing:
 
     allowance: Allowance = field(default_factory=Allowance)
     breaker: Breaker = field(default_factory=Breaker)
+    refusals: Refusals = NONE_REFUSED
 
 
 class UpstreamProvider:
@@ -131,23 +137,42 @@ class UpstreamProvider:
             raise FailedError("KeyMissing", None)
         if self.lacks(now):
             raise FailedError("Misconfigured", None)
-        if not lets_through(standing.breaker, now):
+        if not lets_through(standing.breaker, now, LIMITS):
             raise FailedError("Paused" if now < standing.breaker.paused_until else "BreakerOpen", None)
         if (limit := standing.allowance.lack(self.entry, tokens, now)) is not None:
             raise FailedError(f"Limit{limit[0].upper()}{limit[1:]}", None)
-        standing.breaker = begun(standing.breaker, now)
+        standing.breaker = breaker.begun(standing.breaker, now)
         self.running += 1
         return standing.allowance.take(tokens, now)
 
-    def over(self, place: Reservation, used: int | None, outcome: CallResult | None, pause: float, now: float) -> None:
-        """A try has ended. `used`: tokens, None where nobody knows; `outcome`: None where it says nothing."""
+    def answering(self, now: float) -> None:
+        """The first of an answer has come."""
+        self.standing.breaker = answering(self.standing.breaker, now)
+        self.standing.refusals = NONE_REFUSED
+
+    def refused(self, request: bytes, pause: float) -> CallResult | None:
+        """It refused this request; what that says of it."""
+        self.standing.refusals, fault = refused(self.standing.refusals, request)
+        if fault:
+            return CallResult.FAULT
+        return CallResult.BACK_PRESSURE if pause else None
+
+    def over(
+        self, place: Reservation, used: int | None, outcome: CallResult | None, pause: float, now: float, *, begun: bool
+    ) -> None:
+        """A try has ended. `used`: tokens, None where nobody knows; `outcome`: None where it says nothing; `begun`: the
+        answer had."""
         self.running -= 1
         standing = self.standing
         standing.allowance.give_back(place, used)
         if outcome is None:
             standing.breaker = given_up(standing.breaker)
         else:
-            standing.breaker = after(standing.breaker, outcome, now, pause=pause)
+            standing.breaker = after(standing.breaker, outcome, now, BROKEN_LIMITS if begun else LIMITS, pause)
+
+    def shown(self, now: float) -> None:
+        """Another provider has answered what this one failed."""
+        self.standing.breaker = breaker.shown(self.standing.breaker, now, LIMITS)
 
     async def look(self) -> None:
         """Find out whether its set-up is whole, and its address one that may be connected to."""

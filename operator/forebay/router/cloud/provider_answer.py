@@ -7,32 +7,32 @@ break ends with an honest error event and a closed connection.
 import asyncio
 import contextlib
 import json
-import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final, cast
 
 import httpx
 import msgspec
 
 from forebay.router.cloud.provider import UpstreamProvider
-from forebay.router.cloud.provider_errors import FailedError
+from forebay.router.cloud.provider_errors import FailedError, Refusal
 from forebay.router.cloud.provider_usage import tokens_of
 from forebay.router.cloud.stream_events import Event, EventReader, MalformedEventError, StreamEventKind
 from forebay.router.cloud.transport import AddressRefusedError
-from forebay.router.cloud.verdict import judge, pause_seconds
+from forebay.router.cloud.verdict import ANSWER, Tell, judge, pause_seconds
 from forebay.router.dialect.answers import MAX_ID
 from forebay.router.dialect.content import HELD_BYTES
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error_body
 from forebay.router.http.values import Headers
+from forebay.rules.blame import digest_of
 from forebay.rules.breaker import CallResult
 from forebay.rules.dialect.parsed_request import ParsedRequest
-from forebay.rules.endpoints import ROOT
+from forebay.rules.endpoints import ENDPOINTS, ROOT
 from forebay.rules.facts import CloudTarget
 from forebay.rules.portability import asks_for_usage, client_asked_for_usage, outgoing
 from forebay.rules.retry import patience
-from forebay.rules.spending import TokenUsage, read_usage
+from forebay.rules.spending import TokenUsage, find_tier, find_usage, read_usage
 
 PASSED_BACK: Final = ("openai-processing-ms",)
 ERROR_BYTES: Final = 64 * 1024
@@ -42,14 +42,10 @@ TAIL_BYTES: Final = 8 * 1024
 AFTERWARDS_SECONDS: Final = 1.0
 """How long a provider may take to end a stream after its last event, so that its connection can be used again."""
 Pieces = AsyncGenerator[bytes, None]
-ANOTHER_WAY: Final = re.compile(
-    rb"context_length_exceeded|maximum context length|context window|unsupported_parameter|unsupported_value"
-)
-"""Refusals of a 400 that are about this model rather than about the request."""
 
 
 class ProviderAnswer:
-    """Carries one answer. `final`: there is no other way, so that the provider's own refusal is the best answer."""
+    """Carries one answer."""
 
     def __init__(
         self,
@@ -59,7 +55,6 @@ class ProviderAnswer:
         exchange: Exchange,
         headers: Headers,
         *,
-        final: bool,
         trace: Headers,
     ) -> None:
         self.provider = provider
@@ -67,7 +62,6 @@ class ProviderAnswer:
         self.parsed = parsed
         self.exchange = exchange
         self.headers = headers
-        self.final = final
         self.trace = trace
         self.status = 0
         self.first = 0.0  # loop time of the first content byte
@@ -78,6 +72,8 @@ class ProviderAnswer:
         self.problem = ""
         self._loop = asyncio.get_running_loop()
         self._held = bytearray()
+        self.filtered = False  # refused by a filter, which some bill
+        self._connection = _Connection()
         asked = asks_for_usage(parsed.path, parsed.document, target.model)
         self._hides_usage = asked and not client_asked_for_usage(parsed.document)
 
@@ -91,10 +87,7 @@ class ProviderAnswer:
         body = msgspec.json.encode(outgoing(self.parsed.path, self.parsed.document, self.target.model))
         timeout = asyncio.timeout_at(until)
         try:
-            async with (
-                timeout,
-                self.provider.client.stream("POST", url, content=body, headers=self._sent()) as response,
-            ):
+            async with timeout, self._response(url, body) as response:
                 await self._take(response, timeout, end)
         except TimeoutError:
             if (timeout.when() or end) >= end:
@@ -112,7 +105,29 @@ class ProviderAnswer:
         except httpx.HTTPError:  # never its text: it may repeat what was sent
             self._broken("Cut", CallResult.FAULT)
 
-    def _sent(self) -> dict[str, str]:
+    @contextlib.asynccontextmanager
+    async def _response(self, url: str, body: bytes) -> AsyncGenerator[httpx.Response, None]:
+        """Send it; once more on a new connection where one that had been used before closed without a word."""
+        client, headers, used = self.provider.client, self._headers(), self._connection
+        request = client.build_request("POST", url, content=body, headers=headers, extensions={"trace": used.trace})
+        try:
+            response = await client.send(request, stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if not used.before:
+                raise
+            await self.provider.transport.forget_idle()
+            response = await client.send(client.build_request("POST", url, content=body, headers=headers), stream=True)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    @property
+    def sent(self) -> bool:
+        """Whether the provider may have had the request."""
+        return self._connection.sent
+
+    def _headers(self) -> dict[str, str]:
         accept = "text/event-stream" if self.parsed.stream else "application/json"
         headers = {"content-type": "application/json", "accept": accept}
         headers.update((name.decode(), value.decode("latin-1")) for name, value in self.trace)
@@ -122,40 +137,39 @@ class ProviderAnswer:
         """Judge the head, then carry the body."""
         status = response.status_code
         verdict = judge(status)
-        if not verdict.passed_on:
-            asks = verdict.outcome is CallResult.BACK_PRESSURE or "retry-after" in response.headers
+        self.request_id = self._passed(response, "x-request-id")[:MAX_ID]
+        self.status = status
+        asks = verdict.outcome is CallResult.BACK_PRESSURE or "retry-after" in response.headers
+        if verdict.outcome is None:
+            pause = pause_seconds(response.headers, time.time()) if asks and verdict.tell < Tell.AS_IT_IS else 0.0
+            refusal, request = await self._refusal(response, verdict.tell), response.request.content
+            raise FailedError(f"Status{status}", None, pause, refusal, digest_of(self.parsed.client, request))
+        if verdict is not ANSWER:
             pause = pause_seconds(response.headers, time.time()) if asks else 0.0
             raise FailedError(f"Status{status}", verdict.outcome, pause)
-        self.status, self.outcome = status, verdict.outcome
-        self.request_id = self._passed(response, "x-request-id")[:MAX_ID]
-        if status >= 400:
-            await self._refusal(response)
-            return
+        self.outcome = verdict.outcome
         streams = response.headers.get("content-type", "").startswith("text/event-stream")
         if streams is not self.parsed.stream:
             raise FailedError("Malformed", CallResult.FAULT)  # nothing that this client could read
         async with _pieces(response) as pieces:
             await (self._stream if streams else self._whole)(pieces, response, patience, end)
 
-    # A refusal.
-
-    async def _refusal(self, response: httpx.Response) -> None:
-        """The client's own mistake, in the provider's words."""
+    async def _refusal(self, response: httpx.Response, tell: Tell) -> Refusal:
+        """What the provider said to it, in words that clients can parse."""
         body = b""
         async with _pieces(response) as pieces:
             async for piece in pieces:
                 body += piece
                 if len(body) > ERROR_BYTES:
                     break
-        if not self.final and ANOTHER_WAY.search(body):
-            raise FailedError("NotTaken", CallResult.SUCCESS)
         body = self.provider.hide(body)
-        if not isinstance(_decoded(body), dict):
+        said = _decoded(body)
+        if isinstance(said, dict):
+            error = said.get("error")
+            self.filtered = isinstance(error, dict) and error.get("code") == "content_filter"
+        else:
             body = error_body(self.status, f"the provider refused the request ({self.status})", "provider_refused")
-        self._begin(response, len(body))
-        self.first = 0.0  # nothing was generated
-        self.exchange.write(body)
-        self.exchange.end()
+        return Refusal(self.status, tell, body, self.request_id)
 
     # A whole answer.
 
@@ -173,17 +187,20 @@ class ProviderAnswer:
                 self._begin(response, None)
                 self.exchange.write(bytes(held))
         if self.first:
-            self.usage = _usage_at_the_end(bytes(held))
+            self.usage = self._used(_usage_at_the_end(bytes(held)))
         else:
             document = _decoded(bytes(held))
             if not isinstance(document, dict):
                 raise FailedError("Malformed", CallResult.FAULT)
+            self.usage = self._used(find_usage(document), find_tier(document))
             if document.get("error"):
                 raise FailedError("ErrorInAnswer", CallResult.FAULT)
-            self.usage = read_usage(document.get("usage"))
             self._begin(response, size)
             self.exchange.write(bytes(held))
         self.exchange.end()
+
+    def _used(self, usage: Any, tier: str = "") -> TokenUsage | None:
+        return read_usage(usage, tier, generates=ENDPOINTS[self.parsed.path].output_tokens)
 
     # A stream.
 
@@ -243,7 +260,8 @@ class ProviderAnswer:
     def _begin(self, response: httpx.Response, length: int | None) -> None:
         """The client hears of it: from here on there is no other way."""
         self.first = self._loop.time()
-        kind = response.headers.get("content-type", "application/json") if response.status_code < 400 else ""
+        self.provider.answering(self.first)
+        kind = response.headers.get("content-type", "")
         passed = [(name, self._passed(response, name)) for name in PASSED_BACK if name in response.headers]
         encoded = [
             (name.encode(), value.encode("latin-1", "replace"))
@@ -278,6 +296,25 @@ class ProviderAnswer:
         self.exchange.abort()
 
 
+class _Connection:
+    """What became of a request's connection: whether it was `sent` on one, and whether that one had carried another
+    request `before`, while no byte of an answer has come."""
+
+    def __init__(self) -> None:
+        self.before = False
+        self.sent = False
+        self._new = False
+
+    async def trace(self, event: str, _: Mapping[str, Any]) -> None:
+        """httpcore's word."""
+        if event.startswith("connection.connect_"):
+            self._new = True
+        elif event == "http11.send_request_headers.started":
+            self.before, self.sent = not self._new, True
+        elif event == "http11.receive_response_headers.complete":
+            self.before = False
+
+
 def _pieces(response: httpx.Response) -> contextlib.aclosing[Pieces]:
     """The body as it comes; closed when it is no longer read."""
     return contextlib.aclosing(cast(Pieces, response.aiter_bytes()))
@@ -290,11 +327,11 @@ def _decoded(text: bytes) -> Any:
         return None
 
 
-def _usage_at_the_end(tail: bytes) -> TokenUsage | None:
+def _usage_at_the_end(tail: bytes) -> Any:
     """The usage of an answer too long to be kept: it stands near the end."""
     start = tail.find(b"{", tail.rfind(b'"usage"'))
     with contextlib.suppress(ValueError, RecursionError):
-        return read_usage(json.JSONDecoder().raw_decode(tail[start:].decode("utf-8", "replace"))[0])
+        return json.JSONDecoder().raw_decode(tail[start:].decode("utf-8", "replace"))[0]
     return None
 
 

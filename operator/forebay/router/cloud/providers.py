@@ -13,9 +13,10 @@ from msgspec import Struct
 
 from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.table import PolicyEntry
+from forebay.resources.terms import OnDisconnect
 from forebay.router import metrics
 from forebay.router.cloud.provider_errors import CloudError, FailedError
-from forebay.router.cloud.provider_usage import account
+from forebay.router.cloud.provider_usage import WORKED, account, charge, used_at
 from forebay.router.cloud.tls_files import system_tls
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.values import Headers
@@ -118,14 +119,12 @@ class CloudProviders:
         record: AccessLogEntry,
         deadline: float,
         *,
-        final: bool,
         trace: Headers,
     ) -> ProviderResponse:
         """Serve a request by a provider, until `deadline` (loop time) at most.
 
         Raises CloudError while the client has heard nothing. A stream that breaks later has ended with an error event.
-        `final`: there is no other way, so that even a refusal of this very model is passed on. `trace`: the headers of
-        the request's trace.
+        `trace`: the headers of the request's trace.
         """
         provider, loop = self._providers.get((target.policy, target.provider)), asyncio.get_running_loop()
         begun = loop.time()
@@ -133,7 +132,7 @@ class CloudProviders:
             raise CloudError(f"{target}: {'unknown' if provider is None else 'Deadline'}")
         from forebay.router.cloud.provider_answer import ProviderAnswer  # noqa: PLC0415
 
-        answer = ProviderAnswer(provider, target, parsed, exchange, headers, final=final, trace=trace)
+        answer = ProviderAnswer(provider, target, parsed, exchange, headers, trace=trace)
         await provider.ready()
         try:
             place = provider.begin(_tokens(parsed), begun)
@@ -149,23 +148,37 @@ class CloudProviders:
             outcome, word = answer.outcome, answer.problem
         except FailedError as failed:
             outcome, pause, word = failed.outcome, failed.pause, failed.word
-            raise CloudError(f"{target}: {failed.word}", sent=True) from None
+            if failed.refusal is not None:
+                outcome = provider.refused(failed.request, pause)
+            raise CloudError(f"{target}: {failed.word}", sent=True, refusal=failed.refusal) from None
         finally:
             gauge.dec()
             used = self._settle(answer, record, word, loop.time() - begun)
-            provider.over(place, used, outcome, pause, loop.time())
+            provider.over(place, used, outcome, pause, loop.time(), begun=answer.first > 0)
         return ProviderResponse(answer.status, answer.first or loop.time(), answer.problem)
 
-    def _settle(self, answer: "ProviderAnswer", record: AccessLogEntry, word: str, seconds: float) -> int | None:
-        """Count a try; returns its tokens, None where nobody knows them."""
+    def shown(self, failed: tuple[CloudTarget, ...]) -> None:
+        """These failed what another provider has answered."""
+        for target in failed:
+            if (provider := self._providers.get((target.policy, target.provider))) is not None:
+                provider.shown(asyncio.get_running_loop().time())
+
+    def _settle(self, answer: "ProviderAnswer", record: AccessLogEntry, word: str, seconds: float) -> int:
+        """Count a try; returns its tokens."""
         target, parsed = answer.target, answer.parsed
         record.provider_request_id = answer.request_id
         metrics.OPERATION.observe((operation(parsed.path), target.provider, target.model.name, word), seconds)
         if word:
             metrics.CLOUD_ERRORS.labels(target.provider, word).inc()
-        if not answer.first:
-            return 0 if answer.status >= 400 else None
-        return account(target, parsed, record, answer.usage, output=answer.output).total
+        if not answer.first and answer.usage is None and not (answer.sent and (word in WORKED or answer.filtered)):
+            return 0
+        goes_on = answer.provider.entry.on_disconnect is OnDisconnect.CONTINUES
+        used, counted = used_at(parsed, word, answer.usage, answer.output, goes_on)
+        if answer.first:
+            account(target, parsed, record, used, counted=counted)
+        else:
+            charge(target, record, used, counted=counted)
+        return used.total
 
     def _close(self, provider: "UpstreamProvider") -> None:
         task = asyncio.get_running_loop().create_task(provider.close_later())

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from forebay.router.dialect.content import has_content
-from forebay.rules.spending import TokenUsage, read_usage
+from forebay.rules.spending import TokenUsage, find_tier, find_usage, read_usage
 from forebay.word_enum import WordEnum
 
 LONGEST_EVENT: Final = 4 * 1024 * 1024
@@ -37,14 +38,16 @@ class Event(NamedTuple):
 
 
 class EventReader:
-    """Takes pieces in, gives events out; remembers the latest usage and whether the stream came to its end."""
+    """Takes pieces in, gives events out; remembers usage, of which later events know more, and whether the stream came
+    to its end."""
 
     def __init__(self) -> None:
-        self.usage: TokenUsage | None = None
         self.content_events = 0
         self.ended = False
         self._rest = b""
         self._finished = False
+        self._usage: dict[str, Any] = {}
+        self._tier = ""
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """The events that are complete now. Raises MalformedError after those that were good."""
@@ -60,6 +63,14 @@ class EventReader:
         rest, self._rest = self._rest, b""
         if rest.strip():
             yield self._event(rest)
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """What it says was used. A stream that broke off may have made more since."""
+        usage = read_usage(self._usage, self._tier)
+        if usage is None or self.complete or usage.output >= self.content_events:
+            return usage
+        return replace(usage, output=self.content_events)
 
     @property
     def complete(self) -> bool:
@@ -83,10 +94,10 @@ class EventReader:
         return Event(raw, self._kind(document, raw))
 
     def _kind(self, document: dict[str, Any], raw: bytes) -> StreamEventKind:
-        kind, response = document.get("type"), document.get("response")
-        body = response if isinstance(response, dict) else document
-        usage = read_usage(body.get("usage"))
-        self.usage = usage or self.usage
+        kind, usage = document.get("type"), find_usage(document)
+        if usage is not None:
+            self._usage |= usage
+        self._tier = find_tier(document) or self._tier
         if kind in LAST_TYPES:
             self.ended = True
         if kind in ERROR_TYPES or document.get("error") or document.get("object") == "error":

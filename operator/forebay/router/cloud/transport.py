@@ -108,6 +108,13 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         self._found = {(name, port): (now, found)}
         return found
 
+    async def forget_idle(self) -> None:
+        """End the connections that carry nothing now: one of them was closed at the other end."""
+        pool = getattr(self._inner, "_pool", None)
+        for connection in list(pool.connections) if pool is not None else ():
+            if connection.is_idle():
+                await connection.aclose()
+
     async def aclose(self) -> None:
         """End all connections."""
         if self._inner is not None:

@@ -7,6 +7,7 @@ from forebay.resources import headers as names
 from forebay.resources.reasons import Priority
 from forebay.resources.terms import CloudUse
 from forebay.rules.classify import by_hints, by_words
+from forebay.rules.depths import Depths
 from forebay.rules.dialect.body import document_of, document_steps
 from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError, ForeignCodingError
@@ -112,6 +113,7 @@ def _facts(
         sequences=sequences(document),
         path=path,
         fields=said | read.fields if read.fields else said,
+        depths=Depths(path, document),
         cloud=cloud,
         stored_state=stored_state,
     )
