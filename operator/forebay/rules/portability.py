@@ -37,7 +37,7 @@ OFF: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType({
     "ignore_eos": (False,),
     "include_stop_str_in_output": (False,),
     "length_penalty": (1,),
-    "logit_bias": ({}, []),
+    "logit_bias": ({},),
     "min_p": (0,),
     "min_tokens": (0,),
     "priority": (0,),
