@@ -10,7 +10,7 @@ COMPILED = {
     "router/http": "client exchange framing message server",
     "router/placement": "engine_slots gateway_fleet gateway_queue prefill replicas slot_channel slotless",
     "rules": "accounting admission affinity breaker capacity lifecycle offers queue retry slot_reports",
-    "rules/dialect": "body content_parts errors hints limits model_name parse prompt_text session",
+    "rules/dialect": "body content_parts errors hints limits model_name parse prompt_text session task_words",
 }
 """The modules of the request path, by folder. Those that define a msgspec.Struct cannot be among them."""
 

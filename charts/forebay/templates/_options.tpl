@@ -9,6 +9,7 @@
 - {name: FOREBAY_RESYNC_SECONDS, value: {{ .Values.resyncSeconds | quote }}}
 - {name: FOREBAY_PROVIDER_NETWORKS, value: {{ join "," .Values.cloud.allowedNetworks | quote }}}
 - {name: FOREBAY_PROVIDER_PROXIES, value: {{ join "," .Values.cloud.proxies | quote }}}
+- {name: FOREBAY_TASK_SOURCE, value: {{ .Values.classifier.taskSource | quote }}}
 - {name: FOREBAY_NETWORK_POLICIES, value: {{ .Values.networkPolicies.enabled | quote }}}
 - {name: FOREBAY_LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
 - {name: FOREBAY_SERVICE, value: {{ include "forebay.name" . }}}

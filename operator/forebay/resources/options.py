@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from forebay.resources import names
 from forebay.resources.option import Address, Form, argument, group, option, rows
+from forebay.resources.terms import TaskSource
 
 
 def _proxy(word: str) -> str:
@@ -70,6 +71,11 @@ class GatewayOptions:
     provider_proxies: tuple[str, ...] = option(
         "Egress proxies that a policy may name for a provider, each a name and a URL.",
         default=(), form=PROXY, most=16, value="cloud.proxies",
+    )  # fmt: skip
+    task_source: str = option(
+        "Where the classifier looks for what a request asks for: in the user's words, the system prompt, the tools and"
+        " the schema of the answer, or in the user's words alone.",
+        default=TaskSource.ANYWHERE, choices=tuple(TaskSource), value="classifier.taskSource",
     )  # fmt: skip
 
 

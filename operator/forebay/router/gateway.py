@@ -60,6 +60,7 @@ class Gateway:
             networks(options.provider_networks),
             proxies=proxies(options.provider_proxies),
         )
+        self.task_source = context.settings.gateway.task_source
         self.accounting = Accounting()
         self.sleepers = Wake(context)
         self.fleet = GatewayFleet(self.replicas, self.waiting)
@@ -99,7 +100,7 @@ class Gateway:
             )
             return
         try:
-            parsed = allowed(parse(request, client.name), client)
+            parsed = allowed(parse(request, client.name, self.task_source), client)
         except BadRequestError as problem:
             self._refuse(exchange, record, 400, Reason.INVALID_REQUEST, str(problem))
             return

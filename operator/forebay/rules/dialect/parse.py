@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from forebay.resources import headers as names
 from forebay.resources.reasons import Priority
-from forebay.resources.terms import CloudUse
+from forebay.resources.terms import CloudUse, TaskSource
 from forebay.rules.classify import by_hints, by_words
 from forebay.rules.dialect.body import document_of
 from forebay.rules.dialect.content_parts import TEXT_ALONE, foreign_parts, inputs_of
@@ -13,8 +13,10 @@ from forebay.rules.dialect.hints import hints_of
 from forebay.rules.dialect.limits import sequences, token_limit
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.prompt_text import CHARACTERS_PER_TOKEN, content_of, user_words
+from forebay.rules.dialect.task_words import task_words
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import AUTO_MODELS, RequestFacts
+from forebay.rules.learned import Words
 from forebay.rules.portability import spoken
 
 SERVICE_TIERS: Final = {"priority": Priority.HIGH, "flex": Priority.LOW}
@@ -22,32 +24,43 @@ _CLOUD, _SESSION, _TIMEOUT = names.CLOUD.encode(), names.SESSION.encode(), names
 _PRIORITY = names.PRIORITY.encode()
 
 
-def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "anonymous") -> ParsedRequest:
+def parse(
+    path: str,
+    fields: dict[bytes, bytes],
+    body: bytes,
+    client: str = "anonymous",
+    task_source: str = TaskSource.ANYWHERE,
+) -> ParsedRequest:
     """Read a request to one of the ENDPOINTS; `fields` are its headers by lower-case name.
 
-    Its priority is what was asked for, not yet what is allowed. Raises BadRequestError.
+    Its priority is what was asked for, not yet what is allowed. `task_source` is a TaskSource. Raises BadRequestError.
     """
     document = document_of(body)
     if document.get("background") is True:  # it would run on in the engine after its slot has been given back
         raise BadRequestError("background responses are not served here: leave out `background`, or stream")
     previous = document.get("previous_response_id")
     previous = previous if isinstance(previous, str) else ""
-    facts = _facts(path, fields, document, bool(previous))
+    facts = _facts(path, fields, document, bool(previous), task_source)
     session, stream = fields.get(_SESSION, b""), document.get("stream") is True
     seconds = _seconds(fields.get(_TIMEOUT))
     return ParsedRequest(path, facts, facts.priority, client, session, stream, seconds, document, previous)
 
 
-def _facts(path: str, fields: dict[bytes, bytes], document: dict[str, Any], stored_state: bool) -> RequestFacts:
+def _facts(
+    path: str, fields: dict[bytes, bytes], document: dict[str, Any], stored_state: bool, task_source: str
+) -> RequestFacts:
     endpoint, limit = ENDPOINTS[path], token_limit(document)
     texts, parts = content_of(endpoint, document)
     said = spoken(path, document)
     asked = _priority(fields.get(_PRIORITY), document)
     cloud = CloudUse.NEVER if fields.get(_CLOUD, b"").lower() == b"never" else CloudUse.ALLOWED
     model = str(document.get("model") or "auto")
-    words = user_words(endpoint, document) if model in AUTO_MODELS else ""  # a named model needs no map
     hints = hints_of(fields, document, limit)
-    guessed = by_words(hints, words)
+    guessed = None
+    if model in AUTO_MODELS:  # a named model needs no map
+        anywhere = task_source == TaskSource.ANYWHERE
+        words = task_words(endpoint, document) if anywhere else Words(user_words(endpoint, document))
+        guessed = by_words(hints, words)
     return RequestFacts(
         model=model,
         task=endpoint.task,
