@@ -12,7 +12,7 @@ COMPILED = {
     "rules": "accounting admission affinity api_shapes body_shapes breaker capacity credentials depths lifecycle "
     "listening offers portability queue retry slot_reports",
     "rules/dialect": "body body_size content_parts errors hints limits model_name outermost parse prompt_content "
-    "prompt_text session",
+    "prompt_text session task_words",
 }
 """The modules of the request path, by folder. Those that define a msgspec.Struct cannot be among them."""
 

@@ -11,12 +11,17 @@ import numpy as np
 import scipy.sparse as sparse
 from sklearn.linear_model import LogisticRegression
 
-from forebay.rules.learned import CLASSES, read
+from bench.classify.data import Sample
+from forebay.rules.learned import CHOICE, CLASSES, JSON, SCHEMA, SHARED, SYSTEM, TOOLS, USER, Words, read
 
 LEXICON: Final = Path(__file__).parent / "lexicon.txt"
 GREETINGS: Final = Path(__file__).parent / "greetings.txt"
 """Small talk, which the data lack: general. Always trained on, never judged."""
-INVERSE_PENALTY, TASK_WORD, SHAPE, KEPT, SOURCES = 0.5, 0.7, 0.3, 7000, 2
+HARNESS: Final = Path(__file__).parent / "harness.txt"
+"""System prompts that hold no task. Each fourth request without one is trained on with one of these, too."""
+EVIDENCE: Final = {TOOLS: (-1.5, -1.5, -1.5), SCHEMA: (1.0, 4.5, 0.5), CHOICE: (4.0, 0.0, 1.0), JSON: (0.5, 1.0, 0.0)}
+"""Logits over general, set by hand: the data have neither tools nor schemas."""
+INVERSE_PENALTY, TASK_WORD, SHAPE, KEPT, SOURCES = 0.25, 0.7, 0.3, 7000, 2
 """Inverse strength of the ridge; value of a task word beside a word's 1; value of a fact of the shape; features kept;
 in how many sources a feature must occur."""
 
@@ -29,22 +34,24 @@ def lexicon() -> dict[Any, set[str]]:
     for line in LEXICON.read_text("utf-8").splitlines():
         concept, *words = line.split() if not line.startswith("#") else [""]
         for word in words:
-            tokens = read(word)[0][0][1:]
+            tokens = read(Words(word)).passages[0][1][1:]
             found[tokens[0] if len(tokens) == 1 else tuple(tokens[:2])].add(concept)
     return {**found, **{digit: {"digit"} for digit in "0123456789"}}
 
 
-def features(text: str, concepts: dict[Any, set[str]]) -> Features:
-    """What the run time would see, with the concepts that its words belong to."""
+def features(words: Words, concepts: dict[Any, set[str]]) -> Features:
+    """What the run time would see, with the concepts that its words belong to, by place and for all places."""
     found: Features = defaultdict(float)
-    passages, shape = read(text)
-    for place, passage in enumerate(passages):
+    passages, shape = read(words)
+    for place, passage in passages:
         seen = [*set(passage[1:]), *pairwise(passage)]
         size = 1 / math.sqrt(len(seen) or 1)
         for feature in seen:
-            found[str(place), feature] += size
-            for concept in concepts.get(feature, ()):
-                found[str(place), "@" + concept] += TASK_WORD * size
+            belongs = concepts.get(feature, ())
+            for where in (str(place), SHARED):
+                found[where, feature] += size
+                for concept in belongs:
+                    found[where, "@" + concept] += TASK_WORD * size
     return found | {("s", fact): SHAPE for fact in shape}
 
 
@@ -78,6 +85,8 @@ class Fitted:
     def written(self, concepts: dict[Any, set[str]], threshold: float) -> str:
         """The weights as the run time reads them: concepts folded into their words, in 127 steps to the largest."""
         table: dict[tuple[str, Any], Any] = {}
+        for fact, logits in EVIDENCE.items():
+            table["s", fact] = np.array((*logits, 0.0))
         for (place, feature), weight in self.weights.items():
             if place == "s":
                 table[place, feature] = weight * SHAPE + (self.intercept if feature.startswith("length") else 0)
@@ -86,7 +95,7 @@ class Fitted:
         for number in range(12):
             table.setdefault(("s", f"length {number}"), self.intercept)
         for feature, belongs in concepts.items():
-            for place in "0123":
+            for place in (*map(str, (*USER, *SYSTEM)), SHARED):
                 added = sum(self.weights.get((place, "@" + concept), 0) for concept in belongs) * TASK_WORD
                 table[place, feature] = table.get((place, feature), np.zeros(len(CLASSES))) + added
         scale = max(float(np.abs(weight).max()) for weight in table.values()) / 127
@@ -99,13 +108,25 @@ class Fitted:
         return "\n".join(lines) + "\n"
 
 
-def model(texts: Iterable[str], labels: Iterable[int], sources: Iterable[str], threshold: float = 0.0) -> str:
+def model(rows: Iterable[Sample], threshold: float = 0.0) -> str:
     """Trains on these rows; returns the weights as the run time reads them, so that they are judged quantised."""
     concepts = lexicon()
-    greetings = GREETINGS.read_text("utf-8").splitlines()
-    rows = [features(text, concepts) for text in (*texts, *greetings)]
-    answers = np.array([*labels, *(len(CLASSES) - 1 for _ in greetings)])
-    return Fitted(rows, answers, [*sources, *(GREETINGS.stem for _ in greetings)]).written(concepts, threshold)
+    known = list(rows)
+    known += _in_harness([row for row in known if not row.words.system])
+    known += [Sample("", Words(text), len(CLASSES) - 1, GREETINGS.stem, None, False) for text in _lines(GREETINGS)]
+    fitted = Fitted([features(row.words, concepts) for row in known], np.array([row.label for row in known]),
+                    [row.source for row in known])  # fmt: skip
+    return fitted.written(concepts, threshold)
+
+
+def _in_harness(rows: list[Sample]) -> list[Sample]:
+    prompts = _lines(HARNESS)
+    return [row._replace(words=row.words._replace(system=prompts[at % len(prompts)]))
+            for at, row in enumerate(rows[::4])]  # fmt: skip
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.replace("\\n", "\n") for line in path.read_text("utf-8").splitlines()]
 
 
 def _counts(matrix: Any) -> Any:

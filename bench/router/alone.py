@@ -10,6 +10,7 @@ from forebay.router.dialect.request import parse
 from forebay.router.http.values import Request
 from forebay.rules.classify import Hints, classify
 from forebay.rules.facts import FleetView, PoolView, RequestFacts
+from forebay.rules.learned import Words
 from forebay.rules.route import route
 
 
@@ -35,6 +36,6 @@ def alone() -> dict[str, float]:
     view, facts = FleetView(pools, {}), RequestFacts(model="auto", priority=Priority.NORMAL)
     return {
         "decision": microseconds(lambda: route(facts, view)),
-        "classification": microseconds(lambda: classify(Hints(512), PROMPT * 8)),
+        "classification": microseconds(lambda: classify(Hints(512), Words(PROMPT * 8))),
         "reading and classifying 2 kB": microseconds(lambda: parse(asked, "bench")),
     }

@@ -20,9 +20,11 @@ def test_what_is_set_counts() -> None:
         "FOREBAY_RESYNC_SECONDS": "2",
         "FOREBAY_NETWORK_POLICIES": "False",
         "FOREBAY_PROVIDER_NETWORKS": "10.96.0.0/16,fd00::/8",
+        "FOREBAY_TASK_SOURCE": "User",
     }
     settings = load(env)
     assert settings.gateway.provider_networks == ("10.96.0.0/16", "fd00::/8")
+    assert settings.gateway.task_source == "User"
     assert (settings.namespaces, settings.resync_seconds, settings.network_policies) == (("a", "b"), 2.0, False)
 
 

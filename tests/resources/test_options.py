@@ -18,6 +18,7 @@ from forebay.resources.options import (
     handed_on,
     router_arguments,
 )
+from forebay.resources.terms import TaskSource
 
 TABLES = {"operator": OperatorOptions, "router": RouterOptions}
 EVERY = [pytest.param(row, id=f"{of}: {row.name}") for of, table in TABLES.items() for row in rows(table)]
@@ -94,6 +95,7 @@ def _leaves(settings: Any) -> Iterator[object]:
         ("network_policies", "on", True),
         ("log_level", "debug", "DEBUG"),
         ("namespaces", "a, b,", ("a", "b")),
+        ("task_source", "user", "User"),
         ("provider_networks", "FD00::/8,10.96.0.0/12", ("fd00::/8", "10.96.0.0/12")),
         (
             "provider_proxies",
@@ -152,6 +154,7 @@ def test_a_list_is_bounded() -> None:
 def test_gateways_are_told_what_is_not_as_usual() -> None:
     assert handed_on(GatewayOptions()) == []
     networks = ("10.96.0.0/16", "fd00::/8")
+    assert handed_on(GatewayOptions(task_source=TaskSource.USER)) == ["--task-source=User"]
     assert handed_on(GatewayOptions(provider_networks=networks)) == ["--provider-networks=10.96.0.0/16,fd00::/8"]
 
 

@@ -11,10 +11,11 @@ import msgspec
 import pytest
 import uvloop
 
+from forebay.resources.options import GatewayOptions
 from forebay.resources.reasons import Capability
 from forebay.resources.report import ReplicaState
 from forebay.resources.table import TargetEntry
-from forebay.resources.terms import Permission
+from forebay.resources.terms import Permission, TaskSource
 from testing.fleet import Fleet, Pool, fleet
 
 SORTER = Pool(capabilities=(Capability.CLASSIFICATION, Capability.EXTRACTION))
@@ -86,6 +87,19 @@ def test_capability_decides_where_the_model_is_left_open(tmp_path: Path) -> None
             assert decision(await f.ask(300))[1] == "chat"
             assert decision(await f.ask(10, x_forebay_task_type="short"))[1] == "sort"
             assert decision(await f.ask(300, x_forebay_task_type="extract"))[1] == "sort"
+
+    run(work)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("source", "pool"), [(TaskSource.ANYWHERE, "sort"), (TaskSource.USER, "chat")])
+def test_a_gateway_looks_for_the_task_where_its_fleet_says(tmp_path: Path, source: TaskSource, pool: str) -> None:
+    async def work() -> None:
+        options = {"gateway": GatewayOptions(task_source=source)}
+        async with fleet(tmp_path, {"chat": Pool(), "sort": SORTER}, cloud=False, gateway=options) as f:
+            template = {"role": "system", "content": "Classify the message as spam or ham. Answer with one word."}
+            asked = [template, {"role": "user", "content": "I will be in Rome on Friday, see you there!"}]
+            assert decision(await f.ask(300, messages=asked))[1] == pool
 
     run(work)
 

@@ -4,6 +4,7 @@ import pytest
 
 from forebay.resources.reasons import Capability
 from forebay.rules.classify import Hints, classify
+from forebay.rules.learned import Words
 
 
 @pytest.mark.parametrize(
@@ -22,4 +23,4 @@ from forebay.rules.classify import Hints, classify
     ],
 )
 def test_each_line_of_the_heuristic(hints: Hints, capability: Capability) -> None:
-    assert classify(hints) is capability
+    assert classify(hints, Words("")) is capability

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from forebay.resources.reasons import Capability
 from forebay.rules import learned
 from forebay.rules.classify import Hints, classify
-from forebay.rules.learned import LONGEST, READ, guess
+from forebay.rules.learned import LONGEST, READ, TOOLS, Words, guess
 
 REPO = Path(__file__).resolve().parents[2]
 WEIGHTS = files("forebay.rules").joinpath(learned.WEIGHTS).read_bytes()
@@ -36,11 +36,11 @@ WEIGHTS = files("forebay.rules").joinpath(learned.WEIGHTS).read_bytes()
     ],
 )
 def test_plain_tasks_are_told_apart(words: str, capability: str) -> None:
-    assert classify(Hints(max_tokens=500), words) == capability
+    assert classify(Hints(max_tokens=500), Words(words)) == capability
 
 
 def test_a_hint_of_the_client_passes_the_model_by() -> None:
-    words = "Write a short poem about the sea."
+    words = Words("Write a short poem about the sea.", "Classify the message.", (TOOLS,))
     assert classify(Hints(task_type="extract"), words) is Capability.EXTRACTION
     assert classify(Hints(complexity_score=0.9), words) is Capability.REASONING
     assert classify(Hints(task_type="chat", max_tokens=10), words) is Capability.CLASSIFICATION
@@ -48,8 +48,8 @@ def test_a_hint_of_the_client_passes_the_model_by() -> None:
 
 @pytest.mark.parametrize("words", ["", " \n\t", "\x00", "ᚠᚢᚦ"])
 def test_where_the_model_knows_nothing_the_heuristic_decides(words: str) -> None:
-    assert classify(Hints(max_tokens=10), words) is Capability.CLASSIFICATION
-    assert classify(Hints(max_tokens=500), words) is Capability.GENERAL
+    assert classify(Hints(max_tokens=10), Words(words, words)) is Capability.CLASSIFICATION
+    assert classify(Hints(max_tokens=500), Words(words, words)) is Capability.GENERAL
 
 
 TEXTS = st.text(st.characters(exclude_categories=[])) | st.text(
@@ -59,35 +59,44 @@ TEXTS = st.text(st.characters(exclude_categories=[])) | st.text(
 
 @given(TEXTS, TEXTS)
 def test_any_text_has_an_answer_and_always_the_same(one: str, two: str) -> None:
-    found = guess(one + two)
-    assert found == guess(one + two)
+    found = guess(Words(one, two))
+    assert found == guess(Words(one, two))
     assert found.capability in Capability
     assert 0 <= found.confidence <= 1
 
 
 @given(TEXTS, st.integers(0, 10_000))
 def test_what_is_read_is_bounded(text: str, more: int) -> None:
-    passages, _ = learned.read(text + "x y " * more + text)
-    assert all(len(passage) <= LONGEST + 1 for passage in passages)
+    long = text + "x y " * more + text
+    passages, _ = learned.read(Words(long, long))
+    assert len(passages) <= 6
+    assert all(len(passage) <= LONGEST + 1 for _, passage in passages)
 
 
 @given(st.text("abc \n", min_size=2 * READ, max_size=3 * READ).map(lambda text: f"a{text}b"), TEXTS, TEXTS)
 def test_the_middle_of_a_long_text_changes_nothing(end: str, one: str, two: str) -> None:
     filler = "m" * 4 * READ
-    assert guess(end + one + filler + end) == guess(end + two + filler + end)
+    first, second = end + one + filler + end, end + two + filler + end
+    assert guess(Words(first)) == guess(Words(second))
+    assert guess(Words(end, first)) == guess(Words(end, second))
 
 
 def test_no_sum_of_weights_can_spill_into_its_neighbour() -> None:
     largest = max(abs(int(one)) for line in WEIGHTS.decode().splitlines()[1:] for one in line.split("\t")[2].split())
     assert largest < 128
-    assert largest * 2 * (LONGEST + 1) < 1 << 19
+    assert 2 * largest * 2 * (LONGEST + 1) < 1 << 19  # shared and own
 
 
 def test_the_answer_does_not_depend_on_the_hash_seed() -> None:
-    asked = "from forebay.rules.learned import guess; print(guess('Which fits: spam, ham? Say why and list names.'))"
+    asked = "from forebay.rules.learned import *; print(guess(Words('Which fits: spam, ham?', 'Say why.')))"
     said = {
         subprocess.run(
-            [sys.executable, "-c", asked], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", asked],
+            env={"PYTHONHASHSEED": seed},
+            cwd=REPO / "operator",
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("1", "2")
     }

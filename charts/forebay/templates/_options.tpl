@@ -10,6 +10,7 @@
 - {name: FOREBAY_PROVIDER_NETWORKS, value: {{ join "," .Values.cloud.allowedNetworks | quote }}}
 - {name: FOREBAY_PROVIDER_PROXIES, value: {{ join "," .Values.cloud.proxies | quote }}}
 - {name: FOREBAY_CORS_ORIGINS, value: {{ join "," .Values.cors.origins | quote }}}
+- {name: FOREBAY_TASK_SOURCE, value: {{ .Values.classifier.taskSource | quote }}}
 - {name: FOREBAY_CONNECT_SECONDS, value: {{ .Values.timeouts.connectSeconds | quote }}}
 - {name: FOREBAY_FIRST_TOKEN_SECONDS, value: {{ .Values.timeouts.firstTokenSeconds | quote }}}
 - {name: FOREBAY_BETWEEN_CHUNKS_SECONDS, value: {{ .Values.timeouts.betweenChunksSeconds | quote }}}

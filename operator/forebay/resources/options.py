@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from forebay.resources import names
 from forebay.resources.option import Address, Form, argument, group, option, rows
+from forebay.resources.terms import TaskSource
 
 
 def _proxy(word: str) -> str:
@@ -75,6 +76,11 @@ class GatewayOptions:
     cors_origins: tuple[str, ...] = option(
         "Origins of web pages that browsers let use a gateway (CORS).",
         default=(), form=ORIGIN, most=64, value="cors.origins",
+    )  # fmt: skip
+    task_source: str = option(
+        "Where the classifier looks for what a request asks for: in the user's words, the system prompt, the tools and"
+        " the schema of the answer, or in the user's words alone.",
+        default=TaskSource.ANYWHERE, choices=tuple(TaskSource), value="classifier.taskSource",
     )  # fmt: skip
 
 

@@ -41,6 +41,13 @@ class CloudUse(WordEnum):
     NEVER = "Never"
 
 
+class TaskSource(WordEnum):
+    """Where the classifier looks for what a request asks for."""
+
+    ANYWHERE = "Anywhere"
+    USER = "User"
+
+
 class AdoptRouter(WordEnum):
     """When replicas take over a newer router."""
 

@@ -68,6 +68,7 @@ class Gateway:
         )
         origins = context.settings.gateway.cors_origins
         self.cors = Cors(origins) if origins else None
+        self.task_source = context.settings.gateway.task_source
         self.accounting = Accounting()
         self.sleepers = Wake(context)
         self.senders = Senders()
@@ -127,7 +128,7 @@ class Gateway:
             )
             return
         try:
-            parsed = allowed(parse(request, client.name), client)
+            parsed = allowed(parse(request, client.name, self.task_source), client)
         except BadRequestError as problem:
             self._refuse_body(exchange, record, problem)
             return

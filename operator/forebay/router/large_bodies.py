@@ -61,7 +61,8 @@ class LargeBodies:
                 exchange.reply(error(500, "forebay failed to answer this request", "internal_error"))
 
     async def _parsed(self, request: Request, client: str) -> ParsedRequest:
-        steps = parse_steps(request.target, request.fields, request.body, client)
+        source = self._context.settings.gateway.task_source
+        steps = parse_steps(request.target, request.fields, request.body, client, source)
         while True:
             async with self._turn:
                 try:

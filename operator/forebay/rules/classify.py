@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from forebay.resources.reasons import Capability
-from forebay.rules.learned import guess, load
+from forebay.rules.learned import Words, guess, load
 
 SHORT_ANSWER_TOKENS = 200
 COMPLEX = 0.7
@@ -18,8 +18,8 @@ class Hints(Struct, frozen=True, gc=False):
     complexity_score: float | None = None
 
 
-def classify(hints: Hints, words: str = "") -> Capability:
-    """What the user's own words ask for, where the client gave no hint and the model is sure; else the heuristic.
+def classify(hints: Hints, words: Words) -> Capability:
+    """What the words ask for, where the client gave no hint and the model is sure; else the heuristic.
 
     The heuristic: short answer without context: classification; told to extract: extraction; complex: reasoning;
     else general.
@@ -27,9 +27,11 @@ def classify(hints: Hints, words: str = "") -> Capability:
     return by_words(hints, words) or by_hints(hints)
 
 
-def by_words(hints: Hints, words: str) -> Capability | None:
+def by_words(hints: Hints, words: Words) -> Capability | None:
     """The learned model's guess; None where the client gave a hint, or the model is not sure."""
-    if not words or hints.task_type or hints.complexity_score is not None:
+    if hints.task_type or hints.complexity_score is not None:
+        return None
+    if not words.user and not words.system and not words.evidence:
         return None
     model = load()
     found = guess(words, model)

@@ -1,14 +1,16 @@
 """Whose words the classifier reads."""
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.resources.terms import TaskSource
+from forebay.rules.dialect.parse import parse
 from forebay.rules.dialect.prompt_text import user_words
 from forebay.rules.endpoints import CHAT, COMPLETIONS, DETOKENIZE, EMBEDDINGS, ENDPOINTS, RESPONSES, TOKENIZE
-from tests.rules.dialect.asked import asked
 
 
 @pytest.mark.parametrize(
@@ -51,13 +53,13 @@ def test_the_last_thing_that_the_user_wrote(path: str, document: dict[str, Any],
 
 
 @given(st.text(), st.text(), st.text())
-def test_the_system_prompt_and_the_tools_change_nothing(words: str, one: str, two: str) -> None:
+def test_where_the_users_words_alone_are_read_nothing_else_changes_anything(words: str, one: str, two: str) -> None:
     def capability(system: str) -> str:
         body = {
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": words}],
             "tools": [{"name": system}],
         }
-        return asked(body).facts.capability
+        return parse(CHAT, {}, json.dumps(body).encode(), task_source=TaskSource.USER).facts.capability
 
     assert capability(one) == capability(two)
 

@@ -26,7 +26,7 @@ from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.hints import hints_of
 from forebay.rules.dialect.limits import token_limit
 from forebay.rules.dialect.prompt_content import EVERYTHING, PromptContent
-from forebay.rules.dialect.prompt_text import user_words
+from forebay.rules.dialect.task_words import task_words
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import USUAL_ANSWER_TOKENS
 
@@ -230,7 +230,7 @@ def _classify(entry: Entry, document: dict[str, Any], limit: int | None) -> int:
     """As the router would, had the client left the model open."""
     fields = {b"x-forebay-task-type": entry.task_type.encode()} if entry.task_type else {}
     hints = hints_of(fields, document, limit)
-    guessed = by_words(hints, user_words(ENDPOINTS[entry.path], document))
+    guessed = by_words(hints, task_words(ENDPOINTS[entry.path], document))
     return _PLACE[guessed] | GUESSED if guessed else _PLACE[by_hints(hints)]
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from forebay.resources import headers as names
 from forebay.resources.reasons import Priority
-from forebay.resources.terms import CloudUse
+from forebay.resources.terms import CloudUse, TaskSource
 from forebay.rules.classify import by_hints, by_words
 from forebay.rules.depths import Depths
 from forebay.rules.dialect.body import document_of, document_steps
@@ -16,8 +16,10 @@ from forebay.rules.dialect.limits import sequences, token_limit
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.prompt_content import EVERYTHING, PromptContent
 from forebay.rules.dialect.prompt_text import user_words
+from forebay.rules.dialect.task_words import task_words
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import AUTO_MODELS, RequestFacts
+from forebay.rules.learned import Words
 from forebay.rules.portability import spoken
 
 SERVICE_TIERS: Final = {"priority": Priority.HIGH, "flex": Priority.LOW}
@@ -29,13 +31,19 @@ PARTS: Final = 1024
 """Parts of a prompt that are read in one step."""
 
 
-def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "anonymous") -> ParsedRequest:
+def parse(
+    path: str,
+    fields: dict[bytes, bytes],
+    body: bytes,
+    client: str = "anonymous",
+    task_source: str = TaskSource.ANYWHERE,
+) -> ParsedRequest:
     """Read a request to one of the ENDPOINTS; `fields` are its headers by lower-case name.
 
-    Its priority is what was asked for, not yet what is allowed. Raises BadRequestError.
+    Its priority is what was asked for, not yet what is allowed. `task_source` is a TaskSource. Raises BadRequestError.
     """
     if len(body) > SMALL_BYTES:
-        steps = parse_steps(path, fields, body, client)
+        steps = parse_steps(path, fields, body, client, task_source)
         while True:
             try:
                 next(steps)
@@ -46,11 +54,11 @@ def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "ano
     document = document_of(body)
     content = PromptContent(ENDPOINTS[path], document)
     content.read(EVERYTHING)
-    return _parsed(path, fields, document, content, client, None)
+    return _parsed(path, fields, document, content, client, None, task_source)
 
 
 def parse_steps(
-    path: str, fields: dict[bytes, bytes], body: bytes, client: str
+    path: str, fields: dict[bytes, bytes], body: bytes, client: str, task_source: str = TaskSource.ANYWHERE
 ) -> Generator[None, None, ParsedRequest]:
     """The same for a body of more than SMALL_BYTES, in steps of a few milliseconds."""
     _refuse_codings(fields)
@@ -59,7 +67,7 @@ def parse_steps(
     while not content.read(PARTS):
         yield
     yield
-    return _parsed(path, fields, document, content, client, spans.get("model"))
+    return _parsed(path, fields, document, content, client, spans.get("model"), task_source)
 
 
 def _refuse_codings(fields: dict[bytes, bytes]) -> None:
@@ -75,28 +83,37 @@ def _parsed(
     content: PromptContent,
     client: str,
     model_at: tuple[int, int] | None,
+    task_source: str,
 ) -> ParsedRequest:
     if document.get("background") is True:  # it would run on in the engine after its slot has been given back
         raise BadRequestError("background responses are not served here: leave out `background`, or stream")
     previous = document.get("previous_response_id")
     previous = previous if isinstance(previous, str) else ""
-    facts = _facts(path, fields, document, content, bool(previous))
+    facts = _facts(path, fields, document, content, bool(previous), task_source)
     session, stream = fields.get(_SESSION, b""), document.get("stream") is True
     seconds = _seconds(fields.get(_TIMEOUT))
     return ParsedRequest(path, facts, facts.priority, client, session, stream, seconds, document, previous, model_at)
 
 
 def _facts(
-    path: str, fields: dict[bytes, bytes], document: dict[str, Any], read: PromptContent, stored_state: bool
+    path: str,
+    fields: dict[bytes, bytes],
+    document: dict[str, Any],
+    read: PromptContent,
+    stored_state: bool,
+    task_source: str,
 ) -> RequestFacts:
     endpoint, limit = ENDPOINTS[path], token_limit(document)
     said = spoken(path, document)
     asked = _priority(fields.get(_PRIORITY), document)
     cloud = CloudUse.NEVER if fields.get(_CLOUD, b"").lower() == b"never" else CloudUse.ALLOWED
     model = str(document.get("model") or "auto")
-    words = user_words(endpoint, document) if model in AUTO_MODELS else ""  # a named model needs no map
     hints = hints_of(fields, document, limit)
-    guessed = by_words(hints, words)
+    guessed = None
+    if model in AUTO_MODELS:  # a named model needs no map
+        anywhere = task_source == TaskSource.ANYWHERE
+        words = task_words(endpoint, document) if anywhere else Words(user_words(endpoint, document))
+        guessed = by_words(hints, words)
     return RequestFacts(
         model=model,
         task=endpoint.task,
