@@ -390,7 +390,7 @@ def test_the_engine_gets_byte_for_byte_what_came(tmp_path: Path) -> None:
             for base in (f.url(f.gateway), f.url(f.sidecars["chat-0"])):
                 for body in bodies:
                     headers = {"content-type": "application/json; charset=utf-8", "x-mine": "1", "openai-beta": "a=b"}
-                    url = f"{base}/v1/chat/completions?api-version=2024-10-21&a=%2F"
+                    url = f"{base}/v1/chat/completions?api-version=2024-10-21&key=sk-secret&a=%2F&api%2Dkey=sk"
                     answer = await f.http.post(url, content=body, headers=headers)
                     assert answer.status_code == 200
                     engine = seen.pop()

@@ -10,7 +10,7 @@ from forebay.router import metrics
 from forebay.router.attempt import Attempt, Look
 from forebay.router.dialect.answers import decision_headers
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, request_head
+from forebay.router.http.message import REPLACED, error, onward, onward_head
 from forebay.router.http.values import Headers, Reply, Request
 from forebay.router.placement.forwarding import too_late
 from forebay.router.placement.prefill import Prompt
@@ -84,12 +84,12 @@ class EngineRequest:
         left = request.fields.get(_DEADLINE, b"") if self.control else b""
         if left.isdigit():
             self.end = min(self.end, now + int(left) / 1000)
-        headers = end_to_end(request.headers, _NOT_TO_ENGINE)
+        headers = onward(request, _NOT_TO_ENGINE)
         headers += _ENGINE
         if b"x-request-id" not in request.fields:
             headers.append((b"x-request-id", self.record.request_id.encode()))
         headers.append((b"content-length", b"%d" % len(body)))
-        head = request_head(request.method, request.whole_target, headers)
+        head = onward_head(request, headers)
         look = Look.PRESSURE if self.control else Look.CONTENT
         stores = ENDPOINTS[request.target].stored
         attempt = Attempt(self.exchange, self._headers, self._done, side.engine.dialect, look=look, stores=stores)
@@ -160,5 +160,5 @@ def no_slot(word: str, retry_after: float = 0.0) -> Reply:
 
 _WORDS = {AttemptOutcome.PRESSED: "BackPressure", AttemptOutcome.LATE: "Late"}
 _DEADLINE = names.DEADLINE_MS.encode()
-_NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie", b"accept-encoding"}
+_NOT_TO_ENGINE = REPLACED | {b"accept-encoding"}
 _ENGINE = ((b"host", b"engine"), (b"accept-encoding", b"identity"))  # tokens are looked for in the answer's bytes

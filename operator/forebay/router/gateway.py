@@ -25,7 +25,7 @@ from forebay.router.dialect.answers import REQUEST_ID, record_of, refusal
 from forebay.router.dialect.request import parse
 from forebay.router.http.client import UpstreamError
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, error, json_reply, request_head
+from forebay.router.http.message import RETRY_SOON, error, json_reply, onward, onward_head, request_head
 from forebay.router.http.values import Headers, Request
 from forebay.router.large_bodies import LargeBodies
 from forebay.router.placement.gateway_fleet import GatewayFleet
@@ -77,7 +77,7 @@ class Gateway:
 
     def request_port(self, request: Request, exchange: Exchange) -> None:
         """A client. Its x-forebay headers count only where they are documented; the others never go further."""
-        self._serve(request, exchange, self.context.clients.of(request.fields.get(b"authorization")))
+        self._serve(request, exchange, self.context.clients.of(request.fields))
 
     def control_port(self, request: Request, exchange: Exchange) -> None:
         """The operator, or a sidecar that hands a request on."""
@@ -166,7 +166,7 @@ class Gateway:
     def head_for_sidecar(self, flow: RequestFlow, bound: SlotBinding, length: int, now: float) -> bytes:
         """The request's head on its way to a replica."""
         request, parsed, course = flow.request, flow.parsed, flow.course
-        headers = end_to_end(request.headers, _REPLACED)
+        headers = onward(request)
         headers += [
             _HOST,
             self.context.token.header,
@@ -179,7 +179,7 @@ class Gateway:
         ]
         if bound.offer is not None:
             headers.append((_OFFER, b"%d" % bound.offer))
-        return request_head(request.method, request.whole_target, headers)
+        return onward_head(request, headers)
 
     async def replica_storing(self, response: str) -> Replica | None:
         """The replica that has a stored response, if one says so."""
@@ -338,4 +338,3 @@ _HOST: Final = (b"host", b"sidecar")
 _CLIENT, _PRIORITY, _OFFER = names.CLIENT.encode(), names.PRIORITY.encode(), names.OFFER.encode()
 _AGE, _DEADLINE, _TOKENS = names.AGE_MS.encode(), names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode()
 _PREFIX = names.PREFIX.encode()
-_REPLACED: Final = HOP_BY_HOP | {b"host", b"content-length", b"authorization"}

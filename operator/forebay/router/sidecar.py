@@ -69,7 +69,7 @@ class Sidecar:
 
     def request_port(self, request: Request, exchange: Exchange) -> None:
         """A client, through the pool's own Service."""
-        client = self.context.clients.of(request.fields.get(b"authorization"))
+        client = self.context.clients.of(request.fields)
         record = record_of(request, client.name)
         if models.answers(request.method, request.target):
             exchange.reply(models.reply(self.context, record, request.target))

@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-from forebay.router.http.values import Headers, Reply
+from forebay.router.http.credentials import is_credential_header, without_credentials
+from forebay.router.http.values import Headers, Reply, Request
 from forebay.rules.retry_after import SHORTEST_SECONDS
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -17,6 +18,8 @@ HOP_BY_HOP: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
      b"transfer-encoding", b"upgrade", b"proxy-connection", b"expect"}
 )  # fmt: skip
+REPLACED: Final = HOP_BY_HOP | {b"host", b"content-length"}
+"""Headers of a request that each hop writes anew."""
 INTERNAL: Final = frozenset({b"x-forebay", b"x_forebay"})
 """Headers of forebay begin so, in every spelling that some server may take for them."""
 RETRY_SOON: Final = (b"retry-after", b"%d" % SHORTEST_SECONDS)
@@ -53,6 +56,17 @@ def end_to_end(headers: Headers, drop: frozenset[bytes] = HOP_BY_HOP, *, interna
     if internal:
         return [item for item in headers if item[0] not in drop]
     return [item for item in headers if item[0] not in drop and item[0][:9] not in INTERNAL]
+
+
+def onward(request: Request, drop: frozenset[bytes] = REPLACED) -> Headers:
+    """A client's headers for the next hop: without `drop`, and without whatever lets somebody in."""
+    return [item for item in end_to_end(request.headers, drop) if not is_credential_header(item[0])]
+
+
+def onward_head(request: Request, headers: Headers) -> bytes:
+    """The head of a client's request at the next hop, with these headers."""
+    query = without_credentials(request.query)
+    return request_head(request.method, f"{request.target}?{query}" if query else request.target, headers)
 
 
 def head_bytes(headers: Headers) -> int:
