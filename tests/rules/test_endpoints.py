@@ -44,6 +44,7 @@ def test_a_path_that_may_leave_names_its_model_and_its_text(row: Endpoint) -> No
     assert "model" in row.standard
     assert row.standard & set(row.texts)
     assert not row.any_task
+    assert row.api is not None
 
 
 @ROWS

@@ -54,7 +54,7 @@ PASSED_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     "baggage": "to the engine only",
 })  # fmt: skip
 """What happens to headers that are not forebay's own. All others go to the engine and to no provider, but for
-those that let somebody in (router/http/credentials.py): they go nowhere."""
+those that let somebody in (router/http/credential_names.py): they go nowhere."""
 
 RETRY_COUNT: Final = "x-stainless-retry-count"
 """How OpenAI's clients say that they send a request once more; it counts as demand the first time alone."""

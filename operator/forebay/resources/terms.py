@@ -11,6 +11,20 @@ class Task(WordEnum):
     EMBED = "Embed"
 
 
+class Api(WordEnum):
+    """A dialect that a provider's model speaks."""
+
+    CHAT_COMPLETIONS = "ChatCompletions"
+    COMPLETIONS = "Completions"
+    RESPONSES = "Responses"
+    EMBEDDINGS = "Embeddings"
+    MESSAGES = "Messages"
+
+
+USUAL_APIS = (Api.CHAT_COMPLETIONS, Api.COMPLETIONS, Api.EMBEDDINGS, Api.RESPONSES)
+"""What a model is taken to speak whose entry does not say: OpenAI's API, as far as its task goes."""
+
+
 class Modality(WordEnum):
     """What kind of input a model takes."""
 

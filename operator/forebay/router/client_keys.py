@@ -9,7 +9,7 @@ import msgspec
 from forebay.resources.clients import Client, ClientsDocument
 from forebay.resources.names import CLIENTS_KEY
 from forebay.resources.terms import CloudUse
-from forebay.router.http.credentials import keys_of
+from forebay.router.http.credential_names import keys_of
 from forebay.rules.dialect.parsed_request import ParsedRequest
 
 ANONYMOUS = Client("anonymous")

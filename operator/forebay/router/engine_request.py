@@ -92,7 +92,9 @@ class EngineRequest:
         head = onward_head(request, headers)
         look = Look.PRESSURE if self.control else Look.CONTENT
         stores = ENDPOINTS[request.target].stored
-        attempt = Attempt(self.exchange, self._headers, self._done, side.engine.dialect, look=look, stores=stores)
+        attempt = Attempt(
+            self.exchange, self._headers, self._done, side.engine.dialect, look=look, stores=stores, path=request.target
+        )
         seconds = self.end - now  # a gateway knows best how long it waits
         if self.parsed is not None:
             seconds = patience(

@@ -18,15 +18,17 @@ from forebay.router.client_keys import time_allowed
 from forebay.router.cloud import CloudError, ProviderResponse
 from forebay.router.dialect import trace_context
 from forebay.router.dialect.answers import decision_headers, refusal, sentence
+from forebay.router.dialect.error_shapes import body_of
 from forebay.router.http.client import Address
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import error
+from forebay.router.http.message import json_reply
 from forebay.router.http.values import Headers, Request
 from forebay.router.placement.gateway_queue import SlotBinding
 from forebay.router.placement.replicas import FINE, PoolReplicas, Replica
 from forebay.rules.affinity import digest
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
+from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.queue import Waiter
 from forebay.rules.retry import patience
@@ -142,7 +144,11 @@ class RequestFlow:
         if self.exchange.started or self.exchange.ended:
             self.exchange.abort()
         else:
-            self.exchange.reply(error(500, "forebay failed to answer this request", "internal_error"))
+            self.exchange.reply(
+                json_reply(
+                    body_of(self.parsed.path, 500, "forebay failed to answer this request", "internal_error"), 500
+                )
+            )
 
     async def _take(self, step: Dispatch | WaitForSlot | SendToProvider | LocateState) -> Step:
         """Do what the step says; the next one."""
@@ -185,7 +191,15 @@ class RequestFlow:
         head = gate.head_for_sidecar(self, bound, len(body), now)
         headers = self._headers if bound.replica.breaker is FINE else self._headers_of_a_probe(pool, bound.replica)
         sizes = (facts.likely_tokens, pool.entry.context_tokens)
-        attempt = Attempt(self.exchange, headers, _nobody, pool.entry.dialect, look_for_length=sizes, bound=bound)
+        attempt = Attempt(
+            self.exchange,
+            headers,
+            _nobody,
+            pool.entry.dialect,
+            look_for_length=sizes,
+            bound=bound,
+            path=self.parsed.path,
+        )
         first_seconds = patience(pool.first_token_seconds, facts, self.parsed.stream, course.deadline - now)
         attempt.start(gate.context.upstream, bound.replica.address, head, body, first_seconds, course.deadline)
         return attempt
@@ -260,6 +274,9 @@ class RequestFlow:
         record.tries, record.destination, record.reason = course.tries, str(step.target), step.reason
         headers = decision_headers(record, course.waited)
         sent = trace_context.context(self.request)
+        for name in ENDPOINTS[self.parsed.path].passed:
+            if (value := self.request.fields.get(name.encode())) is not None:
+                sent.append((name.encode(), value))
         try:
             served = await self.gate.cloud.send(
                 step.target, self.parsed, self.exchange, headers, record, course.deadline, final=step.final, trace=sent

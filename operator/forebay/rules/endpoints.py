@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from forebay.resources.terms import MaxTokensField, Task
+from forebay.resources.terms import Api, MaxTokensField, Task
 from forebay.word_enum import WordEnum
 
 ROOT: Final = "/v1"
@@ -18,6 +18,8 @@ CHAT: Final = "/v1/chat/completions"
 COMPLETIONS: Final = "/v1/completions"
 RESPONSES: Final = "/v1/responses"
 EMBEDDINGS: Final = "/v1/embeddings"
+MESSAGES: Final = "/v1/messages"
+COUNT_TOKENS: Final = "/v1/messages/count_tokens"
 TOKENIZE: Final = "/tokenize"
 DETOKENIZE: Final = "/detokenize"
 MODELS: Final = "/v1/models"
@@ -28,7 +30,7 @@ class Stream(WordEnum):
     """What a streamed answer looks like. Its content and its end are told by its bytes (router/dialect/content.py)."""
 
     CHUNKS = "Chunks"  # of choices; ends with [DONE], and tells its usage only if it is asked to
-    EVENTS = "Events"  # each with a type; the last one carries the usage
+    EVENTS = "Events"  # each with a type; its usage comes unasked
 
 
 PROMPT: Final = ("messages", "prompt", "input", "instructions", "system", "tools", "functions", "response_format",
@@ -47,6 +49,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     task: Task = Task.GENERATE
     any_task: bool = False  # engines of every task serve it
     texts: tuple[str, ...] = PROMPT  # fields of the body that hold the prompt
+    api: Api | None = None  # what a provider has to speak; None: it never leaves
+    passed: tuple[str, ...] = ()  # headers of the request that a provider is sent, too
     classified: bool = False  # its words say what is asked for
     standard: frozenset[str] | None = None  # fields that every provider is expected to know; None: it never leaves
     limit: str | None = MaxTokensField.MAX_TOKENS.value  # name of the token limit; None: as the provider's model has it
@@ -64,6 +68,7 @@ _TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls", "top_l
 _ROWS: Final = (
     Endpoint(
         path=CHAT,
+        api=Api.CHAT_COMPLETIONS,
         meaning="chat, whole or as a stream; tools, JSON schemas, images, log probabilities as the engine has them",
         operation="chat",
         classified=True,
@@ -76,6 +81,7 @@ _ROWS: Final = (
     ),
     Endpoint(
         path=COMPLETIONS,
+        api=Api.COMPLETIONS,
         meaning="text, whole or as a stream",
         operation="text_completion",
         classified=True,
@@ -85,6 +91,7 @@ _ROWS: Final = (
     ),
     Endpoint(
         path=RESPONSES,
+        api=Api.RESPONSES,
         meaning="the Responses API, whole or as a stream, not in the background; what follows a `previous_response_id` "
                 "goes to the replica that has it, never to the cloud",
         operation="chat",
@@ -98,12 +105,32 @@ _ROWS: Final = (
     ),
     Endpoint(
         path=EMBEDDINGS,
+        api=Api.EMBEDDINGS,
         meaning="vectors, by pools with `task: Embed`",
         operation="embeddings",
         task=Task.EMBED,
         standard=frozenset({"model", "input", "dimensions", "encoding_format", "user"}),
         output_tokens=False,
         probe={"input": "a"},
+    ),
+    Endpoint(
+        path=MESSAGES,
+        api=Api.MESSAGES,
+        passed=("anthropic-version", "anthropic-beta"),
+        meaning="Anthropic's API, whole or as a stream, with its tools, images and thinking; errors have its shape",
+        operation="chat",
+        classified=True,
+        standard=frozenset({
+            "model", "messages", "system", "tools", "tool_choice", "stop_sequences", "stream", "temperature", "top_k",
+            "top_p", "thinking", "cache_control", "context_management", "output_config",
+        }),
+        stream=Stream.EVENTS,
+    ),
+    Endpoint(
+        path=COUNT_TOKENS,
+        meaning="tokens of such a request, by the engine of the model that is named; never leaves",
+        operation="tokenize",
+        output_tokens=False,
     ),
     Endpoint(
         path=TOKENIZE,

@@ -68,6 +68,8 @@ def obstacles(request: RequestFacts, model: ModelEntry) -> tuple[str, ...]:
         return (f"path {request.path}",)
     taken = usual.union(model.accept_fields, model.drop_fields)
     found = [f"task {request.task}"] if request.task is not model.task else []
+    if (api := ENDPOINTS[request.path].api) is not None and api not in model.apis:
+        found.append(f"api {api}")
     found += [f"field {name}" for name in sorted(request.fields - taken)]
     found += [f"input {kind}" for kind in sorted(request.inputs - frozenset(model.inputs))]
     needed = request.likely_tokens

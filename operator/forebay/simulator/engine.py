@@ -16,6 +16,7 @@ from forebay.rules import endpoints
 from forebay.simulator import api
 from forebay.simulator.batch import Batch, Sequence
 from forebay.simulator.http import Connection, Request, encode
+from forebay.simulator.messages import Messages, error
 from forebay.simulator.responses import Responses
 from forebay.simulator.script import WORDS, Script, write
 from forebay.simulator.settings import Faults, Settings
@@ -26,6 +27,7 @@ SHAPES: Final[dict[str, Callable[[dict[str, Any], str, Script, int], Shape]]] = 
     endpoints.CHAT: ChatShape,
     endpoints.COMPLETIONS: TextShape,
     endpoints.RESPONSES: Responses,
+    endpoints.MESSAGES: Messages,
 }
 STORED: Final = 10_000
 
@@ -85,7 +87,8 @@ class SimulatedEngine:
         try:
             await self._route(request, connection)
         except api.ApiError as problem:
-            connection.reply(problem.status, encode(problem.document))
+            anthropic = request.path.startswith(endpoints.MESSAGES)
+            connection.reply(problem.status, encode(error(problem.document) if anthropic else problem.document))
 
     async def _route(self, request: Request, connection: Connection) -> None:
         match request.method, request.path:
@@ -93,6 +96,10 @@ class SimulatedEngine:
                 await self._infer(request, connection)
             case "POST", endpoints.EMBEDDINGS:
                 self._embed(request, connection)
+            case "POST", endpoints.COUNT_TOKENS:
+                document = self._document(request)
+                self._model(document)
+                connection.reply(200, encode({"input_tokens": api.prompt_tokens(document)}))
             case "POST", endpoints.TOKENIZE:
                 document = self._document(request)
                 self._model(document)

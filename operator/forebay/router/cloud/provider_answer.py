@@ -23,8 +23,8 @@ from forebay.router.cloud.transport import AddressRefusedError
 from forebay.router.cloud.verdict import judge, pause_seconds
 from forebay.router.dialect.answers import MAX_ID
 from forebay.router.dialect.content import HELD_BYTES
+from forebay.router.dialect.error_shapes import body_of, broken_event
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import error_body
 from forebay.router.http.values import Headers
 from forebay.rules.breaker import CallResult
 from forebay.rules.dialect.parsed_request import ParsedRequest
@@ -43,7 +43,8 @@ AFTERWARDS_SECONDS: Final = 1.0
 """How long a provider may take to end a stream after its last event, so that its connection can be used again."""
 Pieces = AsyncGenerator[bytes, None]
 ANOTHER_WAY: Final = re.compile(
-    rb"context_length_exceeded|maximum context length|context window|unsupported_parameter|unsupported_value"
+    rb"context_length_exceeded|maximum context length|context window|prompt is too long|unsupported_parameter"
+    rb"|unsupported_value"
 )
 """Refusals of a 400 that are about this model rather than about the request."""
 
@@ -151,7 +152,8 @@ class ProviderAnswer:
             raise FailedError("NotTaken", CallResult.SUCCESS)
         body = self.provider.hide(body)
         if not isinstance(_decoded(body), dict):
-            body = error_body(self.status, f"the provider refused the request ({self.status})", "provider_refused")
+            text = f"the provider refused the request ({self.status})"
+            body = body_of(self.parsed.path, self.status, text, "provider_refused")
         self._begin(response, len(body))
         self.first = 0.0  # nothing was generated
         self.exchange.write(body)
@@ -265,8 +267,7 @@ class ProviderAnswer:
         if self.exchange.ended:
             return
         if self.parsed.stream:
-            text = f"the provider's answer broke off: {word}"
-            self.exchange.write(b"data: " + error_body(502, text, "upstream_error") + b"\n\n")
+            self.exchange.write(broken_event(self.parsed.path, f"the provider's answer broke off: {word}"))
         self.exchange.abort()
 
 

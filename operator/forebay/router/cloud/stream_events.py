@@ -11,7 +11,8 @@ from forebay.word_enum import WordEnum
 
 LONGEST_EVENT: Final = 4 * 1024 * 1024
 DONE: Final = b"[DONE]"
-LAST_TYPES: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+LAST_TYPES: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled",
+                               "message_stop"})  # fmt: skip
 ERROR_TYPES: Final = frozenset({"error", "response.failed"})
 
 
@@ -82,11 +83,18 @@ class EventReader:
             raise MalformedEventError("an event is no JSON object")
         return Event(raw, self._kind(document, raw))
 
+    def _whole_usage(self, kind: Any, usage: TokenUsage) -> TokenUsage:
+        """The usage so far: Anthropic counts the input in a stream's first event, and the output in a later one."""
+        if kind != "message_delta" or self.usage is None or usage.input:
+            return usage
+        return TokenUsage(self.usage.input, usage.output, self.usage.cached)
+
     def _kind(self, document: dict[str, Any], raw: bytes) -> StreamEventKind:
-        kind, response = document.get("type"), document.get("response")
-        body = response if isinstance(response, dict) else document
+        kind, inner = document.get("type"), document.get("response") or document.get("message")
+        body = inner if isinstance(inner, dict) else document
         usage = read_usage(body.get("usage"))
-        self.usage = usage or self.usage
+        if usage is not None:
+            self.usage = self._whole_usage(kind, usage)
         if kind in LAST_TYPES:
             self.ended = True
         if kind in ERROR_TYPES or document.get("error") or document.get("object") == "error":

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from forebay.router.http.credentials import is_credential_header, without_credentials
+from forebay.router.http.credential_names import is_credential_header, without_credentials
 from forebay.router.http.values import Headers, Reply, Request
 from forebay.rules.retry_after import SHORTEST_SECONDS
 

@@ -42,7 +42,7 @@ class GatewayForwarder:
             now = loop.time()
             head = self._head(request, priority, record, now, end)
             done: asyncio.Future[Attempt] = loop.create_future()
-            attempt = Attempt(exchange, list, _tell(done), look=Look.NOTHING)
+            attempt = Attempt(exchange, list, _tell(done), look=Look.NOTHING, path=request.target)
             attempt.start(self.context.upstream, address, head, request.body, end - now, end)
             outcome = (await done).outcome
             if outcome is AttemptOutcome.LATE:

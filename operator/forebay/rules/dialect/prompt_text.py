@@ -28,7 +28,7 @@ def _collect(value: Any, texts: list[str], depth: int) -> None:
 def opening(document: dict[str, Any]) -> tuple[str, str]:
     """How a conversation begins: what the system says, and the first user message. It stays the same turn by turn."""
     said = document.get("messages") or document.get("input") or document.get("prompt")
-    system = [document.get("instructions")]
+    system = [document.get("instructions"), document.get("system")]
     first: Any = said
     if isinstance(said, list):
         for message in said[:MOST_LOOKED_AT]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay.router.http.credentials import is_credential, without_credentials
+from forebay.router.http.credential_names import is_credential, without_credentials
 
 SECRET = [
     "authorization",
