@@ -84,12 +84,7 @@ class EngineRequest:
         left = request.fields.get(_DEADLINE, b"") if self.control else b""
         if left.isdigit():
             self.end = min(self.end, now + int(left) / 1000)
-        headers = onward(request, _NOT_TO_ENGINE)
-        headers += _ENGINE
-        if b"x-request-id" not in request.fields:
-            headers.append((b"x-request-id", self.record.request_id.encode()))
-        headers.append((b"content-length", b"%d" % len(body)))
-        head = onward_head(request, headers)
+        head = engine_head(request, self.record, len(body))
         look = Look.PRESSURE if self.control else Look.CONTENT
         stores = ENDPOINTS[request.target].stored
         attempt = Attempt(
@@ -150,6 +145,16 @@ class EngineRequest:
                 self.side.slotless.elsewhere(self.request, self.exchange, self.record, self.end, attempt)
             )
             self.exchange.on_lost = task.cancel
+
+
+def engine_head(request: Request, record: AccessLogEntry, length: int) -> bytes:
+    """The head of a client's request on its way to the engine."""
+    headers = onward(request, _NOT_TO_ENGINE)
+    headers += _ENGINE
+    if b"x-request-id" not in request.fields:
+        headers.append((b"x-request-id", record.request_id.encode()))
+    headers.append((b"content-length", b"%d" % length))
+    return onward_head(request, headers)
 
 
 def no_slot(word: str, retry_after: float = 0.0) -> Reply:

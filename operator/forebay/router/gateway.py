@@ -32,6 +32,7 @@ from forebay.router.placement.gateway_fleet import GatewayFleet
 from forebay.router.placement.gateway_queue import GatewayQueue, SlotBinding
 from forebay.router.placement.replicas import Replica, Replicas
 from forebay.router.request_flow import RequestFlow
+from forebay.router.stored_responses import by_gateway
 from forebay.router.wake_client import Wake
 from forebay.rules.accounting import Accounting
 from forebay.rules.addresses import networks
@@ -39,7 +40,7 @@ from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.model_name import with_model
 from forebay.rules.dialect.parsed_request import ParsedRequest
-from forebay.rules.endpoints import ENDPOINTS
+from forebay.rules.endpoints import ENDPOINTS, RESPONSE_ID, stored_response
 from forebay.rules.facts import PolicyView, RequestFacts
 from forebay.rules.retry_after import retry_after
 
@@ -85,7 +86,7 @@ class Gateway:
             exchange.reply(error(401, "this port needs the fleet's token", Reason.UNAUTHORIZED))
         elif request.target == PATH_REPORT:
             exchange.reply(json_reply(encode(self.report())))
-        elif request.target in ENDPOINTS:
+        elif request.target in ENDPOINTS or stored_response(request.method, request.target):
             self._serve(request, exchange, self.context.clients.named(request.header(_CLIENT) or ""), handed_on=True)
         else:
             exchange.reply(error(404, "unknown control path", "not_found"))
@@ -96,6 +97,9 @@ class Gateway:
             exchange.reply(models.reply(self.context, record, request.target))
             record.status = exchange.status
             self.context.log.write(record)
+            return
+        if stored_response(request.method, request.target):
+            exchange.on_lost = self.context.spawn(self._stored(request, exchange, record)).cancel
             return
         if request.target not in ENDPOINTS or request.method != "POST":
             self._refuse(
@@ -183,6 +187,8 @@ class Gateway:
 
     async def replica_storing(self, response: str) -> Replica | None:
         """The replica that has a stored response, if one says so."""
+        if RESPONSE_ID.fullmatch(response) is None:
+            return None
         head = request_head("GET", f"{PATH_STATE}{response}", [_HOST, self.context.token.header])
         replicas = [replica for pool in self.replicas.pools.values() for replica in pool.by_name.values()]
 
@@ -228,6 +234,19 @@ class Gateway:
         self.context.log.write(record)
 
     # Answers.
+
+    async def _stored(self, request: Request, exchange: Exchange, record: AccessLogEntry) -> None:
+        """A request about a response that an engine stores."""
+        self.in_flight += 1
+        try:
+            await by_gateway(self, request, exchange, record)
+        except asyncio.CancelledError:
+            exchange.abort()
+        finally:
+            self.in_flight -= 1
+            record.status = exchange.status or 499
+            metrics.finished(record, None)
+            self.context.log.write(record)
 
     def _refuse(
         self,

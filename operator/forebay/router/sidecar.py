@@ -33,10 +33,11 @@ from forebay.router.placement.engine_slots import EngineSlots
 from forebay.router.placement.prefill import read
 from forebay.router.placement.slot_channel import SlotChannel
 from forebay.router.placement.slotless import Slotless
+from forebay.router.stored_responses import by_sidecar
 from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.parsed_request import ParsedRequest
-from forebay.rules.endpoints import ENDPOINTS
+from forebay.rules.endpoints import ENDPOINTS, stored_response
 
 DRAINED_POLL_SECONDS: Final = 0.1
 STORED: Final = 65_536
@@ -74,6 +75,9 @@ class Sidecar:
         if models.answers(request.method, request.target):
             exchange.reply(models.reply(self.context, record, request.target))
             self.finish(request, exchange, record)
+            return
+        if stored_response(request.method, request.target):
+            exchange.on_lost = self.context.spawn(by_sidecar(self, request, exchange, record)).cancel
             return
         if request.target not in ENDPOINTS or request.method != "POST":
             self._refuse(request, exchange, record, 404, f"no {request.method} {request.target[:80]} here")
@@ -145,8 +149,11 @@ class Sidecar:
             self._from_gateway(request, exchange)
         elif request.target == PATH_REPORT:
             exchange.reply(json_reply(encode(self.report())))
+        elif stored_response(request.method, request.target):
+            record = AccessLogEntry(request_id=request_id(request), path=request.target)
+            self.context.spawn(by_sidecar(self, request, exchange, record, control=True))
         elif request.target.startswith(PATH_STATE):
-            known = request.target.removeprefix(PATH_STATE) in self._stored
+            known = self.stores(request.target.removeprefix(PATH_STATE))
             exchange.reply(json_reply(b"{}") if known else error(404, "not stored here", Reason.STATE_NOT_FOUND))
         else:
             exchange.reply(error(404, "unknown control path", "not_found"))
@@ -215,6 +222,14 @@ class Sidecar:
         self._stored[response] = None
         if len(self._stored) > STORED:
             self._stored.popitem(last=False)
+
+    def stores(self, response: str) -> bool:
+        """Whether the engine has this response, as far as is known here."""
+        return response in self._stored
+
+    def forget(self, response: str) -> None:
+        """The engine has it no more."""
+        self._stored.pop(response, None)
 
     def report(self) -> SidecarReport:
         """For the operator."""

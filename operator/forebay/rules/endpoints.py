@@ -3,6 +3,7 @@
 A path that stands here is served, counted, classified, and sent to providers as its row says; any other is 404.
 """
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -141,6 +142,14 @@ _ROWS: Final = (
     Endpoint(path=DETOKENIZE, meaning="the other way round", operation="detokenize", any_task=True),
 )  # fmt: skip
 
+STORED_RESPONSES: Final = {
+    ("GET", ""): "a response that an engine stores, from the replica that has it; 404 where none has",
+    ("DELETE", ""): "forgets it",
+    ("POST", "/cancel"): "ends it, where it still runs",
+}
+"""What may be done with a stored response: method, and what follows its id in the path."""
+RESPONSE_ID: Final = re.compile(r"resp_[A-Za-z0-9_-]{1,128}")
+"""An id that an engine gives to a response."""
 ENDPOINTS: Final[Mapping[str, Endpoint]] = MappingProxyType({row.path: row for row in _ROWS})
 """By path."""
 PROBES: Final[Mapping[Task, Endpoint]] = MappingProxyType({row.task: row for row in _ROWS if row.probe is not None})
@@ -149,10 +158,22 @@ TEXTS: Final = tuple(dict.fromkeys(text for row in _ROWS for text in row.texts))
 """Every field that holds a prompt anywhere."""
 MEANINGS: Final[Mapping[str, str]] = MappingProxyType({
     **{f"POST {row.path}": row.meaning for row in _ROWS},
+    **{f"{method} {RESPONSES}/{{id}}{tail}": meaning for (method, tail), meaning in STORED_RESPONSES.items()},
     f"GET {MODELS}": "every name that a client may use, LoRA adapters and `auto` included",
     f"GET {MODELS}/{{name}}": "one of them",
 })  # fmt: skip
 """All of the request port. Anything else is 404 and reaches no engine."""
+
+
+def stored_response(method: str, path: str) -> str:
+    """The id of the stored response that a request is about; "" for any other request."""
+    if not path.startswith(_BEFORE_ID):
+        return ""
+    name, slash, tail = path[len(_BEFORE_ID) :].partition("/")
+    return name if (method, slash + tail) in STORED_RESPONSES and RESPONSE_ID.fullmatch(name) else ""
+
+
+_BEFORE_ID: Final = f"{RESPONSES}/"
 
 
 def operation(path: str) -> str:

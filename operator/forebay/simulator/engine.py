@@ -54,7 +54,7 @@ class SimulatedEngine:
         self._by_sequence: dict[Sequence, RunningRequest] = {}
         self._work = asyncio.Event()
         self._minute: deque[float] = deque()
-        self._stored: OrderedDict[str, None] = OrderedDict()
+        self._stored: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._rng = random.Random(settings.seed)  # noqa: S311
 
     async def run(self) -> None:
@@ -96,26 +96,14 @@ class SimulatedEngine:
                 await self._infer(request, connection)
             case "POST", endpoints.EMBEDDINGS:
                 self._embed(request, connection)
-            case "POST", endpoints.COUNT_TOKENS:
-                document = self._document(request)
-                self._model(document)
-                connection.reply(200, encode({"input_tokens": api.prompt_tokens(document)}))
-            case "POST", endpoints.TOKENIZE:
-                document = self._document(request)
-                self._model(document)
-                count, longest = api.prompt_tokens(document), self.settings.max_model_len
-                tokens = list(range(count))
-                found = {"count": count, "max_model_len": longest, "tokens": tokens, "token_strs": None}
-                connection.reply(200, encode(found))
-            case "POST", endpoints.DETOKENIZE:
-                document = self._document(request)
-                self._model(document)
-                tokens = document.get("tokens") or []
-                connection.reply(200, encode({"prompt": "".join(WORDS[token % len(WORDS)] for token in tokens)}))
+            case "POST", endpoints.COUNT_TOKENS | endpoints.TOKENIZE | endpoints.DETOKENIZE:
+                self._tokens(request, connection)
             case "GET", endpoints.MODELS:
                 settings = self.settings
                 listed = api.models(settings.models, self.created, settings.max_model_len, settings.adapters)
                 connection.reply(200, encode(listed))
+            case method, path if response := endpoints.stored_response(method, path):
+                self._stored_response(method, response, connection)
             case "GET", "/health":
                 connection.reply(200, b"")
             case "GET", "/metrics":
@@ -197,7 +185,7 @@ class SimulatedEngine:
         try:
             shape = SHAPES[request.path](document, model, script, prompt)
             if isinstance(shape, Responses) and document.get("store") is not False:
-                self._store(shape.identity)
+                self._store(shape.identity, shape.whole(script.length))
             if document.get("stream") is True:
                 await self._stream(shape, running, connection)
             else:
@@ -209,8 +197,8 @@ class SimulatedEngine:
             self._by_sequence.pop(sequence, None)
             self.telemetry.ended(reason, sequence, loop.time())
 
-    def _store(self, response: str) -> None:
-        self._stored[response] = None
+    def _store(self, response: str, document: dict[str, Any]) -> None:
+        self._stored[response] = document
         if len(self._stored) > STORED:
             self._stored.popitem(last=False)
 
@@ -238,6 +226,35 @@ class SimulatedEngine:
             if self.faults.stall and made >= 3:
                 await asyncio.Event().wait()
         connection.events(shape.end(), last=True)
+
+    def _tokens(self, request: Request, connection: Connection) -> None:
+        """Count a text, or a list of tokens as a text."""
+        document = self._document(request)
+        self._model(document)
+        count = api.prompt_tokens(document)
+        match request.path:
+            case endpoints.COUNT_TOKENS:
+                found: dict[str, Any] = {"input_tokens": count}
+            case endpoints.TOKENIZE:
+                longest = self.settings.max_model_len
+                found = {"count": count, "max_model_len": longest, "tokens": list(range(count)), "token_strs": None}
+            case _:
+                tokens = document.get("tokens") or []
+                found = {"prompt": "".join(WORDS[token % len(WORDS)] for token in tokens)}
+        connection.reply(200, encode(found))
+
+    def _stored_response(self, method: str, response: str, connection: Connection) -> None:
+        """Tell it, forget it, or say that it is over already."""
+        document = self._stored.get(response)
+        if document is None:
+            text = f"Response with id '{response}' not found."
+            raise api.ApiError(404, text, "invalid_request_error", "response_id")
+        if method == "POST":
+            raise api.ApiError(400, "Cannot cancel a synchronous response.", "invalid_request_error")
+        if method == "DELETE":
+            del self._stored[response]
+            document = {"id": response, "object": "response", "deleted": True}
+        connection.reply(200, encode(document))
 
     def _embed(self, request: Request, connection: Connection) -> None:
         document = self._document(request)
