@@ -43,7 +43,7 @@ def test_a_path_that_may_leave_names_its_model_and_its_text(row: Endpoint) -> No
     assert row.standard is not None
     assert "model" in row.standard
     assert row.standard & set(row.texts)
-    assert not row.any_task
+    assert row.also != frozenset(Task)
     assert row.api is not None
 
 

@@ -55,7 +55,8 @@ class ProviderModel(Resource):
     name: ModelName
     """Name of the model in the provider's API."""
     task: Task = Task.GENERATE
-    """API that the provider's model serves: Generate for chat and completions, Embed for embeddings. Vectors of
+    """API that the provider's model serves: Generate for chat and completions, Embed for embeddings,
+    Score for reranking and scores. Vectors of
     different embedding models cannot be compared."""
     input_price: Money | None = None
     """Price of one million input tokens in US dollars, as a decimal string."""
@@ -81,7 +82,7 @@ class ProviderModel(Resource):
     """Request fields beyond OpenAI's API that the provider's model accepts with vLLM's meaning, for example `top_k`."""
     apis: Annotated[list[Api], Field(min_length=1, max_length=8, json_schema_extra=LIST_SET)] = list(USUAL_APIS)
     """APIs that the provider's model speaks under `baseURL`. A request of another API is not sent to it: nothing is
-    translated. Messages is Anthropic's."""
+    translated. Messages is Anthropic's, Rerank that of Cohere and Jina."""
 
 
 class Limits(Resource):

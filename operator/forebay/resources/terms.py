@@ -9,6 +9,7 @@ class Task(WordEnum):
 
     GENERATE = "Generate"
     EMBED = "Embed"
+    SCORE = "Score"
 
 
 class Api(WordEnum):
@@ -19,6 +20,7 @@ class Api(WordEnum):
     RESPONSES = "Responses"
     EMBEDDINGS = "Embeddings"
     MESSAGES = "Messages"
+    RERANK = "Rerank"
 
 
 USUAL_APIS = (Api.CHAT_COMPLETIONS, Api.COMPLETIONS, Api.EMBEDDINGS, Api.RESPONSES)

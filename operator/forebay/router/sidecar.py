@@ -133,7 +133,7 @@ class Sidecar:
         facts, entry = parsed.facts, self.entry
         return (
             (facts.model in entry.served_names or not facts.names_a_model)
-            and (facts.task is entry.task or facts.any_task)
+            and (facts.task is entry.task or entry.task in facts.also)
             and facts.inputs.issubset(entry.inputs)
             and (entry.context_tokens is None or facts.needed_tokens <= entry.context_tokens)
             and (not facts.stored_state or parsed.previous in self._stored)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from forebay.resources.terms import Api, MaxTokensField, Task
 from forebay.word_enum import WordEnum
@@ -21,6 +22,8 @@ RESPONSES: Final = "/v1/responses"
 EMBEDDINGS: Final = "/v1/embeddings"
 MESSAGES: Final = "/v1/messages"
 COUNT_TOKENS: Final = "/v1/messages/count_tokens"
+RERANK: Final = "/v1/rerank"
+SCORE: Final = "/v1/score"
 TOKENIZE: Final = "/tokenize"
 DETOKENIZE: Final = "/detokenize"
 MODELS: Final = "/v1/models"
@@ -48,8 +51,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     meaning: str  # for the reference, in Markdown
     operation: str  # OpenTelemetry's `gen_ai_operation_name`, or a word of ours where it has none
     task: Task = Task.GENERATE
-    any_task: bool = False  # engines of every task serve it
+    also: frozenset[Task] = frozenset()  # tasks whose engines serve it, too, for a client that names their model
     texts: tuple[str, ...] = PROMPT  # fields of the body that hold the prompt
+    leaves_as: str = ""  # its path at a provider, where that is another one
     api: Api | None = None  # what a provider has to speak; None: it never leaves
     passed: tuple[str, ...] = ()  # headers of the request that a provider is sent, too
     classified: bool = False  # its words say what is asked for
@@ -66,6 +70,28 @@ _CHOICE: Final = frozenset({"frequency_penalty", "presence_penalty", "logprobs",
 _TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls", "top_logprobs", "prompt_cache_key",
                            "prompt_cache_retention", "safety_identifier"})  # fmt: skip
 
+_RERANK: Final = Endpoint(
+    path=RERANK,
+    meaning="documents by what they have to do with a query: pools of `task: Score`, and those with `task: Embed` for "
+            "a client that names their model",
+    operation="rerank",
+    task=Task.SCORE,
+    also=frozenset({Task.EMBED}),
+    api=Api.RERANK,
+    texts=("query", "documents"),
+    standard=frozenset({"model", "query", "documents", "top_n"}),
+    output_tokens=False,
+)  # fmt: skip
+_SCORE: Final = Endpoint(
+    path=SCORE,
+    meaning="how near texts are to each other, by the same pools; never leaves",
+    operation="score",
+    task=Task.SCORE,
+    also=frozenset({Task.EMBED}),
+    texts=("text_1", "text_2", "data_1", "data_2", "queries", "documents", "items"),
+    output_tokens=False,
+    probe={"text_1": "a", "text_2": "b"},
+)
 _ROWS: Final = (
     Endpoint(
         path=CHAT,
@@ -133,13 +159,18 @@ _ROWS: Final = (
         operation="tokenize",
         output_tokens=False,
     ),
+    _RERANK,
+    replace(_RERANK, path="/rerank", leaves_as=RERANK, meaning=f"the same as `{RERANK}`"),
+    replace(_RERANK, path="/v2/rerank", leaves_as=RERANK, meaning=f"the same as `{RERANK}`"),
+    _SCORE,
+    replace(_SCORE, path="/score", probe=None, meaning=f"the same as `{SCORE}`"),
     Endpoint(
         path=TOKENIZE,
         meaning="tokens of a text, by the engine of the model that is named; never leaves",
         operation="tokenize",
-        any_task=True,
+        also=frozenset(Task),
     ),
-    Endpoint(path=DETOKENIZE, meaning="the other way round", operation="detokenize", any_task=True),
+    Endpoint(path=DETOKENIZE, meaning="the other way round", operation="detokenize", also=frozenset(Task)),
 )  # fmt: skip
 
 STORED_RESPONSES: Final = {

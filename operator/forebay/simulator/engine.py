@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
+from forebay.resources.terms import Task
 from forebay.rules import endpoints
-from forebay.simulator import api
+from forebay.simulator import api, ranking
 from forebay.simulator.batch import Batch, Sequence
 from forebay.simulator.http import Connection, Request, encode
 from forebay.simulator.messages import Messages, error
@@ -29,6 +30,7 @@ SHAPES: Final[dict[str, Callable[[dict[str, Any], str, Script, int], Shape]]] = 
     endpoints.RESPONSES: Responses,
     endpoints.MESSAGES: Messages,
 }
+RANKS: Final = frozenset(path for path, row in endpoints.ENDPOINTS.items() if row.task is Task.SCORE)
 STORED: Final = 10_000
 
 
@@ -96,6 +98,8 @@ class SimulatedEngine:
                 await self._infer(request, connection)
             case "POST", endpoints.EMBEDDINGS:
                 self._embed(request, connection)
+            case "POST", path if path in RANKS:
+                self._rank(request, connection)
             case "POST", endpoints.COUNT_TOKENS | endpoints.TOKENIZE | endpoints.DETOKENIZE:
                 self._tokens(request, connection)
             case "GET", endpoints.MODELS:
@@ -263,6 +267,14 @@ class SimulatedEngine:
             return
         found = api.embeddings(uuid.uuid4().hex[:16], int(time.time()), model, document)
         connection.reply(200, encode(found))
+
+    def _rank(self, request: Request, connection: Connection) -> None:
+        document = self._document(request)
+        model = self._check(request, document)
+        if self._limited(connection):
+            return
+        ranked = ranking.rerank if "query" in document else ranking.score
+        connection.reply(200, encode(ranked(uuid.uuid4().hex[:16], int(time.time()), model, document)))
 
     def _set_faults(self, request: Request, connection: Connection) -> None:
         if request.method == "POST":

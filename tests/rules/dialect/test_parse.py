@@ -13,7 +13,7 @@ from tests.rules.dialect.asked import HELLO, asked
 @pytest.mark.parametrize("path", ENDPOINTS)
 def test_every_path_says_its_task(path: str) -> None:
     facts, endpoint = asked({"model": "m", "input": "hi"}, path).facts, ENDPOINTS[path]
-    assert (facts.path, facts.task, facts.any_task) == (path, endpoint.task, endpoint.any_task)
+    assert (facts.path, facts.task, facts.also) == (path, endpoint.task, endpoint.also)
 
 
 @pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens", "max_output_tokens"])

@@ -28,7 +28,7 @@ from forebay.router.http.exchange import Exchange
 from forebay.router.http.values import Headers
 from forebay.rules.breaker import CallResult
 from forebay.rules.dialect.parsed_request import ParsedRequest
-from forebay.rules.endpoints import ROOT
+from forebay.rules.endpoints import ENDPOINTS, ROOT
 from forebay.rules.facts import CloudTarget
 from forebay.rules.portability import asks_for_usage, client_asked_for_usage, outgoing
 from forebay.rules.retry import patience
@@ -88,7 +88,7 @@ class ProviderAnswer:
         now = self._loop.time()
         wait = patience(entry.first_token_seconds, self.parsed.facts, self.parsed.stream, end - now)
         until = end if wait == end - now else now + wait
-        url = self.provider.url(self.parsed.path.removeprefix(ROOT))
+        url = self.provider.url(_path_at_a_provider(self.parsed.path))
         body = msgspec.json.encode(outgoing(self.parsed.path, self.parsed.document, self.target.model))
         timeout = asyncio.timeout_at(until)
         try:
@@ -274,6 +274,11 @@ class ProviderAnswer:
 def _pieces(response: httpx.Response) -> contextlib.aclosing[Pieces]:
     """The body as it comes; closed when it is no longer read."""
     return contextlib.aclosing(cast(Pieces, response.aiter_bytes()))
+
+
+def _path_at_a_provider(path: str) -> str:
+    """What follows the base URL."""
+    return (ENDPOINTS[path].leaves_as or path).removeprefix(ROOT)
 
 
 def _decoded(text: bytes) -> Any:

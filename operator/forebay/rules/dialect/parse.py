@@ -99,7 +99,7 @@ def _facts(
     return RequestFacts(
         model=model,
         task=endpoint.task,
-        any_task=endpoint.any_task,
+        also=endpoint.also,
         priority=asked,
         capability=guessed or by_hints(hints),
         guessed=guessed is not None,
