@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import DecodeError, Struct
+from msgspec.json import Decoder
 from msgspec.json import encode as json_encode
 
 from forebay import engines
@@ -23,6 +25,8 @@ ANSWER_SECONDS: Final = 2.0
 METRICS_BYTES: Final = 4 * 1024 * 1024
 FAILURES_UNTIL_DOWN: Final = 3
 PROBE_ANSWER_SECONDS: Final = 10.0
+NAMES_CHARACTERS: Final = 16 * 1024
+"""Of all names together: every slot report carries them."""
 
 
 class EngineMonitor:
@@ -41,6 +45,7 @@ class EngineMonitor:
         self.working = working  # whether requests run in it
         self.dialect = engines.of(engines.DEFAULT)  # until the routing table says what it is
         self.probe: tuple[str, bytes] | None = None  # path and body of the smallest request it can serve
+        self.names: tuple[str, ...] = ()  # of models and adapters that it lists
         self.up = False
         self.stuck = False
         self._progress = Progress()
@@ -87,12 +92,13 @@ class EngineMonitor:
         )
 
     async def _probe(self) -> None:
-        status, _ = await self._get(self.dialect.ready_path)
+        status, body = await self._get(self.dialect.ready_path)
         self._failures = 0 if status == 200 else self._failures + 1
         up = status == 200 or (self.up and self._failures < FAILURES_UNTIL_DOWN)
         self.answered = self.answered or up
-        if up != self.up:
-            self.up = up
+        names = listed(body) if status == 200 else self.names
+        if up != self.up or names != self.names:
+            self.up, self.names = up, names
             self.on_change()
 
     async def _look_for_progress(self, fresh: bool) -> None:
@@ -143,6 +149,26 @@ class EngineMonitor:
             return await self.pool.fetch(self.address, head + body, seconds, METRICS_BYTES)
         except UpstreamError:
             return 0, b""
+
+
+class _Model(Struct):
+    id: str
+
+
+class _Models(Struct):
+    data: list[_Model] = []
+
+
+_decode = Decoder(_Models).decode
+
+
+def listed(body: bytes) -> tuple[str, ...]:
+    """The names in an answer to GET /v1/models; none where it is no such list, or too long to be told on."""
+    try:
+        names = tuple(model.id for model in _decode(body).data)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
+    return names if sum(map(len, names)) <= NAMES_CHARACTERS else ()
 
 
 def smallest(entry: PoolEntry) -> tuple[str, bytes] | None:

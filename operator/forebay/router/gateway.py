@@ -94,7 +94,7 @@ class Gateway:
     def _serve(self, request: Request, exchange: Exchange, client: Client, *, handed_on: bool = False) -> None:
         record = record_of(request, client.name)
         if models.answers(request.method, request.target):
-            exchange.reply(models.reply(self.context, record, request.target))
+            exchange.reply(models.reply(self.context, record, request.target, self.replicas.lost))
             record.status = exchange.status
             self.context.log.write(record)
             return

@@ -252,8 +252,9 @@ class RequestFlow:
             self._place, course.facts.priority, course.since, step.deadline, len(self.request.body), step.prefers,
             step.away_penalty,
         )  # fmt: skip
+        excluded = gate.fleet.excluded(step.pool, course)
         try:
-            bound = await gate.waiting.wait(step.pool, waiter, step.reconsider_at, course.excluded, step.home)
+            bound = await gate.waiting.wait(step.pool, waiter, step.reconsider_at, excluded, step.home)
         except OverflowError:
             waiting = gate.waiting.count(step.pool, course.facts.priority)
             return course.queue_full(waiting, gate.fleet, self._loop.time())

@@ -38,6 +38,7 @@ from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.endpoints import ENDPOINTS, stored_response
+from forebay.rules.listed_names import missing
 
 DRAINED_POLL_SECONDS: Final = 0.1
 STORED: Final = 65_536
@@ -132,7 +133,7 @@ class Sidecar:
         """Whether this pool can serve a request at all: its model, its task, its inputs, its length, its state."""
         facts, entry = parsed.facts, self.entry
         return (
-            (facts.model in entry.served_names or not facts.names_a_model)
+            (not facts.names_a_model or (facts.model in entry.served_names and facts.model not in self._missing()))
             and (facts.task is entry.task or entry.task in facts.also)
             and facts.inputs.issubset(entry.inputs)
             and (entry.context_tokens is None or facts.needed_tokens <= entry.context_tokens)
@@ -277,9 +278,15 @@ class Sidecar:
             free_high=a.free_high,
             ahead=self.offering.prefill.ahead,
             placed=placed,
+            names=self.engine.names,
         )
 
+    def _missing(self) -> tuple[str, ...]:
+        """Names of the pool that this engine does not have."""
+        return missing(self.entry.served_names, self.engine.names)
+
     def _engine_changed(self) -> None:
+        self.offering.soon()
         if self.engine.up and not self.engine.stuck:
             self.admission.become(ReplicaState.SERVING)
         elif self.admission.state is ReplicaState.SERVING:
