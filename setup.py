@@ -10,7 +10,8 @@ COMPILED = {
     "router/http": "client credential_names exchange framing message server",
     "router/placement": "engine_slots gateway_fleet gateway_queue prefill replicas slot_channel slotless",
     "rules": "accounting admission affinity breaker capacity lifecycle listed_names offers queue retry slot_reports",
-    "rules/dialect": "body body_size content_parts errors hints limits model_name outermost parse prompt_content prompt_text session",
+    "rules/dialect": "body body_size content_parts errors form hints limits model_name outermost parse "
+    "prompt_content prompt_text session",
 }
 """The modules of the request path, by folder. Those that define a msgspec.Struct cannot be among them."""
 

@@ -349,7 +349,7 @@ def test_everything_else_is_404_and_reaches_no_engine(tmp_path: Path, door: str)
         "/collective_rpc", "/scale_elastic_ep", "/start_profile",
         "/stop_profile", "/server_info", "/metrics", "/health", "/load", "/ping", "/version",
         "/docs", "/redoc", "/openapi.json", "/invocations", "/inference/v1/generate", "/v1/responses/",
-        "/v1/audio/transcriptions", "/v1/chat/completions/", "//v1/chat/completions", "/v1/chat/completions/render",
+        "/v1/audio/speech", "/v1/chat/completions/", "//v1/chat/completions", "/v1/chat/completions/render",
         "/V1/chat/completions", "/v1/chat/completions%2f", "/v1/../sleep", "/v1/%2e%2e/sleep", "/v1/chat/../../sleep",
         "/sim/faults", "/v1/files", "/v1/batches", "/v1/fine_tuning/jobs", "/", "/v1", "/forebay/v1/report", "/drain",
     ]  # fmt: skip

@@ -56,7 +56,7 @@ class ProviderModel(Resource):
     """Name of the model in the provider's API."""
     task: Task = Task.GENERATE
     """API that the provider's model serves: Generate for chat and completions, Embed for embeddings,
-    Score for reranking and scores. Vectors of
+    Score for reranking, Transcribe for audio files. Vectors of
     different embedding models cannot be compared."""
     input_price: Money | None = None
     """Price of one million input tokens in US dollars, as a decimal string."""

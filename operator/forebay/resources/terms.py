@@ -10,6 +10,7 @@ class Task(WordEnum):
     GENERATE = "Generate"
     EMBED = "Embed"
     SCORE = "Score"
+    TRANSCRIBE = "Transcribe"
 
 
 class Api(WordEnum):

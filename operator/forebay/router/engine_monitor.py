@@ -15,6 +15,7 @@ from forebay.resources.table import PoolEntry
 from forebay.router.exposition import lengths, summed
 from forebay.router.http.client import Address, ConnectionPool, UpstreamError
 from forebay.router.http.message import request_head
+from forebay.rules.dialect import form
 from forebay.rules.endpoints import PROBES
 from forebay.rules.progress import Progress
 
@@ -44,7 +45,7 @@ class EngineMonitor:
         self.on_change = on_change
         self.working = working  # whether requests run in it
         self.dialect = engines.of(engines.DEFAULT)  # until the routing table says what it is
-        self.probe: tuple[str, bytes] | None = None  # path and body of the smallest request it can serve
+        self.probe: SmallestRequest | None = None  # the smallest request it can serve
         self.names: tuple[str, ...] = ()  # of models and adapters that it lists
         self.up = False
         self.stuck = False
@@ -104,8 +105,7 @@ class EngineMonitor:
     async def _look_for_progress(self, fresh: bool) -> None:
         """Whether it counts on, by `fresh` metrics. One that is taken for stuck, and idle, is given something to do."""
         if self.stuck and self.probe is not None and not self.working():
-            path, body = self.probe
-            await self._send("POST", path, body, PROBE_ANSWER_SECONDS)
+            await self._send("POST", self.probe.path, self.probe.body, PROBE_ANSWER_SECONDS, self.probe.kind)
             fresh = await self._metrics()
         made = (self.dialect.metrics.generation_tokens, self.dialect.metrics.prompt_tokens)
         counts = [self._totals[name] for name in made if name in self._totals]
@@ -140,10 +140,12 @@ class EngineMonitor:
     async def _get(self, target: str) -> tuple[int, bytes]:
         return await self._send("GET", target, b"", ANSWER_SECONDS)
 
-    async def _send(self, method: str, target: str, body: bytes, seconds: float) -> tuple[int, bytes]:
+    async def _send(
+        self, method: str, target: str, body: bytes, seconds: float, kind: bytes = b""
+    ) -> tuple[int, bytes]:
         headers = [(b"host", b"engine"), (b"accept", b"*/*")]
         if body:
-            headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+            headers += [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
         head = request_head(method, target, headers)
         try:
             return await self.pool.fetch(self.address, head + body, seconds, METRICS_BYTES)
@@ -171,9 +173,20 @@ def listed(body: bytes) -> tuple[str, ...]:
     return names if sum(map(len, names)) <= NAMES_CHARACTERS else ()
 
 
-def smallest(entry: PoolEntry) -> tuple[str, bytes] | None:
-    """Path and body of the cheapest request that makes the pool's engine compute; None while its name is unknown."""
+class SmallestRequest(Struct, frozen=True):
+    """What makes an engine compute, and no more."""
+
+    path: str
+    kind: bytes  # Content-Type
+    body: bytes
+
+
+def smallest(entry: PoolEntry) -> SmallestRequest | None:
+    """The cheapest request that makes the pool's engine compute; None while its name is unknown."""
     if not entry.served_names:
         return None
     endpoint = PROBES[entry.task]
-    return endpoint.path, json_encode({"model": entry.served_names[0], **(endpoint.probe or {})})
+    fields = {"model": entry.served_names[0], **(endpoint.probe or {})}
+    if endpoint.form:
+        return SmallestRequest(endpoint.path, *form.write(fields))
+    return SmallestRequest(endpoint.path, b"application/json", json_encode(fields))

@@ -24,6 +24,8 @@ MESSAGES: Final = "/v1/messages"
 COUNT_TOKENS: Final = "/v1/messages/count_tokens"
 RERANK: Final = "/v1/rerank"
 SCORE: Final = "/v1/score"
+TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
+TRANSLATIONS: Final = "/v1/audio/translations"
 TOKENIZE: Final = "/tokenize"
 DETOKENIZE: Final = "/detokenize"
 MODELS: Final = "/v1/models"
@@ -52,6 +54,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     operation: str  # OpenTelemetry's `gen_ai_operation_name`, or a word of ours where it has none
     task: Task = Task.GENERATE
     also: frozenset[Task] = frozenset()  # tasks whose engines serve it, too, for a client that names their model
+    form: bool = False  # its body is a form with a file, not JSON
     texts: tuple[str, ...] = PROMPT  # fields of the body that hold the prompt
     leaves_as: str = ""  # its path at a provider, where that is another one
     api: Api | None = None  # what a provider has to speak; None: it never leaves
@@ -92,6 +95,22 @@ _SCORE: Final = Endpoint(
     output_tokens=False,
     probe={"text_1": "a", "text_2": "b"},
 )
+_SILENCE: Final = (
+    b"RIFF\x64\x06\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x80\x3e\x00\x00\x80\x3e\x00\x00"
+    b"\x01\x00\x08\x00data\x40\x06\x00\x00" + b"\x80" * 1600
+)
+"""A tenth of a second, as a WAV of 16 kHz and 8 bits."""
+_AUDIO: Final = Endpoint(
+    path=TRANSCRIPTIONS,
+    meaning="what is said in an audio file, whole or as a stream; a form of at most 32 MiB: pools with "
+            "`task: Transcribe`, and those with `task: Generate` for a client that names their model; never leaves",
+    operation="transcription",
+    task=Task.TRANSCRIBE,
+    also=frozenset({Task.GENERATE}),
+    form=True,
+    texts=("prompt",),
+    probe={"file": _SILENCE},
+)  # fmt: skip
 _ROWS: Final = (
     Endpoint(
         path=CHAT,
@@ -159,6 +178,8 @@ _ROWS: Final = (
         operation="tokenize",
         output_tokens=False,
     ),
+    _AUDIO,
+    replace(_AUDIO, path=TRANSLATIONS, operation="translation", probe=None, meaning="the same, in English"),
     _RERANK,
     replace(_RERANK, path="/rerank", leaves_as=RERANK, meaning=f"the same as `{RERANK}`"),
     replace(_RERANK, path="/v2/rerank", leaves_as=RERANK, meaning=f"the same as `{RERANK}`"),

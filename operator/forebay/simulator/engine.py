@@ -14,6 +14,8 @@ import msgspec
 
 from forebay.resources.terms import Task
 from forebay.rules import endpoints
+from forebay.rules.dialect.errors import BadRequestError
+from forebay.rules.dialect.form import FormReader
 from forebay.simulator import api, ranking
 from forebay.simulator.batch import Batch, Sequence
 from forebay.simulator.http import Connection, Request, encode
@@ -23,12 +25,15 @@ from forebay.simulator.script import WORDS, Script, write
 from forebay.simulator.settings import Faults, Settings
 from forebay.simulator.shapes import ChatShape, Shape, TextShape
 from forebay.simulator.telemetry import Telemetry
+from forebay.simulator.transcription import Transcription
 
 SHAPES: Final[dict[str, Callable[[dict[str, Any], str, Script, int], Shape]]] = {
     endpoints.CHAT: ChatShape,
     endpoints.COMPLETIONS: TextShape,
     endpoints.RESPONSES: Responses,
     endpoints.MESSAGES: Messages,
+    endpoints.TRANSCRIPTIONS: Transcription,
+    endpoints.TRANSLATIONS: Transcription,
 }
 RANKS: Final = frozenset(path for path, row in endpoints.ENDPOINTS.items() if row.task is Task.SCORE)
 STORED: Final = 10_000
@@ -123,6 +128,8 @@ class SimulatedEngine:
                 connection.reply(404, b'{"detail":"Not Found"}')
 
     def _document(self, request: Request) -> dict[str, Any]:
+        if request.path in endpoints.ENDPOINTS and endpoints.ENDPOINTS[request.path].form:
+            return self._form(request)
         try:
             document = msgspec.json.decode(request.body)
         except msgspec.DecodeError as problem:
@@ -130,6 +137,14 @@ class SimulatedEngine:
         if not isinstance(document, dict):
             raise api.ApiError(400, "Input should be a valid dictionary", "BadRequestError")
         return document
+
+    def _form(self, request: Request) -> dict[str, Any]:
+        try:
+            form = FormReader(request.headers.get(b"content-type", b""), request.body)
+            form.read()
+        except BadRequestError as problem:
+            raise api.ApiError(400, str(problem), "BadRequestError") from problem
+        return form.fields
 
     def _check(self, request: Request, document: dict[str, Any]) -> str:
         """Key, model, faults, limits; returns the model's name."""

@@ -6,13 +6,17 @@ import pytest
 
 from forebay.resources.reasons import Capability, Priority
 from forebay.resources.terms import CloudUse, Modality
+from forebay.rules.dialect.form import write
+from forebay.rules.dialect.parse import parse
 from forebay.rules.endpoints import ENDPOINTS
 from tests.rules.dialect.asked import HELLO, asked
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
 def test_every_path_says_its_task(path: str) -> None:
-    facts, endpoint = asked({"model": "m", "input": "hi"}, path).facts, ENDPOINTS[path]
+    endpoint = ENDPOINTS[path]
+    kind, form = write({"model": "m"})
+    facts = (parse(path, {b"content-type": kind}, form) if endpoint.form else asked({"model": "m"}, path)).facts
     assert (facts.path, facts.task, facts.also) == (path, endpoint.task, endpoint.also)
 
 

@@ -26,7 +26,7 @@ def answers(method: str, target: str) -> bool:
 def reply(
     context: Context, record: AccessLogEntry, target: str, lost: Callable[[str, str], bool] = lambda _pool, _name: False
 ) -> Reply:
-    """The list, or the one that the path names; 404 when nobody here serves it. `lost`: no engine of that pool has it."""
+    """The list, or the one that the path names; 404 when nobody here serves it. `lost`: no engine there has it."""
     entries = _entries(context.table.table, int(context.started), lost)
     if target == MODELS:
         return json_reply(

@@ -10,6 +10,7 @@ from forebay.rules.classify import by_hints, by_words
 from forebay.rules.dialect.body import document_of, document_steps
 from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError, ForeignCodingError
+from forebay.rules.dialect.form import FormReader
 from forebay.rules.dialect.hints import hints_of
 from forebay.rules.dialect.limits import sequences, token_limit
 from forebay.rules.dialect.parsed_request import ParsedRequest
@@ -21,6 +22,9 @@ from forebay.rules.portability import spoken
 
 SERVICE_TIERS: Final = {"priority": Priority.HIGH, "flex": Priority.LOW}
 _CLOUD, _SESSION, _TIMEOUT = names.CLOUD.encode(), names.SESSION.encode(), names.TIMEOUT_SECONDS.encode()
+_CONTENT_TYPE: Final = b"content-type"
+SAMPLE_BYTES: Final = 64
+"""By which a form is told from others, as it opens no conversation."""
 _PRIORITY = names.PRIORITY.encode()
 _CODING: Final = b"content-encoding"
 _PLAIN: Final = (b"", b"identity")
@@ -33,7 +37,7 @@ def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "ano
 
     Its priority is what was asked for, not yet what is allowed. Raises BadRequestError.
     """
-    if len(body) > SMALL_BYTES:
+    if len(body) > SMALL_BYTES or ENDPOINTS[path].form:
         steps = parse_steps(path, fields, body, client)
         while True:
             try:
@@ -51,14 +55,29 @@ def parse(path: str, fields: dict[bytes, bytes], body: bytes, client: str = "ano
 def parse_steps(
     path: str, fields: dict[bytes, bytes], body: bytes, client: str
 ) -> Generator[None, None, ParsedRequest]:
-    """The same for a body of more than SMALL_BYTES, in steps of a few milliseconds."""
+    """The same for a form, or a body of more than SMALL_BYTES, in steps of a few milliseconds."""
     _refuse_codings(fields)
+    if ENDPOINTS[path].form:
+        return (yield from _form_steps(path, fields, body, client))
     document, spans = yield from document_steps(body)
     content = PromptContent(ENDPOINTS[path], document, {key: end - start for key, (start, end) in spans.items()})
     while not content.read(PARTS):
         yield
     yield
     return _parsed(path, fields, document, content, client, spans.get("model"))
+
+
+def _form_steps(
+    path: str, fields: dict[bytes, bytes], body: bytes, client: str
+) -> Generator[None, None, ParsedRequest]:
+    form = FormReader(fields.get(_CONTENT_TYPE, b""), body)
+    while not form.done:
+        form.step()
+        yield
+    content = PromptContent(ENDPOINTS[path], form.fields)
+    content.read(EVERYTHING)
+    middle = len(body) // 2
+    return _parsed(path, fields, form.fields, content, client, form.model_at, body[middle : middle + SAMPLE_BYTES])
 
 
 def _refuse_codings(fields: dict[bytes, bytes]) -> None:
@@ -74,13 +93,14 @@ def _parsed(
     content: PromptContent,
     client: str,
     model_at: tuple[int, int] | None,
+    sample: bytes = b"",
 ) -> ParsedRequest:
     if document.get("background") is True:  # it would run on in the engine after its slot has been given back
         raise BadRequestError("background responses are not served here: leave out `background`, or stream")
     previous = document.get("previous_response_id")
     previous = previous if isinstance(previous, str) else ""
     facts = _facts(path, fields, document, content, bool(previous))
-    session, stream = fields.get(_SESSION, b""), document.get("stream") is True
+    session, stream = fields.get(_SESSION, sample), document.get("stream") is True
     seconds = _seconds(fields.get(_TIMEOUT))
     return ParsedRequest(path, facts, facts.priority, client, session, stream, seconds, document, previous, model_at)
 
@@ -94,7 +114,7 @@ def _facts(
     cloud = CloudUse.NEVER if fields.get(_CLOUD, b"").lower() == b"never" else CloudUse.ALLOWED
     model = str(document.get("model") or "auto")
     words = user_words(endpoint, document) if model in AUTO_MODELS else ""  # a named model needs no map
-    hints = hints_of(fields, document, limit)
+    hints = hints_of(fields, document, limit if endpoint.classified else None)
     guessed = by_words(hints, words)
     return RequestFacts(
         model=model,
