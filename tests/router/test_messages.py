@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 from forebay.resources.terms import USUAL_APIS, Api
+from forebay.router.dialect.content import error_end, has_content, is_error
 from testing.fleet import Fleet, Pool, fleet
 from tests.router.clouds import KEY, clouds
 from tests.router.provider import Script, answer, stream
@@ -272,3 +273,33 @@ def test_a_provider_that_fails_later_ends_with_an_error_event(tmp_path: Path, fa
             assert b'{"type":"error","error":{"type":' in got
 
     run(work)
+
+
+# Bytes of a stream.
+
+
+@pytest.mark.parametrize(
+    ("event", "content"),
+    [
+        (START, False),
+        (PING, False),
+        (b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}', False),
+        (b'{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}', False),
+        (b'{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"a","name":"f"}}', True),
+        (TEXT, True),
+        (b'{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}', True),
+        (b'{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{"}}', True),
+        (b'{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":""}}', False),
+        (DELTA, True),
+    ],
+)
+def test_what_counts_as_content(event: bytes, content: bool) -> None:
+    assert has_content(b"event: x\ndata: " + event + b"\n\n") is content
+    assert not error_end(b"event: x\ndata: " + event + b"\n\n")
+
+
+@pytest.mark.parametrize("event", [OVERLOADED, b'{"type": "error", "error": {"type": "api_error", "message": "x"}}'])
+def test_an_engines_error_is_known_in_a_stream_and_in_a_200(event: bytes) -> None:
+    told = b"event: error\ndata: " + event + b"\n\n"
+    assert error_end(told + b"data: [DONE]\n\n") == len(told)
+    assert is_error(event)

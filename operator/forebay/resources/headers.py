@@ -34,7 +34,8 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
               "`priority` and `flex` count as High and Low",
     TASK_TYPE: "for example `extract`; also `metadata.task_type`",
     COMPLEXITY: "0 to 1; also `metadata.complexity_score`",
-    SESSION: "keeps a session on one replica. Else the body's `prompt_cache_key`, else client and opening words "
+    SESSION: "keeps a session on one replica. Else the body's `prompt_cache_key`, or the session in "
+             "Anthropic's `metadata.user_id`, else client and opening words "
              "([more](affinity.md))",
     CLOUD: "`Never`: this request stays in the cluster",
     TIMEOUT_SECONDS: "how long the client waits at most",
