@@ -2,7 +2,8 @@
 
 import pytest
 
-from forebay.router.http.credential_names import is_credential, without_credentials
+from forebay.router.http.credential_names import is_credential, is_credential_header, without_credentials
+from forebay.router.http.message import INTERNAL, REPLACED, USUAL
 
 SECRET = [
     "authorization",
@@ -103,6 +104,10 @@ def test_a_name_that_lets_somebody_in_is_known(name: str) -> None:
 @pytest.mark.parametrize("name", PLAIN)
 def test_other_names_go_on(name: str) -> None:
     assert not is_credential(name)
+
+
+def test_what_is_not_judged_each_time_goes_on() -> None:
+    assert not [name for name in USUAL if is_credential_header(name) or name[:9] in INTERNAL or name in REPLACED]
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,23 @@ _NAMES: Final = re.compile(
     re.I,
 )
 _HARMLESS: Final = frozenset({"idempotency-key"})
+REMEMBERED: Final = 64
+"""Characters of a name whose verdict is kept: longer ones would fill the memory."""
 _KEYS: Final = tuple(name.encode() for name in KEY_HEADERS)
 
 
-@lru_cache(4096)
 def is_credential(name: str) -> bool:
     """Whether a header or a parameter of this name is there to let somebody in, whoever invented it."""
+    return _judged(name) if len(name) <= REMEMBERED else _judge(name)
+
+
+def _judge(name: str) -> bool:
     return name.lower() not in _HARMLESS and _NAMES.search(name) is not None
 
 
-@lru_cache(4096)
+_judged = lru_cache(4096)(_judge)
+
+
 def is_credential_header(name: bytes) -> bool:
     """The same of a header's name as it came."""
     return is_credential(name.decode("latin-1"))

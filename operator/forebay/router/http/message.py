@@ -20,6 +20,14 @@ HOP_BY_HOP: Final = frozenset(
 )  # fmt: skip
 REPLACED: Final = HOP_BY_HOP | {b"host", b"content-length"}
 """Headers of a request that each hop writes anew."""
+USUAL: Final = frozenset(
+    {b"content-type", b"accept", b"user-agent", b"accept-language", b"accept-encoding", b"x-request-id",
+     b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta", b"x-stainless-arch", b"x-stainless-async",
+     b"x-stainless-lang", b"x-stainless-os", b"x-stainless-package-version", b"x-stainless-raw-response",
+     b"x-stainless-read-timeout", b"x-stainless-retry-count", b"x-stainless-runtime", b"x-stainless-runtime-version",
+     b"x-stainless-timeout"}
+)  # fmt: skip
+"""Headers that clients send with every request, and that go on: looked up in place of being judged each time."""
 INTERNAL: Final = frozenset({b"x-forebay", b"x_forebay"})
 """Headers of forebay begin so, in every spelling that some server may take for them."""
 RETRY_SOON: Final = (b"retry-after", b"%d" % SHORTEST_SECONDS)
@@ -60,7 +68,14 @@ def end_to_end(headers: Headers, drop: frozenset[bytes] = HOP_BY_HOP, *, interna
 
 def onward(request: Request, drop: frozenset[bytes] = REPLACED) -> Headers:
     """A client's headers for the next hop: without `drop`, and without whatever lets somebody in."""
-    return [item for item in end_to_end(request.headers, drop) if not is_credential_header(item[0])]
+    if b"connection" in request.fields:
+        headers = end_to_end(request.headers, drop)
+        return [item for item in headers if _goes_on(item[0])]
+    return [item for item in request.headers if item[0] not in drop and (item[0] in USUAL or _goes_on(item[0]))]
+
+
+def _goes_on(name: bytes) -> bool:
+    return name[:9] not in INTERNAL and not is_credential_header(name)
 
 
 def onward_head(request: Request, headers: Headers) -> bytes:
