@@ -5,13 +5,13 @@ import os
 from setuptools import setup
 
 COMPILED = {
-    "router": "attempt attempt_result engine_request fast_metrics gateway request_flow sidecar",
-    "router/dialect": "answers content request trace_context",
-    "router/http": "call client exchange framing message server",
+    "router": "attempt attempt_result engine_request fast_metrics gateway request_flow sidecar stored_responses",
+    "router/dialect": "answers content error_shapes request trace_context",
+    "router/http": "call client credential_names exchange framing message server",
     "router/placement": "engine_slots gateway_fleet gateway_queue prefill replicas slot_channel slotless",
     "rules": "accounting admission affinity api_shapes body_shapes breaker capacity credentials depths lifecycle "
-    "listening offers portability queue retry slot_reports",
-    "rules/dialect": "body body_size content_parts errors hints limits model_name outermost parse prompt_content "
+    "listed_names listening offers portability queue retry slot_reports",
+    "rules/dialect": "body body_size content_parts errors form hints limits model_name outermost parse prompt_content "
     "prompt_text session task_words",
 }
 """The modules of the request path, by folder. Those that define a msgspec.Struct cannot be among them."""

@@ -10,7 +10,7 @@ from forebay.controller.plan.routing_table import Acknowledgement
 from forebay.controller.report.conditions import PolicyFacts, PoolFacts, policy_verdicts, pool_verdicts
 from forebay.resources import reasons
 from forebay.resources.documented_enum import DocumentedEnum
-from forebay.rules.endpoints import ENDPOINTS, MEANINGS, MODELS
+from forebay.rules.endpoints import ENDPOINTS, MEANINGS, MODELS, RESPONSES, STORED_RESPONSES
 
 REPO = Path(__file__).resolve().parents[1]
 LISTS = [
@@ -42,8 +42,9 @@ def test_no_cell_of_the_reference_is_empty_but_labels() -> None:
 
 
 def test_every_path_is_described() -> None:
+    stored = {f"{RESPONSES}/{{id}}{tail}" for _, tail in STORED_RESPONSES}
     described = {path.split()[1] for path in MEANINGS}
-    assert described == {*ENDPOINTS, MODELS, MODELS + "/{name}"}
+    assert described == {*ENDPOINTS, *stored, MODELS, MODELS + "/{name}"}
 
 
 def test_conditions_have_only_the_reasons_that_are_listed() -> None:

@@ -308,7 +308,7 @@ class Sight:
     def queued(self, pool: str) -> int:
         return len(self.gateway.line)
 
-    def home(self, pool: str, session: int, now: float) -> str:
+    def home(self, pool: str, course: Lifecycle, now: float) -> str:
         return self.gateway.placement.home(self.request, self.seen, now)
 
     def may_retry(self, pool: str, now: float) -> bool:

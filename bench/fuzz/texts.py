@@ -16,7 +16,7 @@ from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
 from forebay.rules.endpoints import ENDPOINTS
 
-PATHS = tuple(ENDPOINTS)
+PATHS = tuple(path for path, row in ENDPOINTS.items() if not row.form)
 NAME = 'a "name" \u00e9\\'
 HINTS = (b"x-forebay-priority", b"x-forebay-complexity-score", b"x-forebay-timeout-seconds", b"x-forebay-task-type",
          b"x-forebay-cloud", b"x-forebay-session", b"content-encoding")  # fmt: skip

@@ -55,6 +55,7 @@ def _page() -> Iterator[str]:
     yield "OpenAI's own where its clients look for it: `model_not_found`, `context_length_exceeded`.\n"
     yield "| header of a request | meaning |\n| --- | --- |"
     yield from _rows(_coded(headers.REQUEST_HEADERS))
+    yield from _rows(_coded(headers.KEY_HEADERS))
     yield from _rows(_coded(headers.PASSED_HEADERS))
     yield "\nAll other `x-forebay-*` headers are dropped.\n"
     yield from _table(("header of an answer", "meaning"), _coded(headers.ANSWER_HEADERS))

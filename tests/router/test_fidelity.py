@@ -60,6 +60,8 @@ def test_headers_reach_the_engine_as_they_came_but_for_those_of_one_connection_a
         b"Connection: keep-alive, X-Named, authorization, x-forebay-priority", b"X-Named: 1", b"Keep-Alive: timeout=5",
         b"Proxy-Connection: close", b"TE: trailers", b"Trailer: X-T", b"Expect: 100-continue", b"Upgrade: h2c",
         b"Proxy-Authorization: Basic eA==", b"Authorization: Bearer sk-secret", b"Cookie: a=b",
+        b"X-Api-Key: sk-secret", b"Api-Key: sk-secret", b"X-Goog-Api-Key: sk-secret", b"X-Amz-Security-Token: s",
+        b"X-Forwarded-Access-Token: s", b"Cf-Access-Jwt-Assertion: s",
         b"Accept-Encoding: gzip, br",
         b"X-Forebay-Priority: Low", b"x-forebay-hop: 1", b"X-FOREBAY-CLIENT: vip", b"x-forebay-deadline-ms: 1",
         b"x-forebay-live-tokens: 99999999", b"x-forebay-offer: 1", b"x-forebay-age-ms: 99999999",

@@ -348,8 +348,8 @@ def test_everything_else_is_404_and_reaches_no_engine(tmp_path: Path, door: str)
         "/load_lora_adapter", "/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/update_weights",
         "/collective_rpc", "/scale_elastic_ep", "/start_profile",
         "/stop_profile", "/server_info", "/metrics", "/health", "/load", "/ping", "/version",
-        "/docs", "/redoc", "/openapi.json", "/invocations", "/inference/v1/generate", "/v1/messages", "/rerank",
-        "/v1/audio/transcriptions", "/v1/chat/completions/", "//v1/chat/completions", "/v1/chat/completions/render",
+        "/docs", "/redoc", "/openapi.json", "/invocations", "/inference/v1/generate", "/v1/responses/",
+        "/v1/audio/speech", "/v1/chat/completions/", "//v1/chat/completions", "/v1/chat/completions/render",
         "/V1/chat/completions", "/v1/chat/completions%2f", "/v1/../sleep", "/v1/%2e%2e/sleep", "/v1/chat/../../sleep",
         "/sim/faults", "/v1/files", "/v1/batches", "/v1/fine_tuning/jobs", "/", "/v1", "/forebay/v1/report", "/drain",
     ]  # fmt: skip
@@ -390,7 +390,7 @@ def test_the_engine_gets_byte_for_byte_what_came(tmp_path: Path) -> None:
             for base in (f.url(f.gateway), f.url(f.sidecars["chat-0"])):
                 for body in bodies:
                     headers = {"content-type": "application/json; charset=utf-8", "x-mine": "1", "openai-beta": "a=b"}
-                    url = f"{base}/v1/chat/completions?api-version=2024-10-21&a=%2F"
+                    url = f"{base}/v1/chat/completions?api-version=2024-10-21&key=sk-secret&a=%2F&api%2Dkey=sk"
                     answer = await f.http.post(url, content=body, headers=headers)
                     assert answer.status_code == 200
                     engine = seen.pop()

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,20 +79,46 @@ def test_a_table_is_taken_when_newer_and_kept_when_the_next_one_is_bad(tmp_path:
     assert (file.refused_total, file.problem) == (3, "")
 
 
+@pytest.mark.parametrize(
+    ("fields", "client"),
+    [
+        ({b"authorization": b"Bearer sk-a"}, "a"),
+        ({b"authorization": b"bEARER  sk-a "}, "a"),
+        ({b"authorization": b"sk-a"}, "anonymous"),
+        ({b"authorization": b"Basic sk-a"}, "anonymous"),
+        ({b"x-api-key": b"sk-a"}, "a"),
+        ({b"api-key": b"sk-a"}, "a"),
+        ({b"x-goog-api-key": b"sk-a"}, "a"),
+        ({b"authorization": b"Bearer dummy", b"x-api-key": b"sk-a"}, "a"),
+        ({b"x-api-key": b"dummy", b"api-key": b"sk-b"}, "b"),
+        ({b"authorization": b"Bearer sk-a", b"x-api-key": b"sk-b"}, "a"),
+        ({b"x-api-key": b""}, "anonymous"),
+        ({b"x-other-key": b"sk-a"}, "anonymous"),
+    ],
+)
+def test_a_client_is_known_by_its_key_wherever_a_library_puts_it(
+    tmp_path: Path, fields: dict[bytes, bytes], client: str
+) -> None:
+    entries = [{"name": name, "key": f"sk-{name}", "maxPriority": "High"} for name in ("a", "b")]
+    (tmp_path / "clients.json").write_text(json.dumps({"clients": entries}))
+    assert Clients(tmp_path).of(fields).name == client
+
+
 def test_clients_survive_a_bad_file_and_no_key_is_in_the_reason(tmp_path: Path) -> None:
+    known = {b"authorization": b"Bearer sk-secret"}
     path = tmp_path / "clients.json"
     path.write_text(json.dumps({"clients": [{"name": "a", "key": "sk-secret", "maxPriority": "High"}]}))
     clients = Clients(tmp_path)
-    assert clients.of(b"Bearer sk-secret").name == "a"
-    assert clients.of(b"Bearer sk-other").priority(Priority.HIGH) is Priority.NORMAL
+    assert clients.of(known).name == "a"
+    assert clients.of({b"authorization": b"Bearer sk-other"}).priority(Priority.HIGH) is Priority.NORMAL
     path.unlink()
     path.write_text(json.dumps({"clients": [{"name": "a", "key": "sk-secret", "maxPriority": "sk-secret"}]}))
     clients.reload()
-    assert clients.of(b"Bearer sk-secret").name == "a"
+    assert clients.of(known).name == "a"
     assert "maxPriority" in clients.problem
     path.unlink()
     clients.reload()
-    assert clients.of(b"Bearer sk-secret").name == "anonymous"
+    assert clients.of(known).name == "anonymous"
 
 
 def test_two_tokens_are_valid_while_one_rotates(tmp_path: Path) -> None:

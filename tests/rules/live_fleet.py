@@ -50,7 +50,7 @@ class Pools:
     def queued(self, pool: str) -> int:
         return self.waiting.get(pool, 0)
 
-    def home(self, pool: str, session: int, now: float) -> str:
+    def home(self, pool: str, course: Lifecycle, now: float) -> str:
         return next(iter(self.slots[pool]), "")
 
     def may_retry(self, pool: str, now: float) -> bool:

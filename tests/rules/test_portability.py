@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from forebay.resources.table import ModelEntry
-from forebay.resources.terms import MaxTokensField, Modality, Task
+from forebay.resources.terms import Api, MaxTokensField, Modality, Task
 from forebay.rules import portability
 from forebay.rules.depths import NOTHING, Depths
 from forebay.rules.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, ENDPOINTS, RESPONSES
@@ -119,8 +119,8 @@ def test_the_token_limit_goes_by_the_providers_name(
 def test_every_standard_field_goes_out_as_it_is(path: str) -> None:
     document = {name: f"value of {name}" for name in STANDARD[path] - {"model", "stream", "stream_options"}}
     body = outgoing(path, document, PLAIN)
-    fields = replace(facts(document, path), depths=NOTHING)
-    assert obstacles(fields, replace(PLAIN, task=facts({}, path).task)) == ()
+    model = replace(PLAIN, task=facts({}, path).task, apis=tuple(Api))
+    assert obstacles(replace(facts(document, path), depths=NOTHING), model) == ()
     assert {key: body[key] for key in document} == document
     assert body["model"] == "big"
 

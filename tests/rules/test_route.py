@@ -61,7 +61,7 @@ def secondary(pool: str | None = "chat") -> Cloud:
 FULL = fleet(CHAT_FULL, SORT_FULL)
 ROOM_ELSEWHERE = fleet(CHAT_FULL, SORT)
 NAMED = RequestFacts(model="qwen-7b")
-COUNTED = RequestFacts(model="vec", any_task=True)
+COUNTED = RequestFacts(model="vec", also=frozenset(Task))
 EMBED = replace(CHAT, name="embed", names=("vec",), task=Task.EMBED, free=9, free_high=9)
 VECTORS = RequestFacts(task=Task.EMBED)
 OTHER = replace(EMBED, name="other", names=("wide",))

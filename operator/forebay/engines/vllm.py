@@ -69,6 +69,6 @@ VLLM: Final = EngineDialect(
     cache_tokens=cache_tokens,
     back_pressure=frozenset({429, 503}),
     too_long=b"maximum context length",
-    error_start=rb'"(?:error"\s*:\s*[{"]|object"\s*:\s*"error")',
+    error_start=rb'"(?:error"\s*:\s*[{"]|(?:object|type)"\s*:\s*"error")',
     provider="vllm",
 )

@@ -66,10 +66,10 @@ class Gateway:
         """How many wait for it at this gateway."""
         return len(self.lines[pool])
 
-    def home(self, pool: str, session: int, now: float) -> str:
-        """The replica where this session's prefix is, or will be."""
+    def home(self, pool: str, course: Lifecycle, now: float) -> str:
+        """The replica where its session's prefix is, or will be."""
         found = self.pools[pool]
-        return found.sessions.homes(session, found.serving_names, now)[0] if found.serving_names else ""
+        return found.sessions.homes(course.session, found.serving_names, now)[0] if found.serving_names else ""
 
     def may_retry(self, pool: str, now: float) -> bool:
         """No replica fails here."""

@@ -122,6 +122,7 @@ def _provider(provider: Provider) -> ProviderEntry:
                 max_tokens_field=model.max_tokens_field,
                 drop_fields=tuple(model.drop_fields),
                 accept_fields=tuple(model.accept_fields),
+                apis=tuple(sorted(model.apis)),
             )
             for model in provider.models
         ),

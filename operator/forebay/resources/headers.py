@@ -34,7 +34,8 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
               "`priority` and `flex` count as High and Low",
     TASK_TYPE: "for example `extract`; also `metadata.task_type`",
     COMPLEXITY: "0 to 1; also `metadata.complexity_score`",
-    SESSION: "keeps a session on one replica. Else the body's `prompt_cache_key`, else client and opening words "
+    SESSION: "keeps a session on one replica. Else the body's `prompt_cache_key`, or the session in "
+             "Anthropic's `metadata.user_id`, else client and opening words "
              "([more](affinity.md))",
     CLOUD: "`Never`: this request stays in the cluster",
     TIMEOUT_SECONDS: "how long the client waits at most",
@@ -42,12 +43,19 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
                 "new one",
 })  # fmt: skip
 """With their meaning."""
+KEY_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
+    "authorization": "`Bearer` and the client's key, as in the Secret `forebay-clients`",
+    "x-api-key": "the key where Anthropic's clients put it",
+    "api-key": "the key where Azure's clients put it",
+    "x-goog-api-key": "the key where Google's clients put it; of several keys the first one that is known counts",
+})  # fmt: skip
+"""Where a client's key is looked for, in this order. None of them goes further."""
 PASSED_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
-    "authorization": "the client's key, as in the Secret `forebay-clients`; it goes no further",
     "traceparent": "with `tracestate`, unchanged to engine and provider; dropped when it is malformed, never made up",
     "baggage": "to the engine only",
 })  # fmt: skip
-"""What happens to headers that are not forebay's own. All others go to the engine and to no provider."""
+"""What happens to headers that are not forebay's own. All others go to the engine and to no provider, but for
+those that let somebody in (router/http/credential_names.py): they go nowhere."""
 
 RETRY_COUNT: Final = "x-stainless-retry-count"
 """How OpenAI's clients say that they send a request once more; it counts as demand the first time alone."""

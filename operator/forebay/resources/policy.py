@@ -20,6 +20,8 @@ from forebay.resources.fields import (
 )
 from forebay.resources.reach import PROVIDER_RULES, HeaderName, Headers, Proxy, Query, Scheme, Tls
 from forebay.resources.terms import (
+    USUAL_APIS,
+    Api,
     CloudUse,
     FullWhen,
     GapAction,
@@ -74,7 +76,8 @@ class ProviderModel(Resource):
     name: ModelName
     """Name of the model in the provider's API."""
     task: Task = Task.GENERATE
-    """API that the provider's model serves: Generate for chat and completions, Embed for embeddings. Vectors of
+    """API that the provider's model serves: Generate for chat and completions, Embed for embeddings,
+    Score for reranking, Transcribe for audio files. Vectors of
     different embedding models cannot be compared."""
     input_price: Money | None = None
     """Price of one million input tokens in US dollars, as a decimal string."""
@@ -103,6 +106,9 @@ class ProviderModel(Resource):
         list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=64, json_schema_extra=LIST_SET)
     ] = []
     """Request fields beyond OpenAI's API that the provider's model accepts with vLLM's meaning, for example `top_k`."""
+    apis: Annotated[list[Api], Field(min_length=1, max_length=8, json_schema_extra=LIST_SET)] = list(USUAL_APIS)
+    """APIs that the provider's model speaks under `baseURL`. A request of another API is not sent to it: nothing is
+    translated. Messages is Anthropic's, Rerank that of Cohere and Jina."""
 
 
 class Limits(Resource):

@@ -59,7 +59,8 @@ class Model(Resource):
     adapters: Annotated[list[Adapter], Field(max_length=32, json_schema_extra=list_map("name"))] = []
     """LoRA adapters that the engine loads in addition to the model."""
     task: Task = Task.GENERATE
-    """API that the pool serves: Generate for chat and completions, Embed for embeddings."""
+    """API that the pool serves: Generate for chat and completions, Embed for embeddings,
+    Score for reranking, Transcribe for audio files."""
     inputs: Annotated[list[Modality], Field(min_length=1, max_length=3, json_schema_extra=LIST_SET)] = [Modality.TEXT]
     """Kinds of input that the pool's model accepts."""
     context_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None

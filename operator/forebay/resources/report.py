@@ -33,6 +33,7 @@ class SlotReport(Frozen, frozen=True, tag="slots", tag_field="is"):
     ahead: int = 0  # prompt tokens that wait for their first token here
     placed: tuple[tuple[int, int], ...] = ()  # sessions (digest, prompt tokens) that came into the cache lately
     moving: bool = False  # the engine's token counters rise: an answer that is silent may be under way
+    names: tuple[str, ...] = ()  # of models and adapters that the engine lists; none: it has not said so
 
 
 class SlotOffer(Frozen, frozen=True, tag="offer", tag_field="is"):

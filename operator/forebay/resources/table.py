@@ -18,6 +18,8 @@ from forebay.engines.dialect import EngineDialect
 from forebay.resources.options import RouterTimeouts
 from forebay.resources.reasons import Capability, CapacityBound
 from forebay.resources.terms import (
+    USUAL_APIS,
+    Api,
     CloudUse,
     FullWhen,
     GapAction,
@@ -133,6 +135,7 @@ class ModelEntry(Frozen, frozen=True):
     max_tokens_field: MaxTokensField = MaxTokensField.MAX_TOKENS
     drop_fields: tuple[str, ...] = ()
     accept_fields: tuple[str, ...] = ()
+    apis: tuple[Api, ...] = USUAL_APIS
 
 
 class HeaderEntry(Frozen, frozen=True):

@@ -9,6 +9,23 @@ class Task(WordEnum):
 
     GENERATE = "Generate"
     EMBED = "Embed"
+    SCORE = "Score"
+    TRANSCRIBE = "Transcribe"
+
+
+class Api(WordEnum):
+    """A dialect that a provider's model speaks."""
+
+    CHAT_COMPLETIONS = "ChatCompletions"
+    COMPLETIONS = "Completions"
+    RESPONSES = "Responses"
+    EMBEDDINGS = "Embeddings"
+    MESSAGES = "Messages"
+    RERANK = "Rerank"
+
+
+USUAL_APIS = (Api.CHAT_COMPLETIONS, Api.COMPLETIONS, Api.EMBEDDINGS, Api.RESPONSES)
+"""What a model is taken to speak whose entry does not say: OpenAI's API, as far as its task goes."""
 
 
 class Modality(WordEnum):

@@ -16,11 +16,13 @@ from forebay import engines
 from forebay.engines.dialect import EngineDialect
 from forebay.resources import headers as names
 from forebay.router.dialect.content import HELD_BYTES, error_end, error_status, has_content, has_ended, is_error
+from forebay.router.dialect.error_shapes import broken_event
 from forebay.router.http.call import Address, Call, UpstreamError, Waits
 from forebay.router.http.client import ConnectionPool
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import HOP_BY_HOP, end_to_end, error_body
+from forebay.router.http.message import HOP_BY_HOP, end_to_end
 from forebay.router.http.values import Headers
+from forebay.rules.endpoints import CHAT
 from forebay.rules.engine_health import NO_CLIENTS_DOING, NOT_IMPLEMENTED
 from forebay.rules.retry_after import asked_seconds
 from forebay.rules.steps import AttemptOutcome
@@ -56,11 +58,11 @@ class Attempt:
 
     `look_for_length`: likely tokens of the request and the context of its pool; the engine's own context-length error
     is then not for the client, it means another way. `stores`: find
-    the id under which the engine stores this response, for `stored`. `bound`: where it was sent.
+    the id under which the engine stores this response, for `stored`. `bound`: where it was sent. `path`: the request's.
     """
 
     __slots__ = ("_last", "_loop", "_second_last", "bound", "call", "dialect", "exchange", "faulty", "first",
-                 "first_until", "headers", "held", "late", "look", "look_for_length", "on_outcome", "outcome",
+                 "first_until", "headers", "held", "late", "look", "look_for_length", "on_outcome", "outcome", "path",
                  "problem", "status", "stored", "stores", "stream", "told", "upstream_headers", "watch")  # fmt: skip
 
     def __init__(
@@ -74,6 +76,7 @@ class Attempt:
         look_for_length: tuple[int, int | None] | None = None,
         stores: bool = False,
         bound: "SlotBinding | None" = None,
+        path: str = CHAT,
     ) -> None:
         self.exchange = exchange
         self.headers = headers
@@ -84,6 +87,7 @@ class Attempt:
         self.stores = stores
         self.stored = ""
         self.bound = bound
+        self.path = path
         self.outcome: AttemptOutcome | None = None
         self.problem = ""
         self.status = 0
@@ -189,8 +193,7 @@ class Attempt:
             self._end(AttemptOutcome.LATE if problem.late else AttemptOutcome.FAULT, str(problem))
             return
         if self.watch and not self.told and not self.exchange.promised:
-            message = f"the answer broke off: {problem}"
-            self.exchange.write(b"\n\ndata: " + error_body(502, message, "upstream_error") + b"\n\n")
+            self.exchange.write(broken_event(self.path, f"the answer broke off: {problem}"))
         self.exchange.abort()
         if self.told:
             self._error_over()

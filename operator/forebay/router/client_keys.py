@@ -1,6 +1,7 @@
 """Who is calling: keys of the Secret `forebay-clients` and each client's highest priority. Keys are kept as hashes."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from forebay.resources.clients import Client, ClientsDocument
 from forebay.resources.names import CLIENTS_KEY
 from forebay.resources.terms import CloudUse
+from forebay.router.http.credential_names import keys_of
 from forebay.rules.dialect.parsed_request import ParsedRequest
 
 ANONYMOUS = Client("anonymous")
@@ -24,11 +26,14 @@ class Clients:
         self._stamp: tuple[int, int] | None = None
         self.reload()
 
-    def of(self, authorization: bytes | None) -> Client:
-        """The client behind an Authorization header. Unknown keys are anonymous: Normal at most."""
-        if not authorization or not self._by_hash or authorization[:7].lower() != b"bearer ":
+    def of(self, fields: Mapping[bytes, bytes]) -> Client:
+        """The client behind the first known key of a request's headers. Unknown keys are anonymous: Normal at most."""
+        if not self._by_hash:
             return ANONYMOUS
-        return self._by_hash.get(_hash(authorization[7:].strip()), ANONYMOUS)
+        for key in keys_of(fields):
+            if (client := self._by_hash.get(_hash(key))) is not None:
+                return client
+        return ANONYMOUS
 
     def named(self, name: str) -> Client:
         """The client that the first router found."""

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import DecodeError, Struct
+from msgspec.json import Decoder
 from msgspec.json import encode as json_encode
 
 from forebay import engines
@@ -16,6 +18,7 @@ from forebay.router.exposition import lengths, summed
 from forebay.router.http.call import Address, UpstreamError
 from forebay.router.http.client import ConnectionPool
 from forebay.router.http.message import request_head
+from forebay.rules.dialect import form
 from forebay.rules.endpoints import ENDPOINTS, PROBES
 from forebay.rules.engine_health import AGAIN_SECONDS, ASK_SECONDS, GONE, EngineHealth, allowance, vital
 from forebay.rules.engine_health import ANSWER_SECONDS as LEAST_ANSWER_SECONDS
@@ -30,6 +33,8 @@ FAILURES_UNTIL_DOWN: Final = 3
 PROBE_ANSWER_SECONDS: Final = 10.0
 ASKED: Final = b"forebay-probe-"
 """So the ids of requests begin that a sidecar makes itself: engines log them."""
+NAMES_CHARACTERS: Final = 16 * 1024
+"""Of all names together: every slot report carries them."""
 
 
 class EngineMonitor:
@@ -51,6 +56,7 @@ class EngineMonitor:
         self.ahead = ahead  # prompt tokens that wait there for their first token
         self.dialect = engines.of(engines.DEFAULT)  # until the routing table says what it is
         self.entry: PoolEntry | None = None  # what the routing table says that it serves
+        self.names: tuple[str, ...] = ()  # of models and adapters that it lists
         self.health = EngineHealth()
         self._doubted = asyncio.Event()
         self._doubted_path = ""
@@ -113,7 +119,7 @@ class EngineMonitor:
         made = self._made()  # when last read
         loop, seconds = asyncio.get_running_loop(), allowance(LEAST_ANSWER_SECONDS, self.ahead())
         late = loop.time() + 0.9 * seconds
-        status, answer = await self._send("POST", *probe, seconds)
+        status, answer = await self._send("POST", probe.path, probe.body, seconds, probe.kind)
         if status == 0 and loop.time() < late:
             return GONE, False
         if status == 200 and is_error(answer):
@@ -158,18 +164,19 @@ class EngineMonitor:
         )
 
     async def _probe(self) -> None:
-        status, _ = await self._get(self.dialect.ready_path)
+        status, body = await self._get(self.dialect.ready_path)
         self._failures = 0 if status == 200 else self._failures + 1
         up = status == 200 or (self.up and self._failures < FAILURES_UNTIL_DOWN)
         self.answered = self.answered or up
-        if up != self.up:
-            self.up = up
+        names = listed(body) if status == 200 else self.names
+        if up != self.up or names != self.names:
+            self.up, self.names = up, names
             self.on_change()
 
     async def _look_for_progress(self, fresh: bool) -> None:
         """Whether it counts on, by `fresh` metrics. One that is taken for stuck, and idle, is given something to do."""
         if self.stuck and not self.working() and (probe := smallest(self.entry)) is not None:
-            await self._send("POST", *probe, PROBE_ANSWER_SECONDS)
+            await self._send("POST", probe.path, probe.body, PROBE_ANSWER_SECONDS, probe.kind)
             fresh = await self._metrics()
         now = asyncio.get_running_loop().time()
         if fresh:
@@ -205,12 +212,14 @@ class EngineMonitor:
     async def _get(self, target: str) -> tuple[int, bytes]:
         return await self._send("GET", target, b"", ANSWER_SECONDS)
 
-    async def _send(self, method: str, target: str, body: bytes, seconds: float) -> tuple[int, bytes]:
+    async def _send(
+        self, method: str, target: str, body: bytes, seconds: float, kind: bytes = b""
+    ) -> tuple[int, bytes]:
         headers = [(b"host", b"engine"), (b"accept", b"*/*")]
         if body:
             self._asked += 1  # ids differ: engines before 0.12 break over one that comes twice
             headers += [
-                (b"content-type", b"application/json"),
+                (b"content-type", kind),
                 (b"content-length", b"%d" % len(body)),
                 (b"x-request-id", b"%b%b-%d" % (ASKED, self._id, self._asked)),
             ]
@@ -221,11 +230,42 @@ class EngineMonitor:
             return 0, b""
 
 
-def smallest(entry: PoolEntry | None, path: str = "") -> tuple[str, bytes] | None:
-    """Path and body of the cheapest request that makes the pool's engine compute, of this path where there is one; None
-    while the engine's name is unknown."""
+class _Model(Struct):
+    id: str
+
+
+class _Models(Struct):
+    data: list[_Model] = []
+
+
+_decode = Decoder(_Models).decode
+
+
+def listed(body: bytes) -> tuple[str, ...]:
+    """The names in an answer to GET /v1/models; none where it is no such list, or too long to be told on."""
+    try:
+        names = tuple(model.id for model in _decode(body).data)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
+    return names if sum(map(len, names)) <= NAMES_CHARACTERS else ()
+
+
+class SmallestRequest(Struct, frozen=True):
+    """What makes an engine compute, and no more."""
+
+    path: str
+    kind: bytes  # Content-Type
+    body: bytes
+
+
+def smallest(entry: PoolEntry | None, path: str = "") -> SmallestRequest | None:
+    """The cheapest request that makes the pool's engine compute, of this path where there is one; None while the
+    engine's name is unknown."""
     if entry is None or not entry.served_names:
         return None
     row = ENDPOINTS.get(path)
     endpoint = row if row is not None and row.probe is not None else PROBES[entry.task]
-    return endpoint.path, json_encode({"model": entry.served_names[0], **(endpoint.probe or {})})
+    fields = {"model": entry.served_names[0], **(endpoint.probe or {})}
+    if endpoint.form:
+        return SmallestRequest(endpoint.path, *form.write(fields))
+    return SmallestRequest(endpoint.path, b"application/json", json_encode(fields))

@@ -13,7 +13,7 @@ from forebay.router.attempt import Attempt, Look
 from forebay.router.dialect.answers import decision_headers
 from forebay.router.http.call import judged_by_the_other_router
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import HOP_BY_HOP, end_to_end, error, request_head
+from forebay.router.http.message import REPLACED, error, onward, onward_head
 from forebay.router.http.values import Headers, Reply, Request
 from forebay.router.placement.forwarding import too_late
 from forebay.router.placement.prefill import Prompt
@@ -89,15 +89,12 @@ class EngineRequest:
         left = request.fields.get(_DEADLINE, b"") if self.control else b""
         if left.isdigit():
             self.end = min(self.end, now + int(left) / 1000)
-        headers = end_to_end(request.headers, _NOT_TO_ENGINE)
-        headers += _ENGINE
-        if b"x-request-id" not in request.fields:
-            headers.append((b"x-request-id", self.record.request_id.encode()))
-        headers.append((b"content-length", b"%d" % len(body)))
-        head = request_head(request.method, request.whole_target, headers)
+        head = engine_head(request, self.record, len(body))
         look = Look.PRESSURE if self.control else Look.CONTENT
         stores = ENDPOINTS[request.target].stored
-        attempt = Attempt(self.exchange, self._headers, self._done, side.engine.dialect, look=look, stores=stores)
+        attempt = Attempt(
+            self.exchange, self._headers, self._done, side.engine.dialect, look=look, stores=stores, path=request.target
+        )
         seconds = self.end - now
         at_work: Callable[[float], bool] = judged_by_the_other_router  # it knows best how long it waits
         if self.parsed is not None:
@@ -160,6 +157,16 @@ class EngineRequest:
             self.exchange.on_lost = task.cancel
 
 
+def engine_head(request: Request, record: AccessLogEntry, length: int) -> bytes:
+    """The head of a client's request on its way to the engine."""
+    headers = onward(request, _NOT_TO_ENGINE)
+    headers += _ENGINE
+    if b"x-request-id" not in request.fields:
+        headers.append((b"x-request-id", record.request_id.encode()))
+    headers.append((b"content-length", b"%d" % length))
+    return onward_head(request, headers)
+
+
 def no_slot(word: str, retry_after: float = 0.0) -> Reply:
     """What a gateway is told in place of an answer."""
     headers = [(names.SLOT.encode(), word.encode())]
@@ -170,5 +177,5 @@ def no_slot(word: str, retry_after: float = 0.0) -> Reply:
 
 _WORDS = {AttemptOutcome.PRESSED: "BackPressure", AttemptOutcome.LATE: "Late"}
 _DEADLINE = names.DEADLINE_MS.encode()
-_NOT_TO_ENGINE = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie", b"accept-encoding"}
+_NOT_TO_ENGINE = REPLACED | {b"accept-encoding"}
 _ENGINE = ((b"host", b"engine"), (b"accept-encoding", b"identity"))  # tokens are looked for in the answer's bytes

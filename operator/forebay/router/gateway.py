@@ -26,7 +26,7 @@ from forebay.router.dialect.request import parse
 from forebay.router.http.call import UpstreamError
 from forebay.router.http.cors import Cors
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, error, json_reply, request_head
+from forebay.router.http.message import RETRY_SOON, error, json_reply, onward, onward_head, request_head
 from forebay.router.http.values import Headers, Request
 from forebay.router.large_bodies import LargeBodies
 from forebay.router.placement.gateway_fleet import GatewayFleet
@@ -34,6 +34,7 @@ from forebay.router.placement.gateway_queue import GatewayQueue, SlotBinding
 from forebay.router.placement.newcomers import Newcomers
 from forebay.router.placement.replicas import Replica, Replicas
 from forebay.router.request_flow import RequestFlow
+from forebay.router.stored_responses import by_gateway
 from forebay.router.wake_client import Wake
 from forebay.rules.accounting import Accounting
 from forebay.rules.addresses import networks
@@ -41,7 +42,7 @@ from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.model_name import with_model
 from forebay.rules.dialect.parsed_request import ParsedRequest
-from forebay.rules.endpoints import ENDPOINTS
+from forebay.rules.endpoints import ENDPOINTS, RESPONSE_ID, stored_response
 from forebay.rules.facts import PolicyView, RequestFacts
 from forebay.rules.retry_after import retry_after
 from forebay.rules.senders import Senders
@@ -92,7 +93,7 @@ class Gateway:
             if (preflight := self.cors.preflight(request)) is not None:
                 exchange.reply(preflight)
                 return
-        self._serve(request, exchange, self.context.clients.of(request.fields.get(b"authorization")))
+        self._serve(request, exchange, self.context.clients.of(request.fields))
 
     def control_port(self, request: Request, exchange: Exchange) -> None:
         """The operator, or a sidecar that hands a request on."""
@@ -100,7 +101,7 @@ class Gateway:
             exchange.reply(error(401, "this port needs the fleet's token", Reason.UNAUTHORIZED))
         elif request.target == PATH_REPORT:
             exchange.reply(json_reply(encode(self.report())))
-        elif request.target in ENDPOINTS:
+        elif request.target in ENDPOINTS or stored_response(request.method, request.target):
             self._serve(request, exchange, self.context.clients.named(request.header(_CLIENT) or ""), handed_on=True)
         else:
             exchange.reply(error(404, "unknown control path", "not_found"))
@@ -108,9 +109,12 @@ class Gateway:
     def _serve(self, request: Request, exchange: Exchange, client: Client, *, handed_on: bool = False) -> None:
         record = record_of(request, client.name)
         if models.answers(request.method, request.target):
-            exchange.reply(models.reply(self.context, record, request.target))
+            exchange.reply(models.reply(self.context, record, request.target, self.replicas.lost))
             record.status = exchange.status
             self.context.log.write(record)
+            return
+        if stored_response(request.method, request.target):
+            exchange.on_lost = self.context.spawn(self._stored(request, exchange, record)).cancel
             return
         if request.target not in ENDPOINTS or request.method != "POST":
             self._refuse(
@@ -181,7 +185,7 @@ class Gateway:
     def head_for_sidecar(self, flow: RequestFlow, bound: SlotBinding, length: int, now: float) -> bytes:
         """The request's head on its way to a replica."""
         request, parsed, course = flow.request, flow.parsed, flow.course
-        headers = end_to_end(request.headers, _REPLACED)
+        headers = onward(request)
         headers += [
             _HOST,
             self.context.token.header,
@@ -194,10 +198,12 @@ class Gateway:
         ]
         if bound.offer is not None:
             headers.append((_OFFER, b"%d" % bound.offer))
-        return request_head(request.method, request.whole_target, headers)
+        return onward_head(request, headers)
 
     async def replica_storing(self, response: str) -> Replica | None:
         """The replica that has a stored response, if one says so."""
+        if RESPONSE_ID.fullmatch(response) is None:
+            return None
         head = request_head("GET", f"{PATH_STATE}{response}", [_HOST, self.context.token.header])
         replicas = [replica for pool in self.replicas.pools.values() for replica in pool.by_name.values()]
 
@@ -249,6 +255,19 @@ class Gateway:
         self.context.log.write(record)
 
     # Answers.
+
+    async def _stored(self, request: Request, exchange: Exchange, record: AccessLogEntry) -> None:
+        """A request about a response that an engine stores."""
+        self.in_flight += 1
+        try:
+            await by_gateway(self, request, exchange, record)
+        except asyncio.CancelledError:
+            exchange.abort()
+        finally:
+            self.in_flight -= 1
+            record.status = exchange.status or 499
+            metrics.finished(record, None)
+            self.context.log.write(record)
 
     def _refuse(
         self,
@@ -364,4 +383,3 @@ _HOST: Final = (b"host", b"sidecar")
 _CLIENT, _PRIORITY, _OFFER = names.CLIENT.encode(), names.PRIORITY.encode(), names.OFFER.encode()
 _AGE, _DEADLINE, _TOKENS = names.AGE_MS.encode(), names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode()
 _PREFIX = names.PREFIX.encode()
-_REPLACED: Final = HOP_BY_HOP | {b"host", b"content-length", b"authorization"}

@@ -21,15 +21,17 @@ from forebay.router.client_keys import ANONYMOUS, time_allowed
 from forebay.router.cloud import CloudError, ProviderResponse, Refusal
 from forebay.router.dialect import trace_context
 from forebay.router.dialect.answers import decision_headers, refusal, sentence
+from forebay.router.dialect.error_shapes import body_of
 from forebay.router.http.call import Address
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import RETRY_SOON, error, json_reply
+from forebay.router.http.message import RETRY_SOON, json_reply
 from forebay.router.http.values import Headers, Request
 from forebay.router.placement.gateway_queue import SlotBinding
 from forebay.router.placement.replicas import FINE, PoolReplicas, Replica
 from forebay.rules.affinity import digest
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
+from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import CloudTarget
 from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.queue import Waiter
@@ -219,7 +221,11 @@ class RequestFlow:
         if self.exchange.started or self.exchange.ended:
             self.exchange.abort()
         else:
-            self.exchange.reply(error(500, "forebay failed to answer this request", "internal_error"))
+            self.exchange.reply(
+                json_reply(
+                    body_of(self.parsed.path, 500, "forebay failed to answer this request", "internal_error"), 500
+                )
+            )
 
     async def _take(self, step: Dispatch | WaitForSlot | SendToProvider | LocateState) -> Step:
         """Do what the step says; the next one."""
@@ -262,7 +268,10 @@ class RequestFlow:
         head = gate.head_for_sidecar(self, bound, len(body), now)
         headers = self._headers if bound.replica.breaker is FINE else self._headers_of_a_probe(pool, bound.replica)
         sizes = (facts.likely_tokens, pool.entry.context_tokens)
-        attempt = Attempt(self.exchange, headers, _nobody, pool.entry.dialect, look_for_length=sizes, bound=bound)
+        path = self.parsed.path
+        attempt = Attempt(
+            self.exchange, headers, _nobody, pool.entry.dialect, look_for_length=sizes, bound=bound, path=path
+        )
         replica, end = bound.replica, min(course.deadline, course.arrived + pool.timeouts.total)
         first_seconds = patience(pool.first_token_seconds, facts, self.parsed.stream, end - now)
         attempt.start(
@@ -324,8 +333,9 @@ class RequestFlow:
             self._place, course.facts.priority, course.since, step.deadline, len(self.request.body), step.prefers,
             step.away_penalty,
         )  # fmt: skip
+        excluded = gate.fleet.excluded(step.pool, course)
         try:
-            bound = await gate.waiting.wait(step.pool, waiter, step.reconsider_at, course.excluded, step.home)
+            bound = await gate.waiting.wait(step.pool, waiter, step.reconsider_at, excluded, step.home)
         except OverflowError:
             waiting = gate.waiting.count(step.pool, course.facts.priority)
             return course.queue_full(waiting, gate.fleet, self._loop.time())
@@ -346,6 +356,9 @@ class RequestFlow:
         record.tries, record.destination, record.reason = course.tries, str(step.target), step.reason
         headers = decision_headers(record, course.waited)
         sent = trace_context.context(self.request)
+        for name in ENDPOINTS[self.parsed.path].passed:
+            if (value := self.request.fields.get(name.encode())) is not None:
+                sent.append((name.encode(), value))
         try:
             served = await self.gate.cloud.send(
                 step.target, self.parsed, self.exchange, headers, record, course.deadline, trace=sent

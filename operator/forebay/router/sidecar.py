@@ -33,11 +33,13 @@ from forebay.router.placement.engine_slots import EngineSlots
 from forebay.router.placement.prefill import read
 from forebay.router.placement.slot_channel import SlotChannel
 from forebay.router.placement.slotless import Slotless
+from forebay.router.stored_responses import by_sidecar
 from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.parsed_request import ParsedRequest
-from forebay.rules.endpoints import ENDPOINTS
+from forebay.rules.endpoints import ENDPOINTS, stored_response
 from forebay.rules.engine_health import OVERDUE_SECONDS, allowance
+from forebay.rules.listed_names import missing
 
 DRAINED_POLL_SECONDS: Final = 0.1
 LOOK_SECONDS: Final = 0.5
@@ -79,11 +81,14 @@ class Sidecar:
 
     def request_port(self, request: Request, exchange: Exchange) -> None:
         """A client, through the pool's own Service."""
-        client = self.context.clients.of(request.fields.get(b"authorization"))
+        client = self.context.clients.of(request.fields)
         record = record_of(request, client.name)
         if models.answers(request.method, request.target):
             exchange.reply(models.reply(self.context, record, request.target))
             self.finish(request, exchange, record)
+            return
+        if stored_response(request.method, request.target):
+            exchange.on_lost = self.context.spawn(by_sidecar(self, request, exchange, record)).cancel
             return
         if request.target not in ENDPOINTS or request.method != "POST":
             self._refuse(request, exchange, record, 404, f"no {request.method} {request.target[:80]} here")
@@ -138,8 +143,8 @@ class Sidecar:
         """Whether this pool can serve a request at all: its model, its task, its inputs, its length, its state."""
         facts, entry = parsed.facts, self.entry
         return (
-            (facts.model in entry.served_names or not facts.names_a_model)
-            and (facts.task is entry.task or facts.any_task)
+            (not facts.names_a_model or (facts.model in entry.served_names and facts.model not in self._missing()))
+            and (facts.task is entry.task or entry.task in facts.also)
             and facts.inputs.issubset(entry.inputs)
             and (entry.context_tokens is None or facts.needed_tokens <= entry.context_tokens)
             and (not facts.stored_state or parsed.previous in self._stored)
@@ -155,8 +160,11 @@ class Sidecar:
             self._from_gateway(request, exchange)
         elif request.target == PATH_REPORT:
             exchange.reply(json_reply(encode(self.report())))
+        elif stored_response(request.method, request.target):
+            record = AccessLogEntry(request_id=request_id(request), path=request.target)
+            self.context.spawn(by_sidecar(self, request, exchange, record, control=True))
         elif request.target.startswith(PATH_STATE):
-            known = request.target.removeprefix(PATH_STATE) in self._stored
+            known = self.stores(request.target.removeprefix(PATH_STATE))
             exchange.reply(json_reply(b"{}") if known else error(404, "not stored here", Reason.STATE_NOT_FOUND))
         else:
             exchange.reply(error(404, "unknown control path", "not_found"))
@@ -241,6 +249,14 @@ class Sidecar:
         if len(self._stored) > STORED:
             self._stored.popitem(last=False)
 
+    def stores(self, response: str) -> bool:
+        """Whether the engine has this response, as far as is known here."""
+        return response in self._stored
+
+    def forget(self, response: str) -> None:
+        """The engine has it no more."""
+        self._stored.pop(response, None)
+
     def report(self) -> SidecarReport:
         """For the operator."""
         a, table = self.admission, self.context.table
@@ -288,9 +304,15 @@ class Sidecar:
             ahead=self.offering.prefill.ahead,
             placed=placed,
             moving=self.engine.at_work(asyncio.get_running_loop().time()),
+            names=self.engine.names,
         )
 
+    def _missing(self) -> tuple[str, ...]:
+        """Names of the pool that this engine does not have."""
+        return missing(self.entry.served_names, self.engine.names)
+
     def _engine_changed(self) -> None:
+        self.offering.soon()
         if self.engine.well:
             self.admission.become(ReplicaState.SERVING)
         elif self.admission.state is ReplicaState.SERVING:

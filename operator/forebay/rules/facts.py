@@ -35,7 +35,7 @@ class RequestFacts(Struct, frozen=True, gc=False):
 
     model: str = "auto"
     task: Task = Task.GENERATE
-    any_task: bool = False  # tokens are counted by every engine
+    also: frozenset[Task] = frozenset()  # tasks whose pools serve it, too, if it names their model
     priority: Priority = Priority.NORMAL
     capability: Capability = Capability.GENERAL
     guessed: bool = False  # from its words alone

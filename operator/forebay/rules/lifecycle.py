@@ -277,7 +277,7 @@ class Lifecycle:
             return None
         if self.at_gap:
             self._note(DemandKind.GAP_WAIT, pool)
-        home = fleet.home(pool, self.session, now)
+        home = fleet.home(pool, self, now)
         return self._queue(pool, "", until, min(until, now + RECONSIDER_SECONDS), now, home)
 
     def _queue(

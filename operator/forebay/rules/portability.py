@@ -84,6 +84,8 @@ def obstacles(request: RequestFacts, model: ModelEntry) -> tuple[str, ...]:
     if usual is None:
         return (f"path {request.path}",)
     found = [f"task {request.task}"] if request.task is not model.task else []
+    if (api := ENDPOINTS[request.path].api) is not None and api not in model.apis:
+        found.append(f"api {api}")
     found += [f"field {name}" for name in sorted(_staying(request, model, usual))]
     found += [f"input {kind}" for kind in sorted(request.inputs - frozenset(model.inputs))]
     needed = request.likely_tokens

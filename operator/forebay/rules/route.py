@@ -51,6 +51,7 @@ class Refuse(Struct, frozen=True):
     text: str = ""
 
 
+_NO_TASK: frozenset[Task] = frozenset()
 _TEXT_ALONE = frozenset({Modality.TEXT})
 ONE_MODEL = frozenset({Task.EMBED})
 """Tasks whose answers are compared with earlier ones, which only those of the same model can be."""
@@ -69,8 +70,8 @@ class Decision(Struct, frozen=True):
 
 def route(request: RequestFacts, fleet: FleetView) -> Decision:
     """Apply the local-first rule."""
-    named_anywhere = request.any_task and request.names_a_model
-    same_task = tuple(pool for pool in fleet.pools if named_anywhere or pool.task is request.task)
+    also = request.also if request.names_a_model else _NO_TASK
+    same_task = tuple(pool for pool in fleet.pools if pool.task is request.task or pool.task in also)
     if request.task in ONE_MODEL and not request.names_a_model and (names := _models(same_task)):
         text = f"answers of different models cannot be compared: name one of {', '.join(names)} in `model`"
         return Decision(Refuse(400, text=text), Reason.MODEL_REQUIRED, request.capability)

@@ -174,8 +174,8 @@ class LiveFleet(Protocol):
     def queued(self, pool: str) -> int:
         """How many wait for it here."""
 
-    def home(self, pool: str, session: int, now: float) -> str:
-        """The replica where this session's prefix is, or will be; empty while none serves."""
+    def home(self, pool: str, course: "Lifecycle", now: float) -> str:
+        """The replica where its session's prefix is, or will be; empty while none serves."""
 
     def may_retry(self, pool: str, now: float) -> bool:
         """Take one from the pool's retry budget; False when nothing is left of it."""

@@ -26,7 +26,11 @@ def prompt_tokens(document: dict[str, Any]) -> int:
     """Tokens of a prompt: about four characters each, and a few for every message's frame."""
     messages = document.get("messages")
     if isinstance(messages, list):
-        return sum(_tokens(m.get("content")) + 4 for m in messages if isinstance(m, dict)) + 3
+        return (
+            _tokens(document.get("system"))
+            + sum(_tokens(m.get("content")) + 4 for m in messages if isinstance(m, dict))
+            + 3
+        )
     return max(1, _tokens(document.get("prompt", document.get("input"))))
 
 

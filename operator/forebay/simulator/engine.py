@@ -12,21 +12,30 @@ from typing import Any, Final
 
 import msgspec
 
+from forebay.resources.terms import Task
 from forebay.rules import endpoints
-from forebay.simulator import api
+from forebay.rules.dialect.errors import BadRequestError
+from forebay.rules.dialect.form import FormReader
+from forebay.simulator import api, ranking
 from forebay.simulator.batch import Batch, Sequence
 from forebay.simulator.http import Connection, Request, encode
+from forebay.simulator.messages import Messages, error
 from forebay.simulator.responses import Responses
 from forebay.simulator.script import WORDS, Script, write
 from forebay.simulator.settings import Faults, Settings
 from forebay.simulator.shapes import ChatShape, Shape, TextShape
 from forebay.simulator.telemetry import Telemetry
+from forebay.simulator.transcription import Transcription
 
 SHAPES: Final[dict[str, Callable[[dict[str, Any], str, Script, int], Shape]]] = {
     endpoints.CHAT: ChatShape,
     endpoints.COMPLETIONS: TextShape,
     endpoints.RESPONSES: Responses,
+    endpoints.MESSAGES: Messages,
+    endpoints.TRANSCRIPTIONS: Transcription,
+    endpoints.TRANSLATIONS: Transcription,
 }
+RANKS: Final = frozenset(path for path, row in endpoints.ENDPOINTS.items() if row.task is Task.SCORE)
 STORED: Final = 10_000
 
 
@@ -52,7 +61,7 @@ class SimulatedEngine:
         self._by_sequence: dict[Sequence, RunningRequest] = {}
         self._work = asyncio.Event()
         self._minute: deque[float] = deque()
-        self._stored: OrderedDict[str, None] = OrderedDict()
+        self._stored: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._rng = random.Random(settings.seed)  # noqa: S311
 
     async def run(self) -> None:
@@ -85,7 +94,8 @@ class SimulatedEngine:
         try:
             await self._route(request, connection)
         except api.ApiError as problem:
-            connection.reply(problem.status, encode(problem.document))
+            anthropic = request.path.startswith(endpoints.MESSAGES)
+            connection.reply(problem.status, encode(error(problem.document) if anthropic else problem.document))
 
     async def _route(self, request: Request, connection: Connection) -> None:
         match request.method, request.path:
@@ -93,22 +103,16 @@ class SimulatedEngine:
                 await self._infer(request, connection)
             case "POST", endpoints.EMBEDDINGS:
                 self._embed(request, connection)
-            case "POST", endpoints.TOKENIZE:
-                document = self._document(request)
-                self._model(document)
-                count, longest = api.prompt_tokens(document), self.settings.max_model_len
-                tokens = list(range(count))
-                found = {"count": count, "max_model_len": longest, "tokens": tokens, "token_strs": None}
-                connection.reply(200, encode(found))
-            case "POST", endpoints.DETOKENIZE:
-                document = self._document(request)
-                self._model(document)
-                tokens = document.get("tokens") or []
-                connection.reply(200, encode({"prompt": "".join(WORDS[token % len(WORDS)] for token in tokens)}))
+            case "POST", path if path in RANKS:
+                self._rank(request, connection)
+            case "POST", endpoints.COUNT_TOKENS | endpoints.TOKENIZE | endpoints.DETOKENIZE:
+                self._tokens(request, connection)
             case "GET", endpoints.MODELS:
                 settings = self.settings
                 listed = api.models(settings.models, self.created, settings.max_model_len, settings.adapters)
                 connection.reply(200, encode(listed))
+            case method, path if response := endpoints.stored_response(method, path):
+                self._stored_response(method, response, connection)
             case "GET", "/health":
                 connection.reply(200, b"")
             case "GET", "/metrics":
@@ -124,6 +128,8 @@ class SimulatedEngine:
                 connection.reply(404, b'{"detail":"Not Found"}')
 
     def _document(self, request: Request) -> dict[str, Any]:
+        if request.path in endpoints.ENDPOINTS and endpoints.ENDPOINTS[request.path].form:
+            return self._form(request)
         try:
             document = msgspec.json.decode(request.body)
         except msgspec.DecodeError as problem:
@@ -131,6 +137,14 @@ class SimulatedEngine:
         if not isinstance(document, dict):
             raise api.ApiError(400, "Input should be a valid dictionary", "BadRequestError")
         return document
+
+    def _form(self, request: Request) -> dict[str, Any]:
+        try:
+            form = FormReader(request.headers.get(b"content-type", b""), request.body)
+            form.read()
+        except BadRequestError as problem:
+            raise api.ApiError(400, str(problem), "BadRequestError") from problem
+        return form.fields
 
     def _check(self, request: Request, document: dict[str, Any]) -> str:
         """Key, model, faults, limits; returns the model's name."""
@@ -190,7 +204,7 @@ class SimulatedEngine:
         try:
             shape = SHAPES[request.path](document, model, script, prompt)
             if isinstance(shape, Responses) and document.get("store") is not False:
-                self._store(shape.identity)
+                self._store(shape.identity, shape.whole(script.length))
             if document.get("stream") is True:
                 await self._stream(shape, running, connection)
             else:
@@ -202,8 +216,8 @@ class SimulatedEngine:
             self._by_sequence.pop(sequence, None)
             self.telemetry.ended(reason, sequence, loop.time())
 
-    def _store(self, response: str) -> None:
-        self._stored[response] = None
+    def _store(self, response: str, document: dict[str, Any]) -> None:
+        self._stored[response] = document
         if len(self._stored) > STORED:
             self._stored.popitem(last=False)
 
@@ -232,6 +246,35 @@ class SimulatedEngine:
                 await asyncio.Event().wait()
         connection.events(shape.end(), last=True)
 
+    def _tokens(self, request: Request, connection: Connection) -> None:
+        """Count a text, or a list of tokens as a text."""
+        document = self._document(request)
+        self._model(document)
+        count = api.prompt_tokens(document)
+        match request.path:
+            case endpoints.COUNT_TOKENS:
+                found: dict[str, Any] = {"input_tokens": count}
+            case endpoints.TOKENIZE:
+                longest = self.settings.max_model_len
+                found = {"count": count, "max_model_len": longest, "tokens": list(range(count)), "token_strs": None}
+            case _:
+                tokens = document.get("tokens") or []
+                found = {"prompt": "".join(WORDS[token % len(WORDS)] for token in tokens)}
+        connection.reply(200, encode(found))
+
+    def _stored_response(self, method: str, response: str, connection: Connection) -> None:
+        """Tell it, forget it, or say that it is over already."""
+        document = self._stored.get(response)
+        if document is None:
+            text = f"Response with id '{response}' not found."
+            raise api.ApiError(404, text, "invalid_request_error", "response_id")
+        if method == "POST":
+            raise api.ApiError(400, "Cannot cancel a synchronous response.", "invalid_request_error")
+        if method == "DELETE":
+            del self._stored[response]
+            document = {"id": response, "object": "response", "deleted": True}
+        connection.reply(200, encode(document))
+
     def _embed(self, request: Request, connection: Connection) -> None:
         document = self._document(request)
         model = self._check(request, document)
@@ -239,6 +282,14 @@ class SimulatedEngine:
             return
         found = api.embeddings(uuid.uuid4().hex[:16], int(time.time()), model, document)
         connection.reply(200, encode(found))
+
+    def _rank(self, request: Request, connection: Connection) -> None:
+        document = self._document(request)
+        model = self._check(request, document)
+        if self._limited(connection):
+            return
+        ranked = ranking.rerank if "query" in document else ranking.score
+        connection.reply(200, encode(ranked(uuid.uuid4().hex[:16], int(time.time()), model, document)))
 
     def _set_faults(self, request: Request, connection: Connection) -> None:
         if request.method == "POST":

@@ -95,12 +95,30 @@ def _called(document: dict[str, Any]) -> dict[str, Any] | None:
         return None
     turns = document.get("messages", document.get("input"))
     last = turns[-1] if isinstance(turns, list) and turns else None
-    if isinstance(last, dict) and (last.get("role") == "tool" or last.get("type") == "function_call_output"):
+    if isinstance(last, dict) and _is_result(last):
         return None
-    functions = [tool for tool in tools if isinstance(tool, dict) and tool.get("type") == "function"]
-    if isinstance(choice, dict):
+    functions = [tool for tool in tools if isinstance(tool, dict) and _is_function(tool)]
+    if isinstance(choice, dict) and choice.get("type") == "none":
+        return None
+    if isinstance(choice, dict) and choice.get("type") not in ("auto", "any"):
         functions = [tool for tool in functions if _name(tool) == _name(choice)]
     return functions[0] if functions else None
+
+
+def _is_result(turn: dict[str, Any]) -> bool:
+    """Whether a turn holds what a tool said."""
+    content = turn.get("content")
+    blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+    return (
+        turn.get("role") == "tool"
+        or turn.get("type") == "function_call_output"
+        or any(block.get("type") == "tool_result" for block in blocks)
+    )
+
+
+def _is_function(tool: dict[str, Any]) -> bool:
+    """Anthropic's tools of the client have no type, or `custom`."""
+    return tool.get("type") == "function" or "input_schema" in tool
 
 
 def _name(tool: dict[str, Any]) -> str:
@@ -109,7 +127,7 @@ def _name(tool: dict[str, Any]) -> str:
 
 
 def _parameters(tool: dict[str, Any]) -> Any:
-    return tool.get("parameters") or (tool.get("function") or {}).get("parameters") or {}
+    return tool.get("parameters") or tool.get("input_schema") or (tool.get("function") or {}).get("parameters") or {}
 
 
 def _schema(document: dict[str, Any]) -> Any:

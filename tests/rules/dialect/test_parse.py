@@ -6,14 +6,19 @@ import pytest
 
 from forebay.resources.reasons import Capability, Priority
 from forebay.resources.terms import CloudUse, Modality
-from forebay.rules.endpoints import ENDPOINTS
+from forebay.rules.dialect.form import write
+from forebay.rules.dialect.parse import parse
+from forebay.rules.dialect.session import session_of
+from forebay.rules.endpoints import ENDPOINTS, MESSAGES
 from tests.rules.dialect.asked import HELLO, asked
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
 def test_every_path_says_its_task(path: str) -> None:
-    facts, endpoint = asked({"model": "m", "input": "hi"}, path).facts, ENDPOINTS[path]
-    assert (facts.path, facts.task, facts.any_task) == (path, endpoint.task, endpoint.any_task)
+    endpoint = ENDPOINTS[path]
+    kind, form = write({"model": "m"})
+    facts = (parse(path, {b"content-type": kind}, form) if endpoint.form else asked({"model": "m"}, path)).facts
+    assert (facts.path, facts.task, facts.also) == (path, endpoint.task, endpoint.also)
 
 
 @pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens", "max_output_tokens"])
@@ -77,3 +82,28 @@ def test_modality_state_and_cloud() -> None:
     ask = asked({"messages": image, "previous_response_id": "r"}, x_forebay_cloud="never")
     assert ask.facts.inputs == {Modality.TEXT, Modality.IMAGE}
     assert ask.facts.stored_state and ask.facts.cloud is CloudUse.NEVER
+
+
+USER_ID = {"user": "user_0123", "a session": "user_0_account__session_5ef1", "as JSON": '{"session_id":"5ef1"}'}
+
+
+@pytest.mark.parametrize("user", USER_ID.values(), ids=USER_ID.keys())
+def test_a_user_id_that_names_a_session_is_one(user: str) -> None:
+    def session(text: str) -> bytes:
+        turns = [{"role": "user", "content": text}]
+        return session_of(asked({"messages": turns, "metadata": {"user_id": user}}, MESSAGES))
+
+    assert (session("a") == session("b")) is ("session" in user)
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v1/score", "/v1/embeddings"])
+def test_requests_without_a_conversation_are_no_one_session(path: str) -> None:
+    key = {"/v1/rerank": "query", "/v1/score": "text_1"}.get(path, "input")
+    assert session_of(asked({key: "a"}, path)) != session_of(asked({key: "b"}, path))
+
+
+def test_anthropics_system_prompt_is_part_of_the_opening() -> None:
+    def session(system: str) -> bytes:
+        return session_of(asked({"messages": HELLO, "system": system}, MESSAGES))
+
+    assert session("be brief") != session("be long")

@@ -212,7 +212,7 @@ class _Reading:
 
 
 def _embeds(entry: Entry) -> bool:
-    return ENDPOINTS[entry.path].task is Task.EMBED
+    return ENDPOINTS[entry.path].task is not Task.GENERATE
 
 
 class _Named(msgspec.Struct, gc=False):

@@ -22,8 +22,8 @@ from forebay.router.cloud.transport import AddressRefusedError
 from forebay.router.cloud.verdict import ANSWER, Tell, judge, pause_seconds
 from forebay.router.dialect.answers import MAX_ID
 from forebay.router.dialect.content import HELD_BYTES
+from forebay.router.dialect.error_shapes import body_of, broken_event
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import error_body
 from forebay.router.http.values import Headers
 from forebay.rules.blame import digest_of
 from forebay.rules.breaker import CallResult
@@ -83,7 +83,7 @@ class ProviderAnswer:
         now = self._loop.time()
         wait = patience(entry.first_token_seconds, self.parsed.facts, self.parsed.stream, end - now)
         until = end if wait == end - now else now + wait
-        url = self.provider.url(self.parsed.path.removeprefix(ROOT))
+        url = self.provider.url(_path_at_a_provider(self.parsed.path))
         body = msgspec.json.encode(outgoing(self.parsed.path, self.parsed.document, self.target.model))
         timeout = asyncio.timeout_at(until)
         try:
@@ -168,7 +168,8 @@ class ProviderAnswer:
             error = said.get("error")
             self.filtered = isinstance(error, dict) and error.get("code") == "content_filter"
         else:
-            body = error_body(self.status, f"the provider refused the request ({self.status})", "provider_refused")
+            text = f"the provider refused the request ({self.status})"
+            body = body_of(self.parsed.path, self.status, text, "provider_refused")
         return Refusal(self.status, tell, body, self.request_id)
 
     # A whole answer.
@@ -291,8 +292,7 @@ class ProviderAnswer:
         if self.exchange.ended:
             return
         if self.parsed.stream and not told:
-            text = f"the provider's answer broke off: {word}"
-            self.exchange.write(b"data: " + error_body(502, text, "upstream_error") + b"\n\n")
+            self.exchange.write(broken_event(self.parsed.path, f"the provider's answer broke off: {word}"))
         self.exchange.abort()
 
 
@@ -318,6 +318,11 @@ class _Connection:
 def _pieces(response: httpx.Response) -> contextlib.aclosing[Pieces]:
     """The body as it comes; closed when it is no longer read."""
     return contextlib.aclosing(cast(Pieces, response.aiter_bytes()))
+
+
+def _path_at_a_provider(path: str) -> str:
+    """What follows the base URL."""
+    return (ENDPOINTS[path].leaves_as or path).removeprefix(ROOT)
 
 
 def _decoded(text: bytes) -> Any:

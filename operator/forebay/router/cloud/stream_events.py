@@ -12,7 +12,8 @@ from forebay.word_enum import WordEnum
 
 LONGEST_EVENT: Final = 4 * 1024 * 1024
 DONE: Final = b"[DONE]"
-LAST_TYPES: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+LAST_TYPES: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled",
+                               "message_stop"})  # fmt: skip
 ERROR_TYPES: Final = frozenset({"error", "response.failed"})
 
 

@@ -7,7 +7,8 @@ from forebay.resources import headers as names
 from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.reasons import Reason
 from forebay.router.dialect import trace_context
-from forebay.router.http.message import error_body, json_reply
+from forebay.router.dialect.error_shapes import body_of
+from forebay.router.http.message import json_reply
 from forebay.router.http.values import Headers, Reply, Request
 from forebay.rules.endpoints import MODELS
 from forebay.rules.facts import RequestFacts
@@ -76,10 +77,10 @@ def no_model(name: str) -> str:
 
 
 def refusal(record: AccessLogEntry, status: int, reason: Reason, text: str, headers: Headers | None = None) -> Reply:
-    """A refusal as OpenAI's clients parse it, with its decision; noted in the line."""
+    """A refusal as the path's clients parse it, with its decision; noted in the line."""
     record.reason, record.status, record.destination = reason, status, "none"
     code, param = CODES.get(reason, (str(reason), None))
-    body = error_body(status, text, code, param)
+    body = body_of(record.path, status, text, code, param)
     return json_reply(body, status, [*(headers or []), *decision_headers(record)])
 
 

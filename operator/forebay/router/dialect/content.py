@@ -11,8 +11,8 @@ HELD_BYTES: Final = 64 * 1024
 """An answer that is longer counts as content whatever it says."""
 
 _CONTENT: Final = re.compile(
-    rb'"(?:content|text|delta|reasoning|reasoning_content|refusal|arguments)"\s*:\s*"[^"]'
-    rb'|"tool_calls"\s*:\s*\[\s*\{|"finish_reason"\s*:\s*"|"response\.completed"|\[DONE\]'
+    rb'"(?:content|text|delta|reasoning|reasoning_content|refusal|arguments|thinking|partial_json)"\s*:\s*"[^"]'
+    rb'|"tool_calls"\s*:\s*\[\s*\{|"type"\s*:\s*"tool_use"|"stop_reason"\s*:\s*"|"finish_reason"\s*:\s*"|"response\.completed"|\[DONE\]'
 )
 _END: Final = re.compile(
     rb'\[DONE\]|"(?:finish|stop)_reason"\s*:\s*"'

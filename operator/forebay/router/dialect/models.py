@@ -1,5 +1,6 @@
 """GET /v1/models: every name of the routing table that a client may use."""
 
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -22,9 +23,11 @@ def answers(method: str, target: str) -> bool:
     return target.startswith(MODELS) and method in ("GET", "HEAD") and (target == MODELS or target[len(MODELS)] == "/")
 
 
-def reply(context: Context, record: AccessLogEntry, target: str) -> Reply:
-    """The list, or the one that the path names; 404 when nobody here serves it."""
-    entries = _entries(context.table.table, int(context.started))
+def reply(
+    context: Context, record: AccessLogEntry, target: str, lost: Callable[[str, str], bool] = lambda _pool, _name: False
+) -> Reply:
+    """The list, or the one that the path names; 404 when nobody here serves it. `lost`: no engine there has it."""
+    entries = _entries(context.table.table, int(context.started), lost)
     if target == MODELS:
         return json_reply(
             msgspec.json.encode({"object": "list", "data": [*entries.values()]}), headers=identity(record)
@@ -35,12 +38,13 @@ def reply(context: Context, record: AccessLogEntry, target: str) -> Reply:
     return refusal(record, 404, Reason.MODEL_NOT_FOUND, no_model(name))
 
 
-def _entries(table: RoutingTable, created: int) -> dict[str, dict[str, Any]]:
+def _entries(table: RoutingTable, created: int, lost: Callable[[str, str], bool]) -> dict[str, dict[str, Any]]:
     """By name; of several pools with the same name the first one counts."""
     entries = {AUTO: _entry(AUTO, created)}
     for pool in table.pools:
         for name in pool.served_names:
-            entries.setdefault(name, _entry(name, created, pool))
+            if not lost(pool.name, name):
+                entries.setdefault(name, _entry(name, created, pool))
     return entries
 
 

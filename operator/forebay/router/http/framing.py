@@ -4,13 +4,15 @@ import re
 from ipaddress import IPv6Address
 from typing import Final
 
+from forebay.resources.headers import KEY_HEADERS
 from forebay.router.http.message import ABSOLUTE, MAX_BODY_BYTES
 from forebay.router.http.values import Headers
 
 ONCE: Final = (
-    b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type", b"expect",
+    b"host", b"content-length", b"transfer-encoding", b"content-type", b"expect",
     b"x-forebay-priority", b"x-forebay-cloud", b"x-forebay-session", b"x-forebay-client", b"x-forebay-offer",
     b"x-forebay-task-type", b"x-forebay-complexity-score", b"x-forebay-timeout-seconds",
+    *(name.encode() for name in KEY_HEADERS),
 )  # fmt: skip
 """Headers that decide something: two of them could be read in two ways."""
 WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})

@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-from forebay.router.http.values import Headers, Reply
+from forebay.router.http.credential_names import is_credential_header, without_credentials
+from forebay.router.http.values import Headers, Reply, Request
 from forebay.rules.retry_after import SHORTEST_SECONDS
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -17,6 +18,16 @@ HOP_BY_HOP: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
      b"transfer-encoding", b"upgrade", b"proxy-connection", b"expect"}
 )  # fmt: skip
+REPLACED: Final = HOP_BY_HOP | {b"host", b"content-length"}
+"""Headers of a request that each hop writes anew."""
+USUAL: Final = frozenset(
+    {b"content-type", b"accept", b"user-agent", b"accept-language", b"accept-encoding", b"x-request-id",
+     b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta", b"x-stainless-arch", b"x-stainless-async",
+     b"x-stainless-lang", b"x-stainless-os", b"x-stainless-package-version", b"x-stainless-raw-response",
+     b"x-stainless-read-timeout", b"x-stainless-retry-count", b"x-stainless-runtime", b"x-stainless-runtime-version",
+     b"x-stainless-timeout"}
+)  # fmt: skip
+"""Headers that clients send with every request, and that go on: looked up in place of being judged each time."""
 INTERNAL: Final = frozenset({b"x-forebay", b"x_forebay"})
 """Headers of forebay begin so, in every spelling that some server may take for them."""
 RETRY_SOON: Final = (b"retry-after", b"%d" % SHORTEST_SECONDS)
@@ -55,6 +66,24 @@ def end_to_end(headers: Headers, drop: frozenset[bytes] = HOP_BY_HOP, *, interna
     if internal:
         return [item for item in headers if item[0] not in drop]
     return [item for item in headers if item[0] not in drop and item[0][:9] not in INTERNAL]
+
+
+def onward(request: Request, drop: frozenset[bytes] = REPLACED) -> Headers:
+    """A client's headers for the next hop: without `drop`, and without whatever lets somebody in."""
+    if b"connection" in request.fields:
+        headers = end_to_end(request.headers, drop)
+        return [item for item in headers if _goes_on(item[0])]
+    return [item for item in request.headers if item[0] not in drop and (item[0] in USUAL or _goes_on(item[0]))]
+
+
+def _goes_on(name: bytes) -> bool:
+    return name[:9] not in INTERNAL and not is_credential_header(name)
+
+
+def onward_head(request: Request, headers: Headers) -> bytes:
+    """The head of a client's request at the next hop, with these headers."""
+    query = without_credentials(request.query)
+    return request_head(request.method, f"{request.target}?{query}" if query else request.target, headers)
 
 
 def head_bytes(headers: Headers) -> int:

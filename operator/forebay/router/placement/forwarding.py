@@ -14,7 +14,7 @@ from forebay.router.context import Context
 from forebay.router.dialect.answers import REQUEST_ID, refusal
 from forebay.router.http.call import Address, judged_by_the_other_router
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import HOP_BY_HOP, RETRY_SOON, end_to_end, request_head
+from forebay.router.http.message import RETRY_SOON, onward, onward_head
 from forebay.router.http.values import Request
 from forebay.router.placement.resolve import resolve
 from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, lets_through
@@ -42,7 +42,7 @@ class GatewayForwarder:
             now = loop.time()
             head = self._head(request, priority, record, now, end)
             done: asyncio.Future[Attempt] = loop.create_future()
-            attempt = Attempt(exchange, list, _tell(done), look=Look.NOTHING)
+            attempt = Attempt(exchange, list, _tell(done), look=Look.NOTHING, path=request.target)
             upstream = self.context.upstream
             attempt.start(
                 upstream, address, head, request.body, end - now, end, upstream.waits, judged_by_the_other_router
@@ -60,7 +60,7 @@ class GatewayForwarder:
     def _head(self, request: Request, priority: Priority, record: AccessLogEntry, now: float, end: float) -> bytes:
         age = int((now - (request.seen or now)) * 1000)
         headers = [
-            *end_to_end(request.headers, _NOT_ON),
+            *onward(request),
             *[(key, value) for key, value in request.headers if key in _CLIENTS_WORDS],
             (b"host", b"forebay"),
             self.context.token.header,
@@ -72,7 +72,7 @@ class GatewayForwarder:
             (REQUEST_ID, record.request_id.encode()),
             (b"content-length", b"%d" % len(request.body)),
         ]
-        return request_head(request.method, request.whole_target, headers)
+        return onward_head(request, headers)
 
     async def _able(self) -> list[Address]:
         """Some of those that did not fail just now, in any order."""
@@ -96,4 +96,3 @@ def _tell(done: asyncio.Future[Attempt]) -> Callable[[Attempt], None]:
 
 
 _CLIENTS_WORDS = frozenset(n.encode() for n in names.REQUEST_HEADERS) - {names.PRIORITY.encode(), REQUEST_ID}
-_NOT_ON = HOP_BY_HOP | {b"host", b"content-length", b"authorization"}

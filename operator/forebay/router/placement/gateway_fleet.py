@@ -1,6 +1,7 @@
 """The fleet as one gateway knows it: what a request's lifecycle asks of replicas, queues and policies."""
 
 from forebay.resources.table import QueueEntry
+from forebay.router.http.call import Address
 from forebay.router.placement.gateway_queue import GatewayQueue
 from forebay.router.placement.replicas import Replicas
 from forebay.rules.affinity import NOBODY, Choice
@@ -18,10 +19,11 @@ class GatewayFleet:
 
     def view(self, course: Lifecycle, now: float) -> FleetView:
         """What the rule sees now."""
-        waiting, replicas, excluded, priority = self.waiting, self.replicas, course.excluded, course.facts.priority
+        waiting, replicas, excluded, facts = self.waiting, self.replicas, course.excluded, course.facts
+        priority, model = facts.priority, facts.model
         return FleetView(
             tuple([
-                replicas.view(pool, now, waiting.length(name), waiting.ahead_of(name, priority, now), excluded)
+                replicas.view(pool, now, waiting.length(name), waiting.ahead_of(name, priority, now), excluded, model)
                 for name, pool in replicas.pools.items()
             ]),
             self.policies,
@@ -33,7 +35,8 @@ class GatewayFleet:
         if found is None:
             return NOBODY
         found.count(now)
-        if not found.serving_names:
+        names = found.having(course.facts.model)
+        if not names:
             return NOBODY
         by_name, excluded, priority = found.by_name, course.excluded, course.facts.priority
 
@@ -45,7 +48,7 @@ class GatewayFleet:
             return by_name[name].ahead
 
         tokens, patient = course.facts.prompt_tokens, not course.home_waited
-        return found.sessions.choose(course.session, tokens, found.serving_names, free, ahead, now, patient)
+        return found.sessions.choose(course.session, tokens, names, free, ahead, now, patient)
 
     def queue(self, pool: str) -> QueueEntry | None:
         """Bounds of the pool's queue."""
@@ -56,12 +59,17 @@ class GatewayFleet:
         """How many wait for it at this gateway."""
         return self.waiting.length(pool)
 
-    def home(self, pool: str, session: int, now: float) -> str:
-        """The replica where this session's prefix is, or will be."""
+    def home(self, pool: str, course: Lifecycle, now: float) -> str:
+        """The replica where its session's prefix is, or will be."""
         found = self.replicas.pools.get(pool)
-        if found is None or not found.serving_names:
-            return ""
-        return found.sessions.homes(session, found.serving_names, now)[0]
+        names = () if found is None else found.having(course.facts.model)
+        return found.sessions.homes(course.session, names, now)[0] if found is not None and names else ""
+
+    def excluded(self, pool: str, course: Lifecycle) -> frozenset[Address]:
+        """Replicas of a pool that a request must not go to: they failed it, or lack its model."""
+        found = self.replicas.pools.get(pool)
+        lacking = found.lacking.get(course.facts.model) if found is not None and found.lacking else None
+        return course.excluded if lacking is None else course.excluded | lacking
 
     def may_retry(self, pool: str, now: float) -> bool:
         """Take one from the pool's retry budget; a pool that is gone has none."""

@@ -8,7 +8,7 @@ hundred.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -34,6 +34,7 @@ from forebay.rules.accounting import ReplicaTotals
 from forebay.rules.affinity import Sessions
 from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, answering, begun, given_up, is_shut
 from forebay.rules.facts import REPORT_TTL_SECONDS, PoolView
+from forebay.rules.listed_names import missing
 from forebay.rules.listening import ListeningTime
 from forebay.rules.retry import RetryBudget
 
@@ -70,6 +71,7 @@ class Replica:
     free: int = 0
     free_high: int = 0
     ahead: int = 0  # prompt tokens that wait there for their first token
+    names: tuple[str, ...] = ()  # that its engine lists
     heard: float = float("-inf")  # in listening time
     tried: int = 0  # connections attempted; a gateway is ready once each was tried
     breaker: Breaker = FINE
@@ -119,6 +121,7 @@ class PoolReplicas:
     all: dict[Address, Replica] = field(default_factory=dict)
     by_name: dict[str, Replica] = field(default_factory=dict)  # those that serve
     serving_names: tuple[str, ...] = ()  # their names: the same object as long as they are the same
+    lacking: dict[str, set[Address]] = field(default_factory=dict)  # by name: those that serve, but not that
     serving: int = 0
     starting: int = 0
     free: int = 0
@@ -146,6 +149,21 @@ class PoolReplicas:
         if names != self.serving_names:
             self.serving_names = names
         self.by_name = {replica.name: replica for replica in serving}
+        self.lacking = {}
+        for replica in serving:
+            for model in missing(self.entry.served_names, replica.names):
+                self.lacking.setdefault(model, set()).add(replica.address)
+
+    def having(self, model: str) -> tuple[str, ...]:
+        """The names of those that serve, and have this model."""
+        if not self.lacking or (lacking := self.lacking.get(model)) is None:
+            return self.serving_names
+        return tuple(name for name in self.serving_names if self.by_name[name].address not in lacking)
+
+    def lost(self, model: str) -> bool:
+        """Whether no replica has this model, by the word of all their engines."""
+        lacking = self.lacking.get(model)
+        return lacking is not None and len(lacking) == self.serving and not self.starting
 
     def take(self, replica: Replica, offered: bool, prompt_tokens: int, now: float) -> None:
         """A request is on its way: until the next report, count it. A slot that was offered is not free any more."""
@@ -297,17 +315,33 @@ class Replicas:
         now = asyncio.get_running_loop().time()
         return sum(item.slots for pool in self.pools.values() for item in pool.all.values() if item.serves(now))
 
+    def lost(self, pool: str, model: str) -> bool:
+        """Whether no engine of a pool has this model."""
+        found = self.pools.get(pool)
+        return found is not None and found.lost(model)
+
     def tell(self, pool: str) -> None:
         """Tell the replicas of a pool who waits."""
         for replica in self.of(pool):
             replica.say(self.word(pool, replica.name))
 
     def view(
-        self, pool: PoolReplicas, now: float, queued: int, ahead: int, excluded: Iterable[Address] = ()
+        self,
+        pool: PoolReplicas,
+        now: float,
+        queued: int,
+        ahead: int,
+        excluded: frozenset[Address] = frozenset(),
+        model: str = "",
     ) -> PoolView:
-        """What the rule sees of a pool; `ahead` waiters come before the request that is decided."""
+        """What the rule sees of a pool; `ahead` waiters come before the request, which names `model`."""
         pool.count(now)
         entry, serving, free, free_high = pool.entry, pool.serving, pool.free, pool.free_high
+        names = entry.served_names
+        if pool.lacking and (lacking := pool.lacking.get(model)):
+            excluded |= lacking
+            if pool.lost(model):
+                names = tuple(name for name in names if name != model)
         for address in excluded:
             replica = pool.all.get(address)
             if replica is not None and replica.serves(now):
@@ -315,7 +349,7 @@ class Replicas:
                 free_high -= max(0, replica.free_high)
         return PoolView(
             name=entry.name,
-            names=entry.served_names,
+            names=names,
             capabilities=frozenset(entry.capabilities),
             task=entry.task,
             inputs=frozenset(entry.inputs),
@@ -406,7 +440,7 @@ class Replicas:
         replica.name, replica.state = said.replica, said.state
         replica.slots, replica.running = said.slots, said.running
         replica.free, replica.free_high = said.free, said.free_high
-        replica.ahead, replica.moving = said.ahead, said.moving
+        replica.ahead, replica.moving, replica.names = said.ahead, said.moving, said.names
         now = asyncio.get_running_loop().time()
         replica.heard = self.listening.at(now)
         for session, tokens in said.placed:

@@ -13,7 +13,7 @@ from forebay.rules.endpoints import TEXTS
 GUARDED: Final = ("model", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "stream",
                   "service_tier", "previous_response_id", "metadata", "prompt_cache_key", *TEXTS, "documents",
                   "context")  # fmt: skip
-GUARDED_METADATA: Final = ("task_type", "complexity_score", "context")
+GUARDED_METADATA: Final = ("task_type", "complexity_score", "context", "user_id")
 """Keys that decide something here: written twice, two readers could take two meanings, so that is refused."""
 _NEEDLES: Final = tuple((key, b'"%b"' % key.encode()) for key in GUARDED)
 _METADATA_NEEDLES: Final = tuple((key, b'"%b"' % key.encode()) for key in GUARDED_METADATA)

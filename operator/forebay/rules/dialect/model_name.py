@@ -7,6 +7,7 @@ import msgspec
 
 from forebay.rules.dialect.outermost import outermost
 from forebay.rules.dialect.parsed_request import ParsedRequest
+from forebay.rules.endpoints import ENDPOINTS
 
 _MODEL: Final = b'"model"'
 _EMPTY_VALUE: Final = re.compile(rb'\s*("[^"\\]*(?:\\.[^"\\]*)*"|\[\s*\]|\{\s*\}|[^\s,}]+)')
@@ -19,6 +20,11 @@ def with_model(body: bytes, parsed: ParsedRequest, model: str) -> bytes:
     """
     if parsed.facts.names_a_model:
         return body
+    if ENDPOINTS[parsed.path].form:
+        if parsed.model_at is None:
+            return body  # engines take the one model that they have
+        start, end = parsed.model_at
+        return body[:start] + model.encode() + body[end:]
     name = msgspec.json.encode(model)
     if "model" not in parsed.document:
         return body.replace(b"{", b'{"model":' + name + (b"," if parsed.document else b""), 1)

@@ -11,6 +11,7 @@ from forebay.rules.depths import Depths
 from forebay.rules.dialect.body import document_of, document_steps
 from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError, ForeignCodingError
+from forebay.rules.dialect.form import FormReader
 from forebay.rules.dialect.hints import hints_of
 from forebay.rules.dialect.limits import sequences, token_limit
 from forebay.rules.dialect.parsed_request import ParsedRequest
@@ -24,6 +25,9 @@ from forebay.rules.portability import spoken
 
 SERVICE_TIERS: Final = {"priority": Priority.HIGH, "flex": Priority.LOW}
 _CLOUD, _SESSION, _TIMEOUT = names.CLOUD.encode(), names.SESSION.encode(), names.TIMEOUT_SECONDS.encode()
+_CONTENT_TYPE: Final = b"content-type"
+SAMPLE_BYTES: Final = 64
+"""By which a form is told from others, as it opens no conversation."""
 _PRIORITY = names.PRIORITY.encode()
 _CODING: Final = b"content-encoding"
 _PLAIN: Final = (b"", b"identity")
@@ -42,7 +46,7 @@ def parse(
 
     Its priority is what was asked for, not yet what is allowed. `task_source` is a TaskSource. Raises BadRequestError.
     """
-    if len(body) > SMALL_BYTES:
+    if len(body) > SMALL_BYTES or ENDPOINTS[path].form:
         steps = parse_steps(path, fields, body, client, task_source)
         while True:
             try:
@@ -60,14 +64,30 @@ def parse(
 def parse_steps(
     path: str, fields: dict[bytes, bytes], body: bytes, client: str, task_source: str = TaskSource.ANYWHERE
 ) -> Generator[None, None, ParsedRequest]:
-    """The same for a body of more than SMALL_BYTES, in steps of a few milliseconds."""
+    """The same for a form, or a body of more than SMALL_BYTES, in steps of a few milliseconds."""
     _refuse_codings(fields)
+    if ENDPOINTS[path].form:
+        return (yield from _form_steps(path, fields, body, client))
     document, spans = yield from document_steps(body)
     content = PromptContent(ENDPOINTS[path], document, {key: end - start for key, (start, end) in spans.items()})
     while not content.read(PARTS):
         yield
     yield
     return _parsed(path, fields, document, content, client, spans.get("model"), task_source)
+
+
+def _form_steps(
+    path: str, fields: dict[bytes, bytes], body: bytes, client: str
+) -> Generator[None, None, ParsedRequest]:
+    form = FormReader(fields.get(_CONTENT_TYPE, b""), body)
+    while not form.done:
+        form.step()
+        yield
+    content = PromptContent(ENDPOINTS[path], form.fields)
+    content.read(EVERYTHING)
+    middle = len(body) // 2
+    sample = body[middle : middle + SAMPLE_BYTES]
+    return _parsed(path, fields, form.fields, content, client, form.model_at, TaskSource.USER, sample)
 
 
 def _refuse_codings(fields: dict[bytes, bytes]) -> None:
@@ -84,13 +104,14 @@ def _parsed(
     client: str,
     model_at: tuple[int, int] | None,
     task_source: str,
+    sample: bytes = b"",
 ) -> ParsedRequest:
     if document.get("background") is True:  # it would run on in the engine after its slot has been given back
         raise BadRequestError("background responses are not served here: leave out `background`, or stream")
     previous = document.get("previous_response_id")
     previous = previous if isinstance(previous, str) else ""
     facts = _facts(path, fields, document, content, bool(previous), task_source)
-    session, stream = fields.get(_SESSION, b""), document.get("stream") is True
+    session, stream = fields.get(_SESSION, sample), document.get("stream") is True
     seconds = _seconds(fields.get(_TIMEOUT))
     return ParsedRequest(path, facts, facts.priority, client, session, stream, seconds, document, previous, model_at)
 
@@ -108,7 +129,7 @@ def _facts(
     asked = _priority(fields.get(_PRIORITY), document)
     cloud = CloudUse.NEVER if fields.get(_CLOUD, b"").lower() == b"never" else CloudUse.ALLOWED
     model = str(document.get("model") or "auto")
-    hints = hints_of(fields, document, limit)
+    hints = hints_of(fields, document, limit if endpoint.classified else None)
     guessed = None
     if model in AUTO_MODELS:  # a named model needs no map
         anywhere = task_source == TaskSource.ANYWHERE
@@ -117,7 +138,7 @@ def _facts(
     return RequestFacts(
         model=model,
         task=endpoint.task,
-        any_task=endpoint.any_task,
+        also=endpoint.also,
         priority=asked,
         capability=guessed or by_hints(hints),
         guessed=guessed is not None,

@@ -37,6 +37,7 @@ _MEMBERS: Final[dict[str, int]] = {
 """What the members of a message or part are; any other key holds text, or parts."""
 _MAY_BE_CUT: Final = frozenset({"reasoning", "function_call", "custom_tool_call", "mcp_call", "web_search_call"})
 """Items that templates leave out of earlier turns."""
+_SIGNED: Final = frozenset({"thinking", "redacted_thinking"})
 EVERYTHING: Final = 2**62
 _ENCODE: Final[Any] = msgspec.json.Encoder().encode
 _EDGE: Final = 4096
@@ -193,8 +194,10 @@ class PromptContent:
         if kind in TEXTUAL:
             if kind == "item_reference":
                 self.fields.add(foreign_part(kind, value))
-            elif kind == "redacted_thinking":
-                return 1
+            elif kind in _SIGNED:
+                self.fields.add("content.thinking")  # signed for whoever thought it
+                if kind == "redacted_thinking":
+                    return 1
         else:
             self._medium(kind, value)
             if kind in MODALITIES:

@@ -7,6 +7,7 @@ from forebay.rules.learned import READ
 
 MOST_LOOKED_AT: Final = 1024
 """Messages, or parts of one, among which words are looked for: more would take long."""
+_OPENINGS: Final = ("messages", "input", "prompt", "query", "text_1")
 _SYSTEM: Final = ("system", "developer")
 
 
@@ -27,8 +28,8 @@ def _collect(value: Any, texts: list[str], depth: int) -> None:
 
 def opening(document: dict[str, Any]) -> tuple[str, str]:
     """How a conversation begins: what the system says, and the first user message. It stays the same turn by turn."""
-    said = document.get("messages") or document.get("input") or document.get("prompt")
-    system = [document.get("instructions")]
+    said = next((said for key in _OPENINGS if (said := document.get(key))), None)
+    system = [document.get("instructions"), document.get("system")]
     first: Any = said
     if isinstance(said, list):
         for message in said[:MOST_LOOKED_AT]:
