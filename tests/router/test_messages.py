@@ -246,7 +246,7 @@ def test_a_providers_stream_is_passed_on_and_counted(tmp_path: Path) -> None:
             for part in (START, PING, TEXT, DELTA, STOP):
                 assert part in streamed.content
             (line,) = written()
-            assert (line["input_tokens"], line["output_tokens"], line["usage"]) == (30, 15, "counted")  # cached reads too
+            assert (line["input_tokens"], line["output_tokens"], line["usage"]) == (30, 15, "counted")
 
     run(work)
 
