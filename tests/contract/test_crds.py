@@ -55,6 +55,8 @@ BAD: dict[str, dict[str, Any]] = {
     "set exactly one of ephemeral": a_pool(engine={"cache": {"ephemeral": {}, "hostPath": {"path": "/x"}}}),
     "args must not set --host": a_pool(engine={"args": ["--port=1"]}),
     "args must not set the model": a_pool(engine={"args": ["--served-model-name", "x"]}),
+    "firstTokenSeconds must not be above": a_pool(timeouts={"firstTokenSeconds": 61, "totalSeconds": 60}),
+    "betweenChunksSeconds must not be above": a_pool(timeouts={"betweenChunksSeconds": 61, "silenceSeconds": 60}),
     "minReplicas must not be above": a_pool(scaling={"minReplicas": 3, "maxReplicas": 2}),
     "idleSecondsToZero needs": a_pool(scaling={"idleSecondsToZero": 60}),
     "wakeAfter needs": a_pool(scaling={"wakeAfter": "FirstRequest"}),

@@ -213,9 +213,12 @@ def test_answers_that_run_go_on_when_a_certificate_changes(tmp_path: Path) -> No
             c = await stack.enter_async_context(clouds(tmp_path, answer(), entry=entry))
             folder = c.keys / "default" / "acme"
             mount(folder, {names.CA_FILE: private.authority.pem, "key": KEY.encode()})
-            await look(c)
             asking = asyncio.create_task(c.ask())
-            await c.fleet.until(lambda: private.asked == 1)
+            while private.asked == 0:  # a look of the gateway's own may have come between the two files
+                if asking.done():
+                    await look(c)
+                    asking = asyncio.create_task(c.ask())
+                await asyncio.sleep(0.01)
             mount(folder, {names.CA_FILE: private.authority.pem + b"\n", "key": KEY.encode()})
             await look(c)
             going.set()
