@@ -43,7 +43,7 @@ vllm:cache_config_info{@,kv_cache_size_tokens="5000"} 1.0
 
 
 async def _report(text: str) -> Any:
-    engine = EngineMonitor(("127.0.0.1", 1), Connections(1), lambda: None)
+    engine = EngineMonitor(("127.0.0.1", 1), Connections(), lambda: None)
     engine.take(text)
     return engine.report()
 
