@@ -140,6 +140,19 @@ def test_an_engine_that_fails_even_its_sidecar_gets_nothing_until_it_is_well(tmp
     run(work)
 
 
+def test_an_engine_without_an_api_is_no_failing_engine(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with all_faulty(tmp_path, Fault.SERVER_ERROR, 1, cloud=False) as (f, peers):
+            peers[0].poison = b'"messages"'
+            replica, loop = f.gate.replicas.of("chat")[0], asyncio.get_running_loop()
+            for _ in range(3):
+                assert (await f.ask()).status_code == 503
+                await asyncio.sleep(0.7)
+            assert replica.serves(loop.time())
+
+    run(work)
+
+
 def test_one_senders_faults_shut_nobody_out_and_cost_nothing(tmp_path: Path) -> None:
     async def work() -> None:
         async with all_faulty(tmp_path, Fault.SERVER_ERROR, 1) as (f, peers):

@@ -122,8 +122,11 @@ class EngineMonitor:
         status, answer = await self._send("POST", probe.path, probe.body, seconds, probe.kind)
         if status == 0 and loop.time() < late:
             return GONE, False
-        if status == 200 and is_error(answer):
-            return 500, False
+        status = 500 if status == 200 and is_error(answer) else status
+        usual = smallest(self.entry)
+        if status >= 400 and usual is not None and usual.path != probe.path:  # it may never have served this path
+            other, _ = await self._send("POST", usual.path, usual.body, seconds, usual.kind)
+            status = 200 if other == 200 else status
         return status, status == 0 and await self._metrics() and made is not None and self._made() != made
 
     def _made(self) -> float | None:

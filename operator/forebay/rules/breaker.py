@@ -92,7 +92,7 @@ def shown(breaker: Breaker, now: float, limits: BreakerLimits = BreakerLimits())
     """Another upstream has answered what this one failed: its faults need no time to be believed."""
     if breaker.faults < limits.faults or phase(breaker, now) is not Phase.CLOSED:
         return breaker
-    return _opened(breaker, now, limits)
+    return shut_again(breaker, now, limits)
 
 
 def after(
@@ -116,10 +116,11 @@ def after(
         return replace(breaker, faults=faults, senders=senders, paused_until=paused)
     breaker = replace(breaker, faults=faults, senders=senders, since=since, paused_until=paused)
     enough = faults >= limits.faults and len(senders) >= limits.senders and now - since >= limits.row_seconds
-    return breaker if where is Phase.CLOSED and not enough else _opened(breaker, now, limits)
+    return breaker if where is Phase.CLOSED and not enough else shut_again(breaker, now, limits)
 
 
-def _opened(breaker: Breaker, now: float, limits: BreakerLimits) -> Breaker:
+def shut_again(breaker: Breaker, now: float, limits: BreakerLimits) -> Breaker:
+    """It opens once more, for twice as long as the last time."""
     openings = breaker.openings + 1
     seconds = min(limits.open_seconds * 2 ** min(openings - 1, 30), limits.most_seconds)
     return replace(breaker, openings=openings, open_until=now + seconds, probing=0)

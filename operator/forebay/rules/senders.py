@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, begun, is_shut
+from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, is_shut, shut_again
 from forebay.rules.retry import RetryBudget
 
 REMEMBERED: Final = 4096
@@ -55,13 +55,15 @@ class Senders:
             sender.retries.request()
 
     def held_back(self, keys: Iterable[str], now: float) -> float:
-        """Seconds until a request by these keys may be sent; 0 at once, where it may be a probe."""
+        """Seconds until a request by these keys may be sent; 0 at once. One that is let through shuts the door
+        behind it again, for twice as long, until an engine has answered it."""
         found = [sender for key in keys if (sender := self._all.get(key)) is not None and sender.deaths is not WELL]
         shut = [sender.deaths for sender in found if is_shut(sender.deaths, now, LIMITS)]
         if shut:
             return max(1.0, *(breaker.open_until - now for breaker in shut))
         for sender in found:
-            sender.deaths = begun(sender.deaths, now)
+            if sender.deaths.openings:
+                sender.deaths = shut_again(sender.deaths, now, LIMITS)
         return 0.0
 
     def failed(self, key: str, now: float) -> tuple[bool, bool]:
