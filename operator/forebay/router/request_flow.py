@@ -307,8 +307,6 @@ class RequestFlow:
         assert attempt.bound is not None
         self.record.status, self.record.problem = attempt.status, attempt.problem
         self.gate.waiting.served(attempt.bound.replica.pool)
-        if self.inside and attempt.outcome is AttemptOutcome.ANSWERED:
-            self.gate.newcomers.answered(self.client.name, self._loop.time())
         if self.gate.senders and attempt.outcome is AttemptOutcome.ANSWERED:
             self.gate.senders.answered(self._suspects())
         self._answered(attempt.status, attempt.first)
@@ -398,6 +396,9 @@ class RequestFlow:
     # Answers.
 
     def _headers(self) -> Headers:
+        """Asked for with the first content of a replica's answer."""
+        if self.inside:
+            self.gate.newcomers.answered(self.client.name, self._loop.time())
         return decision_headers(self.record, self.course.waited)
 
     def _headers_of_a_probe(self, pool: PoolReplicas, replica: Replica) -> Callable[[], Headers]:
