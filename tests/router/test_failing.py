@@ -146,15 +146,17 @@ def test_a_request_whose_task_ends_before_its_first_step_is_counted_no_longer(tm
             held = await fill(f, "chat", 2)
             context = f.gate.context
             before, spawn = f.gate.in_flight, context.spawn
+            spawned: list[asyncio.Task[None]] = []
 
             def cancelled(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
                 task = spawn(work)
                 task.cancel()
+                spawned.append(task)
                 return task
 
             context.spawn = cancelled  # type: ignore[method-assign]
             asked = asyncio.create_task(f.ask(key="sk-one"))
-            await f.until(lambda: f.gate.in_flight > before or "one" in context.clients.in_flight or asked.done())
+            await f.until(lambda: spawned)
             await asyncio.sleep(0.1)
             assert f.gate.in_flight == before
             assert "one" not in context.clients.in_flight
