@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvloop
 
 from forebay.resources.options import RouterTimeouts
 from forebay.router import engine_monitor
@@ -136,7 +137,7 @@ def test_an_engine_at_work_is_waited_for(
             assert (status, broken, engine.posts) == (200, False, 1), body
             assert body == WHOLE if phase == "whole" else body.endswith(b"data: [DONE]\n\n")
 
-    asyncio.run(work())
+    uvloop.run(work())
 
 
 @pytest.mark.parametrize("counts", [False, None], ids=["its counters stand still", "it does not count"])
@@ -155,7 +156,7 @@ def test_an_engine_that_makes_nothing_is_not(
             assert (status, broken) == ((200, True) if within else (503, False)), body
             assert b'"error"' in body
 
-    asyncio.run(work())
+    uvloop.run(work())
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -171,4 +172,4 @@ def test_one_request_that_is_stuck_among_others_is_bounded(
             assert TIMEOUTS.silence - 0.5 < took < TIMEOUTS.total
             assert (status, broken) == ((200, True) if phase == "within the answer" else (503, False)), body
 
-    asyncio.run(work())
+    uvloop.run(work())

@@ -123,9 +123,11 @@ async def errors(c: Clouds, code: str) -> float:
 
 async def look(c: Clouds) -> None:
     """A gateway's next look at what is mounted."""
-    for secret in (c.standing().key, *(one for _, one in c.standing()._secrets)):
-        secret._looked = float("-inf")
-    c.standing()._looked = float("-inf")
+    standing = c.standing()
+    async with standing._reading:  # a look of the gateway's own that is under way may not have seen all
+        for secret in (standing.key, *(one for _, one in standing._secrets)):
+            secret._looked = float("-inf")
+        standing._looked = float("-inf")
     await c.standing().look()
 
 

@@ -1,11 +1,11 @@
 """Pages of the origins that a gateway is told may use it from a browser; by default none may."""
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 import pytest
+import uvloop
 
 from forebay.resources.options import GatewayOptions
 from testing.fleet import Fleet, Pool, fleet
@@ -64,4 +64,4 @@ def test_a_page_may_where_its_origin_is_named(
                 assert cross_origin(answer) == (allowed if may else {})
             assert (await ask(f, "OPTIONS", {"origin": PAGE})).status_code == 404, "no preflight"
 
-    asyncio.run(work())
+    uvloop.run(work())

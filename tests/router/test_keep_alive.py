@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from forebay.router.http.keep_alive import SOCKET_OPTIONS
 from testing.fleet import Fleet, Pool, fleet
@@ -43,4 +44,4 @@ def test_every_connection_of_a_router_is_kept_alive(tmp_path: Path) -> None:
             assert [who for who, kept in found if not kept] == []
             assert {who for who, _ in found} == {"request port", "control port", "a sidecar", "an engine", "a provider"}
 
-    asyncio.run(work())
+    uvloop.run(work())

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from forebay.resources.options import RouterTimeouts
 from forebay.rules.facts import REPORT_TTL_SECONDS
@@ -38,4 +39,4 @@ def test_after_a_pause_of_its_own_a_router_serves_on(pauses: int, tmp_path: Path
             asked = sum(f.side(name).admission.admitted_total for name in f.sidecars)
             assert asked == len(running) + 1, "none was computed twice"
 
-    asyncio.run(work())
+    uvloop.run(work())
