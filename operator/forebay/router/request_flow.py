@@ -194,7 +194,7 @@ class RequestFlow:
             self._deaths += 1
             fatal = self._deaths > 1
             for key in self._suspects():
-                fatal |= senders.died(key, now)
+                fatal |= senders.died(key, replica.name, now)
         own = not pool.fails_others(replica, now)
         return result_of(
             attempt,

@@ -20,7 +20,7 @@ DOUBT_SECONDS: Final = 10.0
 RETRIES: Final = 5.0
 """What one sender may spend of a pool's retries at once: half."""
 SAME_DEATH_SECONDS: Final = 1.0
-"""What is broken off within so long counts once: the requests beside one that kills are not at fault."""
+"""Whatever one replica breaks off within so long, it died once."""
 LIMITS: Final = BreakerLimits(faults=2, open_seconds=5.0, most_seconds=60.0)
 """Two engines in a row died with a request of it: one request is let through after five seconds, then ten, ..."""
 WELL: Final = Breaker()
@@ -33,7 +33,7 @@ class Sender:
     retries: RetryBudget = field(default_factory=lambda: RetryBudget(left=RETRIES, burst=RETRIES))
     faulted: float = float("-inf")  # when a request last failed where others are served
     deaths: Breaker = WELL
-    died: float = float("-inf")  # when an engine last did
+    died: tuple[str, float] = ("", float("-inf"))  # the replica whose engine last did, and when
 
 
 class Senders:
@@ -79,11 +79,11 @@ class Senders:
         again, sender.faulted = now - sender.faulted < DOUBT_SECONDS, now
         return again, sender.retries.spend(now)
 
-    def died(self, key: str, now: float) -> bool:
+    def died(self, key: str, replica: str, now: float) -> bool:
         """An engine broke off with a request of it; True when it was not the first one in a row."""
         sender = self._made(key)
-        before, sender.died = sender.died, now
-        if now - before >= SAME_DEATH_SECONDS:
+        (where, before), sender.died = sender.died, (replica, now)
+        if where != replica or now - before >= SAME_DEATH_SECONDS:
             sender.deaths = after(sender.deaths, CallResult.FAULT, now, LIMITS)
             self._struck.add(key)
         return sender.deaths.faults >= LIMITS.faults

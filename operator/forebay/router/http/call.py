@@ -65,8 +65,8 @@ class Call:
     another side that is at work, both in listening time; `end`, in loop time, that of everything. `at_work` is asked
     only when `due` is over."""
 
-    __slots__ = ("address", "answer", "at_work", "begun", "body", "connection", "due", "end", "fresh", "head", "heard",
-                 "last", "pool", "waits")  # fmt: skip
+    __slots__ = ("address", "answer", "at_work", "begun", "body", "closed", "connection", "due", "end", "fresh", "head",
+                 "heard", "last", "pool", "waits")  # fmt: skip
 
     def __init__(
         self,
@@ -93,6 +93,7 @@ class Call:
         self.at_work = at_work
         self.heard = False  # something came since the last sweep
         self.fresh = False  # on a connection of its own
+        self.closed = False  # a connection was closed on it already
         self.begun = False  # somebody has been given a part of the answer
         self.connection: ClientConnection | None = None
 

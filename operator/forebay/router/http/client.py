@@ -76,6 +76,7 @@ class ClientConnection:
     def _send_anew(self, call: Call) -> None:
         """Not on this connection, which has ended."""
         self.call = call.connection = None
+        call.closed = True
         self.abort()
         self.pool.again(call)
 
@@ -282,7 +283,8 @@ class ConnectionPool:
         try:
             connection = await self._dial(call.address, call.waits.connect)
         except OSError:
-            call.fail(UpstreamError(f"cannot connect to {call.address[0]}:{call.address[1]}", connected=False))
+            where = f"{call.address[0]}:{call.address[1]}"
+            call.fail(UpstreamError(f"cannot connect to {where}", connected=False, broke=call.closed))
             return
         if call in self.active:
             connection.begin(call)
