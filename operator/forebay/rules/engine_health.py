@@ -14,7 +14,7 @@ from forebay.word_enum import WordEnum
 FAILURES: Final = 2
 """Answers in a row that make an engine a failing one."""
 ASK_SECONDS: Final = 1.0
-"""Between two questions to an engine that is well so far: poison at any rate costs one token a second."""
+"""Between two questions to an engine that is well so far: poison at any rate costs a token or two a second."""
 AGAIN_SECONDS: Final = 0.5
 """Between a failure and the question that confirms it."""
 OVERDUE_SECONDS: Final = 3.0
@@ -22,10 +22,9 @@ OVERDUE_SECONDS: Final = 3.0
 READING_TOKENS_PER_SECOND: Final = 100
 """What every engine reads: slower ones are not asked before their time, only later than they could be."""
 LONGEST_READING_SECONDS: Final = 300.0
+"""However long the prompts ahead are, an engine is asked after that."""
 ANSWER_SECONDS: Final = 2.0
 """How long an engine with no prompts ahead may take for its smallest request."""
-
-
 GONE: Final = -1
 """In place of a status: the connection was refused or broke off."""
 

@@ -57,13 +57,13 @@ class Senders:
 
     def requested(self, key: str) -> None:
         """A request came: its sender earns a share of a retry."""
-        if (sender := self._all.get(key)) is not None:
+        if (sender := self.get(key)) is not None:
             sender.retries.request()
 
     def held_back(self, keys: Iterable[str], now: float) -> float:
         """Seconds until a request by these keys may be sent; 0 at once. One that is let through shuts the door
         behind it again, for twice as long, until an engine has answered it."""
-        found = [sender for key in keys if (sender := self._all.get(key)) is not None and sender.deaths is not WELL]
+        found = [sender for key in keys if (sender := self.get(key)) is not None and sender.deaths is not WELL]
         shut = [sender.deaths for sender in found if is_shut(sender.deaths, now, LIMITS)]
         if shut:
             return max(1.0, *(breaker.open_until - now for breaker in shut))
@@ -91,12 +91,12 @@ class Senders:
     def answered(self, keys: Iterable[str]) -> None:
         """An engine has served it."""
         for key in keys:
-            if (sender := self._all.get(key)) is not None:
+            if (sender := self.get(key)) is not None:
                 sender.deaths = WELL
                 self._struck.discard(key)
 
     def _made(self, key: str) -> Sender:
-        sender = self._all.get(key)
+        sender = self.get(key)
         if sender is None:
             sender = self._all[key] = Sender()
             if len(self._all) > REMEMBERED:

@@ -1,9 +1,9 @@
 """Clients that engines have not answered lately take half of the slots at most, while others send requests too.
 
 A request that an engine never answers looks like one that takes long, so a client whose requests all are like that
-would hold every slot before anybody could tell. A newcomer's further requests wait at the door; its first answer opens
-it. Only streams are judged so, for they show their first token. Clients without a key are
-one crowd that never waits, and a client that is alone takes what there is.
+would hold every slot before anybody could tell. A newcomer's further requests wait at the door; its first token opens
+it. Only streams are judged so, for they show theirs. Clients without a key are one crowd that never waits, and a client
+that is alone takes what there is.
 """
 
 import asyncio
