@@ -26,7 +26,7 @@ from forebay.resources.reasons import Capability, Priority
 from forebay.resources.report import SlotOffer
 from forebay.router import metrics
 from forebay.router.gateway import Gateway
-from forebay.router.placement.replicas import Replica
+from forebay.router.placement.pool_replicas import Replica
 from forebay.router.sidecar import Sidecar
 from forebay.rules.queue import Waiter
 from forebay.simulator.batch import ServiceTime

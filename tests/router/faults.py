@@ -13,7 +13,7 @@ from forebay.router.attempt_result import PAUSE_SECONDS
 from forebay.router.dialect.content import HELD_BYTES
 from forebay.router.http import keep_alive
 from forebay.router.placement.newcomers import KNOWN_SECONDS
-from forebay.router.placement.replicas import LIMITS
+from forebay.router.placement.pool_replicas import LIMITS
 from forebay.rules.breaker import CallResult
 from forebay.rules.engine_health import (
     FAILURES,

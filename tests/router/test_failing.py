@@ -19,7 +19,7 @@ from forebay.resources.table import PoolEntry, TargetEntry
 from forebay.router.http.exchange import Budget
 from forebay.router.http.message_channel import DialledChannel
 from forebay.router.placement.gateway_queue import GatewayQueue
-from forebay.router.placement.replicas import PoolReplicas, Replica
+from forebay.router.placement.pool_replicas import PoolReplicas, Replica
 from forebay.rules.breaker import Breaker, CallResult, Phase, phase
 from forebay.rules.queue import Waiter
 from testing.fleet import Fleet, Pool, fleet

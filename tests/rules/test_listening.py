@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.router.placement.replicas import Replica
+from forebay.router.placement.pool_replicas import Replica
 from forebay.rules.facts import REPORT_TTL_SECONDS
 from forebay.rules.listening import LOOK_SECONDS, ListeningTime
 

@@ -20,10 +20,10 @@ def test_retries_are_a_senders_own() -> None:
 
 def test_two_deaths_in_a_row_hold_its_requests_back_all_but_one() -> None:
     senders = Senders()
-    assert not senders.died("a", "chat-0", 1.0)
-    assert not senders.died("a", "chat-0", 1.5), "one death, however many requests it met"
+    assert not senders.died(["a"], "chat-0", 1.0)
+    assert not senders.died(["a"], "chat-0", 1.5), "one death, however many requests it met"
     assert senders.held_back(["a"], 1.6) == 0
-    assert senders.died("a", "chat-1", 1.7)
+    assert senders.died(["a"], "chat-1", 1.7)
     assert senders.suspicious
     assert senders.held_back(["a"], 2.8) > 0
     assert senders.held_back(["b"], 2.8) == 0
@@ -39,7 +39,7 @@ def test_two_deaths_in_a_row_hold_its_requests_back_all_but_one() -> None:
 def test_an_answer_between_makes_it_no_row() -> None:
     senders = Senders()
     for now in range(1, 40, 2):
-        assert not senders.died("a", "chat-0", float(now))
+        assert not senders.died(["a"], "chat-0", float(now))
         senders.answered(["a"])
     assert senders.held_back(["a"], 40.0) == 0
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from forebay.router import metrics
 from forebay.router.attempt import Attempt
-from forebay.router.placement.replicas import BROKEN_LIMITS, PoolReplicas
+from forebay.router.placement.pool_replicas import BROKEN_LIMITS, PoolReplicas
 from forebay.rules.breaker import CallResult
 from forebay.rules.steps import WITHOUT_AN_ANSWER, AttemptOutcome, AttemptResult
 

@@ -31,8 +31,9 @@ from forebay.router.large_bodies import LargeBodies
 from forebay.router.placement.gateway_fleet import GatewayFleet
 from forebay.router.placement.gateway_queue import GatewayQueue, SlotBinding
 from forebay.router.placement.newcomers import Newcomers
-from forebay.router.placement.replicas import Replica, Replicas
-from forebay.router.request_flow import RequestFlow, body_digest
+from forebay.router.placement.pool_replicas import Replica
+from forebay.router.placement.replicas import Replicas
+from forebay.router.request_flow import RequestFlow
 from forebay.router.stored_responses import by_gateway
 from forebay.router.wake_client import Wake
 from forebay.rules.accounting import Accounting
@@ -44,7 +45,7 @@ from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.endpoints import ENDPOINTS, RESPONSE_ID, stored_response
 from forebay.rules.facts import PolicyView, RequestFacts
 from forebay.rules.retry_after import retry_after
-from forebay.rules.senders import Senders
+from forebay.rules.senders import Senders, body_digest
 
 RETURNING: Final = 4096
 RETURN_SECONDS: Final = 120.0

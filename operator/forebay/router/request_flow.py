@@ -7,8 +7,7 @@ to be tried elsewhere or to leave for a provider goes on as a coroutine.
 import asyncio
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from forebay.resources import headers as names
 from forebay.resources.access_log import AccessLogEntry
@@ -27,7 +26,7 @@ from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import RETRY_SOON, json_reply
 from forebay.router.http.values import Headers, Request
 from forebay.router.placement.gateway_queue import SlotBinding
-from forebay.router.placement.replicas import FINE, PoolReplicas, Replica
+from forebay.router.placement.pool_replicas import FINE, PoolReplicas, Replica
 from forebay.rules.affinity import digest
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.dialect.session import session_of
@@ -36,6 +35,7 @@ from forebay.rules.facts import CloudTarget
 from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.queue import Waiter
 from forebay.rules.retry import patience
+from forebay.rules.senders import suspects
 from forebay.rules.steps import (
     AttemptOutcome,
     AttemptResult,
@@ -54,21 +54,11 @@ from forebay.rules.steps import (
 if TYPE_CHECKING:
     from forebay.router.gateway import Gateway
 
-ENDS: Final = 64 * 1024
-
-
-def body_digest(body: bytes, key: bytes = b"") -> bytes:
-    """Of a large body as far as its length and its ends tell."""
-    if len(body) > 2 * ENDS:
-        body = b"%d %b%b" % (len(body), body[:ENDS], body[-ENDS:])
-    return blake2b(body, digest_size=16, key=key).digest()
-
 
 class RequestFlow:
     """Drives one lifecycle with sockets. Times are of the event loop, in seconds."""
 
     __slots__ = (
-        "_body_key",
         "_bound",
         "_deaths",
         "_failed",
@@ -101,7 +91,6 @@ class RequestFlow:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._bound: SlotBinding | None = None  # the replica that holds a slot for it
-        self._body_key = ""  # once an engine has died
         self._deaths = 0  # engines that broke off with it
         self._launched = 0.0  # loop time of the latest attempt
         self.inside = False  # it is counted as a newcomer's
@@ -178,10 +167,7 @@ class RequestFlow:
         return True
 
     def _suspects(self) -> tuple[str, ...]:
-        """By what a request that breaks engines off is known again: its body, and its sender where that has a key."""
-        if not self._body_key:
-            self._body_key = "#" + body_digest(self.request.body).hex()
-        return (self._body_key,) if self.client is ANONYMOUS else (self._body_key, self.sender)
+        return suspects(self.request.body, "" if self.client is ANONYMOUS else self.sender)
 
     def _blame(self, attempt: Attempt, pool: PoolReplicas, outcome: AttemptOutcome, now: float) -> AttemptResult:
         """A fault: as far as others are served where it failed, it is this sender's own."""
@@ -192,16 +178,10 @@ class RequestFlow:
         fatal = False
         if broke_off(attempt):
             self._deaths += 1
-            fatal = self._deaths > 1
-            for key in self._suspects():
-                fatal |= senders.died(key, replica.name, now)
+            fatal = senders.died(self._suspects(), replica.name, now) or self._deaths > 1
         own = not pool.fails_others(replica, now)
-        return result_of(
-            attempt,
-            outcome,
-            own_fault=own and (again or fatal),
-            final=(own and not may_retry) or fatal,
-        )
+        own_fault, final = own and (again or fatal), fatal or (own and not may_retry)
+        return result_of(attempt, outcome, own_fault=own_fault, final=final)
 
     def _came_back(self, attempt: Attempt) -> None:
         """The short way has come to its end."""

@@ -8,6 +8,7 @@ too, for behind one address there may be many.
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Final
 
 from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, is_shut, shut_again
@@ -24,6 +25,21 @@ SAME_DEATH_SECONDS: Final = 1.0
 LIMITS: Final = BreakerLimits(faults=2, open_seconds=5.0, most_seconds=60.0)
 """Two engines in a row died with a request of it: one request is let through after five seconds, then ten, ..."""
 WELL: Final = Breaker()
+ENDS: Final = 64 * 1024
+"""Bytes at either end of a large body by which it is known again."""
+
+
+def body_digest(body: bytes, key: bytes = b"") -> bytes:
+    """Of a large body as far as its length and its ends tell."""
+    if len(body) > 2 * ENDS:
+        body = b"%d %b%b" % (len(body), body[:ENDS], body[-ENDS:])
+    return blake2b(body, digest_size=16, key=key).digest()
+
+
+def suspects(body: bytes, sender: str = "") -> tuple[str, ...]:
+    """By what a request that breaks engines off is known again: its body, and its sender where that has a key."""
+    known = "#" + body_digest(body).hex()
+    return (known, sender) if sender else (known,)
 
 
 @dataclass(slots=True)
@@ -79,14 +95,17 @@ class Senders:
         again, sender.faulted = now - sender.faulted < DOUBT_SECONDS, now
         return again, sender.retries.spend(now)
 
-    def died(self, key: str, replica: str, now: float) -> bool:
-        """An engine broke off with a request of it; True when it was not the first one in a row."""
+    def died(self, keys: Iterable[str], replica: str, now: float) -> bool:
+        """An engine broke off with a request by these keys; True when it was not the first one in a row of any."""
+        return max([self._died(key, replica, now) for key in keys]) >= LIMITS.faults
+
+    def _died(self, key: str, replica: str, now: float) -> int:
         sender = self._made(key)
         (where, before), sender.died = sender.died, (replica, now)
         if where != replica or now - before >= SAME_DEATH_SECONDS:
             sender.deaths = after(sender.deaths, CallResult.FAULT, now, LIMITS)
             self._struck.add(key)
-        return sender.deaths.faults >= LIMITS.faults
+        return sender.deaths.faults
 
     def answered(self, keys: Iterable[str]) -> None:
         """An engine has served it."""

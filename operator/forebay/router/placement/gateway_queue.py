@@ -15,7 +15,7 @@ from forebay.resources.reasons import Priority
 from forebay.resources.report import OfferAnswer, SlotOffer, WaitingWord
 from forebay.resources.table import PoolEntry
 from forebay.router.http.call import Address
-from forebay.router.placement.replicas import Replica
+from forebay.router.placement.pool_replicas import Replica
 from forebay.rules.queue import Waiter, WaitQueue
 
 RATE_SECONDS: Final = 30.0
