@@ -3,11 +3,14 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import uvloop
 
+from forebay.router.client_keys import ANONYMOUS
+from forebay.router.large_bodies import LargeBodies
 from testing.fleet import Pool, fleet
 from tests.router.taps import tap
 
@@ -74,5 +77,26 @@ def test_a_client_that_leaves_while_it_is_read_reaches_no_engine(tmp_path: Path,
             assert [status for status, _ in await asyncio.gather(*tasks)] == [200] * 8
             assert len(seen) == 8
             del reader
+
+    uvloop.run(work())
+
+
+def test_a_client_that_leaves_before_the_first_step_is_told_of_all_the_same() -> None:
+    async def work() -> None:
+        told: list[str] = []
+
+        def spawn(work: Any) -> Any:
+            task = asyncio.ensure_future(work)
+            task.cancel()
+            return task
+
+        bodies = LargeBodies(cast(Any, SimpleNamespace(spawn=spawn)))
+        exchange = cast(Any, SimpleNamespace(on_lost=None))
+        bodies.read(
+            cast(Any, None), exchange, ANONYMOUS, lambda _: told.append("begin"), lambda _: told.append("refuse"),
+            lambda: told.append("gone"),
+        )  # fmt: skip
+        await asyncio.sleep(0.01)
+        assert told == ["gone"]
 
     uvloop.run(work())

@@ -31,7 +31,8 @@ class LargeBodies:
         gone: Callable[[], None],
     ) -> None:
         """Read it, and call what is to come then: `begin` with what it says, `refuse`, or `gone` with its client."""
-        task = self._context.spawn(self._read(request, exchange, client, begin, refuse, gone))
+        task = self._context.spawn(self._read(request, exchange, client, begin, refuse))
+        task.add_done_callback(lambda ended: gone() if ended.cancelled() else None)
         exchange.on_lost = task.cancel
 
     async def _read(
@@ -41,7 +42,6 @@ class LargeBodies:
         client: Client,
         begin: Callable[[ParsedRequest], None],
         refuse: Callable[[BadRequestError], None],
-        gone: Callable[[], None],
     ) -> None:
         try:
             parsed = allowed(await self._parsed(request, client.name), client)
@@ -52,7 +52,7 @@ class LargeBodies:
         except asyncio.CancelledError:
             if not exchange.ended:  # not the client: this router ends
                 exchange.abort()
-            gone()
+            raise
         except Exception as problem:  # a bug must not leave a client hanging
             context = {"message": "a request could not be read", "exception": problem}
             asyncio.get_running_loop().call_exception_handler(context)
