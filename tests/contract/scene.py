@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import uvloop
 import yaml
 from kubernetes import client
 from kubernetes.aio import client as aio
@@ -31,7 +32,7 @@ def in_cluster(api: client.ApiClient, scene: Callable[[Cluster], Awaitable[None]
         async with Cluster(aio.ApiClient(settings)) as cluster, asyncio.timeout(120):
             await scene(cluster)
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def custom(kind: ObjectKind, namespace: str, name: str, spec: Object) -> Object:

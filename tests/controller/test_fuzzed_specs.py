@@ -1,9 +1,9 @@
 """No spec, however odd, ends a pass: a fleet is planned whatever is in it, and odd pools do not harm the others."""
 
-import asyncio
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,7 +45,7 @@ def observed(*objects: Object) -> ObservedFleet:
     look = observe(
         "team", cache, cluster=nobody, tokens=Nobody(nobody), reports=ReportClient(), memory=FleetMemory(), now=NOW
     )
-    return asyncio.run(look)
+    return uvloop.run(look)
 
 
 def planned(fleet: ObservedFleet) -> tuple[Plan, Plan]:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import aiohttp
 import msgspec
 import pytest
+import uvloop
 from kubernetes.aio import client
 
 from forebay.controller.__main__ import BLIND_SECONDS, DEAF_SECONDS, STUCK_SECONDS, Operator
@@ -41,7 +42,7 @@ def with_operator(scene: Callable[[Operator, float], Awaitable[None]]) -> None:
             await scene(made, now)
             await made.reports.close()
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def pod(revision: int) -> Object:
@@ -217,7 +218,7 @@ def test_a_watch_that_says_nothing_for_too_long_is_given_up() -> None:
                 heard.append(line)
         assert heard == [b'{"a": 1}']
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_an_operator_whose_watch_of_pods_is_silent_is_not_ready_and_not_restarted() -> None:

@@ -1,11 +1,11 @@
 """Turns at GPUs between fleets, what nodes have, how long starts take, and how many Events an object may have."""
 
-import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import uvloop
 
 from forebay.controller.cluster.event_recorder import BUDGET, Recorder
 from forebay.controller.cluster.kubernetes_api import Cluster, ClusterError, Object, ObjectKind
@@ -93,7 +93,7 @@ class Forbidden(Cluster):
 def test_without_the_right_to_see_nodes_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     nodes, cluster = NodeWatch(), Forbidden()
     for _ in range(3):
-        assert asyncio.run(nodes.look(cluster, [GPU], NOW)) == frozenset()
+        assert uvloop.run(nodes.look(cluster, [GPU], NOW)) == frozenset()
     assert [record.getMessage() for record in caplog.records] == [
         "nodes cannot be read, so withdrawn replicas are asked for by the clock alone: nodes is forbidden"
     ]
@@ -141,7 +141,7 @@ def test_each_object_has_a_budget_of_new_events_an_hour_and_the_rest_is_counted(
         now[0] += timedelta(minutes=2)
         await say("chat", 1000)
 
-    asyncio.run(story())
+    uvloop.run(story())
     notes = [event["note"] for event in cluster.events]
     assert len(notes) == BUDGET + 2
     assert recorder.left_out == 7

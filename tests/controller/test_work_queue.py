@@ -2,6 +2,8 @@
 
 import asyncio
 
+import uvloop
+
 from forebay.controller.work_queue import Backlog, QueueTimes, WorkQueue
 
 PACE = QueueTimes(debounce=0.25, backoff_first=1.0, backoff_most=8.0)
@@ -102,7 +104,7 @@ def test_one_worker_a_key_and_a_bound_on_all_of_them() -> None:
         await asyncio.gather(runner, return_exceptions=True)
         return most, most_of_one, seen
 
-    most, most_of_one, seen = asyncio.run(scene())
+    most, most_of_one, seen = uvloop.run(scene())
     assert most <= 2
     assert most_of_one == 1
     assert sorted(seen) == sorted("abcd" * 4)
@@ -129,4 +131,4 @@ def test_a_pass_that_raises_does_not_stop_the_others() -> None:
         await asyncio.gather(runner, return_exceptions=True)
         return seen
 
-    assert asyncio.run(scene()) == ["bad", "good"]
+    assert uvloop.run(scene()) == ["bad", "good"]

@@ -117,7 +117,7 @@ def test_a_pipe_that_nobody_reads_holds_up_nothing_and_drops_are_counted(
             except BlockingIOError:
                 await asyncio.sleep(0.005)
 
-    asyncio.run(asyncio.wait_for(read(), 20))
+    uvloop.run(asyncio.wait_for(read(), 20))
     written = [line["request_id"][:4] for line in documents(bytes(received))]
     assert written == [f"{number:04}" for number in range(191)]  # in order, none cut
 

@@ -1,6 +1,5 @@
 """What a sidecar tells the operator of its engine, and what it makes of what the operator has learnt."""
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ async def _report(text: str) -> Any:
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_totals_are_summed_over_ranks_and_shares_are_not(ranks: int) -> None:
     text = "".join(METRICS.replace("@", LABELS.format(rank)) for rank in range(ranks))
-    report = asyncio.run(_report(text))
+    report = uvloop.run(_report(text))
     assert report is not None
     assert (report.running, report.kv_usage, report.kv_tokens) == (8 * ranks, 0.5, 5000 * ranks)
     assert (report.tokens_total, report.token_seconds_total) == (2000 * ranks, 11.5 * ranks)
@@ -61,7 +60,7 @@ def test_totals_are_summed_over_ranks_and_shares_are_not(ranks: int) -> None:
 
 def test_an_older_engine_has_another_name_for_the_time_between_tokens() -> None:
     older = METRICS.replace("inter_token_latency_seconds", "time_per_output_token_seconds")
-    report = asyncio.run(_report(older.replace("@", LABELS.format(0))))
+    report = uvloop.run(_report(older.replace("@", LABELS.format(0))))
     assert (report.tokens_total, report.token_seconds_total) == (2000, 11.5)
 
 
@@ -69,7 +68,7 @@ def test_a_recorded_engine_is_understood() -> None:
     """FOREBAY_DATA=folder with vllm/metrics-saturated.txt: 8 run, 4 have ended, 1,959 tokens in 11.5 s of waiting."""
     if not RECORDED.exists():
         pytest.skip("FOREBAY_DATA names no folder with vllm/metrics-saturated.txt")
-    report = asyncio.run(_report(RECORDED.read_text()))
+    report = uvloop.run(_report(RECORDED.read_text()))
     assert (report.running, report.tokens_total, report.kv_tokens) == (8, 1959, 524_288)
     assert report.token_seconds_total == pytest.approx(11.503931)
     assert (report.prompts.totals[-1][1], report.prompts.tokens, report.answers.tokens) == (4, 48, 20)

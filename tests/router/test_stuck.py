@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from forebay.resources.report import ReplicaState
 from forebay.router import engine_monitor as engines
@@ -18,7 +19,7 @@ def within(tmp_path: Path, act: Callable[[Fleet], Awaitable[None]], **more: obje
         async with asyncio.timeout(40), fleet(tmp_path, {"chat": Pool(slots=4, replicas=2)}, **more) as made:  # type: ignore[arg-type]
             await act(made)
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from forebay.controller.cluster import probes
 from forebay.controller.cluster.probes import Page
@@ -39,6 +40,6 @@ def test_a_page(request_line: bytes, status: bytes, body: bytes) -> None:
             await writer.wait_closed()
         return answer
 
-    head, _, found = asyncio.run(scene()).partition(b"\r\n\r\n")
+    head, _, found = uvloop.run(scene()).partition(b"\r\n\r\n")
     assert head.split(b" ")[1] == status
     assert found == body

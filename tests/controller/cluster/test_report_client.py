@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+import uvloop
 from aiohttp import web
 
 from forebay.controller.cluster import report_client
@@ -63,7 +64,7 @@ def fetched(other: Handler, *, token: str = "t") -> tuple[dict[str, Report], lis
             await asking.close()
             await runner.cleanup()
 
-    return asyncio.run(scene()), asked
+    return uvloop.run(scene()), asked
 
 
 @pytest.mark.parametrize(
@@ -120,4 +121,4 @@ def test_connections_stay_open_for_gateways_alone(keep: bool) -> None:
             await asking.close()
             await runner.cleanup()
 
-    assert asyncio.run(scene()) == keep
+    assert uvloop.run(scene()) == keep

@@ -4,6 +4,7 @@ import asyncio
 from http import HTTPStatus
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,4 +67,4 @@ def test_over_a_socket_and_one_that_says_nothing_is_let_go(monkeypatch: pytest.M
         server.close()
         assert asked == ["team"]
 
-    asyncio.run(story())
+    uvloop.run(story())

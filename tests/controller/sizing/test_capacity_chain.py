@@ -1,11 +1,11 @@
 """From an engine's metrics to its curve, through every part: batch, telemetry, sidecar's reader, report, operator."""
 
-import asyncio
 import random
 from collections.abc import Callable
 
 import msgspec
 import pytest
+import uvloop
 
 from forebay.controller.sizing.capacity_learning import Learning, learn
 from forebay.resources.report import EngineReport, ReplicaState, SidecarReport, decode, encode
@@ -68,7 +68,7 @@ async def _read(text: str) -> EngineReport | None:
 
 def read(engine: VirtualEngine) -> SidecarReport:
     """As it comes over the network."""
-    found = asyncio.run(_read(engine.telemetry.render().decode()))
+    found = uvloop.run(_read(engine.telemetry.render().decode()))
     assert found is not None
     report = SidecarReport(
         pool="chat", replica="chat-0", version="1", started=1.0, generation=1, hash="",
