@@ -52,8 +52,11 @@ class MetricNames:
     prefix_queries: str
     """Tokens looked for in the prefix cache, and `prefix_hits` those found."""
     prefix_hits: str
+    first_tokens: str
+    """Histogram with one entry for each sequence that got its first token."""
     between_tokens: tuple[str, ...]
-    """Histogram of the seconds between two tokens; an engine's newest name for it comes first."""
+    """Histogram of the seconds between two steps of a request; an engine's newest name for it comes first. A step makes
+    several tokens where the engine speculates."""
     per_token: str
     """Histogram by request: mean seconds for each token after the first."""
     prompts: str

@@ -5,7 +5,8 @@ from typing import Final
 
 from forebay.engines.dialect import EngineDialect, Launch, MetricNames, Refused
 
-_CACHE_TOKENS = re.compile(r'kv_cache_size_tokens="(\d+)"')
+_CACHE = re.compile(r"^vllm:cache_config_info\{(.*)\}", re.MULTILINE)
+_NUMBERS = re.compile(r'\b(kv_cache_size_tokens|num_gpu_blocks|block_size)="(\d+)"')
 
 
 def arguments(launch: Launch) -> list[str]:
@@ -25,8 +26,13 @@ def arguments(launch: Launch) -> list[str]:
 
 
 def cache_tokens(text: str) -> int | None:
-    """A label of vllm:cache_config_info, summed over data-parallel ranks."""
-    return sum(int(number) for number in _CACHE_TOKENS.findall(text)) or None
+    """By the labels of vllm:cache_config_info, summed over data-parallel ranks. Before 0.24 these have no size in
+    tokens, but blocks."""
+    total = 0
+    for labels in _CACHE.findall(text):
+        said = {name: int(number) for name, number in _NUMBERS.findall(labels)}
+        total += said.get("kv_cache_size_tokens") or said.get("num_gpu_blocks", 0) * said.get("block_size", 0)
+    return total or None
 
 
 VLLM: Final = EngineDialect(
@@ -60,6 +66,7 @@ VLLM: Final = EngineDialect(
         generation_tokens="vllm:generation_tokens_total",
         prefix_queries="vllm:prefix_cache_queries_total",
         prefix_hits="vllm:prefix_cache_hits_total",
+        first_tokens="vllm:time_to_first_token_seconds",
         between_tokens=("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds"),  # since 0.11; before
         per_token="vllm:request_time_per_output_token_seconds",  # noqa: S106 - a name
         prompts="vllm:request_prompt_tokens",
