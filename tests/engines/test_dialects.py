@@ -79,7 +79,7 @@ def test_an_engine_is_started_with_all_that_the_pool_says(kind: EngineType) -> N
 def test_what_the_user_says_is_not_said_twice(kind: EngineType) -> None:
     dialect = engines.of(kind)
     given = dialect.arguments(replace(FULL, args=(f"{dialect.context_flag}=99",)))
-    assert [arg for arg in given if arg.startswith(dialect.context_flag)] == [f"{dialect.context_flag}=99"]
+    assert [arg for arg in given if arg.startswith(dialect.context_flag.name)] == [f"{dialect.context_flag}=99"]
 
 
 @EVERY
@@ -99,10 +99,58 @@ def test_the_pattern_of_errors_is_one_and_names_them(kind: EngineType) -> None:
 
 @pytest.mark.parametrize(
     ("args", "expected"),
-    [(["--max-model-len", "99"], 99), (["--max-model-len=99"], 99), (["--max-model-len"], None), (["-x"], None)],
+    [
+        (["--max-model-len", "99"], 99),
+        (["--max-model-len=99"], 99),
+        (["--max-model-len"], None),
+        (["-x"], None),
+        (["--max_model_len", "99"], 99),
+        (["--max-model=99"], 99),
+        (["--max-m=99"], None),
+        (["--max-model-len=1", "--max_model_len=2"], 2),
+        (["--max-model-len=32k"], 32_000),
+        (["--max-model-len=32K"], 32_768),
+        (["--max-model-len=1.5k"], 1500),
+        (["--max-model-len=auto"], None),
+        (["--", "--max-model-len=9"], None),
+        (["--max-model-length=9"], None),
+    ],
 )
 def test_the_longest_context_is_read_from_args(args: list[str], expected: int | None) -> None:
     assert VLLM.context_limit(args) == expected
+
+
+@pytest.mark.parametrize(
+    ("args", "tensor", "ranks"),
+    [
+        ([], 8, 1),
+        (["-pp", "2"], 4, 1),
+        (["-pp=2"], 4, 1),
+        (["--pipeline_parallel_size=2"], 4, 1),
+        (["--pipeline-parallel=2"], 4, 1),
+        (["-dp", "2"], 4, 2),
+        (["--data-parallel-size", "8"], None, 8),
+        (["--data_parallel_size=8"], None, 8),
+        (["-dp=2", "-pp=2"], 2, 2),
+        (["-dp=2", "-dp=4"], 2, 4),
+        (["--data-parallel-size=4", "-dp", "2"], 4, 2),
+        (["-dp=8", "--data-parallel-size-local=2"], 4, 2),
+        (["-dp=8", "--data-parallel-rank=3"], 8, 1),
+        (["-pcp", "2"], 4, 1),
+        (["-pp=16"], None, 1),
+        (["-dp"], 8, 1),
+        (["-dp=x"], 8, 1),
+        (["-tp", "2"], None, 1),
+        (["--tensor_parallel_size=2", "-dp=2"], None, 2),
+        (["--tensor-parallel=2"], None, 1),
+    ],
+)
+def test_gpus_are_tensor_times_pipeline_times_data_parallel(args: list[str], tensor: int | None, ranks: int) -> None:
+    given = VLLM.arguments(Launch(source="m", port=1, gpus=8, args=tuple(args)))
+    own = given[: len(given) - len(args)]
+    assert [arg for arg in own if "parallel" in arg] == ([f"--tensor-parallel-size={tensor}"] if tensor else [])
+    assert VLLM.ranks(args) == ranks
+    assert VLLM.batch_limit(["--max_num_seqs=8", *args]) == 8 * ranks
 
 
 def test_the_batch_of_a_pool_is_read_by_its_own_dialect() -> None:
@@ -145,7 +193,7 @@ def test_a_table_tells_the_engine_where_it_is_not_the_usual_one() -> None:
 @pytest.mark.slow
 def test_nobody_else_writes_an_engines_metrics_or_flags() -> None:
     flags = {arg.partition("=")[0] for arg in VLLM.arguments(FULL) if arg.startswith("--")} - {"--seed"}
-    flags |= {VLLM.batch_flag, "-tp"}
+    flags |= {VLLM.batch_flag.name, "-tp"}
     common = {"--host", "--port", "--revision"}  # names of options that others have as well
     written = re.compile("|".join(map(re.escape, {VLLM.metrics.family, "kv_cache_size_tokens", *(flags - common)})))
     found = {where: text for where, text in strings() if written.search(text)}

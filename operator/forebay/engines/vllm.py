@@ -1,12 +1,20 @@
 """vLLM, from 0.10 on: `vllm serve` and its metrics."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from forebay.engines.dialect import EngineDialect, Launch, MetricNames, Refused
+from forebay.engines.flag import Flag
 
 _CACHE = re.compile(r"^vllm:cache_config_info\{(.*)\}", re.MULTILINE)
 _NUMBERS = re.compile(r'\b(kv_cache_size_tokens|num_gpu_blocks|block_size)="(\d+)"')
+_TENSOR = Flag("--tensor-parallel-size", "-tp", "--tensor")
+_PIPELINE = Flag("--pipeline-parallel-size", "-pp", "--pipeline")
+_PROMPT_PARTS = Flag("--prefill-context-parallel-size", "-pcp", "--prefill-context")
+_RANKS = Flag("--data-parallel-size", "-dp")
+_RANKS_HERE = Flag("--data-parallel-size-local", "-dpl", "--data-parallel-size-")
+_RANK = Flag("--data-parallel-rank", "-dpn")
 
 
 def arguments(launch: Launch) -> list[str]:
@@ -16,13 +24,27 @@ def arguments(launch: Launch) -> list[str]:
         args += ["--served-model-name", *launch.served_names]
     if launch.revision:
         args.append(f"--revision={launch.revision}")
-    if launch.gpus > 1 and not launch.says("--tensor-parallel-size", "-tp"):
-        args.append(f"--tensor-parallel-size={launch.gpus}")
+    tensor = launch.gpus // (ranks(launch.args) * _stages(launch.args))  # the rest of GPUs = TP x PP x DP
+    if tensor > 1 and not launch.says(_TENSOR):
+        args.append(f"{_TENSOR}={tensor}")
     if launch.context_tokens and not launch.says(VLLM.context_flag):
         args.append(f"{VLLM.context_flag}={launch.context_tokens}")
     if launch.adapters:
         args += ["--enable-lora", "--lora-modules", *(f"{name}={source}" for name, source in launch.adapters)]
     return [*args, *launch.args]
+
+
+def ranks(args: Sequence[str]) -> int:
+    """Data-parallel ranks in this process. One where it is told which of them it is."""
+    local = _RANKS_HERE.number(args)
+    if local:
+        return local
+    return 1 if _RANK.said(args) else _RANKS.number(args) or 1
+
+
+def _stages(args: Sequence[str]) -> int:
+    """GPUs that each tensor-parallel shard takes in one rank: pipeline stages, and parts of the prompt."""
+    return (_PIPELINE.number(args) or 1) * (_PROMPT_PARTS.number(args) or 1)
 
 
 def cache_tokens(text: str) -> int | None:
@@ -38,9 +60,10 @@ def cache_tokens(text: str) -> int | None:
 VLLM: Final = EngineDialect(
     command=("vllm", "serve"),
     arguments=arguments,
-    context_flag="--max-model-len",
-    batch_flag="--max-num-seqs",
+    context_flag=Flag("--max-model-len", least="--max-mo"),
+    batch_flag=Flag("--max-num-seqs", least="--max-num-se"),
     usual_batch=256,  # 1,024 on the largest GPUs
+    ranks=ranks,
     refused=(
         Refused(
             ("--host", "--port", "--uds"),

@@ -142,7 +142,8 @@ class Engine(Resource):
     ] = []
     """Additional arguments for `vllm serve`. They override what forebay sets, except host and port."""
     gpus: Annotated[int, Field(ge=0, le=64)] = 1
-    """Number of GPUs of one replica. It sets --tensor-parallel-size unless `args` do."""
+    """Number of GPUs of one replica: tensor times pipeline times data parallel size. It sets --tensor-parallel-size to
+    what the others in `args` leave, unless `args` say that as well."""
     gpu_resource_name: Annotated[str, Field(min_length=1, max_length=253)] = "nvidia.com/gpu"
     """Extended resource that counts GPUs, such as nvidia.com/gpu or the resource of a MIG slice."""
     startup_seconds: Annotated[int, Field(ge=10, le=14_400)] = 1800

@@ -138,10 +138,11 @@ def _think(learning: Learning, spec: PoolSpec, table: int | None, now: float) ->
     """The target, and C a little nearer to it."""
     curve, aim = fit(learning.bins), wished(spec)
     live = learning.lengths.p90() or learning.live_tokens
-    said = engines.of(spec.engine.type).batch_limit(spec.engine.args)  # holds at once, see Learning.capacity
+    dialect, args = engines.of(spec.engine.type), spec.engine.args
+    usual = None if dialect.batch_flag.said(args) else dialect.usual_batch * dialect.ranks(args)
     target = rule.capacity(
         CapacityInputs(
-            max_num_seqs=engines.of(spec.engine.type).usual_batch if said is None else None,
+            max_num_seqs=usual,  # what is said holds at once, see Learning.capacity
             kv_tokens=learning.kv_tokens or None,
             live_tokens=live or rule.TYPICAL_TOKENS,
             latency=latency_bound(learning.bins, curve, aim),
@@ -178,10 +179,14 @@ def known_for(spec: PoolSpec, live_tokens: int = 0) -> int | None:
     """Slots by GPU and model, where a node selector names the GPU; None where either is not in the table."""
     pod = (spec.engine.pod_template or {}).get("spec")
     selector = pod.get("nodeSelector") if isinstance(pod, dict) else None
-    if engines.of(spec.engine.type).simulated or not isinstance(selector, dict):
+    dialect = engines.of(spec.engine.type)
+    if dialect.simulated or not isinstance(selector, dict):
         return None
     gpu = next((str(selector[label]) for label in _GPU_LABELS if label in selector), "")
-    return slots_of(gpu, spec.model.name, spec.engine.gpus, live_tokens or rule.TYPICAL_TOKENS, wished(spec))
+    ranks = dialect.ranks(spec.engine.args)
+    each = max(1, spec.engine.gpus // ranks)
+    found = slots_of(gpu, spec.model.name, each, live_tokens or rule.TYPICAL_TOKENS, wished(spec))
+    return None if found is None else found * ranks
 
 
 def wished(spec: PoolSpec) -> float | None:
