@@ -75,6 +75,57 @@ def test_an_engine_is_started_with_all_that_the_pool_says(kind: EngineType) -> N
     assert given.endswith("--seed=1"), "the user's own have the last word"
 
 
+TWO = (("a", "org/a"), ("b", "org/b"))
+
+
+@pytest.mark.parametrize(
+    ("adapters", "rank", "args", "expected"),
+    [
+        ((), 64, [], []),
+        (TWO[:1], 0, [], []),
+        (TWO[:1], 16, [], []),
+        (TWO, 0, [], ["--max-loras=2"]),
+        (TWO, 8, [], ["--max-loras=2"]),
+        (TWO, 64, [], ["--max-loras=2", "--max-lora-rank=64"]),
+        (TWO[:1], 33, [], ["--max-lora-rank=64"]),
+        (TWO[:1], 300, [], ["--max-lora-rank=320"]),
+        (TWO, 64, ["--max_loras", "1"], ["--max-lora-rank=64"]),
+        (TWO, 64, ["--max-loras=9", "--max-lora-rank=128"], []),
+        (TWO, 0, ["--max-cpu-loras=1"], []),
+        (TWO, 0, ["--max-cpu-loras=4"], ["--max-loras=2"]),
+    ],
+)
+def test_all_adapters_of_a_pool_fit_one_batch(
+    adapters: tuple[tuple[str, str], ...], rank: int, args: list[str], expected: list[str]
+) -> None:
+    given = VLLM.arguments(Launch(source="m", port=1, adapters=adapters, adapter_rank=rank, args=tuple(args)))
+    own = given[: len(given) - len(args)]
+    assert [arg for arg in own if arg.startswith("--max-lora")] == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "args", "given"),
+    [
+        ("vllm/vllm-openai:v0.32.0", [], True),
+        ("vllm/vllm-openai:v0.18.0", [], True),
+        ("vllm/vllm-openai:v0.17.1", [], False),
+        ("vllm/vllm-openai:v0.11.0", [], False),
+        ("vllm/vllm-openai:v1.0.0", [], True),
+        ("mirror.example:5000/vllm/vllm-openai:0.32.0-cu129@sha256:00", [], True),
+        ("vllm/vllm-openai-rocm:v0.20.0", [], True),
+        ("vllm/vllm-openai:latest", [], False),
+        ("vllm/vllm-openai@sha256:00", [], False),
+        ("team.example/engine:2.0.0", [], False),
+        ("", [], False),
+        ("vllm/vllm-openai:v0.32.0", ["--shutdown_timeout", "3"], False),
+    ],
+)
+def test_an_engine_ends_softly_where_its_version_can(image: str, args: list[str], given: bool) -> None:
+    """One that does not know the flag would not start."""
+    launch = Launch(source="m", port=1, image=image, stop_seconds=15, args=tuple(args))
+    assert ("--shutdown-timeout=15" in VLLM.arguments(launch)) == given
+
+
 @EVERY
 def test_what_the_user_says_is_not_said_twice(kind: EngineType) -> None:
     dialect = engines.of(kind)

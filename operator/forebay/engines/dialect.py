@@ -21,6 +21,12 @@ class Launch:
     context_tokens: int | None = None
     adapters: tuple[tuple[str, str], ...] = ()
     """Name and source of each LoRA adapter."""
+    adapter_rank: int = 0
+    """The largest rank among them; 0 where none is told."""
+    image: str = ""
+    """Container image that it is started from."""
+    stop_seconds: int = 0
+    """How long it may go on with what runs after it is told to end."""
     args: tuple[str, ...] = ()
     """The user's own arguments, which win."""
 
@@ -85,6 +91,8 @@ class EngineDialect:
     refused: tuple[Refused, ...]
     cache_variable: str
     """Environment variable that names the folder of the weights."""
+    compiled_variable: str
+    """Environment variable that names the folder of what it compiles at its first start."""
     token_variable: str
     """Environment variable that holds the token for gated models."""
     start_seconds: float

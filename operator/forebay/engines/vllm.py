@@ -15,6 +15,15 @@ _PROMPT_PARTS = Flag("--prefill-context-parallel-size", "-pcp", "--prefill-conte
 _RANKS = Flag("--data-parallel-size", "-dp")
 _RANKS_HERE = Flag("--data-parallel-size-local", "-dpl", "--data-parallel-size-")
 _RANK = Flag("--data-parallel-rank", "-dpn")
+_ADAPTERS = Flag("--max-loras")
+_ADAPTERS_ON_CPU = Flag("--max-cpu-loras", least="--max-cpu-l")
+_ADAPTER_RANK = Flag("--max-lora-rank", least="--max-lora-")
+_ADAPTER_RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)  # those that it takes
+_USUAL_ADAPTER_RANK: Final = 16
+_STOP = Flag("--shutdown-timeout", least="--shu")
+_STOPS_SOFTLY: Final = (0, 18)  # the first version that has the flag; others do not start with it
+_UNKNOWN: Final = (0, 0)
+_IMAGE = re.compile(r"(?:^|/)vllm-openai[\w.-]*:v?(\d+)\.(\d+)[\w.-]*(?:@|$)")
 
 
 def arguments(launch: Launch) -> list[str]:
@@ -31,7 +40,28 @@ def arguments(launch: Launch) -> list[str]:
         args.append(f"{VLLM.context_flag}={launch.context_tokens}")
     if launch.adapters:
         args += ["--enable-lora", "--lora-modules", *(f"{name}={source}" for name, source in launch.adapters)]
+        args += _room_for_adapters(launch)
+    if launch.stop_seconds and (version(launch.image) or _UNKNOWN) >= _STOPS_SOFTLY and not launch.says(_STOP):
+        args.append(f"{_STOP}={launch.stop_seconds}")
     return [*args, *launch.args]
+
+
+def _room_for_adapters(launch: Launch) -> list[str]:
+    """All adapters in one batch: by itself it takes one at a time, and lets the requests to the others wait."""
+    args = []
+    together = min(len(launch.adapters), _ADAPTERS_ON_CPU.number(launch.args) or len(launch.adapters))
+    if together > 1 and not launch.says(_ADAPTERS):
+        args.append(f"{_ADAPTERS}={together}")
+    rank = next((size for size in _ADAPTER_RANKS if size >= launch.adapter_rank), _ADAPTER_RANKS[-1])
+    if launch.adapter_rank > _USUAL_ADAPTER_RANK and not launch.says(_ADAPTER_RANK):
+        args.append(f"{_ADAPTER_RANK}={rank}")
+    return args
+
+
+def version(image: str) -> tuple[int, int] | None:
+    """Major and minor version, where a tag of vLLM's own image says so; mirrors keep its name."""
+    found = _IMAGE.search(image)
+    return (int(found[1]), int(found[2])) if found is not None else None
 
 
 def ranks(args: Sequence[str]) -> int:
@@ -75,6 +105,7 @@ VLLM: Final = EngineDialect(
         ),
     ),
     cache_variable="HF_HOME",
+    compiled_variable="VLLM_CACHE_ROOT",
     token_variable="HF_TOKEN",  # noqa: S106 - a name
     start_seconds=300.0,
     ready_path="/v1/models",

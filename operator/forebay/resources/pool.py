@@ -41,6 +41,9 @@ class Adapter(Resource):
     """Name of the LoRA adapter; clients put it in `model` to use it."""
     source: Text
     """Path or repository of the LoRA adapter, as vLLM's --lora-modules takes it."""
+    rank: Annotated[int, Field(ge=1, le=512)] | None = None
+    """Rank of the LoRA adapter: `r` of its adapter_config.json. The pool's largest one sets --max-lora-rank. Empty: 16
+    at most."""
 
 
 class Model(Resource):
@@ -57,7 +60,8 @@ class Model(Resource):
     token_secret_ref: SecretKey | None = None
     """Secret key that holds the token for gated models. The engine gets it as HF_TOKEN."""
     adapters: Annotated[list[Adapter], Field(max_length=32, json_schema_extra=list_map("name"))] = []
-    """LoRA adapters that the engine loads in addition to the model."""
+    """LoRA adapters that the engine loads in addition to the model. All of them fit one batch: their number sets
+    --max-loras."""
     task: Task = Task.GENERATE
     """API that the pool serves: Generate for chat and completions, Embed for embeddings,
     Score for reranking, Transcribe for audio files."""
