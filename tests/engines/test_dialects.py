@@ -141,6 +141,26 @@ def test_what_users_may_not_say_is_what_forebay_says(kind: EngineType) -> None:
         assert any(arg.startswith(one.beginnings) for arg in dialect.arguments(FULL)), one.message
 
 
+@pytest.mark.parametrize(
+    ("arg", "refused"),
+    [
+        ("--host=0.0.0.0", True),
+        ("--hos", True),
+        ("--port", True),
+        ("--uds", True),
+        ("--served_model_name", True),
+        ("--served-model=x", True),
+        ("--hf-overrides", False),
+        ("--pooler-config", False),
+        ("--pipeline-parallel-size", False),
+        ("--seed", False),
+        ("--model-impl", False),
+    ],
+)
+def test_a_refusal_knows_every_spelling_that_the_parser_takes(arg: str, refused: bool) -> None:
+    assert any(arg.startswith(one.beginnings) for one in VLLM.refused) == refused
+
+
 @EVERY
 def test_the_pattern_of_errors_is_one_and_names_them(kind: EngineType) -> None:
     pattern = engines.of(kind).error_start

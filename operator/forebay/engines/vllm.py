@@ -94,13 +94,13 @@ VLLM: Final = EngineDialect(
     batch_flag=Flag("--max-num-seqs", least="--max-num-se"),
     usual_batch=256,  # 1,024 on the largest GPUs
     ranks=ranks,
-    refused=(
+    refused=(  # by the shortest beginnings that its parser takes for them
         Refused(
-            ("--host", "--port", "--uds"),
+            ("--ho", "--por", "--ud"),
             "args must not set --host, --port or --uds: the routing sidecar is the only way in to the engine",
         ),
         Refused(
-            ("--model=", "--served-model-name"),
+            ("--model=", "--ser"),
             "args must not set the model: use spec.model.name and spec.model.servedNames",
         ),
     ),
