@@ -158,6 +158,18 @@ def test_an_engine_has_time_to_end_within_the_grace() -> None:
     assert 0 < STOP_SECONDS < GRACE_SECONDS
 
 
+def test_the_example_with_adapters_runs_as_a_user_without_rights() -> None:
+    example = yaml.safe_load((Path(__file__).parents[2] / "examples" / "vllm" / "adapters.yaml").read_text())
+    pod = stateful(PoolSpec.model_validate(example["spec"]))["spec"]["template"]["spec"]
+    found = pod["containers"][0]
+    assert {"--max-loras=2", "--max-lora-rank=32"} <= set(found["args"])
+    assert {"HF_TOKEN", "HOME", "VLLM_CACHE_ROOT"} <= {item["name"] for item in found["env"]}
+    rights = found["securityContext"]
+    assert (rights["runAsNonRoot"], rights["readOnlyRootFilesystem"]) == (True, True)
+    assert (rights["allowPrivilegeEscalation"], rights["capabilities"]) == (False, {"drop": ["ALL"]})
+    assert pod["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}, "fsGroup": 1000}
+
+
 def test_a_rank_that_is_not_said_changes_no_template() -> None:
     told = VLLM.model_dump(mode="json")
     assert all(adapter["rank"] is None for adapter in told["model"]["adapters"])
