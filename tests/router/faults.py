@@ -12,11 +12,20 @@ from forebay.resources.options import RouterTimeouts
 from forebay.router.attempt_result import PAUSE_SECONDS
 from forebay.router.dialect.content import HELD_BYTES
 from forebay.router.http import keep_alive
+from forebay.router.placement.newcomers import KNOWN_SECONDS
 from forebay.router.placement.replicas import LIMITS
 from forebay.rules.breaker import CallResult
-from forebay.rules.engine_health import NO_CLIENTS_DOING, NOT_IMPLEMENTED
+from forebay.rules.engine_health import (
+    FAILURES,
+    NO_CLIENTS_DOING,
+    NOT_IMPLEMENTED,
+    OVERDUE_SECONDS,
+    READING_TOKENS_PER_SECOND,
+)
 from forebay.rules.lifecycle import MAX_FAILED, MAX_SENT
 from forebay.rules.retry import RETRY_BURST, RETRY_SHARE, TOKEN_SECONDS
+from forebay.rules.senders import DOUBT_SECONDS, RETRIES
+from forebay.rules.senders import LIMITS as DEATHS
 from tests.router.faulty import Fault, Moment
 
 
@@ -177,8 +186,8 @@ What is not in the tables cannot be:
 | --- | --- |
 | sent to replicas that fail or are too busy | {failed} times for one request; then what the policy's overflow allows, else 503 `ReplicaFailed` or 429 |
 | sent anywhere in vain, providers included | {sent} times for one request |
-| tried again after a fault | {share:.0%} of the pool's requests, {least:.0f} at once after quiet times |
-| a replica that faults {faults} times in a row, over {row:.0f} s in which no answer begins, or breaks off {faults} in a row | left alone for {open:.0f} s, doubled up to {most:.0f} s; then {probes} requests at a time probe it, and the first content byte of one brings it back |
+| tried again after a fault | {share:.0%} of the pool's requests, {least:.0f} at once after quiet times; for one sender, where others are served, {share:.0%} of its own, {own:.0f} at once |
+| a replica that faults {faults} times in a row with requests of {senders} senders at least, over {row:.0f} s in which no answer begins, or breaks off as many | left alone for {open:.0f} s, doubled up to {most:.0f} s; then {probes} requests at a time probe it, and the first content byte of one brings it back |
 | a replica that answers 429 or 503 | gets nothing for as long as its `Retry-After` says (else {pause:.0f} s), and up to half fewer slots each time, for a minute at most; each answer gives one back |
 | wait for a connection | {connect:g} s (`connectSeconds`) |
 | wait for the first token, pings and roles left out | ten times the pool's 99th percentile, at least {first:g} s (`firstTokenSeconds`); an answer that is not streamed has {token:g} s more for each token of its limit |
@@ -186,7 +195,7 @@ What is not in the tables cannot be:
 | either of these while the engine makes tokens | {silence:g} s (`silenceSeconds`) |
 | a whole request | {total:g} s (`totalSeconds`), or what `x-forebay-timeout-seconds` says; 503 `DeadlineExceeded` |
 | a connection to an engine or another router that carries nothing | {idle:g} s (`idleSeconds`) |
-| a request's body | 32 MiB; all bodies that a gateway holds: 256 MiB, then 503 |
+| a request's body | 32 MiB, of JSON 16 MiB ([more bounds](rule.md#how-long-a-request-is-and-what-it-holds)); all bodies that a gateway holds: 256 MiB, then 503 |
 
 The fields stand in `spec.timeouts` of a pool, else in the chart's `timeouts`; routers that run by themselves take them as
 flags, such as `--silence-seconds`. Whether an engine makes tokens its sidecar reads from the engine's counters, which are
@@ -197,6 +206,23 @@ TCP keep-alive after {alive} s, so that balancers on the way remember it and a p
 
 A provider's statuses mean a little more: [cloud.md](cloud.md). Every 429 and 503 carries `Retry-After`. `previous_response_id` is served by the
 replica that stores the response, else 404; never by a provider.
+
+## Whose fault it is
+
+A request that no engine survives looks like a broken engine. Who else fails tells them apart. A sender is a client by its
+key, or an address where there is none.
+
+| what | what follows |
+| --- | --- |
+| an engine fails a request, or keeps a stream waiting for {overdue:g} s and the time for the prompts ahead ({reading} tokens a second) | its sidecar asks it: the smallest request of the path that failed, where that has one, and if it fails that, of its usual path, too. At most once a second, outside the slots; engines log ids that begin with `forebay-probe-` |
+| it fails that {failures} times in a row, or breaks the connection off | it counts as starting and gets nothing until it has answered one; where it is silent, what waits for its first byte is tried elsewhere |
+| it answers, or refuses that very request | it is well: the fault was the sender's |
+| it says 429 or 503, or is silent while its counters move | nothing is shown |
+| a sender's next fault within {doubt:g} s, where others are served | other replicas are tried within its retries, no provider is; then 503 `ReplicaFailed` |
+| engines break off {deaths} times in a row with requests of one body, or of one client's key | requests like it are held back with 503 `ReplicaFailed`: one is let through after {shut:g} s, then {twice:g} s, up to {longest:g} s, until an engine has answered one |
+| streams of a client with a key of which none had its first token in the last {known:g} s, while others send requests | take half of the slots at most. Further ones wait at the door, in no queue, until one gets its first token or ends; at their deadline 503 `DeadlineExceeded` |
+
+Gateways hold back; requests that a replica serves through the pool's own Service are not judged so.
 """  # noqa: E501
 
 
@@ -209,7 +235,10 @@ def render() -> str:
         open=LIMITS.open_seconds, row=LIMITS.row_seconds, probes=LIMITS.probes,
         most=LIMITS.most_seconds, pause=PAUSE_SECONDS, connect=usual.connect, first=usual.first_token,
         token=TOKEN_SECONDS, between=usual.between_chunks, silence=usual.silence, total=usual.total, idle=usual.idle,
-        alive=keep_alive.IDLE_SECONDS,
+                alive=keep_alive.IDLE_SECONDS, own=RETRIES, senders=LIMITS.senders, overdue=OVERDUE_SECONDS,
+        reading=READING_TOKENS_PER_SECOND, failures=FAILURES, doubt=DOUBT_SECONDS, deaths=DEATHS.faults,
+        shut=DEATHS.open_seconds, twice=2 * DEATHS.open_seconds, longest=DEATHS.most_seconds, known=KNOWN_SECONDS,
+
     )  # fmt: skip
 
 

@@ -140,6 +140,43 @@ def test_an_engine_that_fails_even_its_sidecar_gets_nothing_until_it_is_well(tmp
     run(work)
 
 
+def test_a_request_whose_task_ends_before_its_first_step_is_counted_no_longer(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool()}, cloud=False) as f:
+            held = await fill(f, "chat", 2)
+            context = f.gate.context
+            before, spawn = f.gate.in_flight, context.spawn
+
+            def cancelled(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+                task = spawn(work)
+                task.cancel()
+                return task
+
+            context.spawn = cancelled  # type: ignore[method-assign]
+            asked = asyncio.create_task(f.ask(key="sk-one"))
+            await f.until(lambda: f.gate.in_flight > before or "one" in context.clients.in_flight or asked.done())
+            await asyncio.sleep(0.1)
+            assert f.gate.in_flight == before
+            assert "one" not in context.clients.in_flight
+            await stop([asked, *held])
+
+    run(work)
+
+
+def test_the_first_token_opens_the_door_to_a_newcomers_further_streams(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool(slots=2)}, cloud=False) as f:
+            assert decision(await f.ask())[1] == "chat"
+            held = [
+                asyncio.create_task(f.ask(12_000, stream=True, key="sk-vip", x_forebay_priority="High"))
+                for _ in range(2)
+            ]
+            await f.until(lambda: f.side("chat-0").admission.running == 2)
+            await stop(held)
+
+    run(work)
+
+
 def test_an_engine_without_an_api_is_no_failing_engine(tmp_path: Path) -> None:
     async def work() -> None:
         async with all_faulty(tmp_path, Fault.SERVER_ERROR, 1, cloud=False) as (f, peers):

@@ -1,5 +1,6 @@
 """One request from its arrival to its answer: a table of courses."""
 
+import pytest
 from msgspec.structs import replace
 
 from forebay.resources.reasons import Priority, Reason
@@ -87,6 +88,27 @@ def test_enough_faults_give_up_on_replicas_but_not_on_providers() -> None:
     assert step.demand == ()  # a fault is no lack of a slot
     step = it.provider_ended(ProviderResult(taken=False, sent=True), fleet, 2.0)
     assert isinstance(step, Reject) and step.reason is Reason.REPLICA_FAILED and it.failed == MAX_SENT
+
+
+@pytest.mark.parametrize("facts", [ANY, HIGH])
+@pytest.mark.parametrize("replicas", [1, 2, 6])
+def test_what_fails_where_others_are_served_is_tried_on_replicas_and_leaves_for_no_provider(
+    facts: RequestFacts, replicas: int
+) -> None:
+    it, fleet = course(facts), Pools(slots={"chat": {f"chat-{n}": 1 for n in range(replicas)}})
+    step, tried = it.start(fleet, 0.0), 0
+    while isinstance(step, Dispatch):
+        tried += 1
+        step = it.attempt_ended(replace(ended(FAULT, step.replica), own_fault=tried == 1), fleet, 1.0)
+    assert isinstance(step, Reject) and (step.status, step.reason) == (503, Reason.REPLICA_FAILED)
+    assert tried == min(replicas, MAX_FAILED)
+
+
+def test_what_is_final_is_tried_nowhere_else() -> None:
+    it, fleet = course(), Pools()
+    it.start(fleet, 0.0)
+    step = it.attempt_ended(replace(ended(FAULT), final=True), fleet, 1.0)
+    assert isinstance(step, Reject) and (step.status, step.reason) == (503, Reason.REPLICA_FAILED)
 
 
 def test_when_all_that_ran_have_failed_it_no_start_of_others_is_waited_for() -> None:

@@ -18,26 +18,28 @@ def test_retries_are_a_senders_own() -> None:
     assert senders.failed("b", 1.0)[1]
 
 
-def test_two_engines_that_died_in_a_row_hold_its_requests_back_all_but_one() -> None:
+def test_two_deaths_in_a_row_hold_its_requests_back_all_but_one() -> None:
     senders = Senders()
-    assert not senders.died("a", "chat-0", 1.0)
-    assert not senders.died("a", "chat-0", 1.5), "one death, however many requests it met"
+    assert not senders.died("a", 1.0)
+    assert not senders.died("a", 1.5), "one death, however many requests and replicas it met"
     assert senders.held_back(["a"], 1.6) == 0
-    assert senders.died("a", "chat-1", 1.7)
-    assert senders.held_back(["a"], 1.8) > 0
-    assert senders.held_back(["b"], 1.8) == 0
-    later = 1.8 + LIMITS.open_seconds
+    assert senders.died("a", 2.7)
+    assert senders.suspicious
+    assert senders.held_back(["a"], 2.8) > 0
+    assert senders.held_back(["b"], 2.8) == 0
+    later = 2.8 + LIMITS.open_seconds
     assert senders.held_back(["a"], later) == 0, "a probe"
     assert senders.held_back(["a"], later) > 0, "and no second one"
     assert senders.held_back(["a"], later + 2 * LIMITS.open_seconds) == 0, "another one later, whatever became of it"
     senders.answered(["a"])
     assert senders.held_back(["a"], later + 2 * LIMITS.open_seconds) == 0
+    assert not senders.suspicious
 
 
 def test_an_answer_between_makes_it_no_row() -> None:
     senders = Senders()
     for now in range(1, 40, 2):
-        assert not senders.died("a", "chat-0", float(now))
+        assert not senders.died("a", float(now))
         senders.answered(["a"])
     assert senders.held_back(["a"], 40.0) == 0
 

@@ -58,8 +58,14 @@ class Reason(DocumentedEnum):
     )
     UNAUTHORIZED = "Unauthorized", "401: the control port asks for the fleet's token"
     CLIENT_LIMIT = "ClientLimit", "429: the client has as many requests in flight as its key allows"
-    STATE_NOT_FOUND = "StateNotFound", "404: no running replica has the response that `previous_response_id` names"
-    REPLICA_FAILED = "ReplicaFailed", "503: replicas failed before the first byte, and no other way was left"
+    STATE_NOT_FOUND = (
+        "StateNotFound",
+        "404: no running replica has the response that `previous_response_id` or the path names",
+    )
+    REPLICA_FAILED = (
+        "ReplicaFailed",
+        "503: replicas failed before the first byte, and no other way was left, or engines broke off with its like",
+    )
     DEADLINE_EXCEEDED = "DeadlineExceeded", "503: the client's time was over"
 
 

@@ -71,9 +71,10 @@ class Attempt:
     the id under which the engine stores this response, for `stored`. `bound`: where it was sent. `path`: the request's.
     """
 
-    __slots__ = ("_last", "_loop", "_second_last", "bound", "call", "dialect", "exchange", "faulty", "first",
-                 "first_until", "headers", "held", "late", "look", "look_for_length", "on_outcome", "outcome", "path",
-                 "problem", "status", "stored", "stores", "stream", "told", "upstream_headers", "watch")  # fmt: skip
+    __slots__ = ("_last", "_loop", "_second_last", "bound", "broke", "call", "dialect", "exchange", "faulty",
+                 "first", "first_until", "headers", "held", "late", "look", "look_for_length", "on_outcome", "outcome",
+                 "path", "problem", "status", "stored", "stores", "stream", "told", "upstream_headers",
+                 "watch")  # fmt: skip
 
     def __init__(
         self,
@@ -106,6 +107,7 @@ class Attempt:
         self.watch = False  # for an error within the stream
         self.told = 0  # the status of one that the client has been sent
         self.late = False  # the time for the whole request is over
+        self.broke = False  # the upstream closed the connection instead of an answer
         self.faulty = False  # it failed, whether or not the client is told as the upstream told it
         self.held = b""
         self._last = self._second_last = b""  # pieces of a stream
@@ -203,7 +205,7 @@ class Attempt:
         """It broke off: elsewhere, if the client has heard nothing; else it is told."""
         if self.outcome is not None:
             return
-        self.late = problem.late
+        self.late, self.broke = problem.late, problem.broke
         if not self.first:
             self._end(AttemptOutcome.LATE if problem.late else AttemptOutcome.FAULT, str(problem))
             return

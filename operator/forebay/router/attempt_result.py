@@ -11,10 +11,11 @@ from forebay.rules.steps import WITHOUT_AN_ANSWER, AttemptOutcome, AttemptResult
 LONGEST_PAUSE: Final = 60.0
 PAUSE_SECONDS: Final = 1.0
 """How long a replica whose engine said 429 or 503 without Retry-After is left alone."""
-REFUSALS: Final = frozenset({"Full", "Draining", "Starting", "BackPressure", "Failed", "Late"})
+REFUSALS: Final = frozenset({"Full", "Draining", "Starting", "BackPressure", "Failed", "Died", "Late"})
 """Words of a sidecar that has no slot; they are a metric's label."""
 MEANINGS: Final = {
     "Failed": AttemptOutcome.FAULT,
+    "Died": AttemptOutcome.FAULT,
     "BackPressure": AttemptOutcome.PRESSED,
     "Late": AttemptOutcome.LATE,
 }
@@ -57,10 +58,8 @@ def judge(
 
 
 def broke_off(attempt: Attempt) -> bool:
-    """Whether its engine ended without a word, as one that dies does."""
-    if attempt.outcome is AttemptOutcome.REFUSED:
-        return attempt.problem == "Failed"
-    return attempt.outcome is AttemptOutcome.FAULT and attempt.status == 0
+    """Whether its engine closed the connection instead of an answer, as one that dies does."""
+    return attempt.outcome is AttemptOutcome.REFUSED and attempt.problem == "Died"
 
 
 def result_of(

@@ -79,8 +79,7 @@ class EngineRequest:
         if offering.heard:
             session = digest(session_of(parsed))
             self.prompt = offering.prefill.begin(session, parsed.facts.prompt_tokens, streams=parsed.stream)
-        if parsed.stream:
-            self.side.unanswered[self] = None
+        self.side.unanswered[self] = parsed.facts.prompt_tokens, parsed.stream
         body = self.request.body
         self.pass_on(with_model(body, parsed, entry.served_names[0]) if entry.served_names else body)
 
@@ -149,7 +148,7 @@ class EngineRequest:
     def _failed(self, attempt: Attempt) -> None:
         """No answer: a gateway tries elsewhere; for a client's own request a gateway is asked to."""
         if self.control:
-            word = _WORDS.get(attempt.outcome or AttemptOutcome.FAULT, "Failed")
+            word = "Died" if attempt.broke else _WORDS.get(attempt.outcome or AttemptOutcome.FAULT, "Failed")
             self.exchange.reply(no_slot(word, attempt.retry_after))
         elif attempt.outcome is AttemptOutcome.LATE:
             too_late(self.exchange, self.record)

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections import OrderedDict
-from hashlib import blake2b
 from typing import Final
 
 from forebay.resources import headers as names
@@ -33,7 +32,7 @@ from forebay.router.placement.gateway_fleet import GatewayFleet
 from forebay.router.placement.gateway_queue import GatewayQueue, SlotBinding
 from forebay.router.placement.newcomers import Newcomers
 from forebay.router.placement.replicas import Replica, Replicas
-from forebay.router.request_flow import RequestFlow
+from forebay.router.request_flow import RequestFlow, body_digest
 from forebay.router.stored_responses import by_gateway
 from forebay.router.wake_client import Wake
 from forebay.rules.accounting import Accounting
@@ -50,7 +49,6 @@ from forebay.rules.senders import Senders
 RETURNING: Final = 4096
 RETURN_SECONDS: Final = 120.0
 """How long the age of a client that was told to come back is kept."""
-ENDS: Final = 64 * 1024
 STATE_SECONDS: Final = 2.0
 
 
@@ -373,10 +371,7 @@ def _size(facts: RequestFacts) -> bytes:
 
 def _identity(flow: RequestFlow) -> bytes:
     """The same client with the same request; of a large body, as far as its length and its ends tell."""
-    body = flow.request.body
-    if len(body) > 2 * ENDS:
-        body = b"%d %b%b" % (len(body), body[:ENDS], body[-ENDS:])
-    return blake2b(body, digest_size=16, key=flow.client.name.encode()[:64]).digest()
+    return body_digest(flow.request.body, flow.client.name.encode()[:64])
 
 
 _HOST: Final = (b"host", b"sidecar")

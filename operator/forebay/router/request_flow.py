@@ -5,10 +5,10 @@ to be tried elsewhere or to leave for a provider goes on as a coroutine.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from forebay.resources import headers as names
 from forebay.resources.access_log import AccessLogEntry
@@ -54,13 +54,25 @@ from forebay.rules.steps import (
 if TYPE_CHECKING:
     from forebay.router.gateway import Gateway
 
+ENDS: Final = 64 * 1024
+
+
+def body_digest(body: bytes, key: bytes = b"") -> bytes:
+    """Of a large body as far as its length and its ends tell."""
+    if len(body) > 2 * ENDS:
+        body = b"%d %b%b" % (len(body), body[:ENDS], body[-ENDS:])
+    return blake2b(body, digest_size=16, key=key).digest()
+
 
 class RequestFlow:
     """Drives one lifecycle with sockets. Times are of the event loop, in seconds."""
 
     __slots__ = (
+        "_body_key",
         "_bound",
+        "_deaths",
         "_failed",
+        "_launched",
         "_loop",
         "_place",
         "_refusal",
@@ -89,6 +101,9 @@ class RequestFlow:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._bound: SlotBinding | None = None  # the replica that holds a slot for it
+        self._body_key = ""  # once an engine has died
+        self._deaths = 0  # engines that broke off with it
+        self._launched = 0.0  # loop time of the latest attempt
         self.inside = False  # it is counted as a newcomer's
         self._failed: tuple[CloudTarget, ...] = ()  # providers
         self._refusal: tuple[SendToProvider, Refusal] | None = None  # what a provider said to it
@@ -120,8 +135,7 @@ class RequestFlow:
         else:
             self.inside = self.gate.newcomers.admits(self.client.name, self._loop.time())
             if not self.inside:
-                self._task = self.gate.context.spawn(self._knock())
-                self.exchange.on_lost = self._task.cancel
+                self._spawn(self._knock())
                 return
         step = self.course.start(self.gate.fleet, self._loop.time())
         if isinstance(step, Dispatch):
@@ -132,25 +146,29 @@ class RequestFlow:
 
     async def _knock(self) -> None:
         """Wait at the door, as a newcomer's further request does."""
-        course, step = self.course, None
-        try:
-            self.inside = await self.gate.newcomers.wait(self.client.name, course.deadline - self._loop.time())
-            if self.inside:
-                step = course.start(self.gate.fleet, self._loop.time())
-        finally:
-            if step is None:
-                if not self.exchange.ended:
-                    text = "none of this client's requests before was answered in time; try again"
-                    self.exchange.reply(refusal(self.record, 503, Reason.DEADLINE_EXCEEDED, text, [RETRY_SOON]))
-                self.gate.finish(self)
-        if step is not None:
-            await self._carry(step)
+        now = self._loop.time()
+        self.inside = await self.gate.newcomers.wait(self.client.name, self.course.deadline - now)
+        if self.inside:
+            await self._carry(self.course.start(self.gate.fleet, self._loop.time()))
+        else:
+            text = "none of this client's requests before was answered in time; try again"
+            self.exchange.reply(refusal(self.record, 503, Reason.DEADLINE_EXCEEDED, text, [RETRY_SOON]))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Go on as a task. One that is cancelled before its first step runs no `finally` of its own."""
+        self._task = self.gate.context.spawn(work)
+        self._task.add_done_callback(self._over)
+        self.exchange.on_lost = self._task.cancel
+
+    def _over(self, _: "asyncio.Task[None]") -> None:
+        self._count(self.course.abandoned(self._loop.time(), self.record.cost_usd).demand)
+        self.gate.finish(self)
 
     def _held_back(self) -> bool:
         """Whether it is refused because engines broke off with requests like it."""
         senders, now = self.gate.senders, self._loop.time()
         senders.requested(self.sender)
-        seconds = senders.held_back(self._suspects(), now)
+        seconds = senders.held_back(self._suspects(), now) if senders.suspicious else 0.0
         if not seconds:
             return False
         text = "the engines that were sent requests like this one broke off; one is let through now and then"
@@ -161,8 +179,9 @@ class RequestFlow:
 
     def _suspects(self) -> tuple[str, ...]:
         """By what a request that breaks engines off is known again: its body, and its sender where that has a key."""
-        body = f"#{blake2b(self.request.body, digest_size=16).hexdigest()}"
-        return (body,) if self.client is ANONYMOUS else (body, self.sender)
+        if not self._body_key:
+            self._body_key = "#" + body_digest(self.request.body).hex()
+        return (self._body_key,) if self.client is ANONYMOUS else (self._body_key, self.sender)
 
     def _blame(self, attempt: Attempt, pool: PoolReplicas, outcome: AttemptOutcome, now: float) -> AttemptResult:
         """A fault: as far as others are served where it failed, it is this sender's own."""
@@ -172,8 +191,10 @@ class RequestFlow:
         again = again and not self.course.failed  # its own faults before are one with this
         fatal = False
         if broke_off(attempt):
+            self._deaths += 1
+            fatal = self._deaths > 1
             for key in self._suspects():
-                fatal |= senders.died(key, replica.name, now)
+                fatal |= senders.died(key, now)
         own = not pool.fails_others(replica, now)
         return result_of(
             attempt,
@@ -192,8 +213,7 @@ class RequestFlow:
             self._go_on(step)
 
     def _go_on(self, step: Step) -> None:
-        self._task = self.gate.context.spawn(self._carry(step))
-        self.exchange.on_lost = self._task.cancel
+        self._spawn(self._carry(step))
 
     async def _carry(self, step: Step) -> None:
         """Take step by step, until there is an answer."""
@@ -213,9 +233,6 @@ class RequestFlow:
         except Exception as problem:  # a bug must not leave a client hanging
             self._loop.call_exception_handler({"message": "a request failed", "exception": problem})
             self._broken()
-        finally:
-            self._count(self.course.abandoned(self._loop.time(), self._new_cost()).demand)
-            self.gate.finish(self)
 
     def _broken(self) -> None:
         if self.exchange.started or self.exchange.ended:
@@ -261,7 +278,7 @@ class RequestFlow:
         pool = gate.replicas.pools[step.pool]
         bound, self._bound = self._bound or SlotBinding(pool.by_name[step.replica]), None
         self.record.destination, self.record.tries = step.pool, course.tries
-        now = self._loop.time()
+        now = self._launched = self._loop.time()
         facts = course.facts
         pool.take(bound.replica, bound.offer is not None, facts.prompt_tokens, now)
         body = gate.body_for(pool.entry, self.parsed, self.request.body)
@@ -300,16 +317,14 @@ class RequestFlow:
 
     def _first_token(self, attempt: Attempt) -> float | None:
         """Seconds that a replica took for its first token, where that was streamed."""
-        return attempt.first - self.course.arrived - self.course.waited if attempt.stream else None
+        return attempt.first - self._launched if attempt.stream else None
 
     def _served(self, attempt: Attempt) -> None:
         """The client has had an answer, or the beginning of one."""
         assert attempt.bound is not None
         self.record.status, self.record.problem = attempt.status, attempt.problem
         self.gate.waiting.served(attempt.bound.replica.pool)
-        if self.inside and attempt.outcome is AttemptOutcome.ANSWERED:
-            self.gate.newcomers.answered(self.client.name, self._loop.time())
-        if self.gate.senders and attempt.outcome is AttemptOutcome.ANSWERED:
+        if self.gate.senders.suspicious and attempt.outcome is AttemptOutcome.ANSWERED:
             self.gate.senders.answered(self._suspects())
         self._answered(attempt.status, attempt.first)
 
@@ -398,6 +413,9 @@ class RequestFlow:
     # Answers.
 
     def _headers(self) -> Headers:
+        """Asked for with the first content of a replica's answer."""
+        if self.inside:
+            self.gate.newcomers.answered(self.client.name, self._loop.time())
         return decision_headers(self.record, self.course.waited)
 
     def _headers_of_a_probe(self, pool: PoolReplicas, replica: Replica) -> Callable[[], Headers]:

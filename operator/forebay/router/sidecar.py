@@ -61,10 +61,11 @@ class Sidecar:
             context.upstream,
             self._engine_changed,
             self._working,
-            lambda: self.offering.prefill.ahead,
+            self._reading,
         )
         self.engine_ids = IdsInFlight()
-        self.unanswered: dict[EngineRequest, None] = {}  # streams without a first byte yet: the oldest first
+        self.unanswered: dict[EngineRequest, tuple[int, bool]] = {}
+        """Requests without a first byte yet, the oldest first: tokens of the prompt, and whether it streams."""
         self.timeouts = context.settings.timeouts
         self.drain_began: float | None = None
         self.last_request = 0.0
@@ -180,7 +181,7 @@ class Sidecar:
     def _from_gateway(self, request: Request, exchange: Exchange) -> None:
         fields = request.fields
         size = self.slots.weight(*_numbers(fields.get(_TOKENS)))
-        prompt = None
+        prompt, count, streams = None, 0, False
         if words := fields.get(_PREFIX):  # before its slot is taken, so that the report of that tells of it
             session, count, streams = read(words)
             prompt = self.offering.prefill.begin(session, count, streams=streams)
@@ -188,8 +189,7 @@ class Sidecar:
             record = AccessLogEntry(request_id=request_id(request), path=request.target, destination=self.entry.name)
             visit = EngineRequest(self, request, exchange, record, size, control=True)
             visit.prompt = prompt
-            if words and streams:
-                self.unanswered[visit] = None
+            self.unanswered[visit] = count, streams
             visit.pass_on(request.body)
         else:
             if prompt is not None:
@@ -220,9 +220,9 @@ class Sidecar:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            oldest = next(iter(self.unanswered), None)
+            oldest = next((visit for visit, (_, streams) in self.unanswered.items() if streams), None)
             if oldest is not None:
-                patience = allowance(OVERDUE_SECONDS, self.offering.prefill.ahead)
+                patience = allowance(OVERDUE_SECONDS, self._reading())
                 if loop.time() - oldest.begun > patience:
                     self.engine.doubt(oldest.request.target)
 
@@ -332,6 +332,12 @@ class Sidecar:
             metrics.know(mine)
             self.engine.entry = entry
             self.slots.resize(entry, self.engine.kv_tokens)
+
+    def _reading(self) -> int:
+        """Prompt tokens that the engine may still be reading, at the pace of a slow one."""
+        now = asyncio.get_running_loop().time()
+        waiting = self.unanswered.items()
+        return sum(tokens for visit, (tokens, _) in waiting if now - visit.begun < allowance(0.0, tokens))
 
     def _working(self) -> bool:
         return self.admission.requests > 0

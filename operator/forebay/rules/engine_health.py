@@ -21,6 +21,7 @@ OVERDUE_SECONDS: Final = 3.0
 """A request without its first byte after so long, and the time for the prompts ahead, is a reason to ask."""
 READING_TOKENS_PER_SECOND: Final = 100
 """What every engine reads: slower ones are not asked before their time, only later than they could be."""
+LONGEST_READING_SECONDS: Final = 300.0
 ANSWER_SECONDS: Final = 2.0
 """How long an engine with no prompts ahead may take for its smallest request."""
 
@@ -56,8 +57,8 @@ def vital(status: int, moved: bool) -> Vital:
 
 
 def allowance(seconds: float, prompt_tokens: int) -> float:
-    """So many seconds, and the time to read prompts of so many tokens first."""
-    return seconds + prompt_tokens / READING_TOKENS_PER_SECOND
+    """So many seconds, and the time to read prompts of so many tokens first, up to LONGEST_READING_SECONDS."""
+    return seconds + min(prompt_tokens / READING_TOKENS_PER_SECOND, LONGEST_READING_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ DOUBT_SECONDS: Final = 10.0
 RETRIES: Final = 5.0
 """What one sender may spend of a pool's retries at once: half."""
 SAME_DEATH_SECONDS: Final = 1.0
-"""Whatever one replica breaks off within so long, it died once."""
+"""What is broken off within so long counts once: the requests beside one that kills are not at fault."""
 LIMITS: Final = BreakerLimits(faults=2, open_seconds=5.0, most_seconds=60.0)
 """Two engines in a row died with a request of it: one request is let through after five seconds, then ten, ..."""
 WELL: Final = Breaker()
@@ -33,7 +33,7 @@ class Sender:
     retries: RetryBudget = field(default_factory=lambda: RetryBudget(left=RETRIES, burst=RETRIES))
     faulted: float = float("-inf")  # when a request last failed where others are served
     deaths: Breaker = WELL
-    died: tuple[str, float] = ("", float("-inf"))  # the replica, and when
+    died: float = float("-inf")  # when an engine last did
 
 
 class Senders:
@@ -41,9 +41,15 @@ class Senders:
 
     def __init__(self) -> None:
         self._all: OrderedDict[str, Sender] = OrderedDict()
+        self._struck: set[str] = set()  # those with deaths
 
     def __bool__(self) -> bool:
         return bool(self._all)
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether any engine has died with anybody's request since that was last answered."""
+        return bool(self._struck)
 
     def get(self, key: str) -> Sender | None:
         """What is remembered of it."""
@@ -73,13 +79,13 @@ class Senders:
         again, sender.faulted = now - sender.faulted < DOUBT_SECONDS, now
         return again, sender.retries.spend(now)
 
-    def died(self, key: str, replica: str, now: float) -> bool:
+    def died(self, key: str, now: float) -> bool:
         """An engine broke off with a request of it; True when it was not the first one in a row."""
         sender = self._made(key)
-        before, sender.died = sender.died, (replica, now)
-        if before[0] == replica and now - before[1] < SAME_DEATH_SECONDS:
-            return sender.deaths.faults >= LIMITS.faults
-        sender.deaths = after(sender.deaths, CallResult.FAULT, now, LIMITS)
+        before, sender.died = sender.died, now
+        if now - before >= SAME_DEATH_SECONDS:
+            sender.deaths = after(sender.deaths, CallResult.FAULT, now, LIMITS)
+            self._struck.add(key)
         return sender.deaths.faults >= LIMITS.faults
 
     def answered(self, keys: Iterable[str]) -> None:
@@ -87,12 +93,13 @@ class Senders:
         for key in keys:
             if (sender := self._all.get(key)) is not None:
                 sender.deaths = WELL
+                self._struck.discard(key)
 
     def _made(self, key: str) -> Sender:
         sender = self._all.get(key)
         if sender is None:
             sender = self._all[key] = Sender()
             if len(self._all) > REMEMBERED:
-                self._all.popitem(last=False)
+                self._struck.discard(self._all.popitem(last=False)[0])
         self._all.move_to_end(key)
         return sender

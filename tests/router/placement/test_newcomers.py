@@ -60,3 +60,35 @@ def test_a_wait_ends_with_its_time_and_its_place_goes_to_the_next() -> None:
         assert door.admits("bad", 2.0)
 
     run(work)
+
+
+def test_a_place_that_is_given_as_the_time_ends_is_taken_or_given_back() -> None:
+    async def work() -> None:
+        door = Newcomers(lambda: 2)
+        door.saw("good", 1.0)
+        for _ in range(20):
+            assert door.admits("bad", 1.0)
+            waiting = asyncio.create_task(door.wait("bad", 0.01))
+            asyncio.get_running_loop().call_later(0.01, door.left, "bad")
+            if await waiting:
+                door.left("bad")
+            await asyncio.sleep(0.005)
+        assert not door._inside
+
+    run(work)
+
+
+def test_without_slots_nobody_waits_and_more_slots_let_more_in() -> None:
+    async def work() -> None:
+        slots = [0]
+        door = Newcomers(lambda: slots[0])
+        door.saw("good", 1.0)
+        assert all(door.admits("bad", 1.0) for _ in range(4))
+        slots[0] = 4
+        waiting = asyncio.create_task(door.wait("bad", 5.0))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        slots[0] = 40
+        assert await waiting
+
+    run(work)

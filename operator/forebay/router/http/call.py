@@ -34,12 +34,14 @@ USUAL: Final = Waits()
 
 class UpstreamError(Exception):
     """The other side refused, broke off, stalled or spoke no HTTP. `connected` says whether bytes may have arrived,
-    `late` that the time for the whole request is over, which need not be the other side's fault."""
+    `late` that the time for the whole request is over, which need not be the other side's fault, `broke` that the other
+    side closed the connection before its answer was complete."""
 
-    def __init__(self, message: str, connected: bool = True, late: bool = False) -> None:
+    def __init__(self, message: str, connected: bool = True, late: bool = False, broke: bool = False) -> None:
         super().__init__(message)
         self.connected = connected
         self.late = late
+        self.broke = broke
 
 
 class UpstreamAnswer(Protocol):

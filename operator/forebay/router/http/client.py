@@ -71,7 +71,7 @@ class ClientConnection:
         elif not self._status and not self._bare and not call.fresh:
             self._send_anew(call)  # the other side had closed it before our request came
         else:
-            call.fail(UpstreamError("the connection broke off" if self._status else "no answer"))
+            call.fail(UpstreamError("the connection broke off" if self._status else "no answer", broke=True))
 
     def _send_anew(self, call: Call) -> None:
         """Not on this connection, which has ended."""
@@ -344,6 +344,7 @@ class ConnectionPool:
     def _sweep(self) -> None:
         """End the calls whose time is over; a reader that is slower than the engine is only bound by the end."""
         loop = asyncio.get_running_loop()
+        self._sweeper = loop.call_later(LOOK_SECONDS, self._sweep)
         now = loop.time()
         self.listening.look(now)
         listened = self.listening.at(now)
@@ -364,7 +365,6 @@ class ConnectionPool:
         for idle in self._idle.values():
             for connection in [c for c in idle if now - c.idle_since >= self.waits.idle]:
                 connection.abort()
-        self._sweeper = loop.call_later(LOOK_SECONDS, self._sweep)
 
 
 class _Whole:

@@ -2,8 +2,8 @@
 
 A request that an engine never answers looks like one that takes long, so a client whose requests all are like that
 would hold every slot before anybody could tell. A newcomer's further requests wait at the door; its first answer opens
-it. Only streams are judged so, for they show their first token. Clients without a key are one crowd, and a client that
-is alone takes what there is.
+it. Only streams are judged so, for they show their first token. Clients without a key are
+one crowd that never waits, and a client that is alone takes what there is.
 """
 
 import asyncio
@@ -12,6 +12,9 @@ from collections.abc import Callable
 from typing import Final
 
 KNOWN_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 1.0
+AT_THE_DOOR: Final = 256
+"""Requests of one client that wait there, at most."""
 SHARE: Final = 2
 """The part of the slots, as a divisor."""
 
@@ -41,30 +44,42 @@ class Newcomers:
         self.saw(name, now)
         if (
             now - self._answered.get(name, float("-inf")) < KNOWN_SECONDS
-            or self._inside[name] < max(1, self.slots() // SHARE)
+            or self._inside[name] < self._most()
             or not any(now - when < KNOWN_SECONDS for other, when in self._seen.items() if other != name)
         ):
             self._inside[name] += 1
             return True
         return False
 
+    def _most(self) -> float:
+        """Of a newcomer's streams; where there are no slots there is nothing to hold."""
+        slots = self.slots()
+        return max(1, slots // SHARE) if slots else float("inf")
+
     async def wait(self, name: str, seconds: float) -> bool:
-        """Wait at the door; False when the time is over."""
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._door[name].append(place)
-        try:
-            async with asyncio.timeout(seconds):
-                await place
-        except TimeoutError:
+        """Wait at the door; False when the time is over, or too many wait there."""
+        waiting = self._door[name]
+        if len(waiting) >= AT_THE_DOOR:
             return False
+        loop = asyncio.get_running_loop()
+        place: asyncio.Future[None] = loop.create_future()
+        waiting.append(place)
+        end = loop.time() + seconds
+        try:
+            while not place.done():
+                left = end - loop.time()
+                if left <= 0:
+                    return False
+                await asyncio.wait((place,), timeout=min(left, LOOK_SECONDS))
+                if not place.done() and self._inside[name] < self._most():  # there are more slots now
+                    self._let_in(name, self._door[name])
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
+            if place.done():
                 self.left(name)
             raise
-        else:
-            return True
         finally:
             place.cancel()
+        return True
 
     def left(self, name: str) -> None:
         """A request of its that was inside is over."""
@@ -82,4 +97,4 @@ class Newcomers:
                 self._inside[name] += 1
                 break
         if not waiting:
-            del self._door[name]
+            self._door.pop(name, None)
