@@ -46,7 +46,7 @@ class Process:
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
             "FOREBAY_ROUTER_IMAGE": "forebay.dev/forebay:bench",
-            "FOREBAY_ENGINE_IMAGE": "vllm/vllm-openai:v0.11.0",
+            "FOREBAY_ENGINE_IMAGE": "vllm/vllm-openai:v0.32.0",
             "FOREBAY_METRICS_PORT": str(self.port),
             "FOREBAY_HEALTH_PORT": str(health),
             "FOREBAY_CONTROL_PORT": str(control_port),

@@ -33,7 +33,7 @@ OTHERS: Final = {
     b"/get_model_info": b'{"model_path":"m","is_generation":true}',
     b"/get_server_info": b'{"model_path":"m","dp_size":1}',
     b"/server_info": b'{"model_path":"m","dp_size":1}',
-    b"/version": b'{"version":"0.11.0"}',
+    b"/version": b'{"version":"0.32.0"}',
     b"/metrics": METRICS,
 }
 _TOKENS = re.compile(rb'"max_tokens"\s*:\s*(\d+)')

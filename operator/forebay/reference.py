@@ -66,6 +66,7 @@ def _page() -> Iterator[str]:
     yield from _words("Events", reasons.EventReason)
     yield from _words("Reasons of a pool's size", reasons.ScaleReason, "In the pool's status and in Events.")
     yield from _words("Bounds of a replica's capacity", reasons.CapacityBound, "In `status.capacity` and in Events.")
+    yield from _words("Why a capacity is unknown", reasons.CapacityUnknown, "In `status.capacity.unknown`.")
     yield from _metrics()
     yield from _access_log()
     yield "\n## Ports of a router\n"

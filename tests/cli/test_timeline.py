@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from forebay.cli import console
 from forebay.cli.running.explain import MOST_LINES, show_pool
-from forebay.cli.running.fleet_objects import kube_events, pool_of
+from forebay.cli.running.fleet_objects import Fleets, kube_events, pool_of
+from forebay.cli.running.status import show
 from forebay.cli.running.timeline import now_in_words, timeline, why_this_size, why_this_spill
 from forebay.resources.reasons import ScaleReason
 from tests.cli.objects import decision, event, pool, step
@@ -101,6 +102,26 @@ def test_what_was_in_the_way_of_a_change_is_told_by_its_event_or_by_the_decision
 def test_learnt_capacity_says_what_bounds_it() -> None:
     learnt = pool_of(pool(capacity={"slots": 8, "bound": "Latency"}))
     assert why_this_size(learnt)[-1].startswith("a replica has 8 slots, Latency: with more, a token would take longer")
+
+
+@pytest.mark.parametrize(
+    ("word", "because", "advice"),
+    [
+        ("NoEngine", "no engine of the pool has answered yet", False),
+        ("NoMetrics", "their metrics cannot be read", True),
+        ("NoCacheSize", "do not say how large their KV cache is", True),
+    ],
+)
+def test_an_unknown_capacity_says_why(
+    word: str, because: str, advice: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = pool_of(pool(capacity={"bound": "Unknown", "unknown": word}))
+    line = why_this_size(unknown)[-1]
+    assert line.startswith("capacity unknown, because ")
+    assert because in line
+    assert ("slotsPerReplica" in line) == advice
+    show(console.out(), Fleets(pools=(unknown,)), "")
+    assert because in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_long_story_shows_its_end_and_says_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,8 @@ from forebay import engines
 from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests import fleet, gateway, networkpolicy, services
 from forebay.controller.manifests.common import Owner
-from forebay.controller.manifests.statefulset import choose_template, statefulset
-from forebay.controller.manifests.template import engine_args, pod_template
+from forebay.controller.manifests.statefulset import choose_template, statefulset, template_inputs
+from forebay.controller.manifests.template import GRACE_SECONDS, STOP_SECONDS, engine_args, pod_template
 from forebay.resources import names
 from forebay.resources.entries import policy_entry
 from forebay.resources.fields import OWN_SECRETS
@@ -132,6 +132,50 @@ def test_engine_args_leave_the_last_word_to_the_user(
 ) -> None:
     args = engine_args(spec(model={"name": "m", **model}, engine=engine))
     assert [arg for arg in args if arg not in ("--host=127.0.0.1", "--port=8000")] == expected
+
+
+@pytest.mark.parametrize(
+    ("cache", "compiled"),
+    [
+        ({"ephemeral": {}}, "/cache/vllm"),
+        ({"perReplica": {"storage": "9Gi"}}, "/cache/vllm"),
+        ({"hostPath": {"path": "/w"}}, "/cache/vllm"),
+        ({"sharedClaim": {"claimName": "c"}}, "/tmp/vllm"),
+    ],
+)
+def test_all_that_an_engine_writes_is_on_a_volume(cache: dict[str, object], compiled: str) -> None:
+    """So that it starts as any user, and with a read-only root."""
+    found = pod_template("chat", spec(engine={"type": "VLLM", "cache": cache}), IMAGES)["spec"]["containers"][0]
+    env = {item["name"]: item["value"] for item in found["env"]}
+    assert env == {"HOME": "/tmp", "HF_HOME": "/cache", "VLLM_CACHE_ROOT": compiled}
+    mounts = [item["mountPath"] for item in found["volumeMounts"] if not item.get("readOnly")]
+    assert all(any(f"{path}/".startswith(f"{mount}/") for mount in mounts) for path in env.values())
+
+
+def test_an_engine_has_time_to_end_within_the_grace() -> None:
+    given = engine_args(VLLM, "vllm/vllm-openai:v0.32.0")
+    assert f"--shutdown-timeout={STOP_SECONDS}" in given
+    assert 0 < STOP_SECONDS < GRACE_SECONDS
+
+
+def test_the_example_with_adapters_runs_as_a_user_without_rights() -> None:
+    example = yaml.safe_load((Path(__file__).parents[2] / "examples" / "vllm" / "adapters.yaml").read_text())
+    pod = stateful(PoolSpec.model_validate(example["spec"]))["spec"]["template"]["spec"]
+    found = pod["containers"][0]
+    assert {"--max-loras=2", "--max-lora-rank=32"} <= set(found["args"])
+    assert {"HF_TOKEN", "HOME", "VLLM_CACHE_ROOT"} <= {item["name"] for item in found["env"]}
+    rights = found["securityContext"]
+    assert (rights["runAsNonRoot"], rights["readOnlyRootFilesystem"]) == (True, True)
+    assert (rights["allowPrivilegeEscalation"], rights["capabilities"]) == (False, {"drop": ["ALL"]})
+    assert pod["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}, "fsGroup": 1000}
+
+
+def test_a_rank_that_is_not_said_changes_no_template() -> None:
+    told = VLLM.model_dump(mode="json")
+    assert all(adapter["rank"] is None for adapter in told["model"]["adapters"])
+    told["model"]["adapters"][0]["rank"] = 16
+    assert template_inputs(PoolSpec.model_validate(told)) != template_inputs(VLLM)
+    assert template_inputs(VLLM) == "edab88d610de5b5f", "as before adapters had ranks: replicas stay as they are"
 
 
 @pytest.mark.parametrize(

@@ -75,11 +75,62 @@ def test_an_engine_is_started_with_all_that_the_pool_says(kind: EngineType) -> N
     assert given.endswith("--seed=1"), "the user's own have the last word"
 
 
+TWO = (("a", "org/a"), ("b", "org/b"))
+
+
+@pytest.mark.parametrize(
+    ("adapters", "rank", "args", "expected"),
+    [
+        ((), 64, [], []),
+        (TWO[:1], 0, [], []),
+        (TWO[:1], 16, [], []),
+        (TWO, 0, [], ["--max-loras=2"]),
+        (TWO, 8, [], ["--max-loras=2"]),
+        (TWO, 64, [], ["--max-loras=2", "--max-lora-rank=64"]),
+        (TWO[:1], 33, [], ["--max-lora-rank=64"]),
+        (TWO[:1], 300, [], ["--max-lora-rank=320"]),
+        (TWO, 64, ["--max_loras", "1"], ["--max-lora-rank=64"]),
+        (TWO, 64, ["--max-loras=9", "--max-lora-rank=128"], []),
+        (TWO, 0, ["--max-cpu-loras=1"], []),
+        (TWO, 0, ["--max-cpu-loras=4"], ["--max-loras=2"]),
+    ],
+)
+def test_all_adapters_of_a_pool_fit_one_batch(
+    adapters: tuple[tuple[str, str], ...], rank: int, args: list[str], expected: list[str]
+) -> None:
+    given = VLLM.arguments(Launch(source="m", port=1, adapters=adapters, adapter_rank=rank, args=tuple(args)))
+    own = given[: len(given) - len(args)]
+    assert [arg for arg in own if arg.startswith("--max-lora")] == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "args", "given"),
+    [
+        ("vllm/vllm-openai:v0.32.0", [], True),
+        ("vllm/vllm-openai:v0.18.0", [], True),
+        ("vllm/vllm-openai:v0.17.1", [], False),
+        ("vllm/vllm-openai:v0.11.0", [], False),
+        ("vllm/vllm-openai:v1.0.0", [], True),
+        ("mirror.example:5000/vllm/vllm-openai:0.32.0-cu129@sha256:00", [], True),
+        ("vllm/vllm-openai-rocm:v0.20.0", [], True),
+        ("vllm/vllm-openai:latest", [], False),
+        ("vllm/vllm-openai@sha256:00", [], False),
+        ("team.example/engine:2.0.0", [], False),
+        ("", [], False),
+        ("vllm/vllm-openai:v0.32.0", ["--shutdown_timeout", "3"], False),
+    ],
+)
+def test_an_engine_ends_softly_where_its_version_can(image: str, args: list[str], given: bool) -> None:
+    """One that does not know the flag would not start."""
+    launch = Launch(source="m", port=1, image=image, stop_seconds=15, args=tuple(args))
+    assert ("--shutdown-timeout=15" in VLLM.arguments(launch)) == given
+
+
 @EVERY
 def test_what_the_user_says_is_not_said_twice(kind: EngineType) -> None:
     dialect = engines.of(kind)
     given = dialect.arguments(replace(FULL, args=(f"{dialect.context_flag}=99",)))
-    assert [arg for arg in given if arg.startswith(dialect.context_flag)] == [f"{dialect.context_flag}=99"]
+    assert [arg for arg in given if arg.startswith(dialect.context_flag.name)] == [f"{dialect.context_flag}=99"]
 
 
 @EVERY
@@ -88,6 +139,26 @@ def test_what_users_may_not_say_is_what_forebay_says(kind: EngineType) -> None:
     dialect = engines.of(kind)
     for one in dialect.refused:
         assert any(arg.startswith(one.beginnings) for arg in dialect.arguments(FULL)), one.message
+
+
+@pytest.mark.parametrize(
+    ("arg", "refused"),
+    [
+        ("--host=0.0.0.0", True),
+        ("--hos", True),
+        ("--port", True),
+        ("--uds", True),
+        ("--served_model_name", True),
+        ("--served-model=x", True),
+        ("--hf-overrides", False),
+        ("--pooler-config", False),
+        ("--pipeline-parallel-size", False),
+        ("--seed", False),
+        ("--model-impl", False),
+    ],
+)
+def test_a_refusal_knows_every_spelling_that_the_parser_takes(arg: str, refused: bool) -> None:
+    assert any(arg.startswith(one.beginnings) for one in VLLM.refused) == refused
 
 
 @EVERY
@@ -99,10 +170,58 @@ def test_the_pattern_of_errors_is_one_and_names_them(kind: EngineType) -> None:
 
 @pytest.mark.parametrize(
     ("args", "expected"),
-    [(["--max-model-len", "99"], 99), (["--max-model-len=99"], 99), (["--max-model-len"], None), (["-x"], None)],
+    [
+        (["--max-model-len", "99"], 99),
+        (["--max-model-len=99"], 99),
+        (["--max-model-len"], None),
+        (["-x"], None),
+        (["--max_model_len", "99"], 99),
+        (["--max-model=99"], 99),
+        (["--max-m=99"], None),
+        (["--max-model-len=1", "--max_model_len=2"], 2),
+        (["--max-model-len=32k"], 32_000),
+        (["--max-model-len=32K"], 32_768),
+        (["--max-model-len=1.5k"], 1500),
+        (["--max-model-len=auto"], None),
+        (["--", "--max-model-len=9"], None),
+        (["--max-model-length=9"], None),
+    ],
 )
 def test_the_longest_context_is_read_from_args(args: list[str], expected: int | None) -> None:
     assert VLLM.context_limit(args) == expected
+
+
+@pytest.mark.parametrize(
+    ("args", "tensor", "ranks"),
+    [
+        ([], 8, 1),
+        (["-pp", "2"], 4, 1),
+        (["-pp=2"], 4, 1),
+        (["--pipeline_parallel_size=2"], 4, 1),
+        (["--pipeline-parallel=2"], 4, 1),
+        (["-dp", "2"], 4, 2),
+        (["--data-parallel-size", "8"], None, 8),
+        (["--data_parallel_size=8"], None, 8),
+        (["-dp=2", "-pp=2"], 2, 2),
+        (["-dp=2", "-dp=4"], 2, 4),
+        (["--data-parallel-size=4", "-dp", "2"], 4, 2),
+        (["-dp=8", "--data-parallel-size-local=2"], 4, 2),
+        (["-dp=8", "--data-parallel-rank=3"], 8, 1),
+        (["-pcp", "2"], 4, 1),
+        (["-pp=16"], None, 1),
+        (["-dp"], 8, 1),
+        (["-dp=x"], 8, 1),
+        (["-tp", "2"], None, 1),
+        (["--tensor_parallel_size=2", "-dp=2"], None, 2),
+        (["--tensor-parallel=2"], None, 1),
+    ],
+)
+def test_gpus_are_tensor_times_pipeline_times_data_parallel(args: list[str], tensor: int | None, ranks: int) -> None:
+    given = VLLM.arguments(Launch(source="m", port=1, gpus=8, args=tuple(args)))
+    own = given[: len(given) - len(args)]
+    assert [arg for arg in own if "parallel" in arg] == ([f"--tensor-parallel-size={tensor}"] if tensor else [])
+    assert VLLM.ranks(args) == ranks
+    assert VLLM.batch_limit(["--max_num_seqs=8", *args]) == 8 * ranks
 
 
 def test_the_batch_of_a_pool_is_read_by_its_own_dialect() -> None:
@@ -145,7 +264,7 @@ def test_a_table_tells_the_engine_where_it_is_not_the_usual_one() -> None:
 @pytest.mark.slow
 def test_nobody_else_writes_an_engines_metrics_or_flags() -> None:
     flags = {arg.partition("=")[0] for arg in VLLM.arguments(FULL) if arg.startswith("--")} - {"--seed"}
-    flags |= {VLLM.batch_flag, "-tp"}
+    flags |= {VLLM.batch_flag.name, "-tp"}
     common = {"--host", "--port", "--revision"}  # names of options that others have as well
     written = re.compile("|".join(map(re.escape, {VLLM.metrics.family, "kv_cache_size_tokens", *(flags - common)})))
     found = {where: text for where, text in strings() if written.search(text)}

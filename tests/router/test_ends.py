@@ -1,7 +1,7 @@
 """How an engine's answer ends, and what it says of errors inside a 200: the client is told just that."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -82,6 +82,86 @@ def test_one_without_is_told_to_have_broken_off(pieces: tuple[bytes, ...]) -> No
         assert answer.body.startswith(b"".join(pieces))
         assert answer.body.count(b'data: {"error":') == 1
         assert r.outcomes == [AttemptOutcome.BROKEN]
+
+    run(work)
+
+
+ABORT = b'data: {"choices":[{"delta":{"content":"b"},"finish_reason": "abort"}]}\n\n'
+GIVEN_UP = [ABORT, ABORT.replace(b' "abort"', b'"abort","stop_reason":null'), ABORT.replace(b"abort", b"error"),
+            ABORT.replace(b'"delta":{"content":"b"}', b'"text":""')]  # fmt: skip
+
+
+@pytest.mark.parametrize("event", GIVEN_UP)
+@pytest.mark.parametrize(
+    ("pieces", "told"),
+    [
+        (lambda event: (TOKEN, event, DONE), TOKEN),
+        (lambda event: (TOKEN, TOKEN + event + DONE), TOKEN + TOKEN),
+        (lambda event: (TOKEN, event + USAGE + DONE), TOKEN),
+        (lambda event: (TOKEN, event[:20], event[20:], DONE), TOKEN + ABORT[:20]),
+        (lambda event: (TOKEN, event[:-12], event[-12:] + DONE), TOKEN),
+    ],
+    ids=["alone", "with a token", "with the end", "in two pieces", "in two late pieces"],
+)
+def test_a_stream_that_the_engine_gave_up_has_broken_off(
+    event: bytes, pieces: Callable[[bytes], tuple[bytes, ...]], told: bytes
+) -> None:
+    async def work(r: Relay) -> None:
+        r.engine.script = sends(*stream(*pieces(event)))
+        (answer,) = await r.ask()
+        assert answer is not None and not answer.whole
+        assert answer.body.startswith(told)
+        assert answer.body.count(b'data: {"error":') == 1
+        assert r.outcomes == [AttemptOutcome.BROKEN]
+
+    run(work)
+
+
+@pytest.mark.parametrize("event", GIVEN_UP)
+@pytest.mark.parametrize("before", [(), (ROLE,), (b": ping\n\n", ROLE)])
+def test_one_that_was_given_up_before_its_first_token_is_a_fault(event: bytes, before: tuple[bytes, ...]) -> None:
+    faulty(*stream(*before, event, DONE))
+    faulty(*stream(b"".join((*before, TOKEN, event, DONE))))
+
+
+@pytest.mark.parametrize("reason", [b"abort", b"error"])
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_a_whole_answer_that_was_given_up_is_a_fault(reason: bytes, pieces: int) -> None:
+    body = b'{"choices":[{"message":{"content":"half"},"finish_reason":"%b"}],"usage":{}}' % reason
+    step = len(body) // pieces + 1
+    faulty(HEAD + b"content-length: %d\r\n\r\n" % len(body), *(body[i : i + step] for i in range(0, len(body), step)))
+
+
+def test_a_long_whole_answer_that_was_given_up_is_cut() -> None:
+    body = b'{"choices":[{"message":{"content":"%b"},"finish_reason":"abort"}]}' % (b"x" * 200_000)
+
+    async def work(r: Relay) -> None:
+        r.engine.script = sends(HEAD + b"transfer-encoding: chunked\r\n\r\n", chunk(body[:150_000]),
+                                chunk(body[150_000:]), b"0\r\n\r\n")  # fmt: skip
+        (answer,) = await r.ask()
+        assert answer is not None and not answer.whole
+        assert r.outcomes == [AttemptOutcome.BROKEN]
+
+    run(work)
+
+
+@pytest.mark.parametrize("words", [rb"\"finish_reason\": \"abort\"", rb"say \"abort\" and \"error\"", b"abort"])
+def test_an_answer_that_only_speaks_of_it_is_whole(words: bytes) -> None:
+    token = b'data: {"choices":[{"delta":{"content":"%b"},"finish_reason":null}]}\n\n' % words
+    ends(AttemptOutcome.ANSWERED, *stream(TOKEN, token, FINISH, DONE), body=TOKEN + token + FINISH + DONE, whole=True)
+    body = b'{"choices":[{"message":{"content":"%b"},"finish_reason":"stop"}]}' % words
+    whole = HEAD + b"content-length: %d\r\n\r\n" % len(body) + body
+    ends(AttemptOutcome.ANSWERED, whole, body=body, whole=True)
+
+
+def faulty(*pieces: bytes) -> None:
+    """The client hears nothing of it: another replica may be asked."""
+
+    async def work(r: Relay) -> None:
+        r.engine.script = sends(*pieces)
+        (answer,) = await r.ask()
+        assert answer is not None and answer.status == 503
+        assert r.outcomes == [AttemptOutcome.FAULT]
 
     run(work)
 

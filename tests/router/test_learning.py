@@ -64,6 +64,36 @@ def test_an_older_engine_has_another_name_for_the_time_between_tokens() -> None:
     assert (report.tokens_total, report.token_seconds_total) == (2000, 11.5)
 
 
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ('block_size="16",num_gpu_blocks="32768"', 524_288),  # vLLM up to 0.23
+        ('block_size="16",num_gpu_blocks="32768",kv_cache_size_tokens="500000"', 500_000),
+        ('kv_cache_size_tokens="None",num_gpu_blocks="10",block_size="16"', 160),
+        ('block_size="16",num_gpu_blocks="None",num_gpu_blocks_override="7"', None),
+        ('mamba_block_size="8",num_gpu_blocks="10"', None),
+        ('gpu_memory_utilization="0.9"', None),
+    ],
+)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_the_cache_is_read_from_whichever_label_is_there(labels: str, expected: int | None, ranks: int) -> None:
+    text = "".join(
+        METRICS.replace("@", LABELS.format(rank)).replace('kv_cache_size_tokens="5000"', labels)
+        for rank in range(ranks)
+    )
+    report = asyncio.run(_report(text))
+    assert report.kv_tokens == (expected and expected * ranks)
+
+
+def test_an_engine_that_speculates_is_measured_by_tokens_and_not_by_steps() -> None:
+    """402 tokens of two answers, in 85 steps after their first."""
+    text = METRICS.replace("2000.0", "85.0") + (
+        "vllm:generation_tokens_total{@} 402.0\nvllm:time_to_first_token_seconds_count{@} 2.0\n"
+    )
+    report = asyncio.run(_report(text.replace("@", LABELS.format(0))))
+    assert (report.tokens_total, report.token_seconds_total) == (400, 11.5)
+
+
 def test_a_recorded_engine_is_understood() -> None:
     """FOREBAY_DATA=folder with vllm/metrics-saturated.txt: 8 run, 4 have ended, 1,959 tokens in 11.5 s of waiting."""
     if not RECORDED.exists():

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+
+from forebay.engines.flag import Flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +21,18 @@ class Launch:
     context_tokens: int | None = None
     adapters: tuple[tuple[str, str], ...] = ()
     """Name and source of each LoRA adapter."""
+    adapter_rank: int = 0
+    """The largest rank among them; 0 where none is told."""
+    image: str = ""
+    """Container image that it is started from."""
+    stop_seconds: int = 0
+    """How long it may go on with what runs after it is told to end."""
     args: tuple[str, ...] = ()
     """The user's own arguments, which win."""
 
-    def says(self, *flags: str) -> bool:
-        """Whether the user's own arguments hold one of these flags."""
-        return any(arg.partition("=")[0] in flags for arg in self.args)
+    def says(self, flag: Flag) -> bool:
+        """Whether the user's own arguments hold this flag."""
+        return flag.said(self.args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +59,11 @@ class MetricNames:
     prefix_queries: str
     """Tokens looked for in the prefix cache, and `prefix_hits` those found."""
     prefix_hits: str
+    first_tokens: str
+    """Histogram with one entry for each sequence that got its first token."""
     between_tokens: tuple[str, ...]
-    """Histogram of the seconds between two tokens; an engine's newest name for it comes first."""
+    """Histogram of the seconds between two steps of a request; an engine's newest name for it comes first. A step makes
+    several tokens where the engine speculates."""
     per_token: str
     """Histogram by request: mean seconds for each token after the first."""
     prompts: str
@@ -70,15 +80,19 @@ class EngineDialect:
     # Started by the operator.
     command: tuple[str, ...]
     arguments: Callable[[Launch], list[str]]
-    context_flag: str
+    context_flag: Flag
     """Argument for the longest context in tokens."""
-    batch_flag: str
-    """Argument for the most requests in one batch."""
+    batch_flag: Flag
+    """Argument for the most requests in one batch of one data-parallel rank."""
     usual_batch: int
     """What it takes for `batch_flag` by itself."""
+    ranks: Callable[[Sequence[str]], int]
+    """Data-parallel ranks in one pod, by the user's arguments: each has batches and a cache of its own."""
     refused: tuple[Refused, ...]
     cache_variable: str
     """Environment variable that names the folder of the weights."""
+    compiled_variable: str
+    """Environment variable that names the folder of what it compiles at its first start."""
     token_variable: str
     """Environment variable that holds the token for gated models."""
     start_seconds: float
@@ -107,18 +121,9 @@ class EngineDialect:
 
     def context_limit(self, args: Sequence[str]) -> int | None:
         """The longest context, where the user's arguments say so."""
-        return _number(args, self.context_flag)
+        return self.context_flag.number(args)
 
     def batch_limit(self, args: Sequence[str]) -> int | None:
-        """The most requests in one batch, where the user's arguments say so."""
-        return _number(args, self.batch_flag)
-
-
-def _number(args: Sequence[str], flag: str) -> int | None:
-    """The whole number that follows a flag, joined with `=` or not."""
-    for arg, following in zip_longest(args, args[1:], fillvalue=""):
-        name, equals, value = arg.partition("=")
-        if name == flag:
-            text = value if equals else following
-            return int(text) if text.isdecimal() else None
-    return None
+        """The most requests that run at a time, all ranks together, where the user's arguments say so."""
+        most = self.batch_flag.number(args)
+        return None if most is None else most * self.ranks(args)

@@ -1,11 +1,29 @@
 """vLLM, from 0.10 on: `vllm serve` and its metrics."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from forebay.engines.dialect import EngineDialect, Launch, MetricNames, Refused
+from forebay.engines.flag import Flag
 
-_CACHE_TOKENS = re.compile(r'kv_cache_size_tokens="(\d+)"')
+_CACHE = re.compile(r"^vllm:cache_config_info\{(.*)\}", re.MULTILINE)
+_NUMBERS = re.compile(r'\b(kv_cache_size_tokens|num_gpu_blocks|block_size)="(\d+)"')
+_TENSOR = Flag("--tensor-parallel-size", "-tp", "--tensor")
+_PIPELINE = Flag("--pipeline-parallel-size", "-pp", "--pipeline")
+_PROMPT_PARTS = Flag("--prefill-context-parallel-size", "-pcp", "--prefill-context")
+_RANKS = Flag("--data-parallel-size", "-dp")
+_RANKS_HERE = Flag("--data-parallel-size-local", "-dpl", "--data-parallel-size-")
+_RANK = Flag("--data-parallel-rank", "-dpn")
+_ADAPTERS = Flag("--max-loras")
+_ADAPTERS_ON_CPU = Flag("--max-cpu-loras", least="--max-cpu-l")
+_ADAPTER_RANK = Flag("--max-lora-rank", least="--max-lora-")
+_ADAPTER_RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)  # those that it takes
+_USUAL_ADAPTER_RANK: Final = 16
+_STOP = Flag("--shutdown-timeout", least="--shu")
+_STOPS_SOFTLY: Final = (0, 18)  # the first version that has the flag; others do not start with it
+_UNKNOWN: Final = (0, 0)
+_IMAGE = re.compile(r"(?:^|/)vllm-openai[\w.-]*:v?(\d+)\.(\d+)[\w.-]*(?:@|$)")
 
 
 def arguments(launch: Launch) -> list[str]:
@@ -15,37 +33,79 @@ def arguments(launch: Launch) -> list[str]:
         args += ["--served-model-name", *launch.served_names]
     if launch.revision:
         args.append(f"--revision={launch.revision}")
-    if launch.gpus > 1 and not launch.says("--tensor-parallel-size", "-tp"):
-        args.append(f"--tensor-parallel-size={launch.gpus}")
+    tensor = launch.gpus // (ranks(launch.args) * _stages(launch.args))  # the rest of GPUs = TP x PP x DP
+    if tensor > 1 and not launch.says(_TENSOR):
+        args.append(f"{_TENSOR}={tensor}")
     if launch.context_tokens and not launch.says(VLLM.context_flag):
         args.append(f"{VLLM.context_flag}={launch.context_tokens}")
     if launch.adapters:
         args += ["--enable-lora", "--lora-modules", *(f"{name}={source}" for name, source in launch.adapters)]
+        args += _room_for_adapters(launch)
+    if launch.stop_seconds and (version(launch.image) or _UNKNOWN) >= _STOPS_SOFTLY and not launch.says(_STOP):
+        args.append(f"{_STOP}={launch.stop_seconds}")
     return [*args, *launch.args]
 
 
+def _room_for_adapters(launch: Launch) -> list[str]:
+    """All adapters in one batch: by itself it takes one at a time, and lets the requests to the others wait."""
+    args = []
+    together = min(len(launch.adapters), _ADAPTERS_ON_CPU.number(launch.args) or len(launch.adapters))
+    if together > 1 and not launch.says(_ADAPTERS):
+        args.append(f"{_ADAPTERS}={together}")
+    rank = next((size for size in _ADAPTER_RANKS if size >= launch.adapter_rank), _ADAPTER_RANKS[-1])
+    if launch.adapter_rank > _USUAL_ADAPTER_RANK and not launch.says(_ADAPTER_RANK):
+        args.append(f"{_ADAPTER_RANK}={rank}")
+    return args
+
+
+def version(image: str) -> tuple[int, int] | None:
+    """Major and minor version, where a tag of vLLM's own image says so; mirrors keep its name."""
+    found = _IMAGE.search(image)
+    return (int(found[1]), int(found[2])) if found is not None else None
+
+
+def ranks(args: Sequence[str]) -> int:
+    """Data-parallel ranks in this process. One where it is told which of them it is."""
+    local = _RANKS_HERE.number(args)
+    if local:
+        return local
+    return 1 if _RANK.said(args) else _RANKS.number(args) or 1
+
+
+def _stages(args: Sequence[str]) -> int:
+    """GPUs that each tensor-parallel shard takes in one rank: pipeline stages, and parts of the prompt."""
+    return (_PIPELINE.number(args) or 1) * (_PROMPT_PARTS.number(args) or 1)
+
+
 def cache_tokens(text: str) -> int | None:
-    """A label of vllm:cache_config_info, summed over data-parallel ranks."""
-    return sum(int(number) for number in _CACHE_TOKENS.findall(text)) or None
+    """By the labels of vllm:cache_config_info, summed over data-parallel ranks. Before 0.24 these have no size in
+    tokens, but blocks."""
+    total = 0
+    for labels in _CACHE.findall(text):
+        said = {name: int(number) for name, number in _NUMBERS.findall(labels)}
+        total += said.get("kv_cache_size_tokens") or said.get("num_gpu_blocks", 0) * said.get("block_size", 0)
+    return total or None
 
 
 VLLM: Final = EngineDialect(
     command=("vllm", "serve"),
     arguments=arguments,
-    context_flag="--max-model-len",
-    batch_flag="--max-num-seqs",
+    context_flag=Flag("--max-model-len", least="--max-mo"),
+    batch_flag=Flag("--max-num-seqs", least="--max-num-se"),
     usual_batch=256,  # 1,024 on the largest GPUs
-    refused=(
+    ranks=ranks,
+    refused=(  # by the shortest beginnings that its parser takes for them
         Refused(
-            ("--host", "--port", "--uds"),
+            ("--ho", "--por", "--ud"),
             "args must not set --host, --port or --uds: the routing sidecar is the only way in to the engine",
         ),
         Refused(
-            ("--model=", "--served-model-name"),
+            ("--model=", "--ser"),
             "args must not set the model: use spec.model.name and spec.model.servedNames",
         ),
     ),
     cache_variable="HF_HOME",
+    compiled_variable="VLLM_CACHE_ROOT",
     token_variable="HF_TOKEN",  # noqa: S106 - a name
     start_seconds=300.0,
     ready_path="/v1/models",
@@ -60,6 +120,7 @@ VLLM: Final = EngineDialect(
         generation_tokens="vllm:generation_tokens_total",
         prefix_queries="vllm:prefix_cache_queries_total",
         prefix_hits="vllm:prefix_cache_hits_total",
+        first_tokens="vllm:time_to_first_token_seconds",
         between_tokens=("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds"),  # since 0.11; before
         per_token="vllm:request_time_per_output_token_seconds",  # noqa: S106 - a name
         prompts="vllm:request_prompt_tokens",

@@ -31,6 +31,8 @@ class CapacityStatus(Resource):
     """Slots of one replica, those reserved for High requests included. 0: nothing is known yet."""
     bound: Annotated[str, Field(max_length=64)] = ""
     """What limits `slots`, one word of the list of capacity bounds."""
+    unknown: Annotated[str, Field(max_length=64)] = ""
+    """Why `bound` is Unknown, one word of the list of reasons for an unknown capacity. Empty: it is known."""
     learnt: Annotated[int, Field(ge=0)] = 0
     """Slots of one replica as learnt and told to routers, without override and --max-num-seqs. 0: nothing is learnt
     yet."""

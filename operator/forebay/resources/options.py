@@ -119,7 +119,7 @@ class Images:
                          value="routerImage")  # fmt: skip
     simulator: str = option("Image of simulated engines; the chart's default is the operator's own.", default="",
                             form=IMAGE, shown="the image of the routers", value="simulatorImage")  # fmt: skip
-    engine: str = option("Image of vLLM for pools that name none.", default="vllm/vllm-openai:v0.11.0", form=IMAGE,
+    engine: str = option("Image of vLLM for pools that name none.", default="vllm/vllm-openai:v0.32.0", form=IMAGE,
                          value="engineImage")  # fmt: skip
 
 

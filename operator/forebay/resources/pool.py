@@ -41,6 +41,9 @@ class Adapter(Resource):
     """Name of the LoRA adapter; clients put it in `model` to use it."""
     source: Text
     """Path or repository of the LoRA adapter, as vLLM's --lora-modules takes it."""
+    rank: Annotated[int, Field(ge=1, le=512)] | None = None
+    """Rank of the LoRA adapter: `r` of its adapter_config.json. The pool's largest one sets --max-lora-rank. Empty: 16
+    at most."""
 
 
 class Model(Resource):
@@ -57,7 +60,8 @@ class Model(Resource):
     token_secret_ref: SecretKey | None = None
     """Secret key that holds the token for gated models. The engine gets it as HF_TOKEN."""
     adapters: Annotated[list[Adapter], Field(max_length=32, json_schema_extra=list_map("name"))] = []
-    """LoRA adapters that the engine loads in addition to the model."""
+    """LoRA adapters that the engine loads in addition to the model. All of them fit one batch: their number sets
+    --max-loras."""
     task: Task = Task.GENERATE
     """API that the pool serves: Generate for chat and completions, Embed for embeddings,
     Score for reranking, Transcribe for audio files."""
@@ -142,7 +146,8 @@ class Engine(Resource):
     ] = []
     """Additional arguments for `vllm serve`. They override what forebay sets, except host and port."""
     gpus: Annotated[int, Field(ge=0, le=64)] = 1
-    """Number of GPUs of one replica. It sets --tensor-parallel-size unless `args` do."""
+    """Number of GPUs of one replica: tensor times pipeline times data parallel size. It sets --tensor-parallel-size to
+    what the others in `args` leave, unless `args` say that as well."""
     gpu_resource_name: Annotated[str, Field(min_length=1, max_length=253)] = "nvidia.com/gpu"
     """Extended resource that counts GPUs, such as nvidia.com/gpu or the resource of a MIG slice."""
     startup_seconds: Annotated[int, Field(ge=10, le=14_400)] = 1800

@@ -108,8 +108,20 @@ class CapacityBound(DocumentedEnum):
     LATENCY = "Latency", "with more, a token would take longer than the pool's target, by what the engine has shown"
     MAX_NUM_SEQS = "MaxNumSeqs", "the engine's `--max-num-seqs`"
     TABLE = "Table", "no engine has said anything yet: what its GPU and model are known for"
-    UNKNOWN = "Unknown", "no engine has said anything yet, and GPU or model are not known"
+    UNKNOWN = "Unknown", "no engine has said enough yet, and GPU or model are not known; `unknown` says what is missing"
     BACK_PRESSURE = "BackPressure", "the engine answered 429 or 503 within the last minute"
+
+
+class CapacityUnknown(DocumentedEnum):
+    """Why nothing is known of how many requests one replica runs at a time."""
+
+    NO_ENGINE = "NoEngine", "no engine of the pool has answered yet"
+    NO_METRICS = "NoMetrics", "the engines serve, and their metrics cannot be read or have nothing of the engine's own"
+    NO_CACHE_SIZE = (
+        "NoCacheSize",
+        "the engines do not say how large their KV cache is, and have not run at enough different loads to tell what a "
+        "token takes",
+    )
 
 
 class EventReason(DocumentedEnum):

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Final
 from forebay import engines
 from forebay.engines.dialect import EngineDialect
 from forebay.resources import headers as names
-from forebay.router.dialect.content import HELD_BYTES, error_end, error_status, has_content, has_ended, is_error
+from forebay.router.dialect.content import (
+    HELD_BYTES,
+    error_end,
+    error_status,
+    given_up,
+    has_content,
+    has_ended,
+    is_error,
+    says_amiss,
+)
 from forebay.router.dialect.error_shapes import broken_event
 from forebay.router.http.call import Address, Call, UpstreamError, Waits
 from forebay.router.http.client import ConnectionPool
@@ -42,6 +51,7 @@ _ENDING_SECONDS: Final = 1.0
 """How long an upstream has to end its answer properly after an error of its own."""
 
 
+_GIVEN_UP: Final = "the engine gave it up"
 _USUAL: Final = engines.of(engines.DEFAULT)
 
 
@@ -150,9 +160,9 @@ class Attempt:
     def on_piece(self, piece: bytes) -> None:
         """Relay, hold, or throw away."""
         if self.first:
-            if self.held or (self.watch and b'"error"' in piece and error_end(self._last + piece)):
+            if self.held:
                 self._error_within(piece)
-            else:
+            elif not (self.watch and says_amiss(piece) and self._ended_badly(piece)):
                 self._second_last, self._last = self._last, piece
                 self.exchange.write(piece)
         elif self.outcome is None:
@@ -170,6 +180,9 @@ class Attempt:
             ):
                 self._end(AttemptOutcome.FAULT, "it ended before its first token")
                 return
+            if self._was_given_up(self.held):
+                self._end(AttemptOutcome.FAULT, _GIVEN_UP)
+                return
             if self._too_long(self.status, self.held):
                 return
             held, self.held = self.held, b""
@@ -180,6 +193,8 @@ class Attempt:
             self.exchange.keep_alive = False
             self.exchange.end()
             self._error_over()
+        elif self._was_given_up(self._second_last + self._last):
+            self.on_fail(UpstreamError(_GIVEN_UP))
         elif self.look is Look.CONTENT and self._ended_early():
             self.on_fail(UpstreamError("it ended without its last event"))
         else:
@@ -203,6 +218,26 @@ class Attempt:
             self._end(AttemptOutcome.BROKEN, str(problem))
 
     # Parts of it.
+
+    def _was_given_up(self, text: bytes) -> bool:
+        """Whether these bytes of an answer say that the engine did not make it to its end."""
+        return self.look is Look.CONTENT and self.status == 200 and given_up(text) >= 0
+
+    def _ended_badly(self, piece: bytes) -> bool:
+        """Deal with a piece that says that the stream failed; False where it only has words like that."""
+        events, sent = self._last + piece, len(self._last)
+        if error_end(events):
+            self._error_within(piece)
+            return True
+        if not self._was_given_up(events):
+            return False
+        if not self.told:
+            if (begin := given_up(events)) > sent:
+                self.exchange.write(events[sent:begin])
+            if self.call is not None:
+                self.call.abort()
+            self.on_fail(UpstreamError(_GIVEN_UP))
+        return True
 
     def _ended_early(self) -> bool:
         """Whether what is over was a stream without its last event; one of an announced length has that as its end."""
@@ -248,6 +283,9 @@ class Attempt:
                 self.held = b""
                 self._begin(b"")
                 self._error_within(held)
+                return
+            if self.stream and self._was_given_up(held):
+                self._end(AttemptOutcome.FAULT, _GIVEN_UP)
                 return
             self.status = error or self.status  # of a whole answer, the client is told that
             if not has_content(held) if self.stream else len(held) < HELD_BYTES:

@@ -149,6 +149,9 @@ class EngineMonitor:
             return None
         names, found = self.dialect.metrics, self._totals
         between = next((name for name in names.between_tokens if f"{name}_count" in found), "")
+        generated = found.get(names.generation_tokens, 0.0)
+        firsts = found.get(f"{names.first_tokens}_count")
+        later = found.get(f"{between}_count", 0.0) if firsts is None else max(0.0, generated - firsts)
         return EngineReport(
             age_seconds=round(asyncio.get_running_loop().time() - self._read_at, 1),
             running=int(found.get(names.running, 0)),
@@ -157,9 +160,9 @@ class EngineMonitor:
             kv_tokens=self.kv_tokens,
             preemptions_total=int(found.get(names.preemptions, 0)),
             prompt_tokens_total=int(found.get(names.prompt_tokens, 0)),
-            generation_tokens_total=int(found.get(names.generation_tokens, 0)),
+            generation_tokens_total=int(generated),
             read_at=self._read_unix,
-            tokens_total=int(found.get(f"{between}_count", 0)),
+            tokens_total=int(later),
             token_seconds_total=round(found.get(f"{between}_sum", 0.0), 6),
             prompts=lengths(self.text, names.prompts),
             answers=lengths(self.text, names.answers),

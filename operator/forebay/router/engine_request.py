@@ -10,7 +10,7 @@ from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.reasons import Reason
 from forebay.router import metrics
 from forebay.router.attempt import Attempt, Look
-from forebay.router.dialect.answers import decision_headers
+from forebay.router.dialect.answers import COMMON_ID, decision_headers
 from forebay.router.http.call import judged_by_the_other_router
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import REPLACED, error, onward, onward_head
@@ -37,6 +37,7 @@ class EngineRequest:
         "begun",
         "control",
         "end",
+        "engine_id",
         "exchange",
         "parsed",
         "prompt",
@@ -63,6 +64,7 @@ class EngineRequest:
         self.record = record
         self.size = size
         self.control = control
+        self.engine_id = b""  # by which the engine knows it
         self.prompt: Prompt | None = None
         self.begun = self._loop.time()
         self.end = self.begun + side.timeouts.total
@@ -88,7 +90,8 @@ class EngineRequest:
         left = request.fields.get(_DEADLINE, b"") if self.control else b""
         if left.isdigit():
             self.end = min(self.end, now + int(left) / 1000)
-        head = engine_head(request, self.record, len(body))
+        self.engine_id = side.engine_ids.take(clients_id(request, self.record))
+        head = engine_head(request, self.engine_id, len(body))
         look = Look.PRESSURE if self.control else Look.CONTENT
         stores = ENDPOINTS[request.target].stored
         attempt = Attempt(
@@ -121,6 +124,7 @@ class EngineRequest:
         side.unanswered.pop(self, None)
         if attempt.faulty:
             side.engine.doubt(self.request.target)
+        side.engine_ids.over(self.engine_id, outcome is AttemptOutcome.ANSWERED)
         metrics.ADMITTED.inc(())
         served = outcome is AttemptOutcome.ANSWERED and attempt.status == 200
         side.slots.admission.release(now - self.begun, served, self.size)
@@ -156,14 +160,28 @@ class EngineRequest:
             self.exchange.on_lost = task.cancel
 
 
-def engine_head(request: Request, record: AccessLogEntry, length: int) -> bytes:
-    """The head of a client's request on its way to the engine."""
+def clients_id(request: Request, record: AccessLogEntry) -> bytes:
+    """The id that a client gave its request, else the one it got here."""
+    return request.fields.get(COMMON_ID) or record.request_id.encode()
+
+
+def engine_head(request: Request, engine_id: bytes, length: int) -> bytes:
+    """The head of a client's request on its way to the engine, under the id that the engine is to know it by."""
     headers = onward(request, _NOT_TO_ENGINE)
     headers += _ENGINE
-    if b"x-request-id" not in request.fields:
-        headers.append((b"x-request-id", record.request_id.encode()))
+    if COMMON_ID in request.fields:
+        headers = _with_id(headers, engine_id)
+    else:
+        headers.append((COMMON_ID, engine_id))
     headers.append((b"content-length", b"%d" % length))
     return onward_head(request, headers)
+
+
+def _with_id(headers: Headers, engine_id: bytes) -> Headers:
+    """One id, in the place of the first that was given."""
+    first = next((at for at, item in enumerate(headers) if item[0] == COMMON_ID), len(headers))
+    others = [item for item in headers[first:] if item[0] != COMMON_ID]
+    return [*headers[:first], (COMMON_ID, engine_id), *others]
 
 
 def no_slot(word: str, retry_after: float = 0.0) -> Reply:

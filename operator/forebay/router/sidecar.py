@@ -28,6 +28,7 @@ from forebay.router.exposition import histogram
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import error, json_reply
 from forebay.router.http.values import Request
+from forebay.router.ids_in_flight import IdsInFlight
 from forebay.router.large_bodies import LargeBodies
 from forebay.router.placement.engine_slots import EngineSlots
 from forebay.router.placement.prefill import read
@@ -62,6 +63,7 @@ class Sidecar:
             self._working,
             self._reading,
         )
+        self.engine_ids = IdsInFlight()
         self.unanswered: dict[EngineRequest, tuple[int, bool]] = {}
         """Requests without a first byte yet, the oldest first: tokens of the prompt, and whether it streams."""
         self.timeouts = context.settings.timeouts

@@ -9,7 +9,7 @@ from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.reasons import Priority, Reason
 from forebay.router.attempt import Attempt, Look
 from forebay.router.dialect.answers import REQUEST_ID, decision_headers, refusal
-from forebay.router.engine_request import engine_head, no_slot
+from forebay.router.engine_request import clients_id, engine_head, no_slot
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.message import RETRY_SOON, onward, onward_head
 from forebay.router.http.values import Request
@@ -81,7 +81,7 @@ async def by_sidecar(
         side.engine.dialect,
         look=Look.PRESSURE if control else Look.CONTENT,
     )
-    head = engine_head(request, record, len(request.body))
+    head = engine_head(request, clients_id(request, record), len(request.body))
     attempt.start(side.context.upstream, side.engine.address, head, request.body, SECONDS, end)
     ended = await done
     if request.method == "DELETE" and ended.status == 200:

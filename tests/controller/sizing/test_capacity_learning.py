@@ -99,6 +99,60 @@ def day(time: float) -> float:
     return 20 + 18 * math.sin(2 * math.pi * time / 14_400)
 
 
+@pytest.mark.parametrize("measures", [True, False])
+def test_an_engine_that_does_not_say_its_cache_is_learnt_by_its_latency(measures: bool) -> None:
+    """`measures`: whether it has a histogram of the time between tokens."""
+    engine, pool = SimEngine(noise=0.0), pool_spec(timePerOutputTokenMilliseconds=30)
+    learning = Learning()
+    for _ in range(480):
+        engine.run(30.0, round(day(engine.at)))
+        read = msgspec.structs.replace(engine.read(), kv_tokens=None)
+        if not measures:
+            read = msgspec.structs.replace(read, token_seconds_total=0.0)
+        learning = learn(learning, pool, "engine", [_told(engine, read)], None, engine.at)
+    assert learning.curve is not None
+    assert learning.curve.seconds(10, 0.0) == pytest.approx(0.025, rel=0.05)
+    assert learning.target is not None
+    assert (learning.target.bound, learning.target.slots) == (CapacityBound.LATENCY, pytest.approx(20, abs=1))
+
+
+def test_an_engine_that_falls_silent_about_its_cache_is_another_one_after_an_hour() -> None:
+    engine, pool = SimEngine(), pool_spec()
+    learning = follow(Learning(), engine, 0.1, lambda _: 10, pool)
+    for hours, expected in ((0.5, 100_000), (1.0, 0)):
+        for _ in range(round(120 * hours)):
+            engine.run(30.0, 10)
+            read = msgspec.structs.replace(engine.read(), kv_tokens=None)
+            learning = learn(learning, pool, "engine", [_told(engine, read)], None, engine.at)
+        assert learning.kv_tokens == expected
+
+
+@pytest.mark.parametrize(
+    ("engine", "state", "expected"),
+    [
+        (None, ReplicaState.STARTING, "NoEngine"),
+        (None, ReplicaState.SERVING, "NoMetrics"),
+        (EngineReport(age_seconds=1, read_at=1.0), ReplicaState.SERVING, "NoMetrics"),
+        (EngineReport(age_seconds=1, read_at=1.0, tokens_total=9), ReplicaState.SERVING, "NoCacheSize"),
+        (EngineReport(age_seconds=1, read_at=1.0, kv_tokens=100_000), ReplicaState.SERVING, ""),
+    ],
+)
+def test_what_cannot_be_learnt_is_said_with_its_reason(
+    engine: EngineReport | None, state: ReplicaState, expected: str
+) -> None:
+    told = msgspec.structs.replace(report(SimEngine()), engine=engine, state=state)
+    pool = pool_spec()
+    found = capacity_status(learn(Learning(), pool, "engine", [told], None, NOW), pool)
+    assert found.unknown == expected
+    assert (found.bound == "Unknown") == bool(expected)
+    over = pool_spec(slotsPerReplica=4)
+    assert capacity_status(learn(Learning(), over, "engine", [told], None, NOW), over).unknown == ""
+
+
+def _told(engine: SimEngine, read: EngineReport) -> SidecarReport:
+    return msgspec.structs.replace(report(engine), engine=read)
+
+
 def test_at_first_memory_decides_by_what_a_typical_request_holds() -> None:
     found = learn(Learning(), pool_spec(), "engine", [report(SimEngine())], None, NOW)
     assert (found.slots, found.target) == (48, found.capacity(pool_spec()))
@@ -194,7 +248,7 @@ def test_another_gpu_decides_at_once_by_its_memory() -> None:
 def test_the_smaller_gpu_of_a_mixed_pool_is_not_learnt_from_and_runs_fewer() -> None:
     small, large = SimEngine(kv_tokens=25_000, base=0.5), SimEngine()
     learning = Learning()
-    for _ in range(200):
+    for _ in range(480):
         reports = [report(small.run(30, 5), 1), report(large.run(30, day(large.at)), 0)]
         learning = learn(learning, pool_spec(), "engine", reports, None, large.at)
     assert learning.kv_tokens == 100_000

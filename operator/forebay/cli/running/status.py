@@ -19,6 +19,7 @@ from forebay.cli.running.cluster_options import (
     connect,
 )
 from forebay.cli.running.fleet_objects import Fleets, Policy, RunningPool, condition, fleets
+from forebay.cli.running.timeline import capacity_unknown
 from forebay.resources.policy import Target
 from forebay.resources.reasons import ConditionReason, ConditionType, Priority, ScaleReason
 from forebay.rules.facts import gap_tier
@@ -58,9 +59,16 @@ def screen(found: Fleets) -> list[RenderableType]:
         parts.append(_pools(found))
     if found.policies:
         parts += ["", _policies(found)]
+    parts += [
+        Text(f"{pool.name}: {says}") for pool in found.pools if _serves(pool) and (says := capacity_unknown(pool))
+    ]
     if not wrong:
         return [*parts, "", "[green]nothing to do[/green]: every condition is as it should be"]
     return [*parts, "", "[bold]what to do next[/bold]", *(_issue(item, found.several) for item in wrong)]
+
+
+def _serves(pool: RunningPool) -> bool:
+    return pool.status.ready_replicas > 0
 
 
 def _pools(found: Fleets) -> Table:

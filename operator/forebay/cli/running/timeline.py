@@ -13,8 +13,9 @@ from typing import Final
 from forebay.cli.glossary import meaning
 from forebay.cli.running.fleet_objects import KubeEvent, RunningPool
 from forebay.resources.pool_status import ReplicaCount
-from forebay.resources.reasons import CapacityBound, EventReason, Reason, ScaleReason
+from forebay.resources.reasons import CapacityBound, CapacityUnknown, EventReason, Reason, ScaleReason
 from forebay.resources.terms import ScalingMode
+from forebay.rules.capacity import UNKNOWN
 
 RESIZE_NOTE: Final = re.compile(r"^replicas (\d+) -> (\d+)\b")
 _WHY: Final = re.compile(r"\breason ([A-Z]\w+)")
@@ -116,7 +117,18 @@ def why_this_size(pool: RunningPool) -> list[str]:
     learnt = pool.status.capacity
     if learnt.slots and learnt.bound:
         lines.append(f"a replica has {learnt.slots} slots, {learnt.bound}: {meaning(CapacityBound, learnt.bound)}")
+    if unknown := capacity_unknown(pool):
+        lines.append(unknown)
     return lines
+
+
+def capacity_unknown(pool: RunningPool) -> str:
+    """That nothing is known of what a replica can run, why, and what to do; empty where something is."""
+    word = pool.status.capacity.unknown
+    if not word:
+        return ""
+    says = f"capacity unknown, because {meaning(CapacityUnknown, word)} ({word}): a replica runs {UNKNOWN} requests"
+    return says if word == CapacityUnknown.NO_ENGINE else f"{says}; set capacity.slotsPerReplica"
 
 
 def why_this_spill(pool: RunningPool, events: Sequence[KubeEvent]) -> list[str]:

@@ -62,6 +62,9 @@ def recorded(statefulset: Object | None) -> Record | None:
 def template_inputs(spec: PoolSpec) -> str:
     """Hash of the part of a pool's spec that its pods are made from."""
     model = spec.model.model_dump(mode="json", exclude={"task", "inputs"})
+    for adapter in model["adapters"]:
+        if adapter["rank"] is None:
+            del adapter["rank"]  # as before there was one: its hash stays
     return fingerprint({"model": model, "engine": spec.engine.model_dump(mode="json")})
 
 

@@ -22,9 +22,12 @@ from forebay.resources import names
 from forebay.resources.options import SIDECAR, router_arguments
 from forebay.resources.pool import Cache, PoolSpec
 
-BUILDER_VERSION: Final = 1
+BUILDER_VERSION: Final = 2
 GRACE_SECONDS: Final = 30  # after drainSeconds, for the engine to end
+STOP_SECONDS: Final = 15  # of those, for what still runs
 CACHE_DIR: Final = "/cache"
+HOME_DIR: Final = "/tmp"  # noqa: S108 - inside the pod; writable for every user
+COMPILED: Final = "vllm"
 CACHE_VOLUME: Final = "cache"
 _STARTUP_PERIOD: Final = 2
 
@@ -92,11 +95,12 @@ def _engine(spec: PoolSpec, images: Images) -> Object:
     engine = spec.engine
     dialect = engines.of(engine.type)
     simulated = dialect.simulated
+    image = engine.image or (images.simulator if simulated else images.engine)
     container: Object = {
         "name": names.CONTAINER_ENGINE,
-        "image": engine.image or (images.simulator if simulated else images.engine),
+        "image": image,
         "command": [*dialect.command],
-        "args": engine_args(spec),
+        "args": engine_args(spec, image),
         "env": _engine_env(spec),
         # No liveness probe: an engine that dies exits, and one that is slow must not be killed for it.
         "startupProbe": {
@@ -120,8 +124,8 @@ def _engine(spec: PoolSpec, images: Images) -> Object:
     return container
 
 
-def engine_args(spec: PoolSpec) -> list[str]:
-    """Arguments of the engine. What `engine.args` say wins."""
+def engine_args(spec: PoolSpec, image: str = "") -> list[str]:
+    """Arguments of the engine in this image. What `engine.args` say wins."""
     model, engine = spec.model, spec.engine
     source = model.source or model.name
     served = model.served_names or ([model.name] if source != model.name else [])
@@ -133,6 +137,9 @@ def engine_args(spec: PoolSpec) -> list[str]:
         gpus=engine.gpus,
         context_tokens=model.context_tokens,
         adapters=tuple((adapter.name, adapter.source) for adapter in model.adapters),
+        adapter_rank=max((adapter.rank or 0 for adapter in model.adapters), default=0),
+        image=image,
+        stop_seconds=STOP_SECONDS,
         args=tuple(engine.args),
     )
     return engines.of(engine.type).arguments(launch)
@@ -140,7 +147,13 @@ def engine_args(spec: PoolSpec) -> list[str]:
 
 def _engine_env(spec: PoolSpec) -> list[Object]:
     dialect = engines.of(spec.engine.type)
-    env: list[Object] = [{"name": dialect.cache_variable, "value": CACHE_DIR}]
+    # Many pods write to a shared claim, or none may.
+    beside = HOME_DIR if spec.engine.cache.shared_claim is not None else CACHE_DIR
+    env: list[Object] = [
+        {"name": "HOME", "value": HOME_DIR},
+        {"name": dialect.cache_variable, "value": CACHE_DIR},
+        {"name": dialect.compiled_variable, "value": f"{beside}/{COMPILED}"},
+    ]
     if (token := spec.model.token_secret_ref) is not None:
         source = {"secretKeyRef": {"name": token.name, "key": token.key}}
         env.append({"name": dialect.token_variable, "valueFrom": source})

@@ -14,7 +14,7 @@ from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.statefulset import recorded
 from forebay.controller.plan.drift import fingerprint
 from forebay.resources.pool import PoolSpec
-from forebay.resources.reasons import CapacityBound
+from forebay.resources.reasons import CapacityBound, CapacityUnknown
 from forebay.resources.report import EngineReport, LengthReport, ReplicaState, SidecarReport
 from forebay.rules import capacity as rule
 from forebay.rules.capacity import CapacityInputs, Learnt, ReplicaCapacity
@@ -53,6 +53,7 @@ class Learning:
     slots: int = 0  # as routers are told; 0: nothing to tell
     since: float = 0.0  # when that last changed
     thought: float = 0.0
+    missing: CapacityUnknown = CapacityUnknown.NO_ENGINE  # by the latest reports, should nothing be known
 
     def learnt(self) -> Learnt | None:
         """What routers are to be told; None while nothing is known."""
@@ -63,18 +64,23 @@ class Learning:
         override, most = spec.capacity.slots_per_replica, engines.of(spec.engine.type).batch_limit(spec.engine.args)
         return rule.capacity(CapacityInputs(override, most, self.kv_tokens or None, learnt=self.learnt()))
 
+    def unknown(self, spec: PoolSpec) -> CapacityUnknown | None:
+        """Why the pool's capacity is unknown; None where it is not."""
+        return self.missing if self.capacity(spec).bound is CapacityBound.UNKNOWN else None
+
 
 def learn(
     before: Learning, spec: PoolSpec, engine: str, reports: Iterable[SidecarReport], table: int | None, now: float
 ) -> Learning:
     """Take in the latest reports of a pool's replicas. `engine`: what they run; `table`: what that is known for."""
     after = before if engine == before.engine else replace(before, engine=engine, bins=(), curve=None)
-    engines = {
-        report.replica: report.engine
-        for report in reports
-        if report.state is not ReplicaState.STARTING and report.engine is not None and report.engine.kv_tokens
-    }
-    after = _sized(after, max((read.kv_tokens or 0 for read in engines.values()), default=0), now)
+    answering = [report for report in reports if report.state is not ReplicaState.STARTING]
+    engines = {report.replica: report.engine for report in answering if report.engine is not None}
+    if answering:
+        told = any(it.kv_tokens or it.tokens_total or it.prompts.totals for it in engines.values())
+        after = replace(after, missing=CapacityUnknown.NO_CACHE_SIZE if told else CapacityUnknown.NO_METRICS)
+    if engines:
+        after = _sized(after, max(read.kv_tokens or 0 for read in engines.values()), now)
     for replica, read in engines.items():
         if (read.kv_tokens or 0) >= ALIKE * after.kv_tokens:
             after = _look(after, after.last.get(replica), read)
@@ -87,10 +93,8 @@ def _sized(learning: Learning, kv_tokens: int, now: float) -> Learning:
     """A cache of another size is another engine: its curve is learnt anew, and what memory allows holds at once.
 
     A smaller one only counts when no larger one was heard of for an hour: that may be silent for a moment, and the
-    smaller engine's sidecar runs fewer in any case.
+    smaller engine's sidecar runs fewer in any case. So does none (0): an engine that does not say how large its is.
     """
-    if not kv_tokens:
-        return learning
     if ALIKE * learning.kv_tokens <= kv_tokens <= learning.kv_tokens / ALIKE:
         return replace(learning, sized=now)
     if kv_tokens < learning.kv_tokens and (learning.sized == 0.0 or now - learning.sized < SMALLER_AFTER_SECONDS):
@@ -116,10 +120,13 @@ def _look(learning: Learning, before: EngineReport | None, read: EngineReport) -
 def _window(before: EngineReport, read: EngineReport) -> Window | None:
     """What an engine did between two readings; None where that is too little, or too uneven, to say anything.
 
-    The time that all requests waited for tokens, divided by the time that passed, is how many of them there were.
+    The time that all requests waited for tokens, divided by the time that passed, is how many of them there were. Where
+    the engine does not measure it, those count that ran at both ends.
     """
     seconds, tokens = read.read_at - before.read_at, read.tokens_total - before.tokens_total
     waited = read.token_seconds_total - before.token_seconds_total
+    if not read.token_seconds_total:
+        waited = seconds * (before.running + read.running) / 2
     fewest, most = sorted((before.running, read.running))
     even = fewest >= 1 and fewest >= most / 2
     if not 0 < seconds <= LONGEST_WINDOW_SECONDS or tokens < LEAST_TOKENS or waited <= 0 or not even:
@@ -131,10 +138,11 @@ def _think(learning: Learning, spec: PoolSpec, table: int | None, now: float) ->
     """The target, and C a little nearer to it."""
     curve, aim = fit(learning.bins), wished(spec)
     live = learning.lengths.p90() or learning.live_tokens
-    said = engines.of(spec.engine.type).batch_limit(spec.engine.args)  # holds at once, see Learning.capacity
+    dialect, args = engines.of(spec.engine.type), spec.engine.args
+    usual = None if dialect.batch_flag.said(args) else dialect.usual_batch * dialect.ranks(args)
     target = rule.capacity(
         CapacityInputs(
-            max_num_seqs=engines.of(spec.engine.type).usual_batch if said is None else None,
+            max_num_seqs=usual,  # what is said holds at once, see Learning.capacity
             kv_tokens=learning.kv_tokens or None,
             live_tokens=live or rule.TYPICAL_TOKENS,
             latency=latency_bound(learning.bins, curve, aim),
@@ -171,10 +179,14 @@ def known_for(spec: PoolSpec, live_tokens: int = 0) -> int | None:
     """Slots by GPU and model, where a node selector names the GPU; None where either is not in the table."""
     pod = (spec.engine.pod_template or {}).get("spec")
     selector = pod.get("nodeSelector") if isinstance(pod, dict) else None
-    if engines.of(spec.engine.type).simulated or not isinstance(selector, dict):
+    dialect = engines.of(spec.engine.type)
+    if dialect.simulated or not isinstance(selector, dict):
         return None
     gpu = next((str(selector[label]) for label in _GPU_LABELS if label in selector), "")
-    return slots_of(gpu, spec.model.name, spec.engine.gpus, live_tokens or rule.TYPICAL_TOKENS, wished(spec))
+    ranks = dialect.ranks(spec.engine.args)
+    each = max(1, spec.engine.gpus // ranks)
+    found = slots_of(gpu, spec.model.name, each, live_tokens or rule.TYPICAL_TOKENS, wished(spec))
+    return None if found is None else found * ranks
 
 
 def wished(spec: PoolSpec) -> float | None:

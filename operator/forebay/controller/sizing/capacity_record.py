@@ -36,6 +36,7 @@ def capacity_status(learning: Learning, spec: PoolSpec) -> CapacityStatus:
     return CapacityStatus(
         slots=found.slots if found.bound is not CapacityBound.UNKNOWN else 0,
         bound=found.bound.value,
+        unknown=learning.unknown(spec) or "",
         learnt=learning.slots,
         learnt_bound=target.bound.value if target is not None else "",
         exact=f"{learning.exact:.3f}",

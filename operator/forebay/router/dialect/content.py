@@ -18,6 +18,9 @@ _END: Final = re.compile(
     rb'\[DONE\]|"(?:finish|stop)_reason"\s*:\s*"'
     rb'|"(?:response\.(?:completed|incomplete|failed|cancelled)|message_stop|(?:speech\.audio|transcript\.text)\.done)"'
 )
+_GIVEN_UP: Final = re.compile(rb'"finish_reason"\s*:\s*"(?:abort|error)"')
+says_amiss: Final = re.compile(rb'"(?:abort|error)"').search
+"""What finds the words of a failure, cheap enough for every piece of a stream: as much as looking for one of them."""
 _WHOLE_EVENT: Final = re.compile(rb"(?:\A|\n\r?\n)(?:data|event|id|retry|):")
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 _ERROR: Final = re.compile(rb"\s*\{\s*(?:%b)" % error_starts())
@@ -41,6 +44,19 @@ def error_end(events: bytes) -> int:
     blank = _BLANK_LINE.search(events + b"\n\n", found.end())
     assert blank is not None
     return blank.end()
+
+
+def given_up(text: bytes) -> int:
+    """Where an answer says that the engine gave it up: the beginning of that event, if it is a stream; else -1.
+
+    vLLM ends so what runs while it is told to end, and closes it as if it were whole.
+    """
+    if says_amiss(text) is None or (found := _GIVEN_UP.search(text)) is None:
+        return -1
+    begin = 0
+    for blank in _BLANK_LINE.finditer(text, 0, found.start()):
+        begin = blank.end()
+    return begin
 
 
 def has_ended(last: bytes) -> bool:
