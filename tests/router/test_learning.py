@@ -81,7 +81,7 @@ def test_the_cache_is_read_from_whichever_label_is_there(labels: str, expected: 
         METRICS.replace("@", LABELS.format(rank)).replace('kv_cache_size_tokens="5000"', labels)
         for rank in range(ranks)
     )
-    report = asyncio.run(_report(text))
+    report = uvloop.run(_report(text))
     assert report.kv_tokens == (expected and expected * ranks)
 
 
@@ -90,7 +90,7 @@ def test_an_engine_that_speculates_is_measured_by_tokens_and_not_by_steps() -> N
     text = METRICS.replace("2000.0", "85.0") + (
         "vllm:generation_tokens_total{@} 402.0\nvllm:time_to_first_token_seconds_count{@} 2.0\n"
     )
-    report = asyncio.run(_report(text.replace("@", LABELS.format(0))))
+    report = uvloop.run(_report(text.replace("@", LABELS.format(0))))
     assert (report.tokens_total, report.token_seconds_total) == (400, 11.5)
 
 
