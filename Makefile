@@ -101,6 +101,15 @@ e2e: cluster-install ## Scenarios on the real cluster (root)
 e2e-long: cluster-install ## Drain, failure and outage at full length on the real cluster, most of an hour (root)
 	FOREBAY_E2E=long timeout 7200 .venv/bin/pytest e2e/scenarios/test_1[0-9]_*.py -s -o faulthandler_timeout=1800 --durations=0
 
+engine: $(STAMP) ## Install a real vLLM, the newest that is supported, for CPUs; cached outside the repo (6 GB, no root)
+	$(PY) -m testing.engine.install newest
+
+engine-oldest: $(STAMP) ## The same with the oldest
+	$(PY) -m testing.engine.install oldest
+
+engine-lock: ## Resolve anew what these need
+	testing/engine/lock.sh
+
 bench-router: $(COMPILED) ## What a router costs: forebay beside Envoy, vllm-router, sglang-router, LiteLLM; AGAINST=tree adds another checkout
 	$(PY) -m bench.router $(if $(AGAINST),--against $(AGAINST))
 
