@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from forebay import generated
-from forebay.resources.option import Option, rows
+from forebay.resources.option import Option, Rules, rows
 from forebay.resources.options import OperatorOptions
 
 CHART: Final = Path(__file__).parent / "forebay"
@@ -21,11 +21,18 @@ OWN_IMAGE: Final = '(include "forebay.image" .)'
 WHERE_EMPTY: Final = {"router_image": OWN_IMAGE, "simulator_image": OWN_IMAGE}
 """What Helm takes for a value that is empty."""
 FROM_THE_RELEASE: Final = {
+    "run_as_user": '{{ include "forebay.user" . | quote }}',
     "service": '{{ include "forebay.name" . }}',
     "instance": "{fieldRef: {fieldPath: metadata.name}}",
     "own_namespace": "{fieldRef: {fieldPath: metadata.namespace}}",
 }
-"""What the chart says without asking anybody."""
+"""What the chart says without asking anybody, or in words of its own (templates/_helpers.tpl)."""
+EGRESS: Final[dict[str, Any]] = {
+    "type": "object",
+    "additionalProperties": False,
+    "minProperties": 1,
+    "properties": {name: {"type": "array", "items": {"type": "object"}} for name in ("to", "ports")},
+}
 TYPES: Final[dict[Any, str]] = {int: "integer", float: "number", bool: "boolean", str: "string"}
 
 
@@ -42,8 +49,10 @@ def _variable(row: Option) -> str:
     if not row.value:
         return ""
     value = f".Values.{row.value}"
-    if row.type == tuple[str, ...]:
+    if row.type in (tuple[str, ...], tuple[int, ...]):
         value = f'join "," {value}'
+    elif row.type == Rules:
+        value = f"{value} | default list | toJson"
     elif row.name in WHERE_EMPTY:
         value = f"{value} | default {WHERE_EMPTY[row.name]}"
     return f"- {{name: {row.env}, value: {{{{ {value} | quote }}}}}}"
@@ -75,6 +84,12 @@ def _property(row: Option) -> dict[str, Any]:
     if row.type == tuple[str, ...]:
         most = {} if row.most is None else {"maxItems": row.most}
         return said | {"type": "array", "uniqueItems": True, **most, "items": {"type": "string", **_text(row)}}
+    if row.type == tuple[int, ...]:
+        return said | {"type": "array", "uniqueItems": True, "items": {"type": "integer", **_bounds(row)}}
+    if row.type == Rules:
+        return said | {"type": "array", "items": EGRESS}
+    if row.type == int | None:
+        return said | {"type": ["integer", "null"], **_bounds(row)}
     said["type"] = TYPES[row.type]
     return said | (_text(row) if row.type is str else _bounds(row))
 

@@ -12,6 +12,7 @@ import yaml
 
 from e2e.cluster import tools
 from e2e.cluster.shell import ClusterError
+from forebay.controller.settings import load
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "forebay"
 CLOUD_PAGE = (CHART.parents[1] / "docs" / "cloud.md").read_text()
@@ -33,6 +34,7 @@ VARIANTS: dict[str, list[str]] = {
         "--set",
         "podMonitors.enabled=true",
     ],
+    "cluster": ["--set", "securityContext.runAsUser=null", "--set", "networkPolicies.modelPorts={443,9000}"],
     "image": ["--set", "image.tag=dev", "--set", "routerImage=r:1", "--set", "imagePullSecrets[0].name=s"],
 }
 
@@ -87,6 +89,8 @@ def test_rights_name_what_they_allow(values: list[str]) -> None:
         assert "*" not in [*rule["verbs"], *rule["resources"], *rule["apiGroups"]]
         if "secrets" in rule["resources"]:
             assert rule["verbs"] == ["create"] or rule["resourceNames"] == ["forebay-control-token"]
+        if "delete" in rule["verbs"] and "forebay.dev" not in rule["apiGroups"]:
+            assert rule["resourceNames"], "only the fleet's own objects, by name"
         if "leases" in rule["resources"]:
             assert rule["verbs"] in (["create"], ["list"]) or rule["resourceNames"] == ["forebay-operator"]
         assert "statefulsets" not in rule["resources"] or "delete" not in rule["verbs"]
@@ -98,6 +102,67 @@ def test_a_watch_list_needs_no_cluster_role_of_the_operators() -> None:
     assert sorted(role["metadata"]["namespace"] for role in roles) == ["team-a", "team-b"]
     assert all(role["metadata"]["name"].endswith(("-edit", "-view")) for role in of_kind(documents, "ClusterRole"))
     assert not of_kind(documents, "ClusterRoleBinding")
+
+
+@pytest.mark.parametrize(
+    ("values", "user"),
+    [
+        ([], 65532),
+        (["--set", "securityContext.runAsUser=1000680000"], 1_000_680_000),
+        (["--set", "securityContext.runAsUser=null"], None),
+        (["--set", "securityContext=null"], 65532),
+        (["--set", "securityContext.runAsUser=0"], "minimum"),
+    ],
+)
+def test_the_operator_and_what_it_makes_have_the_user_that_the_chart_says(
+    values: list[str], user: int | str | None
+) -> None:
+    if isinstance(user, str):
+        assert user in helm("template", "forebay", str(CHART), *values).stderr
+        return
+    pod = of_kind(render(*values), "Deployment")[0]["spec"]["template"]["spec"]
+    assert {pod["securityContext"].get(field) for field in ("runAsUser", "runAsGroup", "fsGroup")} == {user}
+    env = {item["name"]: item["value"] for item in pod["containers"][0]["env"] if "value" in item}
+    given = load({name: env[name] for name in ("FOREBAY_ROUTER_IMAGE", "FOREBAY_RUN_AS_USER")})
+    assert given.run_as_user == user
+
+
+def test_other_peoples_ports_are_values_of_the_operators_policy() -> None:
+    values = ["networkPolicies.apiServerPorts={7443}", "networkPolicies.dnsPorts={1053}"]
+    rule = '[{"to":[{"ipBlock":{"cidr":"10.0.0.1/32"}}],"ports":[{"protocol":"TCP","port":3128}]}]'
+    given = [
+        "--set-json",
+        f"networkPolicies.operatorEgress={rule}",
+        "--set-json",
+        f"networkPolicies.replicaEgress={rule}",
+    ]
+    documents = render(*(word for value in values for word in ("--set", value)), *given)
+    egress = of_kind(documents, "NetworkPolicy")[0]["spec"]["egress"]
+    assert egress[-1] == yaml.safe_load(rule)[0]
+    assert {"ports": [{"protocol": "TCP", "port": 7443}]} in egress
+    assert {"ports": [{"protocol": protocol, "port": 1053} for protocol in ("UDP", "TCP")]} in egress
+    env = {item["name"]: item.get("value") for item in container_of(documents)["env"]}
+    network = load({name: env[name] or "" for name in ("FOREBAY_ROUTER_IMAGE", "FOREBAY_REPLICA_EGRESS")}).network
+    assert [*network.replica_egress] == yaml.safe_load(rule)
+
+
+def container_of(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = of_kind(documents, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def test_no_port_is_named_where_an_old_cluster_would_not_find_it() -> None:
+    """Services and probes: before 1.33 a named port of a native sidecar has no endpoint."""
+    documents = render()
+    targets = [port["targetPort"] for service in of_kind(documents, "Service") for port in service["spec"]["ports"]]
+    probes = [probe["httpGet"]["port"] for name, probe in container_of(documents).items() if name.endswith("Probe")]
+    assert len(probes) == 3 and all(isinstance(port, int) for port in (*targets, *probes))
+
+
+def test_annotations_of_the_operator_keep_its_node_removable() -> None:
+    documents = render("--set", "podAnnotations.team=a")
+    annotations = of_kind(documents, "Deployment")[0]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {"team": "a", "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "tmp"}
 
 
 def test_crds_stay_when_the_release_goes() -> None:

@@ -30,7 +30,24 @@ pytestmark = pytest.mark.apiserver
 Right = tuple[str, str, str]
 """API group, resource with its subresource, verb."""
 SERVICE = OWNED[0]
-KEPT: dict[Right, str] = {}
+_OWNERS = (
+    "OwnerReferencesPermissionEnforcement asks for it, without a call, when the owners of the fleet's objects change"
+)
+KEPT: dict[Right, str] = {
+    ("forebay.dev", "localmodelpools/finalizers", "update"): "the same plugin, where an owner's deletion is blocked",
+    **{
+        (group, resource, "delete"): _OWNERS
+        for group, resource in (
+            ("apps", "deployments"),
+            ("", "services"),
+            ("", "configmaps"),
+            ("", "serviceaccounts"),
+            ("", "secrets"),
+            ("policy", "poddisruptionbudgets"),
+            ("networking.k8s.io", "networkpolicies"),
+        )
+    },
+}
 """Rights that the story below does not use, each with why it stays."""
 
 

@@ -83,7 +83,7 @@ def test_the_other_objects_of_a_pool() -> None:
             services.replicas_service(NAMESPACE, POOL),
             services.pool_service(NAMESPACE, POOL, VLLM),
             services.pool_disruption_budget(NAMESPACE, POOL),
-            networkpolicy.replica_network_policy(NAMESPACE, POOL, VLLM, "forebay-system"),
+            networkpolicy.replica_network_policy(NAMESPACE, POOL, VLLM, SETTINGS),
         ],
     )
 
@@ -147,9 +147,10 @@ def test_all_that_an_engine_writes_is_on_a_volume(cache: dict[str, object], comp
     """So that it starts as any user, and with a read-only root."""
     found = pod_template("chat", spec(engine={"type": "VLLM", "cache": cache}), IMAGES)["spec"]["containers"][0]
     env = {item["name"]: item["value"] for item in found["env"]}
-    assert env == {"HOME": "/tmp", "HF_HOME": "/cache", "VLLM_CACHE_ROOT": compiled}
+    assert env == {"HOME": "/tmp", "USER": "engine", "HF_HOME": "/cache", "VLLM_CACHE_ROOT": compiled}
     mounts = [item["mountPath"] for item in found["volumeMounts"] if not item.get("readOnly")]
-    assert all(any(f"{path}/".startswith(f"{mount}/") for mount in mounts) for path in env.values())
+    paths = [value for name, value in env.items() if name != "USER"]
+    assert all(any(f"{path}/".startswith(f"{mount}/") for mount in mounts) for path in paths)
 
 
 def test_an_engine_has_time_to_end_within_the_grace() -> None:

@@ -48,7 +48,10 @@ def test_what_users_need_merges_without_a_field_of_ours() -> None:
     template = merged(OWN, user)
     engine = container(template, "containers", "engine")
     assert template["metadata"]["labels"] == {**OWN["metadata"]["labels"], "team": "a"}
-    assert {item["name"]: item["value"] for item in engine["env"]} == {"HF_HOME": "/elsewhere", "A": "1"}
+    assert {item["name"]: item["value"] for item in engine["env"]}.items() >= {
+        "HF_HOME": "/elsewhere",
+        "A": "1",
+    }.items()
     assert {mount["mountPath"] for mount in engine["volumeMounts"]} >= {"/data", "/cache", "/dev/shm"}
     assert engine["command"] == ["forebay-simulator"]
     assert [item["name"] for item in template["spec"]["initContainers"]] == ["router", "load"]
@@ -87,13 +90,49 @@ def test_what_users_need_merges_without_a_field_of_ours() -> None:
         ({"spec": {"$patch": "replace"}}, "patch directive"),
         ({"spec": {"serviceAccountName": {"a": 1}}}, "must be a single value"),
         ({"spec": {"terminationGracePeriodSeconds": "long"}}, "must be a number"),
-        ({"spec": {"containers": [{"name": "engine", "lifecycle": None}]}}, "must be a map"),
+        ({"spec": {"containers": [{"name": "engine", "lifecycle": None}]}}, "preStop"),
+        ({"spec": {"containers": [{"name": "engine", "startupProbe": None}]}}, "startupSeconds"),
+        ({"spec": {"terminationGracePeriodSeconds": None}}, "engine.drainSeconds"),
+        ({"metadata": None}, "label app.kubernetes.io/name"),
+        ({"spec": None}, "is not a PodTemplateSpec"),
+        ({"spec": {"volumes": None}}, "volume table"),
+        *(
+            ({"spec": {"initContainers": [{"name": "router", field: None}]}}, f"changes {field}")
+            for field in (
+                "image",
+                "command",
+                "args",
+                "ports",
+                "restartPolicy",
+                "startupProbe",
+                "lifecycle",
+                "volumeMounts",
+            )
+        ),
     ],
 )
 def test_what_would_break_a_replica_is_refused(user: dict[str, Any], says: str) -> None:
     with pytest.raises(TemplateRefusedError, match=says.replace("(", r"\(")) as caught:
         merged(OWN, user)
     assert "engine.podTemplate" in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["runAsUser", "runAsGroup", "fsGroup", "runAsNonRoot", "seccompProfile"])
+def test_null_takes_a_field_away(field: str) -> None:
+    """Of the pod or of a container, ours or the user's: what is null is not there, as in a merge patch."""
+    away = {"securityContext": {field: None}}
+    containers = [{"name": "engine", **away}, {"name": "helper", "image": "i", "securityContext": {field: None}}]
+    user = {"spec": {**away, "containers": containers, "initContainers": [{"name": "router", **away}]}}
+    spec = merged(OWN, user)["spec"]
+    parts = [spec, *spec["containers"], *spec["initContainers"]]
+    assert all(field not in part["securityContext"] for part in parts)
+    assert spec["securityContext"] == {k: v for k, v in OWN["spec"]["securityContext"].items() if k != field}
+
+
+def test_null_lets_one_kind_of_volume_take_the_place_of_another() -> None:
+    claim = {"persistentVolumeClaim": {"claimName": "c"}}
+    volumes = merged(OWN, {"spec": {"volumes": [{"name": "tmp", "emptyDir": None, **claim}]}})["spec"]["volumes"]
+    assert {"name": "tmp", **claim} in volumes
 
 
 json_values = st.recursive(
@@ -110,9 +149,15 @@ json_values = st.recursive(
 )
 
 
+def holds_null(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(item is None or holds_null(item) for item in value.values())
+    return isinstance(value, list) and any(map(holds_null, value))
+
+
 @given(st.dictionaries(st.sampled_from(["metadata", "spec"]), json_values))
 def test_any_json_is_either_merged_or_refused(user: dict[str, Any]) -> None:
     before = copy.deepcopy(OWN)
     with contextlib.suppress(TemplateRefusedError):
-        merged(OWN, user)
+        assert not holds_null(merged(OWN, user))
     assert before == OWN

@@ -120,8 +120,8 @@ def policies(*networks: str, operator: Mapping[str, Any] | None = None) -> list[
     chat, big = pool("chat"), pool("big", spec(model={"name": "Qwen/Qwen2.5-72B-Instruct"}, engine={"gpus": 2}))
     owners = [chat.owner, big.owner, policy().owner]
     return [
-        replica_network_policy(NAMESPACE, chat.owner, spec(), SYSTEM),
-        replica_network_policy(NAMESPACE, big.owner, big.spec or spec(), SYSTEM),
+        replica_network_policy(NAMESPACE, chat.owner, spec(), settings),
+        replica_network_policy(NAMESPACE, big.owner, big.spec or spec(), settings),
         gateway_network_policy(NAMESPACE, owners, [PolicySpec.model_validate(POLICY)], settings),
         *([operator] if operator else []),
     ]

@@ -15,6 +15,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "forebay.name" -}}
 {{ if contains "forebay" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-forebay{{ end }}-operator
 {{- end }}
+{{- /* The user that all of forebay runs as, or none: the cluster chooses. Values of an older chart say nothing of it. */ -}}
+{{- define "forebay.user" -}}
+{{- if kindIs "invalid" .Values.securityContext -}} 65532
+{{- else if .Values.securityContext.runAsUser -}} {{ int64 .Values.securityContext.runAsUser }}
+{{- else -}} none
+{{- end -}}
+{{- end }}
 {{- /* What the operator does inside the namespaces it watches; nothing that it does not do. */ -}}
 {{- define "forebay.rules" -}}
 - apiGroups: [forebay.dev]
@@ -23,6 +30,27 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - apiGroups: [forebay.dev]
   resources: [localmodelpools/status, cloudfallbackpolicies/status]
   verbs: [patch]
+{{- /* Where OwnerReferencesPermissionEnforcement is on, as on OpenShift: to own objects that block their owner's deletion,
+and to change who owns the fleet's own objects. */}}
+- apiGroups: [forebay.dev]
+  resources: [localmodelpools/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  resourceNames: [forebay-gateway]
+  verbs: [delete]
+- apiGroups: [""]
+  resources: [services, configmaps, serviceaccounts]
+  resourceNames: [forebay, forebay-gateway, forebay-routing]
+  verbs: [delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  resourceNames: [forebay-gateway]
+  verbs: [delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  resourceNames: [forebay-gateway]
+  verbs: [delete]
 - apiGroups: [apps]
   resources: [statefulsets, deployments]
   verbs: [get, list, watch, create, patch]
@@ -44,7 +72,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: [forebay-control-token]
-  verbs: [get, patch]
+  verbs: [get, patch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch, list]

@@ -18,6 +18,11 @@
 - {name: FOREBAY_TOTAL_SECONDS, value: {{ .Values.timeouts.totalSeconds | quote }}}
 - {name: FOREBAY_IDLE_SECONDS, value: {{ .Values.timeouts.idleSeconds | quote }}}
 - {name: FOREBAY_NETWORK_POLICIES, value: {{ .Values.networkPolicies.enabled | quote }}}
+- {name: FOREBAY_DNS_PORTS, value: {{ join "," .Values.networkPolicies.dnsPorts | quote }}}
+- {name: FOREBAY_MODEL_PORTS, value: {{ join "," .Values.networkPolicies.modelPorts | quote }}}
+- {name: FOREBAY_GATEWAY_EGRESS, value: {{ .Values.networkPolicies.gatewayEgress | default list | toJson | quote }}}
+- {name: FOREBAY_REPLICA_EGRESS, value: {{ .Values.networkPolicies.replicaEgress | default list | toJson | quote }}}
+- {name: FOREBAY_RUN_AS_USER, value: {{ include "forebay.user" . | quote }}}
 - {name: FOREBAY_LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
 - {name: FOREBAY_SERVICE, value: {{ include "forebay.name" . }}}
 - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}

@@ -35,6 +35,7 @@ ANNOTATION_REPLICAS: Final = f"{GROUP}/replicas"  # on the StatefulSet: the size
 ANNOTATION_GENERATION: Final = f"{GROUP}/table-generation"  # on router pods: makes the kubelet sync the table now
 ANNOTATION_ROUTER_IMAGE: Final = f"{GROUP}/router-image"  # on replica pods: the router they run
 
+ANNOTATION_LOCAL_VOLUMES: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"  # on pods
 ANNOTATION_ROTATE: Final = f"{GROUP}/rotate"  # on the control token: a new value asks for another token
 ANNOTATION_ROTATED: Final = f"{GROUP}/rotated"  # the value that was last followed
 ANNOTATION_ROTATION: Final = f"{GROUP}/rotation"  # how far a rotation is, and since when (Unix seconds)
@@ -69,6 +70,8 @@ CONTAINER_ENGINE: Final = "engine"
 CONTAINER_ROUTER: Final = "router"
 
 # Ports, one purpose each.
+USER: Final = 65532  # of every process that forebay starts, where the chart does not say otherwise; the image's own
+
 PORT_REQUEST: Final = 8080  # clients: the OpenAI API
 PORT_CONTROL: Final = 8081  # routers and the operator, with the fleet's token
 PORT_METRICS: Final = 9090  # Prometheus

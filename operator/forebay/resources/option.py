@@ -4,6 +4,7 @@
 the object. The options themselves are in `options.py`.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, field, fields
@@ -16,7 +17,12 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 Address = tuple[str, int]
+Rules = tuple[dict[str, Any], ...]
+"""Parts of a Kubernetes object, as the chart's values have them."""
 T = TypeVar("T")
+
+
+NONE: Final = "none"
 
 
 class OptionError(ValueError):
@@ -66,7 +72,10 @@ class Option(Struct, frozen=True, kw_only=True):
             int: f"a whole number{unit}{self._bounds}",
             float: f"a number{unit}{self._bounds}",
             bool: "true or false, on or off",
+            int | None: f"a whole number{self._bounds}, or none",
             tuple[str, ...]: f"comma-separated{self._bounds}, each {self.form.words}",
+            tuple[int, ...]: f"comma-separated whole numbers, each{self._bounds.removeprefix(',')}",
+            Rules: "a JSON list of objects",
             Address: "an address like http://127.0.0.1:8000",
         }.get(self.type, "a path" if self._is_path else self.form.words)
 
@@ -158,10 +167,19 @@ def written(kind: Any, value: Any) -> str:
     if kind is bool:
         return "on" if value else "off"
     if kind == Address:
-        return f"http://{value[0]}:{value[1]}"
-    if kind == tuple[str, ...]:
-        return ",".join(value)
+        return f"http://{bracketed(value[0])}:{value[1]}"
+    if kind in (tuple[str, ...], tuple[int, ...]):
+        return ",".join(map(str, value))
+    if kind == Rules:
+        return json.dumps(value)
+    if kind == int | None and value is None:
+        return NONE
     return f"{value:.12g}" if kind is float else "" if value is None else str(value)
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _number(row: Option, text: str) -> float:
@@ -214,6 +232,17 @@ def _words(row: Option, text: str) -> tuple[str, ...]:
     return words
 
 
+def _wholes(row: Option, text: str) -> tuple[int, ...]:
+    return tuple(_whole(row, part.strip()) for part in text.split(",") if part.strip())
+
+
+def _rules(_: Option, text: str) -> Rules:
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise ValueError
+    return tuple(found)
+
+
 def _address(row: Option, text: str) -> Address:
     url = urlsplit(text)
     return url.hostname or "127.0.0.1", url.port or 80
@@ -224,7 +253,10 @@ _READERS: Final[dict[Any, Callable[[Option, str], Any]]] = {
     int: _whole,
     float: _number,
     bool: _switch,
+    int | None: lambda row, text: None if text == NONE else _whole(row, text),
     tuple[str, ...]: _words,
+    tuple[int, ...]: _wholes,
+    Rules: _rules,
     Address: _address,
     Path: lambda _, text: Path(text),
     Path | None: lambda _, text: Path(text),

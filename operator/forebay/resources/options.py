@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from forebay.resources import names
-from forebay.resources.option import Address, Form, argument, group, option, rows
+from forebay.resources.option import Address, Form, Rules, argument, group, option, rows
 from forebay.resources.terms import TaskSource
 
 
@@ -123,6 +123,26 @@ class Images:
                          value="engineImage")  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """Where the NetworkPolicies of gateways and replicas let connections go besides each other."""
+
+    dns_ports: tuple[int, ...] = option(
+        "Ports that DNS servers listen on; those of kube-dns in kube-system are reached on any.",
+        default=(53, 5353), least=1, most=LAST_PORT, value="networkPolicies.dnsPorts",
+    )  # fmt: skip
+    model_ports: tuple[int, ...] = option(
+        "Ports on which replicas fetch models from anywhere.",
+        default=(443,), least=1, most=LAST_PORT, value="networkPolicies.modelPorts",
+    )  # fmt: skip
+    gateway_egress: Rules = option(
+        "More egress rules of gateways, as a NetworkPolicy has them.", default=(), value="networkPolicies.gatewayEgress"
+    )
+    replica_egress: Rules = option(
+        "More egress rules of replicas, as a NetworkPolicy has them.", default=(), value="networkPolicies.replicaEgress"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorOptions:
     """What the operator's environment can say; the chart writes it in this order."""
@@ -145,6 +165,11 @@ class OperatorOptions:
     network_policies: bool = option(
         "Whether there are NetworkPolicies for gateways and replicas.", default=True, value="networkPolicies.enabled"
     )
+    network: NetworkOptions = group(NetworkOptions)
+    run_as_user: int | None = option(
+        "User and group of operator, gateways and sidecars; none: the cluster chooses, as OpenShift does.",
+        default=names.USER, least=1, most=2**31 - 1, value="securityContext.runAsUser",
+    )  # fmt: skip
     log_level: str = option(
         "The least level that the operator's log shows.",
         default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"), value="logLevel",

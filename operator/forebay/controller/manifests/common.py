@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
 from forebay.controller.cluster.kubernetes_api import Object
 from forebay.resources import names
@@ -76,14 +76,33 @@ def of_fleet(kind: str, api_version: str, name: str, namespace: str, owners: Ite
     }
 
 
-def restricted() -> dict[str, Any]:
+def local_volumes(volumes: Iterable[Object]) -> dict[str, str]:
+    """Annotation of a pod that lets Cluster Autoscaler remove its node although it has these volumes on that node's
+    disk. What they hold can be had again."""
+    local = [item["name"] for item in volumes if "hostPath" in item or item.get("emptyDir", _IN_MEMORY) != _IN_MEMORY]
+    return {names.ANNOTATION_LOCAL_VOLUMES: ",".join(local)}
+
+
+_IN_MEMORY: Final[Object] = {"medium": "Memory"}
+
+
+def no_root(user: int | None) -> Object:
+    """Of a pod or container: never as root; as this user and its group, or as the cluster chooses."""
+    return {"runAsNonRoot": True} | ({} if user is None else {"runAsUser": user, "runAsGroup": user})
+
+
+def pod_security(user: int | None) -> Object:
+    """Security context of a pod whose every container is `restricted`."""
+    group = {} if user is None else {"fsGroup": user}
+    return {**no_root(user), **group, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def restricted(user: int | None) -> Object:
     """Security context of a container as Pod Security's `restricted` wants it."""
     return {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
-        "runAsNonRoot": True,
-        "runAsUser": 65532,
-        "runAsGroup": 65532,
+        **no_root(user),
         "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
@@ -137,7 +156,7 @@ def pod_name_env() -> list[Object]:
     ]
 
 
-def router_container(image: str, args: list[str], more_mounts: Iterable[Object] = ()) -> Object:
+def router_container(image: str, args: list[str], user: int | None, more_mounts: Iterable[Object] = ()) -> Object:
     """The container of a router of either role: it differs in its arguments only."""
     return {
         "name": names.CONTAINER_ROUTER,
@@ -161,6 +180,6 @@ def router_container(image: str, args: list[str], more_mounts: Iterable[Object] 
         },
         "lifecycle": {"preStop": {"exec": {"command": ["forebay-router", "drain"]}}},
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
-        "securityContext": restricted(),
+        "securityContext": restricted(user),
         "volumeMounts": [*router_mounts(), {"name": "tmp", "mountPath": "/tmp"}, *more_mounts],  # noqa: S108
     }

@@ -19,7 +19,7 @@ def client_service(namespace: str, owners: Sequence[Owner]) -> Object:
             {
                 "name": "http",
                 "port": names.PORT_CLIENTS,
-                "targetPort": "request",
+                "targetPort": names.PORT_REQUEST,
                 "protocol": "TCP",
                 "appProtocol": "http",
             }
@@ -35,7 +35,7 @@ def gateways_service(namespace: str, owners: Sequence[Owner]) -> Object:
         "type": "ClusterIP",
         "clusterIP": "None",
         "selector": gateway_selector(),
-        "ports": [{"name": "control", "port": names.PORT_CONTROL, "targetPort": "control", "protocol": "TCP"}],
+        "ports": [{"name": "control", "port": names.PORT_CONTROL, "targetPort": names.PORT_CONTROL, "protocol": "TCP"}],
     }
     return body
 

@@ -7,7 +7,9 @@ from forebay.controller.manifests.common import (
     Owner,
     fleet_labels,
     gateway_selector,
+    local_volumes,
     of_fleet,
+    pod_security,
     router_container,
     router_volumes,
 )
@@ -25,32 +27,27 @@ def gateway_deployment(
     """Two or more gateways; a new one serves before an old one goes."""
     body = of_fleet("Deployment", "apps/v1", names.GATEWAY, namespace, owners)
     files = _provider_files(policies)
+    volumes: list[Object] = [
+        *router_volumes(names.GATEWAY_TABLE_KEY),
+        {"name": "tmp", "emptyDir": {}},
+        *([{"name": "providers", "projected": {"sources": files}}] if files else []),
+    ]
     body["spec"] = {
         "replicas": settings.gateway_replicas,
         "revisionHistoryLimit": 5,
         "selector": {"matchLabels": gateway_selector()},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "template": {
-            "metadata": {"labels": fleet_labels(names.COMPONENT_GATEWAY)},
+            "metadata": {"labels": fleet_labels(names.COMPONENT_GATEWAY), "annotations": local_volumes(volumes)},
             "spec": {
                 "serviceAccountName": names.GATEWAY,
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
                 "terminationGracePeriodSeconds": GRACE_SECONDS,
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": 65532,
-                    "runAsGroup": 65532,
-                    "fsGroup": 65532,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
+                "securityContext": pod_security(settings.run_as_user),
                 "affinity": _spread(),
                 "containers": [_router(settings, with_files=bool(files))],
-                "volumes": [
-                    *router_volumes(names.GATEWAY_TABLE_KEY),
-                    {"name": "tmp", "emptyDir": {}},
-                    *([{"name": "providers", "projected": {"sources": files}}] if files else []),
-                ],
+                "volumes": volumes,
             },
         },
     }
@@ -66,7 +63,7 @@ def _router(settings: Settings, *, with_files: bool) -> Object:
         clients_dir=names.CLIENTS_DIR,
         providers_dir=names.PROVIDERS_DIR,
     )
-    return router_container(settings.images.router, [*args, *handed_on(settings.gateway)], files)
+    return router_container(settings.images.router, [*args, *handed_on(settings.gateway)], settings.run_as_user, files)
 
 
 def _spread() -> Object:

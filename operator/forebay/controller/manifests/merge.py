@@ -24,6 +24,7 @@ _ROUTER_OWN: Final = (
     "image", "command", "args", "ports", "restartPolicy", "startupProbe", "livenessProbe", "readinessProbe",
     "lifecycle", "volumeMounts",
 )  # fmt: skip
+_USUAL_GRACE: Final = 30  # what Kubernetes takes where nothing is said
 _VOLUMES_OWN: Final = ("table", "token", "clients")
 _WHERE: Final = "engine.podTemplate"
 
@@ -51,12 +52,14 @@ def _merge(own: Any, user: Any, path: str, key: str = "") -> Any:
             raise TemplateRefusedError(f"{path} must be a map")
         if any(name.startswith("$") for name in user):
             raise TemplateRefusedError(f"{path} holds a patch directive ($patch and the like); only plain fields merge")
-        both = {name: _merge(own[name], user[name], f"{path}.{name}", name) for name in own if name in user}
-        return {**own, **user, **both}
+        said = {name: value for name, value in user.items() if value is not None}
+        both = {name: _merge(own[name], said.pop(name), f"{path}.{name}", name) for name in own if name in said}
+        kept = {name: value for name, value in own.items() if name not in user or name in both}
+        return {**kept, **both, **{name: _without_nulls(value) for name, value in said.items()}}
     if isinstance(own, list):
         if not isinstance(user, list):
             raise TemplateRefusedError(f"{path} must be a list")
-        return _merge_list(own, user, path, _MERGE_KEYS[key]) if key in _MERGE_KEYS else user
+        return _merge_list(own, user, path, _MERGE_KEYS[key]) if key in _MERGE_KEYS else _without_nulls(user)
     if isinstance(user, (dict, list)):
         raise TemplateRefusedError(f"{path} must be a single value")
     if isinstance(own, int) and not isinstance(user, int):
@@ -72,7 +75,14 @@ def _merge_list(own: list[Any], user: list[Any], path: str, key: str) -> list[An
     if len(added) != len(user):
         raise TemplateRefusedError(f"two entries of {path} have the same {key!r}")
     ours = [_merge_item(item, added.pop(item[key], None), f"{path}[{item[key]}]") for item in own]
-    return [*ours, *added.values()]
+    return [*ours, *map(_without_nulls, added.values())]
+
+
+def _without_nulls(user: Any) -> Any:
+    """null in the user's template takes a field away; where there is none of ours it says nothing."""
+    if isinstance(user, dict):
+        return {name: _without_nulls(value) for name, value in user.items() if value is not None}
+    return [_without_nulls(item) for item in user] if isinstance(user, list) else user
 
 
 def _merge_item(own: Any, user: Any, path: str) -> Any:
@@ -80,11 +90,11 @@ def _merge_item(own: Any, user: Any, path: str) -> Any:
 
 
 def _check_labels(own: Object, template: Object) -> None:
-    labels = template["metadata"]["labels"]
+    labels = template.get("metadata", {}).get("labels", {})
     for label, value in own["metadata"]["labels"].items():
         if labels.get(label) != value:
             raise TemplateRefusedError(
-                f"{_WHERE} sets the label {label}, by which forebay finds its pods: choose another label"
+                f"{_WHERE} sets or removes the label {label}, by which forebay finds its pods: choose another label"
             )
 
 
@@ -110,12 +120,12 @@ def _more(ours: Any, theirs: Any) -> bool:
 def _check_engine(own: Object, template: Object) -> None:
     ours = _container(own, "containers", names.CONTAINER_ENGINE)
     engine = _container(template, "containers", names.CONTAINER_ENGINE)
-    if engine["lifecycle"].get("preStop") != ours["lifecycle"]["preStop"]:
+    if engine.get("lifecycle", {}).get("preStop") != ours["lifecycle"]["preStop"]:
         raise TemplateRefusedError(
             f"{_WHERE} changes the preStop hook of the engine, which drains the replica: remove it, or use a "
             "container of your own"
         )
-    if engine["startupProbe"] != ours["startupProbe"]:
+    if engine.get("startupProbe") != ours["startupProbe"]:
         raise TemplateRefusedError(f"{_WHERE} changes the engine's startupProbe: set engine.startupSeconds instead")
     if "livenessProbe" in engine:
         raise TemplateRefusedError(
@@ -131,7 +141,7 @@ def _check_engine(own: Object, template: Object) -> None:
 
 def _check_pod(own: Object, template: Object) -> None:
     spec, ours = template["spec"], own["spec"]
-    if spec["terminationGracePeriodSeconds"] < ours["terminationGracePeriodSeconds"]:
+    if spec.get("terminationGracePeriodSeconds", _USUAL_GRACE) < ours["terminationGracePeriodSeconds"]:
         raise TemplateRefusedError(
             f"{_WHERE} sets terminationGracePeriodSeconds below drainSeconds + 30, so that running requests would be "
             "cut: lower engine.drainSeconds instead"
@@ -142,7 +152,7 @@ def _check_pod(own: Object, template: Object) -> None:
         raise TemplateRefusedError(f"{_WHERE} sets restartPolicy: a replica is always restarted, remove it")
     for name in _VOLUMES_OWN:
         mine = [volume for volume in ours["volumes"] if volume["name"] == name]
-        if mine != [volume for volume in spec["volumes"] if volume["name"] == name]:
+        if mine != [volume for volume in spec.get("volumes", ()) if volume["name"] == name]:
             raise TemplateRefusedError(f"{_WHERE} changes the volume {name}, which is forebay's: choose another name")
 
 

@@ -9,7 +9,7 @@ from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import Owner, gateway_selector, of_fleet, of_pool, pool_selector
 from forebay.controller.settings import Settings
 from forebay.resources import names
-from forebay.resources.options import GatewayOptions, proxies
+from forebay.resources.options import GatewayOptions, NetworkOptions, proxies
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec
 from forebay.resources.terms import Transport
@@ -42,24 +42,39 @@ _ANYWHERE: list[Object] = [
 ]
 """Where models are fetched from, and where a proxy may be: the world, the company's network, the cluster; no metadata
 service."""
-_DNS: Object = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
+_DNS_PODS: Object = {
+    "to": [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        }
+    ]
+}
+"""The cluster's DNS servers, whatever port they listen on behind their Service."""
 
 
-def replica_network_policy(namespace: str, pool: Owner, spec: PoolSpec, operator_namespace: str) -> Object:
+def replica_network_policy(namespace: str, pool: Owner, spec: PoolSpec, settings: Settings) -> Object:
     """Replicas: requests from the namespace, control from routers and operator; out to DNS, gateways, model source."""
     body = of_pool("NetworkPolicy", _API, pool.name, namespace, pool)
-    egress = [_DNS, {"to": [_pods(gateway_selector())], "ports": _tcp(names.PORT_REQUEST, names.PORT_CONTROL)}]
+    network = settings.network
+    egress = [
+        *_dns(network),
+        {"to": [_pods(gateway_selector())], "ports": _tcp(names.PORT_REQUEST, names.PORT_CONTROL)},
+    ]
     if not engines.of(spec.engine.type).simulated and not (spec.model.source or spec.model.name).startswith("/"):
-        egress.append({"to": _ANYWHERE, "ports": _tcp(443)})
+        egress.append({"to": _ANYWHERE, "ports": _tcp(*network.model_ports)})
     body["spec"] = {
         "podSelector": {"matchLabels": pool_selector(pool.name)},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [
             {"from": [{"podSelector": {}}], "ports": _tcp(names.PORT_REQUEST)},
-            {"from": [_pods(gateway_selector()), *_operator(operator_namespace)], "ports": _tcp(names.PORT_CONTROL)},
+            {
+                "from": [_pods(gateway_selector()), *_operator(settings.own_namespace)],
+                "ports": _tcp(names.PORT_CONTROL),
+            },
             {"ports": _tcp(names.PORT_METRICS, names.PORT_HEALTH)},
         ],
-        "egress": egress,
+        "egress": [*egress, *network.replica_egress],
     }
     return body
 
@@ -81,13 +96,20 @@ def gateway_network_policy(
             },
         ],
         "egress": [
-            _DNS,
+            *_dns(settings.network),
             {"to": [_pods(replicas)], "ports": _tcp(names.PORT_CONTROL, names.PORT_REQUEST)},
             *_to_operator(settings.own_namespace),
             *_providers(policies, settings.gateway),
+            *settings.network.gateway_egress,
         ],
     }
     return body
+
+
+def _dns(network: NetworkOptions) -> list[Object]:
+    """Names: policies see the port of the pod behind DNS's Service, which is not 53 everywhere."""
+    ports = [{"protocol": protocol, "port": port} for port in network.dns_ports for protocol in ("UDP", "TCP")]
+    return [{"ports": ports}, _DNS_PODS]
 
 
 def _providers(policies: Iterable[PolicySpec], options: GatewayOptions) -> list[Object]:

@@ -14,7 +14,7 @@ def replicas_service(namespace: str, pool: Owner) -> Object:
         "clusterIP": "None",
         "publishNotReadyAddresses": True,
         "selector": pool_selector(pool.name),
-        "ports": [{"name": "control", "port": names.PORT_CONTROL, "targetPort": "control", "protocol": "TCP"}],
+        "ports": [{"name": "control", "port": names.PORT_CONTROL, "targetPort": names.PORT_CONTROL, "protocol": "TCP"}],
     }
     return body
 
@@ -31,7 +31,7 @@ def pool_service(namespace: str, pool: Owner, spec: PoolSpec) -> Object:
             {
                 "name": "http",
                 "port": names.PORT_CLIENTS,
-                "targetPort": "request",
+                "targetPort": names.PORT_REQUEST,
                 "protocol": "TCP",
                 "appProtocol": "http",
             }

@@ -59,18 +59,22 @@ def recorded(statefulset: Object | None) -> Record | None:
         return None
 
 
-def template_inputs(spec: PoolSpec) -> str:
-    """Hash of the part of a pool's spec that its pods are made from."""
+def template_inputs(spec: PoolSpec, user: int | None = names.USER) -> str:
+    """Hash of the part of a pool's spec that its pods are made from, and of a user that is not the usual one: pods that
+    a cluster refuses for their user must not keep it."""
     model = spec.model.model_dump(mode="json", exclude={"task", "inputs"})
     for adapter in model["adapters"]:
         if adapter["rank"] is None:
             del adapter["rank"]  # as before there was one: its hash stays
-    return fingerprint({"model": model, "engine": spec.engine.model_dump(mode="json")})
+    unusual = {} if user == names.USER else {"user": user}
+    return fingerprint({"model": model, "engine": spec.engine.model_dump(mode="json"), **unusual})
 
 
-def choose_template(pool: str, spec: PoolSpec, images: Images, old: Record | None) -> TemplateChoice:
+def choose_template(
+    pool: str, spec: PoolSpec, images: Images, old: Record | None, user: int | None = names.USER
+) -> TemplateChoice:
     """The recorded template, or a new one where the user's spec changed or a newer router is to be adopted."""
-    inputs = template_inputs(spec)
+    inputs = template_inputs(spec, user)
     same = old is not None and old.inputs == inputs
     adopt = spec.rollout.adopt_router is AdoptRouter.ALWAYS
     newer = old is not None and (old.images.router != images.router or old.builder != BUILDER_VERSION)
@@ -79,7 +83,7 @@ def choose_template(pool: str, spec: PoolSpec, images: Images, old: Record | Non
     if old is not None and same:  # a newer router is adopted; the engine stays as it is
         images = replace(images, engine=old.images.engine, simulator=old.images.simulator)
     try:
-        template = pod_template(pool, spec, images)
+        template = pod_template(pool, spec, images, user)
         if spec.engine.pod_template:
             template = merged(template, spec.engine.pod_template)
     except TemplateRefusedError as error:

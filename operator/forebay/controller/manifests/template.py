@@ -5,12 +5,14 @@ template that a pool runs is recorded in its StatefulSet (see statefulset.py).
 """
 
 from math import ceil
-from typing import Any, Final
+from typing import Final
 
 from forebay import engines
 from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import (
     http_get,
+    local_volumes,
+    pod_security,
     pool_labels,
     restricted,
     router_container,
@@ -22,29 +24,34 @@ from forebay.resources import names
 from forebay.resources.options import SIDECAR, router_arguments
 from forebay.resources.pool import Cache, PoolSpec
 
-BUILDER_VERSION: Final = 2
+BUILDER_VERSION: Final = 3
 GRACE_SECONDS: Final = 30  # after drainSeconds, for the engine to end
 STOP_SECONDS: Final = 15  # of those, for what still runs
 CACHE_DIR: Final = "/cache"
 HOME_DIR: Final = "/tmp"  # noqa: S108 - inside the pod; writable for every user
+USER_NAME: Final = "engine"  # for what asks who it is: a user that the cluster chose is in no /etc/passwd
 COMPILED: Final = "vllm"
 CACHE_VOLUME: Final = "cache"
 _STARTUP_PERIOD: Final = 2
 
 
-def pod_template(pool: str, spec: PoolSpec, images: Images) -> Object:
-    """Forebay's own template, before the user's podTemplate is merged in."""
+def pod_template(pool: str, spec: PoolSpec, images: Images, user: int | None = names.USER) -> Object:
+    """Forebay's own template, before the user's podTemplate is merged in. What is forebay's in it runs as `user`."""
     engine = spec.engine
     simulated = engines.of(engine.type).simulated
-    security: dict[str, Any] = {"seccompProfile": {"type": "RuntimeDefault"}}
-    if simulated:
-        security |= {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}
+    volumes: list[Object] = [
+        *router_volumes(names.pool_table_key(pool)),
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        {"name": "tmp", "emptyDir": {}},
+        *_cache_volumes(engine.cache),
+    ]
     return {
         "metadata": {
             "labels": pool_labels(pool),
             "annotations": {
                 names.ANNOTATION_ROUTER_IMAGE: images.router,
                 "kubectl.kubernetes.io/default-container": names.CONTAINER_ENGINE,
+                **local_volumes(volumes),
             },
         },
         "spec": {
@@ -52,15 +59,10 @@ def pod_template(pool: str, spec: PoolSpec, images: Images) -> Object:
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": engine.drain_seconds + GRACE_SECONDS,
-            "securityContext": security,
-            "initContainers": [_router(pool, images.router)],
-            "containers": [_engine(spec, images)],
-            "volumes": [
-                *router_volumes(names.pool_table_key(pool)),
-                {"name": "shm", "emptyDir": {"medium": "Memory"}},
-                {"name": "tmp", "emptyDir": {}},
-                *_cache_volumes(engine.cache),
-            ],
+            "securityContext": pod_security(user) if simulated else {"seccompProfile": {"type": "RuntimeDefault"}},
+            "initContainers": [_router(pool, images.router, user)],
+            "containers": [_engine(spec, images, user)],
+            "volumes": volumes,
         },
     }
 
@@ -78,7 +80,7 @@ def cache_claims(cache: Cache) -> list[Object]:
     return [{"metadata": {"name": CACHE_VOLUME}, "spec": spec}]
 
 
-def _router(pool: str, image: str) -> Object:
+def _router(pool: str, image: str, user: int | None) -> Object:
     """A native sidecar: started before the engine, ended after it."""
     args = router_arguments(
         role=SIDECAR,
@@ -88,10 +90,10 @@ def _router(pool: str, image: str) -> Object:
         clients_dir=names.CLIENTS_DIR,
         engine_url=("127.0.0.1", names.PORT_ENGINE),
     )
-    return {**router_container(image, args), "restartPolicy": "Always"}
+    return {**router_container(image, args, user), "restartPolicy": "Always"}
 
 
-def _engine(spec: PoolSpec, images: Images) -> Object:
+def _engine(spec: PoolSpec, images: Images, user: int | None) -> Object:
     engine = spec.engine
     dialect = engines.of(engine.type)
     simulated = dialect.simulated
@@ -110,7 +112,7 @@ def _engine(spec: PoolSpec, images: Images) -> Object:
             "failureThreshold": ceil(engine.startup_seconds / _STARTUP_PERIOD),
         },
         "lifecycle": {"preStop": http_get(names.PATH_DRAINED)},
-        "securityContext": restricted() if simulated else _unprivileged(),
+        "securityContext": restricted(user) if simulated else _unprivileged(),
         "volumeMounts": [
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - inside the pod
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
@@ -151,6 +153,7 @@ def _engine_env(spec: PoolSpec) -> list[Object]:
     beside = HOME_DIR if spec.engine.cache.shared_claim is not None else CACHE_DIR
     env: list[Object] = [
         {"name": "HOME", "value": HOME_DIR},
+        {"name": "USER", "value": USER_NAME},
         {"name": dialect.cache_variable, "value": CACHE_DIR},
         {"name": dialect.compiled_variable, "value": f"{beside}/{COMPILED}"},
     ]

@@ -70,7 +70,7 @@ def plan_pool(
     if pool.spec is None or sizing is None:
         return _invalid(fleet, pool, mine, programmed)
     learning = _learnt(fleet, pool, pool.spec, mine, settings.stale_seconds)
-    choice = choose_template(pool.name, pool.spec, settings.images, recorded(pool.statefulset))
+    choice = choose_template(pool.name, pool.spec, settings.images, recorded(pool.statefulset), settings.run_as_user)
     about = event_messages.owner_ref(pool.owner, fleet.namespace)
     objects = _objects(fleet, pool, pool.spec, settings)
     applies = [desired_vs_live(obj, fleet, memory, about) for obj in objects]
@@ -138,7 +138,7 @@ def _objects(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, settings:
         pool_disruption_budget(namespace, owner),
     ]
     if settings.network_policies:
-        objects.append(replica_network_policy(namespace, owner, spec, settings.own_namespace))
+        objects.append(replica_network_policy(namespace, owner, spec, settings))
     return objects
 
 
