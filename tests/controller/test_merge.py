@@ -2,14 +2,19 @@
 
 import contextlib
 import copy
+import itertools
+import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kubernetes.client import models as kubernetes_models
 
 from forebay.controller.cluster.kubernetes_api import Object
-from forebay.controller.manifests.merge import TemplateRefusedError, merged
+from forebay.controller.manifests.merge import TemplateRefusedError, merged, overlaid
 from forebay.controller.manifests.template import pod_template
 from tests.controller.fleets import IMAGES, spec
 
@@ -48,10 +53,8 @@ def test_what_users_need_merges_without_a_field_of_ours() -> None:
     template = merged(OWN, user)
     engine = container(template, "containers", "engine")
     assert template["metadata"]["labels"] == {**OWN["metadata"]["labels"], "team": "a"}
-    assert {item["name"]: item["value"] for item in engine["env"]}.items() >= {
-        "HF_HOME": "/elsewhere",
-        "A": "1",
-    }.items()
+    env = {item["name"]: item["value"] for item in engine["env"]}
+    assert (env["HF_HOME"], env["A"], env["HOME"]) == ("/elsewhere", "1", "/tmp")
     assert {mount["mountPath"] for mount in engine["volumeMounts"]} >= {"/data", "/cache", "/dev/shm"}
     assert engine["command"] == ["forebay-simulator"]
     assert [item["name"] for item in template["spec"]["initContainers"]] == ["router", "load"]
@@ -109,6 +112,14 @@ def test_what_users_need_merges_without_a_field_of_ours() -> None:
                 "volumeMounts",
             )
         ),
+        ({"spec": {"containers": [{"name": "engine", "lifecycle": 1}]}}, "must be a map"),
+        ({"spec": {"containers": [{"name": "engine", "lifecycle": None}]}}, "preStop"),
+        ({"spec": {"containers": [{"name": "engine", "startupProbe": None}]}}, "startupSeconds"),
+        ({"spec": {"initContainers": [{"name": "router", "livenessProbe": None}]}}, "livenessProbe"),
+        ({"spec": {"initContainers": [{"name": "router", "image": None}]}}, "image"),
+        ({"spec": {"terminationGracePeriodSeconds": None}}, "engine.drainSeconds"),
+        ({"metadata": {"labels": None}}, "the label"),
+        ({"spec": {"containers": None}}, "preStop"),
     ],
 )
 def test_what_would_break_a_replica_is_refused(user: dict[str, Any], says: str) -> None:
@@ -133,6 +144,185 @@ def test_null_lets_one_kind_of_volume_take_the_place_of_another() -> None:
     claim = {"persistentVolumeClaim": {"claimName": "c"}}
     volumes = merged(OWN, {"spec": {"volumes": [{"name": "tmp", "emptyDir": None, **claim}]}})["spec"]["volumes"]
     assert {"name": "tmp", **claim} in volumes
+def test_null_takes_a_field_away_wherever_it_stands() -> None:
+    user = {
+        "metadata": {"annotations": None},
+        "spec": {
+            "securityContext": {"runAsUser": None, "fsGroup": None},
+            "enableServiceLinks": None,
+            "containers": [{"name": "engine", "securityContext": None, "workingDir": None}],
+            "initContainers": [{"name": "router", "securityContext": {"runAsUser": None, "runAsGroup": None}}],
+            "nodeSelector": {"gone": None, "kept": "x"},
+        },
+    }
+    template = merged(OWN, user)
+    assert "annotations" not in template["metadata"]
+    assert template["spec"]["securityContext"] == {
+        "seccompProfile": {"type": "RuntimeDefault"}, "runAsNonRoot": True, "runAsGroup": 65532,
+    }  # fmt: skip
+    assert "enableServiceLinks" not in template["spec"]
+    assert {"securityContext", "workingDir"}.isdisjoint(container(template, "containers", "engine"))
+    rights = container(template, "initContainers", "router")["securityContext"]
+    assert rights["runAsNonRoot"] and {"runAsUser", "runAsGroup"}.isdisjoint(rights)
+    assert template["spec"]["nodeSelector"] == {"kept": "x"}
+
+
+def members(model: str, *others: str) -> list[str]:
+    """The fields of a type of core/v1 of which one may be set."""
+    every = getattr(kubernetes_models, model).attribute_map.values()
+    return sorted(set(every) - set(others))
+
+
+BOUNDS = ("failureThreshold", "initialDelaySeconds", "periodSeconds", "successThreshold",
+          "terminationGracePeriodSeconds", "timeoutSeconds")  # fmt: skip
+UNIONS: dict[str, tuple[list[str], Callable[[Object], Object], Callable[[Object], Object]]] = {
+    # Where the union stands: its members, a template that holds one, and how to find it there again.
+    "volumes": (
+        members("V1Volume", "name"),
+        lambda one: {"spec": {"volumes": [{"name": "x", **one}]}},
+        lambda template: without(template["spec"]["volumes"][0], "name"),
+    ),
+    "env": (
+        members("V1EnvVar", "name"),
+        lambda one: in_container({"env": [{"name": "X", **one}]}),
+        lambda template: without(of_container(template)["env"][0], "name"),
+    ),
+    "valueFrom": (
+        members("V1EnvVarSource"),
+        lambda one: in_container({"env": [{"name": "X", "valueFrom": one}]}),
+        lambda template: of_container(template)["env"][0]["valueFrom"],
+    ),
+    "resourceClaims": (
+        members("V1PodResourceClaim", "name"),
+        lambda one: {"spec": {"resourceClaims": [{"name": "x", **one}]}},
+        lambda template: without(template["spec"]["resourceClaims"][0], "name"),
+    ),
+    "volumeMounts": (
+        ["subPath", "subPathExpr"],
+        lambda one: in_container({"volumeMounts": [{"mountPath": "/x", "name": "x", **one}]}),
+        lambda template: without(of_container(template)["volumeMounts"][0], "mountPath", "name"),
+    ),
+    **{
+        probe: (
+            members("V1Probe", *BOUNDS),
+            partial(lambda name, one: in_container({name: {"periodSeconds": 3, **one}}), probe),
+            partial(lambda name, template: without(of_container(template)[name], "periodSeconds"), probe),
+        )
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+    },
+    **{
+        hook: (
+            members("V1LifecycleHandler"),
+            partial(lambda name, one: in_container({"lifecycle": {name: one}}), hook),
+            partial(lambda name, template: of_container(template)["lifecycle"][name], hook),
+        )
+        for hook in ("preStop", "postStart")
+    },
+}
+
+
+def without(obj: Object, *fields: str) -> Object:
+    return {name: value for name, value in obj.items() if name not in fields}
+
+
+def in_container(fields: Object) -> Object:
+    return {"spec": {"containers": [{"name": "c", **fields}]}}
+
+
+def of_container(template: Object) -> Object:
+    found: Object = template["spec"]["containers"][0]
+    return found
+
+
+@pytest.mark.parametrize("union", UNIONS)
+def test_a_member_of_a_union_takes_the_place_of_every_other(union: str) -> None:
+    kinds, made, found = UNIONS[union]
+    assert len(kinds) > 1
+    for ours, theirs in itertools.product(kinds, kinds):
+        one = found(overlaid(made({ours: {"a": 1}}), made({theirs: {"b": 2}})))
+        assert set(one) == {theirs}, f"{ours} and {theirs}"
+        assert one[theirs]["b"] == 2
+        assert ours == theirs or "a" not in one[theirs]
+
+
+@pytest.mark.parametrize("union", UNIONS)
+def test_what_says_no_member_of_a_union_leaves_ours(union: str) -> None:
+    kinds, made, found = UNIONS[union]
+    for ours in kinds:
+        assert found(overlaid(made({ours: {"a": 1}}), made({}))) == {ours: {"a": 1}}
+
+
+SEVERAL_POINTERS = {  # types with several objects as fields that do not exclude each other
+    "V1Affinity", "V1Container", "V1Lifecycle", "V1PodAffinity", "V1PodAntiAffinity", "V1NodeAffinity", "V1PodSpec",
+    "V1PodSecurityContext", "V1SecurityContext", "V1PodAffinityTerm", "V1TopologySpreadConstraint",
+    "V1PersistentVolumeClaimSpec", "V1PersistentVolumeClaimTemplate", "V1PodTemplateSpec", "V1ObjectMeta",
+    "V1EphemeralContainer", "V1ContainerRestartRule", "V1WeightedPodAffinityTerm", "V1EvictionResponder",
+}  # fmt: skip
+IN_LISTS = {  # unions whose lists are replaced as a whole, so that nothing of ours is beside them
+    "V1VolumeProjection", "V1EnvFromSource", "V1DownwardAPIVolumeFile",
+}  # fmt: skip
+
+
+def test_no_union_of_a_pod_is_left_out() -> None:
+    """Every type below PodSpec of which two fields are objects is a union above, or is known to be none."""
+    covered = {"V1Volume", "V1EnvVarSource", "V1Probe", "V1LifecycleHandler"}
+    suspects = {name for name in below("V1PodSpec") if objects_of(name) > 1}
+    assert suspects <= covered | SEVERAL_POINTERS | IN_LISTS, suspects - covered - SEVERAL_POINTERS - IN_LISTS
+
+
+def objects_of(model: str) -> int:
+    return sum(hasattr(kubernetes_models, kind) for kind in getattr(kubernetes_models, model).openapi_types.values())
+
+
+def below(model: str) -> set[str]:
+    """The types that are reachable from one."""
+    found, left = {model}, [model]
+    while left:
+        kinds = getattr(kubernetes_models, left.pop()).openapi_types.values()
+        for kind in (match for text in kinds for match in re.findall(r"V1\w+", text)):
+            if hasattr(kubernetes_models, kind) and kind not in found:
+                found.add(kind)
+                left.append(kind)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ({"type": "RuntimeDefault"}, {"type": "Unconfined"}, {"type": "Unconfined"}),
+        ({"type": "Localhost", "localhostProfile": "p"}, {"type": "RuntimeDefault"}, {"type": "RuntimeDefault"}),
+        ({"type": "Localhost", "localhostProfile": "p"}, {"localhostProfile": "q"},
+         {"type": "Localhost", "localhostProfile": "q"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("profile", ["seccompProfile", "appArmorProfile"])
+def test_a_profile_of_another_type_keeps_nothing_of_ours(
+    profile: str, ours: Object, theirs: Object, expected: Object
+) -> None:
+    template = overlaid(
+        {"spec": {"securityContext": {profile: ours}}}, {"spec": {"securityContext": {profile: theirs}}}
+    )
+    assert template["spec"]["securityContext"][profile] == expected
+
+
+@pytest.mark.parametrize(
+    ("theirs", "requests", "limits"),
+    [
+        ({}, {"cpu": "1", "memory": "4Gi"}, {"memory": "8Gi", "nvidia.com/gpu": "1"}),
+        ({"limits": {"cpu": "500m"}}, {"memory": "4Gi"}, {"memory": "8Gi", "nvidia.com/gpu": "1", "cpu": "500m"}),
+        ({"limits": {"cpu": 2}}, {"cpu": "1", "memory": "4Gi"}, {"memory": "8Gi", "nvidia.com/gpu": "1", "cpu": 2}),
+        ({"requests": {"memory": "9Gi"}}, {"cpu": "1", "memory": "9Gi"}, {"nvidia.com/gpu": "1"}),
+        ({"requests": None, "limits": {"memory": None}}, None, {"nvidia.com/gpu": "1"}),
+        ({"limits": {"memory": "lots"}}, {"cpu": "1", "memory": "4Gi"}, {"memory": "lots", "nvidia.com/gpu": "1"}),
+    ],
+)
+def test_a_request_of_ours_is_never_above_a_limit_of_the_users(
+    theirs: Object, requests: Object | None, limits: Object
+) -> None:
+    ours = {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"memory": "8Gi", "nvidia.com/gpu": "1"}}
+    merged_resources = of_container(overlaid(in_container({"resources": ours}), in_container({"resources": theirs})))
+    assert merged_resources["resources"].get("requests") == requests
+    assert merged_resources["resources"].get("limits") == limits
 
 
 json_values = st.recursive(

@@ -102,13 +102,13 @@ def _has_key(item: Any, key: str) -> bool:
 def _quantity_differences(desired: Any, live: Any, path: str) -> Iterator[str]:
     if isinstance(desired, dict) and isinstance(live, dict):
         for key, value in desired.items():
-            if key not in live or _quantity(value) != _quantity(live[key]):
+            if key not in live or quantity(value) != quantity(live[key]):
                 yield f"{path}.{key}"
-    elif _quantity(desired) != _quantity(live):
+    elif quantity(desired) != quantity(live):
         yield path
 
 
-def _quantity(value: Any) -> Decimal | str:
+def quantity(value: Any) -> Decimal | str:
     """A quantity as a number, so that 1000m and "1" are the same; what is none, as it is."""
     text = str(value)
     digits = text.rstrip("mkKMGTPEi")
