@@ -35,7 +35,7 @@ class Router:
     told: int = 0  # the generation that the operator has heard of
     acknowledged: float = 0.0  # time.monotonic() when it first did
     answer: bytes = b""
-    more: dict[str, Any] = field(default_factory=dict)  # further fields of a gateway's report
+    more: dict[str, Any] = field(default_factory=dict)  # further fields of its report
 
     @property
     def key(self) -> str:
@@ -50,9 +50,8 @@ class Router:
             "generation": self.generation,
         }
         if self.pool:
-            body = encode(
-                SidecarReport(pool=self.pool, hash="", state=ReplicaState.SERVING, slots=SLOTS, running=0, **common)
-            )
+            common |= {"pool": self.pool, "state": ReplicaState.SERVING, "slots": SLOTS, "running": 0}
+            body = encode(SidecarReport(hash="", **common, **self.more))
         else:
             demand = tuple(PoolDemand(pool=pool, serving=n, slots=n * SLOTS) for pool, n in sorted(self.pools.items()))
             body = encode(GatewayReport(hash="", ready=True, pools=demand, **common, **self.more))

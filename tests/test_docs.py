@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from forebay.engines.vllm import VLLM
 from forebay.resources.entries import policy_entry
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import Scaling
@@ -65,3 +66,9 @@ def test_scarce_gpus_names_what_exists() -> None:
     }
     known |= {"LocalModelPool", "StatefulSet", "False"}
     assert set(re.findall(r"`([A-Z][A-Za-z]+)`", page)) <= known
+
+
+def test_operations_names_the_versions_of_engines_that_are_supported() -> None:
+    page, supported = (REPO / "docs" / "operations.md").read_text(), VLLM.supported
+    minor = supported.newest.rpartition(".")[0]
+    assert f"Supported are vLLM {supported}, and later patch releases of {minor}" in page

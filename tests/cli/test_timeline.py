@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.cli import console
-from forebay.cli.running.explain import MOST_LINES, show_pool
+from forebay.cli.running.explain import MOST_LINES, pool_as_data, show_pool
 from forebay.cli.running.fleet_objects import Fleets, kube_events, pool_of
 from forebay.cli.running.status import show
 from forebay.cli.running.timeline import now_in_words, timeline, why_this_size, why_this_spill
 from forebay.resources.reasons import ScaleReason
-from tests.cli.objects import decision, event, pool, step
+from tests.cli.objects import condition, decision, event, pool, step
 
 UP, DOWN = "DemandAboveCapacity", "DemandBelowCapacity"
 
@@ -102,6 +102,15 @@ def test_what_was_in_the_way_of_a_change_is_told_by_its_event_or_by_the_decision
 def test_learnt_capacity_says_what_bounds_it() -> None:
     learnt = pool_of(pool(capacity={"slots": 8, "bound": "Latency"}))
     assert why_this_size(learnt)[-1].startswith("a replica has 8 slots, Latency: with more, a token would take longer")
+
+
+def test_what_engines_say_they_are_is_told_as_the_operator_judges_it(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "an engine does not say its version; supported are 0.11.0 to 0.32.0"
+    silent = pool_of(pool(conditions=[condition("EngineUnsupported", "Unknown", "VersionUnknown", words)]))
+    show_pool(console.out(), silent, ())
+    assert words in capsys.readouterr().out
+    assert pool_as_data(silent, ())["engines"] == words
+    assert pool_as_data(pool_of(pool()), ())["engines"] == "", "an older operator does not look"
 
 
 @pytest.mark.parametrize(

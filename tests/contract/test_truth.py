@@ -281,6 +281,25 @@ def test_a_router_that_falls_silent(managed_api: client.ApiClient) -> None:
     play(managed_api, scene, settings=replace(LOCAL, resync_seconds=0.2))
 
 
+@shows(ConditionType.ENGINE_UNSUPPORTED)
+def test_an_engine_that_nobody_has_tried(managed_api: client.ApiClient) -> None:
+    async def scene(on: Stage) -> None:
+        await on.pool()
+        await on.becomes("Ready", "True", "ReplicasReady")
+        await on.becomes("EngineUnsupported", "Unknown", "NotAsked")
+        (sidecar,) = [one for one in on.routers.by_address.values() if one.pod == "chat-0"]
+        for said, status, reason in (
+            ("0.32.0", "False", "SupportedVersion"), ("", "Unknown", "VersionUnknown"),
+            ("0.99.0", "True", "UnsupportedVersion"), ("0.31.1", "False", "SupportedVersion"),
+        ):  # fmt: skip
+            sidecar.more = {"engine_version": said}
+            sidecar.render()
+            await on.becomes("EngineUnsupported", status, reason, said)
+        assert "an engine says 0.99.0, newer" in await told(on.cluster, on.namespace)
+
+    play(managed_api, scene)
+
+
 @shows(ConditionType.ROUTER_OUTDATED)
 def test_a_newer_router(managed_api: client.ApiClient) -> None:
     async def scene(on: Stage) -> None:

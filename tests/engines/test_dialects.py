@@ -14,6 +14,7 @@ from forebay import engines
 from forebay.engines import EngineType
 from forebay.engines.dialect import EngineDialect, Launch, MetricNames, Refused
 from forebay.engines.simulated import SIMULATED
+from forebay.engines.version import Support
 from forebay.engines.vllm import VLLM
 from forebay.resources import pool
 from forebay.resources.table import PoolEntry, RoutingTable, decode, encode
@@ -55,6 +56,17 @@ def test_every_type_has_a_dialect_with_all_facts(kind: EngineType) -> None:
     without = [it.name for it in fields(EngineDialect) if not getattr(dialect, it.name) and it.name != "simulated"]
     assert not without
     assert not [it.name for it in fields(MetricNames) if not getattr(dialect.metrics, it.name)]
+
+
+@EVERY
+def test_the_versions_of_a_type_are_versions(kind: EngineType) -> None:
+    supported = engines.of(kind).supported
+    assert {supported.judge(supported.oldest), supported.judge(supported.newest)} == {Support.SUPPORTED}
+
+
+def test_the_image_that_pools_get_by_themselves_is_the_newest_that_is_supported() -> None:
+    values = (REPO / "charts" / "forebay" / "values.yaml").read_text()
+    assert f"vllm/vllm-openai:v{VLLM.supported.newest}" in values
 
 
 @EVERY

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from forebay.engines.flag import Flag
+from forebay.engines.version import Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,9 @@ class MetricNames:
 class EngineDialect:
     """One type of engine. All of them speak OpenAI's API, whose paths are no fact of an engine."""
 
+    supported: Versions
+    """The versions that forebay was tried with."""
+
     # Started by the operator.
     command: tuple[str, ...]
     arguments: Callable[[Launch], list[str]]
@@ -100,7 +104,9 @@ class EngineDialect:
 
     # Watched by its sidecar.
     ready_path: str
-    """Answers 200 once it serves."""
+    """Answers 200 once it serves, with the names that it serves and its longest context."""
+    version_path: str
+    """Answers with a JSON object whose `version` is the engine's own."""
     metrics_path: str
     metrics: MetricNames
     cache_tokens: Callable[[str], int | None]

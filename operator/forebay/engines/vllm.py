@@ -1,4 +1,4 @@
-"""vLLM, from 0.10 on: `vllm serve` and its metrics."""
+"""vLLM: `vllm serve`, its metrics and its errors."""
 
 import re
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from typing import Final
 
 from forebay.engines.dialect import EngineDialect, Launch, MetricNames, Refused
 from forebay.engines.flag import Flag
+from forebay.engines.version import Versions
 
 _CACHE = re.compile(r"^vllm:cache_config_info\{(.*)\}", re.MULTILINE)
 _NUMBERS = re.compile(r'\b(kv_cache_size_tokens|num_gpu_blocks|block_size)="(\d+)"')
@@ -88,6 +89,7 @@ def cache_tokens(text: str) -> int | None:
 
 
 VLLM: Final = EngineDialect(
+    supported=Versions(oldest="0.11.0", newest="0.32.0"),
     command=("vllm", "serve"),
     arguments=arguments,
     context_flag=Flag("--max-model-len", least="--max-mo"),
@@ -109,6 +111,7 @@ VLLM: Final = EngineDialect(
     token_variable="HF_TOKEN",  # noqa: S106 - a name
     start_seconds=300.0,
     ready_path="/v1/models",
+    version_path="/version",
     metrics_path="/metrics",
     metrics=MetricNames(
         family="vllm:",

@@ -70,6 +70,7 @@ def pool_crd() -> Schema:
         _column("Desired", "integer", ".status.scaling.desiredReplicas", "Number of replicas that scaling asks for."),
         _column("Spill", "string", ".status.overflow.state", "Whether requests go to the cloud for lack of a slot."),
         _column("Model", "string", ".spec.model.name", "Model that the pool serves.", priority=1),
+        _column("Engine", "string", ".status.engineVersion", "Versions that the pool's engines say.", priority=1),
         _column("Why", "string", ".status.scaling.reason", "Why the pool has its present size.", priority=1),
         _column("Age", "date", ".metadata.creationTimestamp", "Time since the object was created."),
     ]

@@ -129,6 +129,8 @@ class PoolStatus(Resource):
     """Number of requests that wait for the pool at the gateways now."""
     load: Annotated[str, Field(max_length=32)] = ""
     """Running requests and slots in one word, for example 12/64."""
+    engine_version: Annotated[str, Field(max_length=300)] = ""
+    """Versions that the pool's engines last said, `unknown` for one that says none. Empty: none was asked yet."""
     scaling: Annotated[ScalingStatus, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = (
         ScalingStatus()
     )

@@ -147,6 +147,7 @@ class EventReason(DocumentedEnum):
     POLICY_NOT_FOUND = "PolicyNotFound", "`cloudFallbackPolicyRef` names a policy that does not exist"
     CAPACITY_CHANGED = "CapacityChanged", "replicas run more or fewer requests at a time than before, and why"
     REPLICA_STUCK = "ReplicaStuck", "an engine answers its probes and makes no token; it gets no requests"
+    ENGINE_UNSUPPORTED = "EngineUnsupported", "an engine says a version that forebay was not tried with; once for each"
     OPERATOR_WAITS = "OperatorWaits", "another operator is at work; about the Lease that both want"
 
 
@@ -159,6 +160,7 @@ class ConditionType(DocumentedEnum):
     GPUS_AVAILABLE = "GPUsAvailable", "every replica has a node; else the scheduler's own words"
     METRICS_FRESH = "MetricsFresh", "every router's report is recent"
     ROUTER_OUTDATED = "RouterOutdated", "True: replicas run an older router than the operator would give them"
+    ENGINE_UNSUPPORTED = "EngineUnsupported", "True: an engine says a version that forebay was not tried with"
     POD_TEMPLATE_ACCEPTED = "PodTemplateAccepted", "the spec's `podTemplate` could be merged"
 
 
@@ -202,6 +204,11 @@ class ConditionReason(DocumentedEnum):
     # RouterOutdated
     UP_TO_DATE = "UpToDate", "replicas run this release's router"
     OLDER_ROUTER = "OlderRouter", "they change with the pool's next change of spec, or as `rollout.adoptRouter` says"
+    # EngineUnsupported
+    SUPPORTED_VERSION = "SupportedVersion", "every engine says a version that forebay was tried with"
+    UNSUPPORTED_VERSION = "UnsupportedVersion", "one is older or newer; the message says which versions are supported"
+    VERSION_UNKNOWN = "VersionUnknown", "an engine does not say its version"
+    NOT_ASKED = "NotAsked", "no engine was asked for its version yet"
     # PodTemplateAccepted
     MERGED = "Merged", "the pod template is as the spec asks"
     REFUSED = "Refused", "it contradicts what forebay needs; the message says where"
@@ -225,6 +232,9 @@ CONDITION_REASONS: Final[Mapping[ConditionType, tuple[ConditionReason, ...]]] = 
     ),
     ConditionType.METRICS_FRESH: (_C.REPORTED, _C.STALE, _C.NO_REPLICAS),
     ConditionType.ROUTER_OUTDATED: (_C.UP_TO_DATE, _C.OLDER_ROUTER),
+    ConditionType.ENGINE_UNSUPPORTED: (
+        _C.SUPPORTED_VERSION, _C.UNSUPPORTED_VERSION, _C.VERSION_UNKNOWN, _C.NOT_ASKED,
+    ),
     ConditionType.POD_TEMPLATE_ACCEPTED: (_C.MERGED, _C.REFUSED),
 })  # fmt: skip
 """The reasons that each condition may have."""

@@ -112,6 +112,7 @@ class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
     last_request: float = 0.0  # Unix seconds of the last inference request
     table_error: str = ""
     engine: EngineReport | None = None
+    engine_version: str | None = None  # that it last said; empty: it does not say one; None: it was not asked yet
     usage: tuple[UsageRow, ...] = ()  # of requests that came through the pool's own Service
     tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
 

@@ -1,6 +1,7 @@
 """The engine as its sidecar sees it: does it answer, what do its gauges say, what capacity follows."""
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -65,6 +66,8 @@ class EngineMonitor:
         self.patience = float("inf")  # seconds of the shortest wait that its counters decide
         self._progress = Progress()
         self.answered = False
+        self.version: str | None = None  # that it last said; empty: it says none; None: it was not asked yet
+        self._asked_version = False  # since it last did not answer
         self.kv_tokens: int | None = None
         self._totals: dict[str, float] = {}
         self.text = ""  # its last metrics
@@ -82,6 +85,8 @@ class EngineMonitor:
             await self._probe()
             if self.up and loop.time() >= due:
                 due = loop.time() + self._every
+                if not self._asked_version:
+                    await self._ask_version()
                 await self._look_for_progress(await self._metrics())
             await asyncio.sleep(PROBE_SECONDS if self.up else STARTING_PROBE_SECONDS)
 
@@ -172,12 +177,22 @@ class EngineMonitor:
     async def _probe(self) -> None:
         status, body = await self._get(self.dialect.ready_path)
         self._failures = 0 if status == 200 else self._failures + 1
+        if status != 200:
+            self._asked_version = False  # what answers next may be another
         up = status == 200 or (self.up and self._failures < FAILURES_UNTIL_DOWN)
         self.answered = self.answered or up
         names = listed(body) if status == 200 else self.names
+        if up and not self.up:
+            await self._ask_version()
         if up != self.up or names != self.names:
             self.up, self.names = up, names
             self.on_change()
+
+    async def _ask_version(self) -> None:
+        status, body = await self._get(self.dialect.version_path)
+        self._asked_version = 0 < status < 500  # else it may say it yet
+        if self._asked_version:
+            self.version = version_in(body) if status == 200 else ""
 
     async def _look_for_progress(self, fresh: bool) -> None:
         """Whether it counts on, by `fresh` metrics. One that is taken for stuck, and idle, is given something to do."""
@@ -254,6 +269,23 @@ def listed(body: bytes) -> tuple[str, ...]:
     except (DecodeError, UnicodeDecodeError, RecursionError):
         return ()
     return names if sum(map(len, names)) <= NAMES_CHARACTERS else ()
+
+
+class _Version(Struct):
+    version: str = ""
+
+
+_decode_version = Decoder(_Version).decode
+_VERSION: Final = re.compile(r"[\w.+!-]{1,64}", re.ASCII)
+
+
+def version_in(body: bytes) -> str:
+    """The version in an answer of the engine; empty where there is none."""
+    try:
+        said = _decode_version(body).version
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    return said if _VERSION.fullmatch(said) else ""
 
 
 class SmallestRequest(Struct, frozen=True):

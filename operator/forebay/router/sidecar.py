@@ -280,6 +280,7 @@ class Sidecar:
             last_request=self.last_request,
             table_error=table.problem,
             engine=self.engine.report(),
+            engine_version=self.engine.version,
             usage=self.context.usage.report(),
             tokens=self.context.token.digests,
         )

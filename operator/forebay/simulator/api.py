@@ -6,9 +6,12 @@ from typing import Any, Final
 
 import msgspec
 
+from forebay.engines import EngineType, of
 from forebay.simulator.prefix import PREFIX_TOKENS, chain
 
-FINGERPRINT: Final = "vllm-0.32.0-simulated"
+VERSION: Final = of(EngineType.SIMULATED).supported.newest
+"""The engine that it answers as."""
+FINGERPRINT: Final = f"vllm-{VERSION}-simulated"
 CHARACTERS_PER_TOKEN: Final = 4
 DIMENSIONS: Final = 8
 

@@ -119,7 +119,7 @@ class SimulatedEngine:
                 self._gauges()
                 connection.reply(200, self.telemetry.render(), b"text/plain; version=0.0.4; charset=utf-8")
             case "GET", "/version":
-                connection.reply(200, b'{"version":"0.32.0"}')
+                connection.reply(200, encode({"version": self.settings.version}))
             case "GET", "/load":
                 connection.reply(200, encode({"server_load": self.in_flight}))
             case _, "/sim/faults":

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from forebay.simulator.api import VERSION
 from forebay.simulator.batch import BatchLimits, ServiceTime
 
 USUAL_LIMITS, USUAL_TIMES = BatchLimits(), ServiceTime()
@@ -45,6 +46,7 @@ class Settings:
     api_key: str = ""
     limit_concurrent: int | None = None
     limit_rpm: int | None = None
+    version: str = VERSION  # what it says that it is
     faults: Faults = field(default_factory=Faults)
 
 
@@ -102,6 +104,7 @@ def read(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
         api_key=env.get("FOREBAY_SIM_API_KEY", ""),
         limit_concurrent=sim.integer("LIMIT_CONCURRENT", 0) or None,
         limit_rpm=sim.integer("LIMIT_RPM", 0) or None,
+        version=env.get("FOREBAY_SIM_VERSION", VERSION),
         faults=Faults(slow=sim.number("SLOW", 1.0), dead_gpu=sim.integer("DEAD_GPU", 0) > 0),
     )
 

@@ -364,6 +364,55 @@ def test_a_stuck_engine_is_told_once() -> None:
     assert said(plan(later(carried_out(stuck, first), 5), first.memory, SETTINGS)) == []
 
 
+def with_versions(observed: ObservedFleet, *versions: str | None) -> ObservedFleet:
+    """The first of the versions is the word of the replica that runs, the others of more of them."""
+    pods = tuple(replica(number) for number in range(len(versions)))
+    heard = {f"chat-{n}": sidecar_report(n, engine_version=version) for n, version in enumerate(versions)}
+    heard = {name: replace(item, time=observed.now) for name, item in heard.items()}
+    return replace(observed, pools=(replace(observed.pools[0], pods=pods),), heard={**observed.heard, **heard})
+
+
+def test_an_engine_of_another_version_is_told_once_for_each_change() -> None:
+    observed, memory = running_fleet()
+    told: list[list[str]] = []
+    for versions in (
+        ("0.32.0",), ("0.33.0",), ("0.33.0",), (None,), ("0.33.0",),
+        ("0.34.0", "0.33.0"), ("0.34.0",), ("",), ("0.9.2",),
+    ):  # fmt: skip
+        observed = with_versions(later(observed, 15), *versions)
+        done = plan(observed, memory, SETTINGS)
+        told.append([note.text for note in notes(done) if note.reason == "EngineUnsupported"])
+        memory = done.memory
+        observed = carried_out(observed, done)
+    assert [len(texts) for texts in told] == [0, 1, 0, 0, 0, 1, 0, 0, 1]
+    assert "an engine says 0.33.0, newer than what is supported: 0.11.0 to 0.32" in told[1][0]
+    assert "0.34.0, newer" in told[5][0]
+    assert "0.9.2, older" in told[8][0]
+
+
+def test_a_restarted_operator_does_not_tell_of_the_same_version_again() -> None:
+    observed, memory = running_fleet()
+    observed = with_versions(later(observed, 15), "0.33.0", "")
+    done = plan(observed, memory, SETTINGS)
+    status = status_of(done)
+    assert status["engineVersion"] == "unknown, 0.33.0"
+    after = carried_out(observed, done)
+    assert "EngineUnsupported" not in said(plan(later(after, 15), FleetMemory(), SETTINGS))
+    newer = plan(with_versions(later(after, 15), "0.34.0"), FleetMemory(), SETTINGS)
+    assert "EngineUnsupported" in said(newer)
+
+
+def test_what_engines_last_said_stays_while_none_is_there_to_ask() -> None:
+    observed, memory = running_fleet()
+    observed = with_versions(later(observed, 15), "0.31.0")
+    done = plan(observed, memory, SETTINGS)
+    silent = with_versions(later(carried_out(observed, done), 65), None)
+    status = status_of(plan(silent, done.memory, SETTINGS))
+    assert status["engineVersion"] == "0.31.0"
+    (condition,) = [item for item in status["conditions"] if item["type"] == "EngineUnsupported"]
+    assert (condition["status"], condition["reason"]) == ("Unknown", "NotAsked"), "nobody looked at what runs now"
+
+
 def test_a_changed_table_is_written_against_the_version_it_was_made_from() -> None:
     observed, memory = running_fleet()
     other = replace(observed.pools[0], spec=spec(queue={"maxWaitSeconds": 5}), generation=2)

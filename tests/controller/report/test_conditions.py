@@ -14,9 +14,14 @@ from forebay.controller.report.conditions import (
     pool_verdicts,
     rfc3339,
 )
+from forebay.engines.vllm import VLLM
 from forebay.resources.reasons import ConditionReason, ConditionType
 
 ALL = Acknowledgement(3, ready=3, acknowledged=3)
+
+
+def said(*versions: str) -> PoolFacts:
+    return PoolFacts(1, 1, versions=versions, supported=VLLM.supported)
 
 
 def found(facts: PoolFacts, kind: ConditionType) -> Verdict:
@@ -88,6 +93,15 @@ def found(facts: PoolFacts, kind: ConditionType) -> Verdict:
         (PoolFacts(1, 1), "MetricsFresh", None, "NoReplicas", "no router"),
         (PoolFacts(1, 1, outdated="older"), "RouterOutdated", True, "OlderRouter", "adoptRouter: Always"),
         (PoolFacts(1, 1), "RouterOutdated", False, "UpToDate", "this release"),
+        (PoolFacts(1, 1), "EngineUnsupported", None, "NotAsked", "no engine was asked"),
+        (PoolFacts(1, 1, versions=("0.32.0",)), "EngineUnsupported", None, "NotAsked", "no engine was asked"),
+        (said("0.32.0"), "EngineUnsupported", False, "SupportedVersion", "engines say 0.32.0; supported are 0.11.0 to"),
+        (said("0.12.0", "0.32.1"), "EngineUnsupported", False, "SupportedVersion", "say 0.12.0, 0.32.1"),
+        (said("0.10.2", "0.32.0"), "EngineUnsupported", True, "UnsupportedVersion", "0.10.2, older than"),
+        (said("0.33.0"), "EngineUnsupported", True, "UnsupportedVersion", "0.33.0, newer than what is supported: 0.11"),
+        (said("", "0.33.0"), "EngineUnsupported", True, "UnsupportedVersion", "0.33.0"),
+        (said("", "0.32.0"), "EngineUnsupported", None, "VersionUnknown", "does not say its version; supported are"),
+        (said("dev"), "EngineUnsupported", None, "VersionUnknown", "says that it is dev, which is no version"),
         (PoolFacts(1, 1, refused="no"), "PodTemplateAccepted", False, "Refused", "no"),
         (PoolFacts(1, 1), "PodTemplateAccepted", True, "Merged", ""),
     ],

@@ -35,6 +35,7 @@ NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
     _R.AWAITS_TURN: "add nodes with free GPUs, or lower the other pool's scaling.maxReplicas; it is next in turn",
     _R.STALE: "look at the pods that the message names; the pool grows on what is known and does not shrink meanwhile",
     _R.OLDER_ROUTER: "not urgent: it comes with the next change of spec, or now with rollout.adoptRouter: Always",
+    _R.UNSUPPORTED_VERSION: "it may well work; else take an engine of a supported version, or a newer forebay",
     _R.REFUSED: "correct engine.podTemplate as the message says; until then the pods stay as they are",
     _R.POLICY_NOT_FOUND: "create that policy, or remove cloudFallbackPolicyRef; until then these requests stay local",
 })  # fmt: skip
@@ -42,9 +43,10 @@ NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
 FINE: Final = frozenset({
     _R.REPLICAS_READY, _R.SCALED_TO_ZERO, _R.ACCEPTED, _R.ROUTERS_ACKNOWLEDGED, _R.CREATED, _R.SCHEDULED, _R.REPORTED,
     _R.NO_REPLICAS, _R.UP_TO_DATE, _R.MERGED,
+    _R.SUPPORTED_VERSION, _R.VERSION_UNKNOWN, _R.NOT_ASKED,
 })  # fmt: skip
 """Reasons that ask for nothing."""
-_GOOD_WHEN_FALSE: Final = frozenset({ConditionType.ROUTER_OUTDATED})
+_GOOD_WHEN_FALSE: Final = frozenset({ConditionType.ROUTER_OUTDATED, ConditionType.ENGINE_UNSUPPORTED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,14 @@ from forebay.cli.running.cluster_options import ContextOption, KubeconfigOption,
 from forebay.cli.running.fleet_objects import Fleets, KubeEvent, RunningPool, events_about, fleets
 from forebay.cli.running.fleet_objects import pool as read_pool
 from forebay.cli.running.request_trace import TAIL_LINES, Search, in_words, search
-from forebay.cli.running.timeline import TimelineEntry, now_in_words, timeline, why_this_size, why_this_spill
+from forebay.cli.running.timeline import (
+    TimelineEntry,
+    engines_in_words,
+    now_in_words,
+    timeline,
+    why_this_size,
+    why_this_spill,
+)
 from forebay.resources.reasons import ConditionReason, Reason
 
 MOST_LINES: Final = 40
@@ -97,6 +104,8 @@ def _nowhere(there: Fleets, namespace: str, what: str, found: Search) -> str:
 def show_pool(to: Console, pool: RunningPool, events: tuple[KubeEvent, ...]) -> None:
     """Print a pool's story for a person."""
     to.print(Text.assemble((pool.name, "bold"), f" in {pool.namespace}: {now_in_words(pool)}"))
+    if words := engines_in_words(pool):
+        to.print(Text(f"  {words}"), soft_wrap=True)
     _section(to, "why this size", why_this_size(pool))
     _section(to, "why this spill", why_this_spill(pool, events) or ["nothing has left for the cloud"])
     to.print("\n[bold]what happened[/bold], oldest first (UTC)")
@@ -143,6 +152,7 @@ def pool_as_data(pool: RunningPool, events: tuple[KubeEvent, ...]) -> dict[str, 
         "namespace": pool.namespace,
         "name": pool.name,
         "now": now_in_words(pool),
+        "engines": engines_in_words(pool),
         "size": {"reason": scaling.reason, "words": why_this_size(pool)},
         "spill": why_this_spill(pool, events),
         "decisions": [item.model_dump(mode="json", by_alias=True) for item in scaling.decisions],

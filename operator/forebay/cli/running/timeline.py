@@ -13,7 +13,7 @@ from typing import Final
 from forebay.cli.glossary import meaning
 from forebay.cli.running.fleet_objects import KubeEvent, RunningPool
 from forebay.resources.pool_status import ReplicaCount
-from forebay.resources.reasons import CapacityBound, CapacityUnknown, EventReason, Reason, ScaleReason
+from forebay.resources.reasons import CapacityBound, CapacityUnknown, ConditionType, EventReason, Reason, ScaleReason
 from forebay.resources.terms import ScalingMode
 from forebay.rules.capacity import UNKNOWN
 
@@ -95,6 +95,12 @@ def now_in_words(pool: RunningPool) -> str:
     if status.overflow.state == "Active":
         parts.append(f"requests overflow to the cloud, {status.overflow.running} now")
     return "; ".join(parts)
+
+
+def engines_in_words(pool: RunningPool) -> str:
+    """Which versions its engines say, beside those that are supported; empty from an operator that does not look."""
+    conditions = pool.status.conditions
+    return next((item.message for item in conditions if item.type == ConditionType.ENGINE_UNSUPPORTED), "")
 
 
 def why_this_size(pool: RunningPool) -> list[str]:

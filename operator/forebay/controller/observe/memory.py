@@ -84,6 +84,7 @@ class PoolMemory:
     priority: int = 0  # of the pods' priority class, as last seen
     written: float = 0.0  # when the status was last written
     learning: Learning = field(default_factory=Learning)
+    versions: tuple[str, ...] = ()  # that its engines last said, each once
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from forebay import engines
 from forebay.controller.cluster.kubernetes_api import POOL, Object
 from forebay.controller.manifests.networkpolicy import replica_network_policy
 from forebay.controller.manifests.services import (
@@ -19,6 +20,7 @@ from forebay.controller.manifests.statefulset import (
     recorded,
     statefulset,
 )
+from forebay.controller.observe import engine_versions
 from forebay.controller.observe.memory import FleetMemory, PoolMemory
 from forebay.controller.observe.observe import ObservedFleet, ObservedPool
 from forebay.controller.plan.actions import Action, ActionBatch, Apply, Note, Regarding, Say, WriteStatus
@@ -69,6 +71,8 @@ def plan_pool(
     mine = remembered(pool, memory.pools.get(pool.name), fleet.now)
     if pool.spec is None or sizing is None:
         return _invalid(fleet, pool, mine, programmed)
+    versions = engine_versions.said(_reports(fleet, pool))
+    sizing = replace(sizing, memory=replace(sizing.memory, versions=versions or mine.versions))
     learning = _learnt(fleet, pool, pool.spec, mine, settings.stale_seconds)
     choice = choose_template(pool.name, pool.spec, settings.images, recorded(pool.statefulset), settings.run_as_user)
     about = event_messages.owner_ref(pool.owner, fleet.namespace)
@@ -94,6 +98,7 @@ def plan_pool(
     actions: list[Action] = [
         *done,
         *(Say(note) for note in (*_edges(fleet, pool, mine, sizing), *_moved(about, pool.spec, mine, learning), *told)),
+        *(Say(note) for note in _unsupported(about, pool.spec, mine, sizing.memory)),
     ]
     if why:
         actions.append(WriteStatus(POOL, pool.name, status, why))
@@ -204,6 +209,8 @@ def _facts(
         silent=sizing.numbers.silent,
         heard=sizing.numbers.heard,
         stuck=_stuck(fleet, pool),
+        versions=engine_versions.said(_reports(fleet, pool)),
+        supported=engines.of(spec.engine.type).supported,
         outdated="" if choice.changed else outdated(recorded(pool.statefulset), settings.images),
         refused=choice.refused,
         policy_missing=reference.name if reference is not None and missing else "",
@@ -223,9 +230,21 @@ def _trouble(pool: ObservedPool) -> str:
 
 def _stuck(fleet: ObservedFleet, pool: ObservedPool) -> tuple[str, ...]:
     """Replicas that answer and do not work."""
-    reports = [(pod.name, fleet.heard[pod.name].report) for pod in pool.pods if pod.name in fleet.heard]
-    found = ((name, it.engine) for name, it in reports if isinstance(it, SidecarReport))
+    found = ((it.replica, it.engine) for it in _reports(fleet, pool))
     return tuple(name for name, engine in found if engine is not None and engine.stuck_seconds > 0)
+
+
+def _reports(fleet: ObservedFleet, pool: ObservedPool) -> list[SidecarReport]:
+    """What the sidecars of the pool's pods said last."""
+    reports = [fleet.heard[pod.name].report for pod in pool.pods if pod.name in fleet.heard]
+    return [report for report in reports if isinstance(report, SidecarReport)]
+
+
+def _unsupported(about: Regarding, spec: PoolSpec, before: PoolMemory, after: PoolMemory) -> list[Note]:
+    """An Event for each version outside of what is supported that was not said before."""
+    new = [version for version in after.versions if version not in before.versions]
+    found = engine_versions.outside(engines.of(spec.engine.type).supported, new)
+    return [event_messages.engine_unsupported(about, words) for words in found]
 
 
 def _condition_notes(pool: ObservedPool, verdicts: Sequence[Verdict], namespace: str) -> list[Note]:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from forebay.controller.observe import engine_versions
 from forebay.controller.plan.routing_table import Acknowledgement
+from forebay.engines.version import Support, Versions
 from forebay.resources.reasons import ConditionReason, ConditionType
 
 Type, Reason = ConditionType, ConditionReason
@@ -41,6 +43,8 @@ class PoolFacts:
     heard: int = 0  # routers whose last report is fresh
     stuck: tuple[str, ...] = ()  # replicas whose engine answers probes and makes no token
     outdated: str = ""
+    versions: tuple[str, ...] = ()  # that engines say, each once; empty for one that says none
+    supported: Versions | None = None  # of the pool's type of engine
     refused: str = ""
     policy_missing: str = ""
     programmed: Acknowledgement | None = None
@@ -55,6 +59,7 @@ def pool_verdicts(facts: PoolFacts) -> tuple[Verdict, ...]:
         _gpus(facts),
         _fresh(facts),
         _outdated(facts),
+        _version(facts),
         _template(facts),
     )
 
@@ -187,6 +192,19 @@ def _outdated(facts: PoolFacts) -> Verdict:
         advice = "they change with the pool's next change of spec, or at once with rollout.adoptRouter: Always"
         return Verdict(Type.ROUTER_OUTDATED, True, Reason.OLDER_ROUTER, f"{facts.outdated}; {advice}")
     return Verdict(Type.ROUTER_OUTDATED, False, Reason.UP_TO_DATE, "replicas run this release's router")
+
+
+def _version(facts: PoolFacts) -> Verdict:
+    kind, supported = Type.ENGINE_UNSUPPORTED, facts.supported
+    if supported is None or not facts.versions:
+        return Verdict(kind, None, Reason.NOT_ASKED, "no engine was asked for its version yet")
+    if outside := engine_versions.outside(supported, facts.versions):
+        return Verdict(kind, True, Reason.UNSUPPORTED_VERSION, f"an engine says {'; '.join(outside[:3])}")
+    if unknown := [said for said in facts.versions if supported.judge(said) is Support.UNKNOWN]:
+        words = f"says that it is {unknown[0]}, which is no version" if unknown[0] else "does not say its version"
+        return Verdict(kind, None, Reason.VERSION_UNKNOWN, f"an engine {words}; supported are {supported}")
+    said = ", ".join(facts.versions[:5])
+    return Verdict(kind, False, Reason.SUPPORTED_VERSION, f"engines say {said}; supported are {supported}")
 
 
 def _template(facts: PoolFacts) -> Verdict:

@@ -96,6 +96,12 @@ def capacity_changed(about: Regarding, before: int, found: ReplicaCapacity, lear
     )
 
 
+def engine_unsupported(about: Regarding, words: str) -> Note:
+    """An engine says a version that forebay was not tried with."""
+    text = f"an engine says {words}; it may work, and nobody has tried it with this release of forebay"
+    return Note(about, EventReason.ENGINE_UNSUPPORTED, "Look", text, warning=True)
+
+
 def restored(about: Regarding, found: int, size: int) -> Note:
     """Somebody scaled the StatefulSet by hand."""
     return Note(

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from forebay.controller.manifests.common import pool_selector
 from forebay.controller.manifests.statefulset import decided_replicas
+from forebay.controller.observe import engine_versions
 from forebay.controller.observe.observe import ObservedPool
 from forebay.controller.report.conditions import rfc3339
 from forebay.controller.sizing.arbitration import HELD
@@ -51,6 +52,7 @@ def pool_status(
         running=numbers.running,
         queued=numbers.queued,
         load=f"{numbers.running}/{numbers.slots}",
+        engine_version=engine_versions.written(memory.versions),
         scaling=ScalingStatus(
             demand=f"{decision.demand:.1f}",
             capacity=decision.capacity or 0,
@@ -155,7 +157,14 @@ def _edges(status: Mapping[str, Any]) -> tuple[Any, ...]:
 def _numbers(status: Mapping[str, Any]) -> tuple[Any, ...]:
     scaling, overflow = status.get("scaling") or {}, status.get("overflow") or {}
     fast = [status.get(field) for field in _NUMBERS]
-    return (*fast, scaling.get("demand"), scaling.get("reason"), overflow.get("running"), overflow.get("total"))
+    return (
+        *fast,
+        status.get("engineVersion") or "",
+        scaling.get("demand"),
+        scaling.get("reason"),
+        overflow.get("running"),
+        overflow.get("total"),
+    )
 
 
 def _decisions(pool: ObservedPool, sizing: Sizing, told: bool, now: float) -> list[ReplicaCount]:

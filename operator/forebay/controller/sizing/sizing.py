@@ -6,6 +6,7 @@ from typing import Final
 
 from forebay import engines
 from forebay.controller.manifests.statefulset import decided_replicas
+from forebay.controller.observe import engine_versions
 from forebay.controller.observe.memory import Latch, PoolMemory, Spill
 from forebay.controller.observe.observe import ObservedFleet, ObservedPool
 from forebay.controller.settings import Settings
@@ -78,6 +79,7 @@ def remembered(pool: ObservedPool, memory: PoolMemory | None, now: float) -> Poo
         starts=Starts(tuple(kept.cold_starts)),
         learning=restored(pool.status.capacity),
         sleep=Sleep(kept.wanted_since, now if kept.wanted_since else 0.0, float(kept.wanted_cost)),
+        versions=engine_versions.read(pool.status.engine_version),
     )
 
 
