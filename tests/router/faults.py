@@ -194,6 +194,7 @@ What is not in the tables cannot be:
 | silence within an answer | {between:g} s (`betweenChunksSeconds`) |
 | either of these while the engine makes tokens | {silence:g} s (`silenceSeconds`) |
 | a whole request | {total:g} s (`totalSeconds`), or what `x-forebay-timeout-seconds` says; 503 `DeadlineExceeded` |
+| a stream without its first token, where `pingSeconds` is set | after so long its head is sent, then a ping as often; 0, which is the default: never |
 | a connection to an engine or another router that carries nothing | {idle:g} s (`idleSeconds`) |
 | a request's body | 32 MiB, of JSON 16 MiB ([more bounds](rule.md#how-long-a-request-is-and-what-it-holds)); all bodies that a gateway holds: 256 MiB, then 503 |
 
@@ -203,6 +204,23 @@ of all its requests together: a request that is stuck among others that are not 
 silence: the gateway, or the sidecar for clients of the pool's own Service. A router that was held up itself, or stopped,
 listens first and judges then: its own pause counts as silence of nobody. Every connection, clients' and providers' too, has
 TCP keep-alive after {alive} s, so that balancers on the way remember it and a peer that vanished is noticed within a minute.
+
+## Pings before the first token
+
+A stream is held until its first token, so its connection is silent while it waits in a queue or its prompt is read. Load
+balancers and ingress controllers cut what is silent, most of them after 60 s. `pingSeconds` keeps such a stream open: after
+so many seconds its head is sent, then a ping as often (`: ping`, which every client of server-sent events skips; Anthropic's
+`event: ping` under `/v1/messages`) until the first token. Answers that come sooner, and those that do not stream, are as
+ever. Choose it below the shortest idle timeout on the way; pings are sent to the second. A request that names no model, or
+a name of several pools, has the shortest time that any of them says.
+
+What it costs, for streams that waited so long:
+
+- The status is 200, whatever follows. A refusal becomes the stream's only event: an error as the dialect has it, with
+  `status` in OpenAI's. Clients that try again by status or `Retry-After` alone do not.
+- The head has the request's id, but no `x-forebay-destination`, `-reason` and `-queue-ms`, and no header of an engine or
+  provider: where the request goes may still change. Other replicas, providers and the queue serve it as before.
+- The access log and the metrics have the status that would have been answered, and 499 for a client that left.
 
 A provider's statuses mean a little more: [cloud.md](cloud.md). Every 429 and 503 carries `Retry-After`. `previous_response_id` is served by the
 replica that stores the response, else 404; never by a provider.

@@ -17,6 +17,7 @@
 - {name: FOREBAY_SILENCE_SECONDS, value: {{ .Values.timeouts.silenceSeconds | quote }}}
 - {name: FOREBAY_TOTAL_SECONDS, value: {{ .Values.timeouts.totalSeconds | quote }}}
 - {name: FOREBAY_IDLE_SECONDS, value: {{ .Values.timeouts.idleSeconds | quote }}}
+- {name: FOREBAY_PING_SECONDS, value: {{ .Values.timeouts.pingSeconds | quote }}}
 - {name: FOREBAY_NETWORK_POLICIES, value: {{ .Values.networkPolicies.enabled | quote }}}
 - {name: FOREBAY_DNS_PORTS, value: {{ join "," .Values.networkPolicies.dnsPorts | quote }}}
 - {name: FOREBAY_MODEL_PORTS, value: {{ join "," .Values.networkPolicies.modelPorts | quote }}}

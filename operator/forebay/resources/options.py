@@ -109,6 +109,11 @@ class RouterTimeouts:
         "Longest time that a connection to another router or an engine is kept without a request.",
         4.0, "timeouts.idleSeconds",
     )  # fmt: skip
+    ping: float = option(
+        "How long a stream waits for its first token, in the queue or at an engine, until its head and then pings are"
+        " sent; 0: it waits in silence.",
+        default=0.0, unit="seconds", least=0, most=3600, value="timeouts.pingSeconds",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,6 +266,10 @@ class PoolTimeouts(Resource):
     idle_seconds: Wait = None
     """Longest time that an unused connection to the engine is kept, in seconds. Keep it below the engine's own. Empty:
     the chart's, 4 as a rule."""
+    ping_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
+    """How long a stream waits for its first token until its head is sent and then a ping as often, in seconds. It keeps
+    proxies from taking the stream for dead. What fails after that is told as an error event, since the status has been
+    sent. 0: never. Empty: the chart's, 0 as a rule."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(

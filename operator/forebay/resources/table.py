@@ -61,6 +61,7 @@ class TimeoutsEntry(Frozen, frozen=True, omit_defaults=True):
     silence: float | None = None
     total: float | None = None
     idle: float | None = None
+    ping: float | None = None
 
     def over(self, usual: RouterTimeouts) -> RouterTimeouts:
         """These where they are given, else the router's own."""

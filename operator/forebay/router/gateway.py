@@ -21,6 +21,7 @@ from forebay.router.cloud import CloudProviders
 from forebay.router.context import VERSION, Context
 from forebay.router.dialect import models
 from forebay.router.dialect.answers import REQUEST_ID, record_of, refusal
+from forebay.router.dialect.pings import keep_open
 from forebay.router.dialect.request import parse
 from forebay.router.http.call import UpstreamError
 from forebay.router.http.cors import Cors
@@ -79,6 +80,8 @@ class Gateway:
         self.rng = random.Random()  # noqa: S311 - jitter
         self._totals: dict[str, float] = {}  # longest time for a request that names a model
         self._longest = context.settings.timeouts.total  # and for any other
+        self._pings: dict[str, float] = {}  # seconds until a stream that names a model is kept open; 0: it is not
+        self._ping = 0.0  # and any other
         self._bodies = LargeBodies(context)
         self._returning: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
         context.table.on_change = self._follow
@@ -156,6 +159,8 @@ class Gateway:
         running[client.name] = running.get(client.name, 0) + 1
         self.in_flight += 1
         flow = RequestFlow(self, request, exchange, parsed, record, client)
+        if self._ping and parsed.stream and (every := self._pings.get(parsed.facts.model, self._ping)):
+            keep_open(exchange, record, parsed, every)
         if handed_on:
             self._hand_over(flow)
         if self._returning:
@@ -345,10 +350,14 @@ class Gateway:
         self.waiting.follow(table.pools)
         self.replicas.follow(table)
         self._totals.clear()
+        self._pings.clear()
         for pool in self.replicas.pools.values():
+            ping = pool.timeouts.ping
             for name in pool.entry.served_names:
                 self._totals[name] = max(pool.timeouts.total, self._totals.get(name, 0.0))
+                self._pings[name] = _shortest(ping, self._pings.get(name, 0.0))
         self._longest = max(self._totals.values(), default=self.context.settings.timeouts.total)
+        self._ping = _shortest(*self._pings.values())
         metrics.know(table.pools)
 
     def _offered(self, replica: Replica, offer: SlotOffer) -> None:
@@ -362,6 +371,11 @@ class Gateway:
         known = self._returning.pop(_identity(flow), None)
         if known is not None and flow.course.arrived - known[1] < RETURN_SECONDS:
             flow.course.since = min(flow.course.since, known[0])
+
+
+def _shortest(*seconds: float) -> float:
+    """The shortest of these times; 0 is none."""
+    return min([each for each in seconds if each], default=0.0)
 
 
 def _size(facts: RequestFacts) -> bytes:

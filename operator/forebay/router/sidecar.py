@@ -21,6 +21,7 @@ from forebay.router.client_keys import allowed, time_allowed
 from forebay.router.context import VERSION, Context, waits
 from forebay.router.dialect import models
 from forebay.router.dialect.answers import record_of, refusal, request_id
+from forebay.router.dialect.pings import keep_open
 from forebay.router.dialect.request import parse
 from forebay.router.engine_monitor import EngineMonitor
 from forebay.router.engine_request import EngineRequest, no_slot
@@ -116,6 +117,8 @@ class Sidecar:
     def _begin(self, request: Request, exchange: Exchange, record: AccessLogEntry, parsed: ParsedRequest) -> None:
         """A request that was read sets out."""
         describe(record, parsed.facts, parsed.stream)
+        if parsed.stream and self.timeouts.ping:
+            keep_open(exchange, record, parsed, self.timeouts.ping)
         size = self.slots.weight(parsed.facts.live_tokens, parsed.facts.sequences)
         if self.serves(parsed) and self.admission.admit(parsed.facts.priority, size):
             EngineRequest(self, request, exchange, record, size).serve(parsed, Reason.LOCAL_CAPACITY)

@@ -19,6 +19,8 @@ _TYPES: Final = {
     504: "timeout_error",
 }
 """Anthropic's words by status; any other is `invalid_request_error` below 500, else `api_error`."""
+MAX_TEXT: Final = 1000
+"""Bytes of an answer in no known shape that are told as an error."""
 _TOO_LONG: Final = "context_length_exceeded"
 _TOO_LONG_TEXT: Final = "prompt is too long: "
 """How Anthropic's clients know that they have to shorten a conversation: they have no code for it."""
@@ -42,3 +44,20 @@ def broken_event(path: str, message: str) -> bytes:
     """The event that ends a stream which broke off; it may stand behind half an event."""
     name = b"event: error\n" if is_anthropic(path) else b""
     return b"\n\n" + name + b"data: " + body_of(path, 502, message, "upstream_error") + b"\n\n"
+
+
+def event_of(path: str, status: int, body: bytes) -> bytes:
+    """A whole answer as one event of a stream whose head has been sent: its status goes into the error."""
+    try:
+        said = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        said = None
+    if status >= 400 and not (isinstance(said, dict) and isinstance(said.get("error"), dict)):
+        text = said.get("message") if isinstance(said, dict) else None
+        told = text if isinstance(text, str) else body[:MAX_TEXT].decode("utf-8", "replace")
+        said = msgspec.json.decode(body_of(path, status, told or f"the answer is {status}"))
+    if status < 400:
+        return b"data: " + (msgspec.json.encode(said) if said is not None else b"{}") + b"\n\n"
+    if is_anthropic(path):
+        return b"event: error\ndata: " + msgspec.json.encode({"type": "error", **said}) + b"\n\n"
+    return b"data: " + msgspec.json.encode({**said, "error": {"status": status, **said["error"]}}) + b"\n\n"

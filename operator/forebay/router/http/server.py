@@ -62,7 +62,7 @@ class ServerConnection:
         self.transport: asyncio.Transport | None = None
         self.paused = False
         self.closing = False
-        self.due = 0.0  # loop time at which patience with the client ends
+        self.due = 0.0  # loop time at which patience with the client ends, or its own with an answer
         self.current: Exchange | None = None
         self._peer = ""
         self._parser = httptools.HttpRequestParser(self)
@@ -380,10 +380,12 @@ class ServerConnection:
         self._begun = 0.0
 
     def late(self) -> None:
-        """Patience is over."""
+        """Patience is over, or a ping is due."""
         if self.closing:
             if self.transport is not None:
                 self.transport.abort()
+        elif self.current is not None:
+            self.due = self.loop.time() + self.current.ping()
         elif self._begun:
             self._refuse(408, "the request did not arrive within 60 s")
         else:
