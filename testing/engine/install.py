@@ -1,6 +1,7 @@
 """Installs a real vLLM, a build for CPUs, into the cache folder: `python -m testing.engine.install newest|oldest`."""
 
 import argparse
+import ctypes.util
 import fcntl
 import hashlib
 import os
@@ -56,6 +57,8 @@ def install(version: str) -> Path:
             say(f"vLLM {version} is installed in {folder}")
             return folder
         interpreter = _python()
+        if not ctypes.util.find_library("numa"):
+            raise ClusterError("vLLM for CPUs needs libnuma; install it: apt-get install libnuma1")
         _forget(folder)
         if shutil.disk_usage(ENGINES).free < ROOM:
             raise ClusterError(f"vLLM needs 10 GB of room in {ENGINES}; free some, or set FOREBAY_CACHE")
