@@ -38,6 +38,19 @@ def test_schemas_are_structural() -> None:
         assert schema.get("type") or schema.get("x-kubernetes-preserve-unknown-fields"), path
 
 
+def test_nothing_inside_a_list_has_a_default() -> None:
+    """A merge patch replaces a list as a whole: what the API server fills in there stays a difference for ever."""
+    assert [path for path, schema in all_schemas() if "[]" in path and "default" in schema] == []
+
+
+def test_a_default_inside_a_list_is_said() -> None:
+    said = {path: schema.get("description", "") for path, schema in all_schemas()}
+    models = "CloudFallbackPolicy.spec.providers[].models[]"
+    assert said["CloudFallbackPolicy.spec.providers[].transport"].endswith(" Default: HTTPS.")
+    assert said["CloudFallbackPolicy.spec.providers[].limits.maxConcurrentRequests"].endswith(" Default: 100.")
+    assert said[f"{models}.apis"].endswith(" Default: ChatCompletions, Completions, Embeddings, Responses.")
+
+
 def test_every_field_is_described() -> None:
     for path, schema in all_schemas():
         if path.count(".") >= 1 and not path.endswith("]") and not path.endswith(".metadata"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from forebay.resources.option import Option, OptionError, build, read, rows
 from forebay.resources.options import Images, OperatorOptions
+from forebay.sockets import EVERY_ADDRESS
 
 __all__ = ["Images", "Settings", "SettingsError", "load"]
 
@@ -20,7 +21,7 @@ class Settings(OperatorOptions):
 
     relist_seconds: float = 300.0  # how often the cache is compared with full lists
     concurrency: int = 4  # fleets worked on at a time
-    host: str = "0.0.0.0"  # noqa: S104 - a pod's own address is not known beforehand
+    host: str = EVERY_ADDRESS
 
     @property
     def identity(self) -> str:

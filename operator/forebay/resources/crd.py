@@ -148,21 +148,24 @@ def _root(
     }
 
 
-def schema_of(model: type[BaseModel]) -> Schema:
-    """Structural schema of one type."""
+def schema_of(model: type[BaseModel], *, in_list: bool = False) -> Schema:
+    """Structural schema of one type. Inside a list it has no defaults, only says them: a merge patch compares a list as
+    a whole, so that tools which apply what is in a repository would see a difference for ever."""
     generated = model.model_json_schema(by_alias=True)
     definitions = generated.get("$defs", {})
     properties: Schema = {}
     required: list[str] = []
     for name, field in model.model_fields.items():
         alias = field.alias or name
-        properties[alias] = _property(generated["properties"][alias], field.annotation, definitions)
+        properties[alias] = _property(generated["properties"][alias], field.annotation, definitions, in_list)
         properties[alias]["description"] = (field.description or "").strip()
         if field.is_required():
             required.append(alias)
         else:
             default = field.get_default(call_default_factory=True, validated_data={})
-            if default is not None:
+            if default is not None and in_list:
+                properties[alias]["description"] += _said(_plain(default))
+            elif default is not None:
                 properties[alias]["default"] = _plain(default)
     schema: Schema = {"type": "object", "description": (model.__doc__ or "").strip(), "properties": properties}
     if required:
@@ -172,7 +175,15 @@ def schema_of(model: type[BaseModel]) -> Schema:
     return schema
 
 
-def _property(generated: Schema, annotation: Any, definitions: Schema) -> Schema:
+def _said(default: Any) -> str:
+    """A default that only the operator knows, in words; empty where it is nothing, or a map whose fields say theirs."""
+    words = default if isinstance(default, list) else [default]
+    if isinstance(default, dict) or words in ([], [""], ["0"], [0]):
+        return ""
+    return f" Default: {', '.join(map(str, words))}."
+
+
+def _property(generated: Schema, annotation: Any, definitions: Schema, in_list: bool) -> Schema:
     """One property: nested types by their own annotation, plain ones from what pydantic wrote."""
     nested = _model_in(annotation)
     flat = _flatten(generated, definitions)
@@ -182,8 +193,8 @@ def _property(generated: Schema, annotation: Any, definitions: Schema) -> Schema
             schema["items"] = _items(flat["items"], definitions)
         return schema
     if flat.get("type") == "array":
-        return {**_kept(flat), "items": schema_of(nested)}
-    return {**schema_of(nested), **_extensions(flat)}
+        return {**_kept(flat), "items": schema_of(nested, in_list=True)}
+    return {**schema_of(nested, in_list=in_list), **_extensions(flat)}
 
 
 def _items(generated: Schema, definitions: Schema) -> Schema:

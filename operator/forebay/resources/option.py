@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from forebay.sockets import bracketed
+
 Address = tuple[str, int]
 Rules = tuple[dict[str, Any], ...]
 """Parts of a Kubernetes object, as the chart's values have them."""
@@ -175,11 +177,6 @@ def written(kind: Any, value: Any) -> str:
     if kind == int | None and value is None:
         return NONE
     return f"{value:.12g}" if kind is float else "" if value is None else str(value)
-
-
-def bracketed(host: str) -> str:
-    """A host as it stands before a port: an IPv6 address in brackets."""
-    return f"[{host}]" if ":" in host else host
 
 
 def _number(row: Option, text: str) -> float:

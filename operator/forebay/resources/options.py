@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from forebay.resources import names
 from forebay.resources.option import Address, Form, Rules, argument, group, option, rows
 from forebay.resources.terms import TaskSource
+from forebay.sockets import EVERY_ADDRESS
 
 
 def _proxy(word: str) -> str:
@@ -225,10 +226,7 @@ class RouterOptions:
         "Where the sidecar's engine listens.",
         default=("127.0.0.1", names.PORT_ENGINE), name="engine_url", role=SIDECAR,
     )  # fmt: skip
-    host: str = option(
-        "Address that all four ports listen on.",
-        default="0.0.0.0",  # noqa: S104 - a pod's only way to be reached
-    )
+    host: str = option("Address that all four ports listen on; `::` is every one, of IPv4 too.", default=EVERY_ADDRESS)
     ports: Ports = group(Ports, name="{}_port")
     timeouts: RouterTimeouts = group(RouterTimeouts, name="{}_seconds")
     token_dir: Path | None = option(

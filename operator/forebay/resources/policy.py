@@ -187,7 +187,7 @@ class Provider(Resource):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.baseURL.startsWith('https://') || self.transport == 'HTTP'",
+            "self.baseURL.startsWith('https://') || self.?transport.orValue('HTTPS') == 'HTTP'",
             "baseURL must start with https://; for a provider inside the cluster set transport: HTTP as well",
         ),
         *PROVIDER_RULES,

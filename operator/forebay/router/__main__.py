@@ -6,6 +6,7 @@ import signal
 import sys
 
 from forebay.resources import names
+from forebay.sockets import LOOPBACKS
 
 
 def _drain(arguments: list[str]) -> int:
@@ -15,13 +16,16 @@ def _drain(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="forebay-router drain")
     parser.add_argument("--health-port", type=int, default=names.PORT_HEALTH)
     port = parser.parse_args(arguments).health_port
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request("POST", names.PATH_DRAIN)
-        return 0 if connection.getresponse().status == 200 else 1
-    except OSError as error:
-        print(f"the router on port {port} does not answer: {error}", file=sys.stderr)
-        return 1
+    problem: OSError | None = None
+    for host in LOOPBACKS:  # a pod of a cluster without IPv4 may lack the first
+        connection = http.client.HTTPConnection(host, port, timeout=30)
+        try:
+            connection.request("POST", names.PATH_DRAIN)
+            return 0 if connection.getresponse().status == 200 else 1
+        except OSError as error:
+            problem = problem or error
+    print(f"the router on port {port} does not answer: {problem}", file=sys.stderr)
+    return 1
 
 
 def main(argv: list[str] | None = None) -> int:

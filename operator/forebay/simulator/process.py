@@ -9,6 +9,7 @@ import uvloop
 from forebay.simulator.engine import SimulatedEngine
 from forebay.simulator.http import Connection
 from forebay.simulator.settings import Settings
+from forebay.sockets import BACKLOG, bracketed, listening
 
 
 async def serve(settings: Settings) -> None:
@@ -29,8 +30,10 @@ async def serve(settings: Settings) -> None:
         server = await loop.create_unix_server(lambda: Connection(engine.handle), settings.uds)
         where = settings.uds
     else:
-        server = await loop.create_server(lambda: Connection(engine.handle), settings.host, settings.port, backlog=1024)
-        where = "{}:{}".format(*server.sockets[0].getsockname()[:2])
+        opened = listening(settings.host, settings.port)
+        server = await loop.create_server(lambda: Connection(engine.handle), sock=opened, backlog=BACKLOG)
+        host, port = opened.getsockname()[:2]
+        where = f"{bracketed(host)}:{port}"
     print(f"forebay-simulator: {settings.role} {', '.join(settings.models)} on {where}", file=sys.stderr, flush=True)
     await stopping
     end = loop.time() + settings.shutdown_timeout

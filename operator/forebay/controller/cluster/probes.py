@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from forebay.sockets import listening
+
 READ_SECONDS: Final = 5.0
 
 
@@ -39,7 +41,7 @@ async def serve(host: str, port: int, pages: Pages) -> asyncio.Server:
         finally:
             writer.close()
 
-    return await asyncio.start_server(answer, host, port, limit=16_384)
+    return await asyncio.start_server(answer, sock=listening(host, port), limit=16_384)
 
 
 def _response(head: bytes, pages: Pages) -> bytes:

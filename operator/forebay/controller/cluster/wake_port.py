@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Final
 
 from forebay.resources import names
+from forebay.sockets import listening
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ async def serve(host: str, port: int, admits: Admits, wanted: Callable[[str, str
         finally:
             writer.close()
 
-    return await asyncio.start_server(answer, host, port, limit=HEAD_BYTES)
+    return await asyncio.start_server(answer, sock=listening(host, port), limit=HEAD_BYTES)
 
 
 def take(head: bytes, admits: Admits, wanted: Callable[[str, str], None]) -> HTTPStatus:

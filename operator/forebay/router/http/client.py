@@ -18,6 +18,7 @@ from forebay.router.http.keep_alive import keep_alive
 from forebay.router.http.message import MAX_HEAD_BYTES, head_bytes
 from forebay.router.http.values import Headers
 from forebay.rules.listening import LOOK_SECONDS, ListeningTime
+from forebay.sockets import bracketed
 
 MAX_IDLE: Final = 512
 MAX_BARE_BYTES: Final = 2 * MAX_HEAD_BYTES
@@ -283,7 +284,7 @@ class ConnectionPool:
         try:
             connection = await self._dial(call.address, call.waits.connect)
         except OSError:
-            where = f"{call.address[0]}:{call.address[1]}"
+            where = f"{bracketed(call.address[0])}:{call.address[1]}"
             call.fail(UpstreamError(f"cannot connect to {where}", connected=False, broke=call.closed))
             return
         if call in self.active:

@@ -30,6 +30,7 @@ from forebay.router.http.message import (
 from forebay.router.http.message_channel import SWITCHING, UPGRADE
 from forebay.router.http.values import Headers, Reply, Request
 from forebay.rules.listening import ListeningTime
+from forebay.sockets import BACKLOG, listening, peer_of
 
 READ_SECONDS: Final = 60.0
 """Longest time from a request's first byte to its last."""
@@ -84,8 +85,7 @@ class ServerConnection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
-        peer = transport.get_extra_info("peername")
-        self._peer = peer[0] if isinstance(peer, tuple) else ""
+        self._peer = peer_of(transport.get_extra_info("peername"))
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
         self.server.connections.add(self)
         self.due = self.loop.time() + IDLE_SECONDS
@@ -409,11 +409,10 @@ class Server:
         """Open the port; 0 takes a free one, found in `port` afterwards."""
         loop = asyncio.get_running_loop()
         made = cast(Callable[[], asyncio.Protocol], lambda: ServerConnection(self))
-        server: Any = await loop.create_server(made, host, port, backlog=2048)
-        for listening in server.sockets:
-            keep_alive(listening)
-        self.port = server.sockets[0].getsockname()[1]  # uvloop's is a list
-        self._server = server
+        opened = listening(host, port)
+        keep_alive(opened)
+        self.port = opened.getsockname()[1]
+        self._server = await loop.create_server(made, sock=opened, backlog=BACKLOG)
         self._sweep()
 
     def stop_listening(self) -> None:
