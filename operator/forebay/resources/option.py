@@ -4,6 +4,7 @@
 the object. The options themselves are in `options.py`.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, field, fields
@@ -67,6 +68,7 @@ class Option(Struct, frozen=True, kw_only=True):
             float: f"a number{unit}{self._bounds}",
             bool: "true or false, on or off",
             tuple[str, ...]: f"comma-separated{self._bounds}, each {self.form.words}",
+            dict[str, Any]: "a JSON object",
             Address: "an address like http://127.0.0.1:8000",
         }.get(self.type, "a path" if self._is_path else self.form.words)
 
@@ -161,6 +163,8 @@ def written(kind: Any, value: Any) -> str:
         return f"http://{value[0]}:{value[1]}"
     if kind == tuple[str, ...]:
         return ",".join(value)
+    if kind == dict[str, Any]:
+        return json.dumps(value)
     return f"{value:.12g}" if kind is float else "" if value is None else str(value)
 
 
@@ -219,6 +223,13 @@ def _address(row: Option, text: str) -> Address:
     return url.hostname or "127.0.0.1", url.port or 80
 
 
+def _object(row: Option, text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError
+    return value
+
+
 _READERS: Final[dict[Any, Callable[[Option, str], Any]]] = {
     str: _word,
     int: _whole,
@@ -226,6 +237,7 @@ _READERS: Final[dict[Any, Callable[[Option, str], Any]]] = {
     bool: _switch,
     tuple[str, ...]: _words,
     Address: _address,
+    dict[str, Any]: _object,
     Path: lambda _, text: Path(text),
     Path | None: lambda _, text: Path(text),
 }
