@@ -113,7 +113,7 @@ def test_reserved_labels_are_refused_by_name(kind: type, label: str) -> None:
 @pytest.mark.parametrize(
     ("template", "says"),
     [
-        ({"metadata": {"labels": {RESERVED[1]: "x"}}}, "sets the label"),
+        ({"metadata": {"labels": {RESERVED[1]: "x"}}}, "the label"),
         ({"spec": {"hostNetwork": True}}, "hostNetwork"),
         ({"spec": {"restartPolicy": "Never"}}, "restartPolicy"),
         ({"spec": {"terminationGracePeriodSeconds": 5}}, "terminationGracePeriodSeconds"),

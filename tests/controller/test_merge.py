@@ -100,6 +100,9 @@ def test_what_users_need_merges_without_a_field_of_ours() -> None:
         ({"spec": {"initContainers": [{"name": "router", "image": None}]}}, "image"),
         ({"spec": {"terminationGracePeriodSeconds": None}}, "engine.drainSeconds"),
         ({"metadata": {"labels": None}}, "the label"),
+        ({"metadata": None}, "label app.kubernetes.io/name"),
+        ({"spec": None}, "is not a PodTemplateSpec"),
+        ({"spec": {"volumes": None}}, "volume table"),
         ({"spec": {"containers": None}}, "preStop"),
     ],
 )

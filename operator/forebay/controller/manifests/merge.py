@@ -187,11 +187,11 @@ def _merge_item(own: Any, user: Any, path: str, of: str) -> Any:
 
 
 def _check_labels(own: Object, template: Object, where: str) -> None:
-    labels = template["metadata"].get("labels") or {}
+    labels = (template.get("metadata") or {}).get("labels") or {}
     for label, value in own["metadata"]["labels"].items():
         if labels.get(label) != value:
             raise TemplateRefusedError(
-                f"{where} sets the label {label}, by which forebay finds its pods: choose another label"
+                f"{where} sets or removes the label {label}, by which forebay finds its pods: choose another label"
             )
 
 
@@ -252,7 +252,7 @@ def _check_pod(own: Object, template: Object, volumes: Sequence[str], grace: str
         raise TemplateRefusedError(f"{where} sets restartPolicy: these pods are always restarted, remove it")
     for name in volumes:
         mine = [volume for volume in ours["volumes"] if volume["name"] == name]
-        if mine != [volume for volume in spec["volumes"] if volume["name"] == name]:
+        if mine != [volume for volume in spec.get("volumes") or () if volume["name"] == name]:
             raise TemplateRefusedError(f"{where} changes the volume {name}, which is forebay's: choose another name")
 
 
