@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from forebay import generated
+from forebay.resources.crd import schema_of
+from forebay.resources.kubernetes_fields import GatewaySpec
 from forebay.resources.option import Option, Rules, rows
 from forebay.resources.options import OperatorOptions
 
@@ -33,6 +35,8 @@ EGRESS: Final[dict[str, Any]] = {
     "minProperties": 1,
     "properties": {name: {"type": "array", "items": {"type": "object"}} for name in ("to", "ports")},
 }
+FIELDS: Final = {"gateway_pods": GatewaySpec}
+"""What the fields of an option are that is an object."""
 TYPES: Final[dict[Any, str]] = {int: "integer", float: "number", bool: "boolean", str: "string"}
 
 
@@ -53,6 +57,8 @@ def _variable(row: Option) -> str:
         value = f'join "," {value}'
     elif row.type == Rules:
         value = f"{value} | default list | toJson"
+    elif row.type == dict[str, Any]:
+        value = f"{value} | toJson"
     elif row.name in WHERE_EMPTY:
         value = f"{value} | default {WHERE_EMPTY[row.name]}"
     return f"- {{name: {row.env}, value: {{{{ {value} | quote }}}}}}"
@@ -90,8 +96,23 @@ def _property(row: Option) -> dict[str, Any]:
         return said | {"type": "array", "items": EGRESS}
     if row.type == int | None:
         return said | {"type": ["integer", "null"], **_bounds(row)}
+    if row.type == dict[str, Any]:
+        return said | _of_crd(schema_of(FIELDS[row.name]))
     said["type"] = TYPES[row.type]
     return said | (_text(row) if row.type is str else _bounds(row))
+
+
+def _of_crd(schema: dict[str, Any]) -> dict[str, Any]:
+    """A custom resource's schema as JSON Schema: CEL rules stay with the operator, unknown fields are refused unless
+    Kubernetes' own may stand there."""
+    made = {key: value for key, value in schema.items() if not key.startswith("x-kubernetes-") and key != "default"}
+    if "items" in made:
+        made["items"] = _of_crd(made["items"])
+    if "properties" in made:
+        made["properties"] = {name: _of_crd(item) for name, item in made["properties"].items()}
+        if not schema.get("x-kubernetes-preserve-unknown-fields"):
+            made["additionalProperties"] = False
+    return made
 
 
 def _text(row: Option) -> dict[str, Any]:

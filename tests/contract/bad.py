@@ -76,6 +76,13 @@ def header(name: str, value: Object, *words: str) -> Bad:
     return policy(name, "providers", [{**PROVIDER, "headers": [value]}], *words, says="spec.providers[0].headers[0]")
 
 
+def gateway(name: str, path: str, value: Any, *words: str, item: bool = False) -> Bad:
+    """A policy `default` whose gateways have one bad field, or one bad item of it."""
+    spec = {"cloud": "Never", "gateway": {path: value}}
+    where = f"spec.gateway.{path}" + ("[0]" if item else "")
+    return Bad(name, _object(names.POLICY_KIND, spec, names.DEFAULT_POLICY), (where, *words))
+
+
 def named(name: str, what: str, *words: str) -> Bad:
     """A pool with a bad name."""
     return Bad(name, _object(names.POOL_KIND, {"model": {"name": "m"}}, what), words)
@@ -89,6 +96,8 @@ ASK_SIZE = "write a size as Kubernetes does, such as 100Gi"
 MODEL_WORDS = "a model's name begins with a letter or digit"
 URL_WORDS = "baseURL is a URL such as https://api.example.com/v1"
 VALUES = "Unsupported value"
+RESERVED = "labels by which forebay finds its objects"
+RESERVED_LABELS = (names.LABEL_NAME, names.LABEL_COMPONENT, names.LABEL_MANAGED_BY, names.LABEL_POOL)
 
 REFUSED: tuple[Bad, ...] = (
     # The pool's own name.
@@ -209,7 +218,8 @@ REFUSED: tuple[Bad, ...] = (
     Bad("a policy without a spec",
         {"apiVersion": names.API_VERSION, "kind": names.POLICY_KIND, "metadata": {"name": "default"}},
         ("spec: Required value",)),
-    policy("no provider", "providers", [], "at least 1 items"),
+    Bad("no provider", _object(names.POLICY_KIND, {"providers": []}),
+        ("primary and secondary are both empty", "set cloud: Never")),
     policy("providers by name", "providers", {"acme": PROVIDER}, "must be of type array"),
     policy("a provider twice", "providers", [PROVIDER, PROVIDER], "Duplicate value", says="spec.providers[1]"),
     policy("too many providers", "providers", [{**PROVIDER, "name": f"p{i}"} for i in range(17)],
@@ -281,6 +291,30 @@ REFUSED: tuple[Bad, ...] = (
     policy("an unknown meaning of full", "overflow.fullWhen", "Always", VALUES, "AllPoolsFull"),
     policy("an unknown answer to a gap", "onCapabilityGap", "Ignore", VALUES, "Reject"),
     policy("the cloud as a truth value", "cloud", False, "must be of type string"),
+    # Gateways, and what objects carry.
+    Bad("gateways in a policy of another name",
+        _object(names.POLICY_KIND, {"cloud": "Never", "gateway": {"replicas": 3}}, "other"),
+        ("spec.gateway is about all gateways of the namespace", "move it there")),
+    gateway("no gateway", "replicas", 0, "greater than or equal to 1"),
+    *(gateway("a gateway's reserved label " + label, "labels", {label: "x"}, RESERVED) for label in RESERVED_LABELS),
+    *(pool("a pool's reserved label " + label, "metadata.labels", {label: "x"}, RESERVED) for label in RESERVED_LABELS),
+    gateway("a gateway's annotation of forebay's", "annotations", {"forebay.dev/x": "x"}, "forebay's own"),
+    pool("a pool's annotation of forebay's", "metadata.annotations", {"forebay.dev/x": "x"}, "forebay's own"),
+    gateway("a label's value that is too long", "labels", {"team": "x" * 64}, "may not be more than 63"),
+    gateway("too many labels", "labels", {f"l{i}": "x" for i in range(33)}, "must have at most 32 items"),
+    gateway("tolerations as a map", "tolerations", {"key": "x"}, "must be of type array"),
+    gateway("resources as a word", "resources", "large", "must be of type object"),
+    *(gateway(f"the gateways' volume {name}", "volumes", [{"name": name, "emptyDir": {}}], "choose another name",
+              item=True) for name in ("table", "token", "clients", "providers", "tmp")),
+    gateway("a volume twice", "volumes", [{"name": "a", "emptyDir": {}}] * 2, "Duplicate value"),
+    gateway("a volume without a name", "volumes", [{"emptyDir": {}}], "Required value"),
+    gateway("a mount over the token", "volumeMounts", [{"name": "a", "mountPath": "/etc/forebay/token"}],
+            "choose another mountPath", item=True),
+    gateway("the pod's name as a variable", "env", [{"name": "POD_NAME", "value": "x"}], "choose another name",
+            item=True),
+    pool("claims that go to nobody", "engine.cache",
+         {"perReplica": {"storage": "1Gi", "persistentVolumeClaimRetentionPolicy": {"whenScaled": "Drop"}}}, VALUES,
+         says="spec.engine.cache.perReplica.persistentVolumeClaimRetentionPolicy.whenScaled"),
 )  # fmt: skip
 
 
@@ -322,7 +356,7 @@ TOLD: tuple[Bad, ...] = (
     template("the router's arguments", router(args=["--role=gateway"]), "container router", "remove it"),
     template("a router that is restarted never", router(restartPolicy="Never"), "container router", "remove it"),
     template("the router among the containers", container("router", image="r"), "puts router into containers"),
-    template("another pool's label", {"metadata": {"labels": {"forebay.dev/pool": "x"}}}, "sets the label",
+    template("another pool's label", {"metadata": {"labels": {"forebay.dev/pool": "x"}}}, "the label",
              "choose another label"),
     template("too short a grace", {"spec": {"terminationGracePeriodSeconds": 5}}, "terminationGracePeriodSeconds",
              "lower engine.drainSeconds instead"),

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from kubernetes import client
 
-from forebay.resources import crd, policy, pool, reach
+from forebay.resources import crd, kubernetes_fields, policy, pool, reach
 from forebay.resources.fields import Resource, Rule
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec
@@ -39,6 +39,11 @@ def a_policy(**changes: Any) -> dict[str, Any]:
 
 def named(name: str) -> dict[str, Any]:
     return obj("LocalModelPool", POOL, name)
+
+
+def a_default(**spec: Any) -> dict[str, Any]:
+    """A policy `default` of a fleet that keeps everything to itself."""
+    return {**obj("CloudFallbackPolicy", {"cloud": "Never", **spec}), "metadata": {"name": "default"}}
 
 
 def a_provider(**changes: Any) -> dict[str, Any]:
@@ -78,6 +83,10 @@ BAD: dict[str, dict[str, Any]] = {
     "primary and secondary are both": a_policy(primary=[], secondary=[]),
     "overflow.high is Primary": a_policy(primary=[]),
     "overflow.normal is Secondary": a_policy(secondary=[]),
+    "spec.gateway is about": a_policy(gateway={}),
+    "this volume is": a_default(gateway={"volumes": [{"name": "tmp"}]}),
+    "/etc/forebay and": a_default(gateway={"volumeMounts": [{"name": "a", "mountPath": "/tmp"}]}),
+    "this variable is": a_default(gateway={"env": [{"name": "POD_NAMESPACE"}]}),
 }
 """One bad object for each rule, by the beginning of the rule's message. The rule about updates has its own test."""
 ON_UPDATE = "replicas is only the first size"
@@ -86,11 +95,11 @@ ON_UPDATE = "replicas is only the first size"
 def all_rules() -> list[Rule]:
     kinds = [
         value
-        for module in (pool, policy, reach)
+        for module in (pool, policy, reach, kubernetes_fields)
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Resource) and value.__module__ == module.__name__
     ]
-    return [*crd.POOL_RULES, *(rule for kind in kinds for rule in kind.RULES)]
+    return [*crd.POOL_RULES, *crd.POLICY_RULES, *(rule for kind in kinds for rule in kind.RULES)]
 
 
 def create(api: client.ApiClient, document: dict[str, Any], dry_run: bool = True) -> dict[str, Any]:
@@ -163,7 +172,7 @@ def test_replicas_of_a_manual_pool_can_be_scaled(api: client.ApiClient) -> None:
         (a_pool(scaling={"pendingSeconds": 9}), "greater than or equal to 10"),
         (a_pool(scaling={"minReplicas": 0, "wakeAfter": "Lunch"}), "Unsupported value"),
         (obj("LocalModelPool", {}), "spec.model: Required value"),
-        (a_policy(providers=[]), "at least 1"),
+        (a_policy(providers=[]), "is not in providers"),
         (a_policy(providers=[{**PROVIDER, "baseURL": "acme"}]), "baseURL"),
         (a_policy(providers=[PROVIDER, PROVIDER]), "Duplicate value"),
         (a_policy(overflow={"low": "Never"}), "Unsupported value"),
@@ -185,6 +194,25 @@ def test_a_policy_gets_the_defaults_that_the_types_have(api: client.ApiClient) -
     outside = meant.model_dump(mode="json", by_alias=True, exclude_none=True)
     assert stored == {**outside, **{field: POLICY[field] for field in ("providers", "primary", "secondary")}}
     assert PolicySpec.model_validate(stored) == meant
+
+
+def test_a_fleet_without_providers_says_how_its_gateways_run(api: client.ApiClient) -> None:
+    gateway = {
+        "replicas": 3,
+        "labels": {"team": "a", "app.kubernetes.io/part-of": "b"},
+        "tolerations": [{"key": "k", "operator": "Exists"}],
+        "resources": {"limits": {"memory": "2Gi"}},
+        "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "volumes": [{"name": "ca", "configMap": {"name": "x", "items": [{"key": "k", "path": "p"}]}}],
+        "volumeMounts": [{"name": "ca", "mountPath": "/ca", "readOnly": True}],
+        "podTemplate": {"spec": {"runtimeClassName": "x", "securityContext": {"runAsUser": None}}},
+    }
+    assert create(api, a_default(gateway=gateway))["spec"]["gateway"] == gateway
+
+
+def test_a_null_in_a_pod_template_is_kept(api: client.ApiClient) -> None:
+    template = {"spec": {"securityContext": {"runAsUser": None}, "containers": [{"name": "engine", "command": None}]}}
+    assert create(api, a_pool(engine={"podTemplate": template}))["spec"]["engine"]["podTemplate"] == template
 
 
 def test_conditions_are_unknown_at_first_sight(api: client.ApiClient) -> None:

@@ -119,6 +119,9 @@ def test_what_users_need_merges_without_a_field_of_ours() -> None:
         ({"spec": {"initContainers": [{"name": "router", "image": None}]}}, "image"),
         ({"spec": {"terminationGracePeriodSeconds": None}}, "engine.drainSeconds"),
         ({"metadata": {"labels": None}}, "the label"),
+        ({"metadata": None}, "label app.kubernetes.io/name"),
+        ({"spec": None}, "is not a PodTemplateSpec"),
+        ({"spec": {"volumes": None}}, "volume table"),
         ({"spec": {"containers": None}}, "preStop"),
     ],
 )
@@ -144,6 +147,8 @@ def test_null_lets_one_kind_of_volume_take_the_place_of_another() -> None:
     claim = {"persistentVolumeClaim": {"claimName": "c"}}
     volumes = merged(OWN, {"spec": {"volumes": [{"name": "tmp", "emptyDir": None, **claim}]}})["spec"]["volumes"]
     assert {"name": "tmp", **claim} in volumes
+
+
 def test_null_takes_a_field_away_wherever_it_stands() -> None:
     user = {
         "metadata": {"annotations": None},

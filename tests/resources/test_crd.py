@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forebay.resources import capacity_status, crd, fields, policy, pool, pool_status, reach
+from forebay.resources import capacity_status, crd, fields, kubernetes_fields, policy, pool, pool_status, reach
 from forebay.resources.fields import Resource
 
 REPO = Path(__file__).resolve().parents[2]
@@ -77,7 +77,7 @@ def test_every_description_is_whole_sentences() -> None:
 
 def test_fields_of_one_name_in_different_objects_are_told_apart_by_their_descriptions() -> None:
     found: dict[str, dict[str, str]] = {}
-    for module in (fields, policy, pool, pool_status, capacity_status, reach):
+    for module in (fields, policy, pool, pool_status, capacity_status, reach, kubernetes_fields):
         for kind in vars(module).values():
             if not (isinstance(kind, type) and issubclass(kind, Resource) and kind.__module__ == module.__name__):
                 continue

@@ -22,7 +22,7 @@ from forebay.resources.terms import TaskSource
 
 TABLES = {"operator": OperatorOptions, "router": RouterOptions}
 EVERY = [pytest.param(row, id=f"{of}: {row.name}") for of, table in TABLES.items() for row in rows(table)]
-FIXED = {"relist_seconds", "concurrency", "host"}
+FIXED = {"gateway_spec", "relist_seconds", "concurrency", "host"}
 """Of the operator's settings: fixed but in tests."""
 KUBERNETES = {"POD_NAME", "POD_NAMESPACE"}
 """Variables that are named as everywhere in Kubernetes."""

@@ -3,7 +3,10 @@
 - {name: FOREBAY_ROUTER_IMAGE, value: {{ .Values.routerImage | default (include "forebay.image" .) | quote }}}
 - {name: FOREBAY_SIMULATOR_IMAGE, value: {{ .Values.simulatorImage | default (include "forebay.image" .) | quote }}}
 - {name: FOREBAY_ENGINE_IMAGE, value: {{ .Values.engineImage | quote }}}
+- {name: FOREBAY_PULL_POLICY, value: {{ .Values.image.pullPolicy | quote }}}
+- {name: FOREBAY_PULL_SECRETS, value: {{ join "," .Values.fleetPullSecrets | quote }}}
 - {name: FOREBAY_GATEWAY_REPLICAS, value: {{ .Values.gatewayReplicas | quote }}}
+- {name: FOREBAY_GATEWAY_PODS, value: {{ .Values.gateway | toJson | quote }}}
 - {name: FOREBAY_NAMESPACES, value: {{ join "," .Values.namespaces | quote }}}
 - {name: FOREBAY_LEASE_NAMESPACE, value: {{ .Values.leaseNamespace | quote }}}
 - {name: FOREBAY_RESYNC_SECONDS, value: {{ .Values.resyncSeconds | quote }}}

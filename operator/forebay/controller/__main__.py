@@ -20,6 +20,7 @@ from forebay.controller.cluster.node_watch import LOOK_SECONDS, NodeWatch
 from forebay.controller.cluster.object_cache import ObjectCache
 from forebay.controller.cluster.report_client import ControlTokens, ReportClient
 from forebay.controller.execute import Executor
+from forebay.controller.manifests.gateway import gateway_refusal
 from forebay.controller.reconciler import Reconciler
 from forebay.controller.report.metrics import CONTENT_TYPE, Metrics
 from forebay.controller.settings import Settings, SettingsError, load
@@ -38,6 +39,8 @@ def main() -> None:
     """Run until a signal ends it."""
     try:
         settings = load()
+        if refused := gateway_refusal((), settings):
+            raise SettingsError(f"FOREBAY_GATEWAY_PODS: {refused}")
     except SettingsError as error:
         sys.exit(f"forebay-operator: {error}")
     logging.basicConfig(

@@ -3,12 +3,19 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
+from pydantic import ValidationError
+
+from forebay.resources.kubernetes_fields import GatewaySpec
 from forebay.resources.option import Option, OptionError, build, read, rows
 from forebay.resources.options import Images, OperatorOptions
 from forebay.sockets import EVERY_ADDRESS
 
 __all__ = ["Images", "Settings", "SettingsError", "load"]
+
+
+_NOTHING_SAID: Final = GatewaySpec()
 
 
 class SettingsError(ValueError):
@@ -20,6 +27,7 @@ class Settings(OperatorOptions):
     """Everything that the chart can tell the operator, and what is fixed but in tests."""
 
     relist_seconds: float = 300.0  # how often the cache is compared with full lists
+    gateway_spec: GatewaySpec = _NOTHING_SAID  # `gateway_pods` as it is understood
     concurrency: int = 4  # fleets worked on at a time
     host: str = EVERY_ADDRESS
 
@@ -47,7 +55,20 @@ def load(env: Mapping[str, str] = os.environ) -> Settings:
             raise SettingsError(f"{row.env} is not set: it must be {row.wanted}{_source(row)}")
     settings = build(Settings, given)
     images = settings.images
-    return replace(settings, images=replace(images, simulator=images.simulator or images.router))
+    return replace(
+        settings,
+        images=replace(images, simulator=images.simulator or images.router),
+        gateway_spec=_gateway_spec(settings.gateway_pods),
+    )
+
+
+def _gateway_spec(given: dict[str, Any]) -> GatewaySpec:
+    try:
+        return GatewaySpec.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(["gateway", *map(str, first["loc"])])
+        raise SettingsError(f"FOREBAY_GATEWAY_PODS is not understood: {field}: {first['msg']}") from error
 
 
 def _read(row: Option, text: str) -> object:

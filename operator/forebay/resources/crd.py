@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from forebay import generated
 from forebay.resources.fields import Resource, Rule
-from forebay.resources.names import GROUP, POLICY_KIND, POLICY_PLURAL, POOL_KIND, POOL_PLURAL, VERSION
+from forebay.resources.names import DEFAULT_POLICY, GROUP, POLICY_KIND, POLICY_PLURAL, POOL_KIND, POOL_PLURAL, VERSION
 from forebay.resources.policy import PolicySpec, PolicyStatus
 from forebay.resources.pool import PoolSpec
 from forebay.resources.pool_status import PoolStatus
@@ -41,6 +41,13 @@ POOL_RULES = (
         "metadata.name is taken by forebay's own Services (forebay, forebay-gateway, *-replicas): choose another name",
     ),
 )
+POLICY_RULES = (
+    Rule(
+        f"!has(self.spec.gateway) || self.metadata.name == '{DEFAULT_POLICY}'",
+        f"spec.gateway is about all gateways of the namespace and is read from the policy {DEFAULT_POLICY} alone: "
+        "move it there",
+    ),
+)
 KEPT_KEYWORDS = (
     "type",
     "enum",
@@ -51,6 +58,7 @@ KEPT_KEYWORDS = (
     "maxLength",
     "minItems",
     "maxItems",
+    "maxProperties",
     "format",
 )
 
@@ -91,6 +99,7 @@ def policy_crd() -> Schema:
     ]
     description = "Which cloud models stand behind the local fleet, and when they may be used."
     root = _root(description, PolicySpec, PolicyStatus, POLICY_CONDITIONS)
+    root["x-kubernetes-validations"] = _rules(POLICY_RULES)
     return _crd(POLICY_KIND, POLICY_PLURAL, "cfp", root, columns, {"status": {}})
 
 
@@ -170,6 +179,8 @@ def schema_of(model: type[BaseModel], *, in_list: bool = False) -> Schema:
     schema: Schema = {"type": "object", "description": (model.__doc__ or "").strip(), "properties": properties}
     if required:
         schema["required"] = required
+    if model.model_config.get("extra") == "allow":
+        schema["x-kubernetes-preserve-unknown-fields"] = True
     if rules := getattr(model, "RULES", ()):
         schema["x-kubernetes-validations"] = _rules(rules)
     return schema
@@ -202,7 +213,10 @@ def _items(generated: Schema, definitions: Schema) -> Schema:
 
 
 def _kept(flat: Schema) -> Schema:
-    return {key: value for key, value in flat.items() if key in KEPT_KEYWORDS} | _extensions(flat)
+    kept = {key: value for key, value in flat.items() if key in KEPT_KEYWORDS} | _extensions(flat)
+    if isinstance(values := flat.get("additionalProperties"), dict):
+        kept["additionalProperties"] = _kept(values)
+    return kept
 
 
 def _extensions(flat: Schema) -> Schema:

@@ -78,6 +78,7 @@ class Option(Struct, frozen=True, kw_only=True):
             tuple[str, ...]: f"comma-separated{self._bounds}, each {self.form.words}",
             tuple[int, ...]: f"comma-separated whole numbers, each{self._bounds.removeprefix(',')}",
             Rules: "a JSON list of objects",
+            dict[str, Any]: "a JSON object",
             Address: "an address like http://127.0.0.1:8000",
         }.get(self.type, "a path" if self._is_path else self.form.words)
 
@@ -172,7 +173,7 @@ def written(kind: Any, value: Any) -> str:
         return f"http://{bracketed(value[0])}:{value[1]}"
     if kind in (tuple[str, ...], tuple[int, ...]):
         return ",".join(map(str, value))
-    if kind == Rules:
+    if kind in (Rules, dict[str, Any]):
         return json.dumps(value)
     if kind == int | None and value is None:
         return NONE
@@ -245,6 +246,13 @@ def _address(row: Option, text: str) -> Address:
     return url.hostname or "127.0.0.1", url.port or 80
 
 
+def _object(row: Option, text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError
+    return value
+
+
 _READERS: Final[dict[Any, Callable[[Option, str], Any]]] = {
     str: _word,
     int: _whole,
@@ -255,6 +263,7 @@ _READERS: Final[dict[Any, Callable[[Option, str], Any]]] = {
     tuple[int, ...]: _wholes,
     Rules: _rules,
     Address: _address,
+    dict[str, Any]: _object,
     Path: lambda _, text: Path(text),
     Path | None: lambda _, text: Path(text),
 }

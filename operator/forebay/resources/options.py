@@ -47,6 +47,9 @@ PROXY: Final = Form(
 ORIGIN: Final = Form("an origin, like https://chat.example.com, or *", r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,]+)$", 255)
 DAY: Final = 86_400
 LAST_PORT: Final = 65_535
+PULL_POLICIES: Final = ("Always", "IfNotPresent", "Never")
+USUAL_PULL_POLICY: Final = "IfNotPresent"
+SECRET: Final = Form("the name of a Secret", r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 253)
 GATEWAY: Final = "gateway"
 SIDECAR: Final = "sidecar"
 
@@ -127,6 +130,8 @@ class Images:
                             form=IMAGE, shown="the image of the routers", value="simulatorImage")  # fmt: skip
     engine: str = option("Image of vLLM for pools that name none.", default="vllm/vllm-openai:v0.32.0", form=IMAGE,
                          value="engineImage")  # fmt: skip
+    pull_policy: str = option("When forebay's own images are pulled.", default=USUAL_PULL_POLICY, name="pull_policy",
+                              choices=PULL_POLICIES, value="image.pullPolicy")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,15 @@ class OperatorOptions:
     """What the operator's environment can say; the chart writes it in this order."""
 
     images: Images = group(name="{}_image")
+    pull_secrets: tuple[str, ...] = option(
+        "Secrets of each fleet's namespace that images of gateways and replicas are pulled with.",
+        default=(), form=SECRET, most=16, value="fleetPullSecrets",
+    )  # fmt: skip
     gateway_replicas: int = option("Gateways of each fleet.", default=2, least=1, most=20, value="gatewayReplicas")
+    gateway_pods: dict[str, Any] = option(
+        "How gateways run where a fleet's policy `default` does not say it, with the fields of its `spec.gateway`.",
+        factory=dict, value="gateway", shown="none",
+    )  # fmt: skip
     namespaces: tuple[str, ...] = option(
         "Namespaces to watch; empty: all of the cluster.", default=(), form=NAMESPACE, value="namespaces"
     )

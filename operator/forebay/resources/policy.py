@@ -18,6 +18,7 @@ from forebay.resources.fields import (
     list_map,
     says,
 )
+from forebay.resources.kubernetes_fields import GatewaySpec
 from forebay.resources.reach import PROVIDER_RULES, HeaderName, Headers, Proxy, Query, Scheme, Tls
 from forebay.resources.terms import (
     USUAL_APIS,
@@ -223,8 +224,8 @@ class OverflowRules(Resource):
 class PolicySpec(Resource):
     """Which cloud models requests may be sent to, and when."""
 
-    providers: Annotated[list[Provider], Field(min_length=1, max_length=16, json_schema_extra=list_map("name"))]
-    """Cloud providers, which `primary` and `secondary` refer to."""
+    providers: Annotated[list[Provider], Field(max_length=16, json_schema_extra=list_map("name"))] = []
+    """Cloud providers, which `primary` and `secondary` refer to. A policy with `cloud: Never` needs none."""
     primary: Targets = []
     """Provider models of the primary tier, in order of preference; High requests use it by default. When one fails or
     is limited, the next one is tried."""
@@ -239,6 +240,8 @@ class PolicySpec(Resource):
     cloud: CloudUse = CloudUse.ALLOWED
     """Whether requests that this policy decides may leave the cluster. Never: none of them does, whatever the other
     fields say."""
+    gateway: GatewaySpec | None = None
+    """How the gateways of this namespace run, in the policy `default` alone. Empty: as the chart says."""
 
     def targets(self, tier: Tier) -> list[Target]:
         """A tier's provider models, in order."""
@@ -255,15 +258,15 @@ class PolicySpec(Resource):
             for field in TARGET_FIELDS.values()
         ),
         Rule(
-            "size(self.primary) + size(self.secondary) > 0",
-            "primary and secondary are both empty: name at least one provider model",
+            "size(self.primary) + size(self.secondary) > 0 || self.cloud == 'Never'",
+            "primary and secondary are both empty: name at least one provider model, or set cloud: Never",
         ),
         Rule(
-            "self.overflow.high != 'Primary' || size(self.primary) > 0",
+            "self.overflow.high != 'Primary' || size(self.primary) > 0 || self.cloud == 'Never'",
             "overflow.high is Primary but primary is empty: fill primary, or set overflow.high to Secondary or Queue",
         ),
         Rule(
-            "self.overflow.normal != 'Secondary' || size(self.secondary) > 0",
+            "self.overflow.normal != 'Secondary' || size(self.secondary) > 0 || self.cloud == 'Never'",
             "overflow.normal is Secondary but secondary is empty: fill secondary, or set overflow.normal to Queue",
         ),
     )

@@ -22,12 +22,14 @@ from forebay.resources.fields import (
     Text,
     list_map,
 )
+from forebay.resources.kubernetes_fields import Metadata
 from forebay.resources.reasons import Capability
 from forebay.resources.terms import (
     AdoptRouter,
     CloudUse,
     Modality,
     Permission,
+    RetentionPolicy,
     ScalingMode,
     Task,
     WakeAfter,
@@ -80,6 +82,9 @@ class EphemeralCache(Resource):
 
     size_limit: Quantity = "100Gi"
     """Size limit of the emptyDir that holds the weights."""
+    request: Quantity | None = None
+    """Ephemeral storage that the engine requests for the weights, so that it gets a node with room. Empty: 10Gi, or the
+    size limit where that is less, and nothing for Simulated."""
 
 
 class SharedClaimCache(Resource):
@@ -89,6 +94,16 @@ class SharedClaimCache(Resource):
     """Name of the PersistentVolumeClaim that all replicas mount."""
 
 
+class ClaimRetention(Resource):
+    """What becomes of the replicas' claims, named and meant as in a StatefulSet."""
+
+    when_deleted: RetentionPolicy = RetentionPolicy.RETAIN
+    """What becomes of all claims when the pool is deleted: Retain, or Delete."""
+    when_scaled: RetentionPolicy = RetentionPolicy.RETAIN
+    """What becomes of a replica's claim when the pool shrinks: Retain, or Delete, after which a new replica loads the
+    weights again."""
+
+
 class PerReplicaCache(Resource):
     """A PersistentVolumeClaim for each replica."""
 
@@ -96,6 +111,8 @@ class PerReplicaCache(Resource):
     """Storage that the PersistentVolumeClaim of each replica requests."""
     storage_class_name: Annotated[str, Field(max_length=253)] = ""
     """StorageClass of the replicas' PersistentVolumeClaims. Empty: the default of the cluster."""
+    persistent_volume_claim_retention_policy: ClaimRetention | None = None
+    """What becomes of the replicas' claims when the pool shrinks or goes. Empty: they stay."""
 
 
 class HostPathCache(Resource):
@@ -330,6 +347,8 @@ class PoolSpec(Resource):
     """How long routers wait for the pool's engines."""
     session: Session = Session()
     """Session affinity of the pool's own Service."""
+    metadata: Metadata | None = None
+    """Labels and annotations of the objects that the operator makes for the pool."""
     overflow: Overflow = Overflow()
     """Whether requests of this pool may be sent to the cloud."""
     rollout: Rollout = Rollout()

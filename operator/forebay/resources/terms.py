@@ -65,6 +65,13 @@ class TaskSource(WordEnum):
     USER = "User"
 
 
+class RetentionPolicy(WordEnum):
+    """What becomes of claims that no replica uses, in the words of a StatefulSet."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
 class AdoptRouter(WordEnum):
     """When replicas take over a newer router."""
 

@@ -1,11 +1,19 @@
 """What all objects have in common: labels, owners, security contexts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from forebay.controller.cluster.kubernetes_api import Object
+from forebay.controller.settings import Images
 from forebay.resources import names
+from forebay.resources.options import USUAL_PULL_POLICY
+from forebay.resources.pool import PoolSpec
+from forebay.resources.sizes import BODIES_HELD
+
+ROUTER_BYTES: Final = (256 << 20) + 3 * BODIES_HELD
+"""Memory that a router may take: the process and its connections; and of the bodies that it holds, what has come, what
+is on its way to an engine or provider, and what reading them takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,24 @@ def of_fleet(kind: str, api_version: str, name: str, namespace: str, owners: Ite
             ],
         },
     }
+
+
+def with_metadata(obj: Object, metadata: Mapping[str, Mapping[str, str]]) -> Object:
+    """The object with labels and annotations of users beside ours, which go before."""
+    said = {field: {**values, **(obj["metadata"].get(field) or {})} for field, values in metadata.items() if values}
+    return {**obj, "metadata": {**obj["metadata"], **said}}
+
+
+def said_metadata(spec: PoolSpec) -> Mapping[str, Mapping[str, str]]:
+    """Labels and annotations that a pool's author wants on its objects."""
+    said = spec.metadata
+    return {} if said is None else {"labels": said.labels, "annotations": said.annotations}
+
+
+def with_pull_secrets(account: Object, secrets: Iterable[str]) -> Object:
+    """The ServiceAccount with the names of Secrets that the images of its pods are pulled with."""
+    references = [{"name": name} for name in secrets]
+    return {**account, "imagePullSecrets": references} if references else account
 
 
 def local_volumes(volumes: Iterable[Object]) -> dict[str, str]:
@@ -156,11 +182,17 @@ def pod_name_env() -> list[Object]:
     ]
 
 
-def router_container(image: str, args: list[str], user: int | None, more_mounts: Iterable[Object] = ()) -> Object:
+def pull_policy(images: Images) -> Object:
+    """When the kubelet pulls an image of forebay; nothing where it is as usual."""
+    return {} if images.pull_policy == USUAL_PULL_POLICY else {"imagePullPolicy": images.pull_policy}
+
+
+def router_container(images: Images, args: list[str], user: int | None, more_mounts: Iterable[Object] = ()) -> Object:
     """The container of a router of either role: it differs in its arguments only."""
     return {
         "name": names.CONTAINER_ROUTER,
-        "image": image,
+        "image": images.router,
+        **pull_policy(images),
         "command": ["forebay-router"],
         "args": args,
         "env": pod_name_env(),
@@ -179,7 +211,10 @@ def router_container(image: str, args: list[str], user: int | None, more_mounts:
             "failureThreshold": 2,
         },
         "lifecycle": {"preStop": {"exec": {"command": ["forebay-router", "drain"]}}},
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "64Mi"},
+            "limits": {"memory": f"{ROUTER_BYTES >> 20}Mi"},
+        },
         "securityContext": restricted(user),
         "volumeMounts": [*router_mounts(), {"name": "tmp", "mountPath": "/tmp"}, *more_mounts],  # noqa: S108
     }

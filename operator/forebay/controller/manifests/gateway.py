@@ -1,6 +1,7 @@
 """The gateways of a fleet."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import (
@@ -12,7 +13,9 @@ from forebay.controller.manifests.common import (
     pod_security,
     router_container,
     router_volumes,
+    with_metadata,
 )
+from forebay.controller.manifests.merge import TemplateRefusedError, merged_gateway
 from forebay.controller.settings import Settings
 from forebay.resources import names
 from forebay.resources.options import GATEWAY, handed_on, router_arguments
@@ -21,10 +24,70 @@ from forebay.resources.policy import PolicySpec, Provider
 GRACE_SECONDS = 90
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayWish:
+    """How the gateways of a fleet are to run: what the chart says for all fleets, and what this one says itself."""
+
+    replicas: int
+    metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # labels and annotations
+    templates: tuple[tuple[str, Object], ...] = ()  # each with the words for where it comes from
+
+    @classmethod
+    def of(cls, policies: Sequence[tuple[str, PolicySpec]], settings: Settings) -> "GatewayWish":
+        """The fleet's own is in the policy `default`."""
+        usual = settings.gateway_spec
+        own = next((spec.gateway for name, spec in policies if name == names.DEFAULT_POLICY and spec.gateway), None)
+        said = [("the chart's gateway", usual), *([("spec.gateway", own)] if own else [])]
+        metadata: dict[str, dict[str, str]] = {}
+        for _, spec in said:
+            for kind, values in spec.metadata().items():
+                metadata[kind] = {**metadata.get(kind, {}), **values}
+        return cls(
+            (own and own.replicas) or usual.replicas or settings.gateway_replicas,
+            metadata,
+            tuple((where, part) for where, spec in said for part in spec.templates()),
+        )
+
+
 def gateway_deployment(
     namespace: str, owners: Sequence[Owner], policies: Sequence[tuple[str, PolicySpec]], settings: Settings
 ) -> Object:
     """Two or more gateways; a new one serves before an old one goes."""
+    return _as_wished(namespace, owners, policies, settings)[0]
+
+
+def gateway_refusal(policies: Sequence[tuple[str, PolicySpec]], settings: Settings) -> str:
+    """What is wrong with what users say of the gateways' pods; empty when nothing is."""
+    if not GatewayWish.of(policies, settings).templates:
+        return ""
+    return _as_wished("", (), policies, settings)[1]
+
+
+def _as_wished(
+    namespace: str, owners: Sequence[Owner], policies: Sequence[tuple[str, PolicySpec]], settings: Settings
+) -> tuple[Object, str]:
+    """The Deployment, and what is wrong with what users say of its pods: that part has no effect."""
+    wish = GatewayWish.of(policies, settings)
+    body = _deployment(namespace, owners, policies, settings, wish.replicas)
+    own = template = body["spec"]["template"]
+    refused = ""
+    for where, part in wish.templates:
+        try:
+            template = merged_gateway(own, template, part, where)
+        except TemplateRefusedError as error:
+            refused = refused or str(error)
+    body["spec"]["template"] = template
+    return with_metadata(body, wish.metadata), refused
+
+
+def _deployment(
+    namespace: str,
+    owners: Sequence[Owner],
+    policies: Sequence[tuple[str, PolicySpec]],
+    settings: Settings,
+    replicas: int,
+) -> Object:
+    """As forebay makes it by itself."""
     body = of_fleet("Deployment", "apps/v1", names.GATEWAY, namespace, owners)
     files = _provider_files(policies)
     volumes: list[Object] = [
@@ -33,7 +96,7 @@ def gateway_deployment(
         *([{"name": "providers", "projected": {"sources": files}}] if files else []),
     ]
     body["spec"] = {
-        "replicas": settings.gateway_replicas,
+        "replicas": replicas,
         "revisionHistoryLimit": 5,
         "selector": {"matchLabels": gateway_selector()},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
@@ -63,7 +126,7 @@ def _router(settings: Settings, *, with_files: bool) -> Object:
         clients_dir=names.CLIENTS_DIR,
         providers_dir=names.PROVIDERS_DIR,
     )
-    return router_container(settings.images.router, [*args, *handed_on(settings.gateway)], settings.run_as_user, files)
+    return router_container(settings.images, [*args, *handed_on(settings.gateway)], settings.run_as_user, files)
 
 
 def _spread() -> Object:

@@ -4,6 +4,7 @@ It merges as `kubectl apply` and strategic merge patches do: maps by field, list
 their keys, other lists as a whole. A null removes a field. Of fields that exclude each other, the user's replace ours.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from forebay.controller.cluster.kubernetes_api import Object
@@ -56,17 +57,42 @@ class TemplateRefusedError(ValueError):
 
 
 def merged(own: Object, user: Object) -> Object:
-    """`own` with the user's partial template merged in, and checked for what a replica needs. Raises
+    """A replica's template with the user's partial one merged in, and checked for what a replica needs. Raises
     TemplateRefusedError."""
     template = overlaid(own, user)
-    try:
-        _check_labels(own, template)
-        _check_router(own, template)
+    with _PlainWords(_WHERE):
+        _check_labels(own, template, _WHERE)
+        _check_router(own, template, "initContainers", _WHERE)
         _check_engine(own, template)
-        _check_pod(own, template)
-    except (TypeError, AttributeError, KeyError) as error:
-        raise TemplateRefusedError(f"{_WHERE} is not a PodTemplateSpec: a list, map or name is out of place") from error
+        _check_pod(own, template, _VOLUMES_OWN, "drainSeconds + 30", "lower engine.drainSeconds", _WHERE)
     return template
+
+
+def merged_gateway(own: Object, before: Object, user: Object, where: str) -> Object:
+    """A gateway's template, as it is before, with one more partial one merged in, and checked for what `own` has and a
+    gateway needs. Raises TemplateRefusedError that names the field below `where`."""
+    template = overlaid(before, user, where)
+    with _PlainWords(where):
+        _check_labels(own, template, where)
+        _check_router(own, template, "containers", where)
+        _check_pod(own, template, (*_VOLUMES_OWN, "providers"), "forebay's", "leave it out", where)
+    return template
+
+
+class _PlainWords:
+    """What is out of place in a template ends in a sentence, whatever it breaks."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        """Nothing yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (TypeError, AttributeError, KeyError)):
+            raise TemplateRefusedError(
+                f"{self._where} is not a PodTemplateSpec: a list, map or name is out of place"
+            ) from error
 
 
 def overlaid(own: Object, user: Object, where: str = _WHERE) -> Object:
@@ -161,26 +187,28 @@ def _merge_item(own: Any, user: Any, path: str, of: str) -> Any:
     return own if user is None else _merge(own, user, path, of)
 
 
-def _check_labels(own: Object, template: Object) -> None:
+def _check_labels(own: Object, template: Object, where: str) -> None:
     labels = (template.get("metadata") or {}).get("labels") or {}
     for label, value in own["metadata"]["labels"].items():
         if labels.get(label) != value:
             raise TemplateRefusedError(
-                f"{_WHERE} sets or removes the label {label}, by which forebay finds its pods: choose another label"
+                f"{where} sets or removes the label {label}, by which forebay finds its pods: choose another label"
             )
 
 
-def _check_router(own: Object, template: Object) -> None:
-    ours = _container(own, "initContainers", names.CONTAINER_ROUTER)
-    router = _container(template, "initContainers", names.CONTAINER_ROUTER)
-    for field in _ROUTER_OWN:
+def _check_router(own: Object, template: Object, among: str, where: str) -> None:
+    ours = _container(own, among, names.CONTAINER_ROUTER)
+    router = _container(template, among, names.CONTAINER_ROUTER)
+    for field in (field for field in _ROUTER_OWN if field in ours):
         path = first_difference({field: ours[field]}, router)
         if path is not None or _more(ours[field], router[field]):
             raise TemplateRefusedError(
-                f"{_WHERE} changes {path or field} of the container router, which forebay sets: remove it"
+                f"{where} changes {path or field} of the container router, which forebay sets: remove it"
             )
-    if _container(template, "containers", names.CONTAINER_ROUTER):
-        raise TemplateRefusedError(f"{_WHERE} puts router into containers: the router is an init container")
+    for other in {"containers", "initContainers"} - {among}:
+        if _container(template, other, names.CONTAINER_ROUTER):
+            kind = "an init container" if among == "initContainers" else "no init container"
+            raise TemplateRefusedError(f"{where} puts router into {other}: the router is {kind}")
 
 
 def _more(ours: Any, theirs: Any) -> bool:
@@ -212,21 +240,21 @@ def _check_engine(own: Object, template: Object) -> None:
                 )
 
 
-def _check_pod(own: Object, template: Object) -> None:
+def _check_pod(own: Object, template: Object, volumes: Sequence[str], grace: str, instead: str, where: str) -> None:
     spec, ours = template["spec"], own["spec"]
     if spec.get("terminationGracePeriodSeconds", _USUAL_GRACE) < ours["terminationGracePeriodSeconds"]:
         raise TemplateRefusedError(
-            f"{_WHERE} sets terminationGracePeriodSeconds below drainSeconds + 30, so that running requests would be "
-            "cut: lower engine.drainSeconds instead"
+            f"{where} sets terminationGracePeriodSeconds below {grace}, so that running requests would be cut: "
+            f"{instead} instead"
         )
     if spec.get("hostNetwork"):
-        raise TemplateRefusedError(f"{_WHERE} sets hostNetwork, which opens the engine to the node: remove it")
+        raise TemplateRefusedError(f"{where} sets hostNetwork, which opens the pod's ports to the node: remove it")
     if spec.get("restartPolicy", "Always") != "Always":
-        raise TemplateRefusedError(f"{_WHERE} sets restartPolicy: a replica is always restarted, remove it")
-    for name in _VOLUMES_OWN:
+        raise TemplateRefusedError(f"{where} sets restartPolicy: these pods are always restarted, remove it")
+    for name in volumes:
         mine = [volume for volume in ours["volumes"] if volume["name"] == name]
-        if mine != [volume for volume in spec.get("volumes", ()) if volume["name"] == name]:
-            raise TemplateRefusedError(f"{_WHERE} changes the volume {name}, which is forebay's: choose another name")
+        if mine != [volume for volume in spec.get("volumes") or () if volume["name"] == name]:
+            raise TemplateRefusedError(f"{where} changes the volume {name}, which is forebay's: choose another name")
 
 
 def _router_ports(own: Object) -> list[Object]:

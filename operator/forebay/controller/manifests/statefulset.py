@@ -6,6 +6,7 @@ of forebay restarts no replica.
 
 import json
 from dataclasses import dataclass, replace
+from typing import Final
 
 from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import Owner, of_pool, pool_selector
@@ -16,6 +17,9 @@ from forebay.controller.settings import Images
 from forebay.resources import names
 from forebay.resources.pool import PoolSpec
 from forebay.resources.terms import AdoptRouter
+
+_OF_CLAIMS: Final = {"persistent_volume_claim_retention_policy"}
+"""What a pool says of its claims, and not of its pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,11 @@ def template_inputs(spec: PoolSpec, user: int | None = names.USER) -> str:
     for adapter in model["adapters"]:
         if adapter["rank"] is None:
             del adapter["rank"]  # as before there was one: its hash stays
+    engine = spec.engine.model_dump(mode="json", exclude={"cache": {"per_replica": _OF_CLAIMS}})
+    if (ephemeral := engine["cache"]["ephemeral"]) is not None and ephemeral["request"] is None:
+        del ephemeral["request"]
     unusual = {} if user == names.USER else {"user": user}
-    return fingerprint({"model": model, "engine": spec.engine.model_dump(mode="json"), **unusual})
+    return fingerprint({"model": model, "engine": engine, **unusual})
 
 
 def choose_template(
@@ -122,6 +129,9 @@ def statefulset(namespace: str, owner: Owner, spec: PoolSpec, record: Record, re
     }
     if claims := cache_claims(spec.engine.cache):
         body["spec"]["volumeClaimTemplates"] = claims
+    retention = spec.engine.cache.per_replica and spec.engine.cache.per_replica.persistent_volume_claim_retention_policy
+    if retention:
+        body["spec"]["persistentVolumeClaimRetentionPolicy"] = retention.model_dump(mode="json", by_alias=True)
     return body
 
 

@@ -14,15 +14,17 @@ from forebay.controller.manifests.common import (
     local_volumes,
     pod_security,
     pool_labels,
+    pull_policy,
     restricted,
     router_container,
     router_volumes,
 )
+from forebay.controller.plan.drift import quantity
 from forebay.controller.settings import Images
 from forebay.engines.dialect import Launch
 from forebay.resources import names
 from forebay.resources.options import SIDECAR, router_arguments
-from forebay.resources.pool import Cache, PoolSpec
+from forebay.resources.pool import Cache, Engine, PoolSpec
 
 BUILDER_VERSION: Final = 3
 GRACE_SECONDS: Final = 30  # after drainSeconds, for the engine to end
@@ -31,6 +33,7 @@ CACHE_DIR: Final = "/cache"
 HOME_DIR: Final = "/tmp"  # noqa: S108 - inside the pod; writable for every user
 USER_NAME: Final = "engine"  # for what asks who it is: a user that the cluster chose is in no /etc/passwd
 COMPILED: Final = "vllm"
+USUAL_ROOM: Final = "10Gi"
 CACHE_VOLUME: Final = "cache"
 _STARTUP_PERIOD: Final = 2
 
@@ -60,7 +63,7 @@ def pod_template(pool: str, spec: PoolSpec, images: Images, user: int | None = n
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": engine.drain_seconds + GRACE_SECONDS,
             "securityContext": pod_security(user) if simulated else {"seccompProfile": {"type": "RuntimeDefault"}},
-            "initContainers": [_router(pool, images.router, user)],
+            "initContainers": [_router(pool, images, user)],
             "containers": [_engine(spec, images, user)],
             "volumes": volumes,
         },
@@ -80,7 +83,7 @@ def cache_claims(cache: Cache) -> list[Object]:
     return [{"metadata": {"name": CACHE_VOLUME}, "spec": spec}]
 
 
-def _router(pool: str, image: str, user: int | None) -> Object:
+def _router(pool: str, images: Images, user: int | None) -> Object:
     """A native sidecar: started before the engine, ended after it."""
     args = router_arguments(
         role=SIDECAR,
@@ -90,7 +93,7 @@ def _router(pool: str, image: str, user: int | None) -> Object:
         clients_dir=names.CLIENTS_DIR,
         engine_url=("127.0.0.1", names.PORT_ENGINE),
     )
-    return {**router_container(image, args, user), "restartPolicy": "Always"}
+    return {**router_container(images, args, user), "restartPolicy": "Always"}
 
 
 def _engine(spec: PoolSpec, images: Images, user: int | None) -> Object:
@@ -101,6 +104,7 @@ def _engine(spec: PoolSpec, images: Images, user: int | None) -> Object:
     container: Object = {
         "name": names.CONTAINER_ENGINE,
         "image": image,
+        **(pull_policy(images) if simulated and not engine.image else {}),
         "command": [*dialect.command],
         "args": engine_args(spec, image),
         "env": _engine_env(spec),
@@ -119,11 +123,34 @@ def _engine(spec: PoolSpec, images: Images, user: int | None) -> Object:
             {"name": CACHE_VOLUME, "mountPath": CACHE_DIR},
         ],
     }
-    if engine.gpus:
-        count = str(engine.gpus)
-        name = engine.gpu_resource_name
-        container["resources"] = {"limits": {name: count}, "requests": {name: count}}
+    container["resources"] = _engine_resources(engine, simulated=simulated)
     return container
+
+
+def _engine_resources(engine: Engine, *, simulated: bool) -> Object:
+    """What an engine needs at least to be placed: its GPUs, a core and the memory of its process for each, and room for
+    weights that are kept on the node. It has no limit but its GPUs: one that is short of memory must not be killed."""
+    share = max(1, engine.gpus)
+    requests = {"cpu": "50m", "memory": "64Mi"} if simulated else {"cpu": str(share), "memory": f"{4 * share}Gi"}
+    if (room := _room(engine.cache, simulated=simulated)) is not None:
+        requests["ephemeral-storage"] = room
+    if not engine.gpus:
+        return {"requests": requests}
+    counted = {engine.gpu_resource_name: str(engine.gpus)}
+    return {"limits": counted, "requests": {**counted, **requests}}
+
+
+def _room(cache: Cache, *, simulated: bool) -> str | None:
+    """Ephemeral storage to request. A size limit is no need: nodes that hold the weights may be smaller than that."""
+    if cache.ephemeral is None:
+        return None
+    if cache.ephemeral.request is not None:
+        return cache.ephemeral.request
+    limit = quantity(cache.ephemeral.size_limit)
+    least = quantity(USUAL_ROOM)
+    if simulated or isinstance(limit, str) or isinstance(least, str):
+        return None
+    return cache.ephemeral.size_limit if limit < least else USUAL_ROOM
 
 
 def engine_args(spec: PoolSpec, image: str = "") -> list[str]:

@@ -6,7 +6,8 @@ from typing import Final
 
 from forebay.controller.cluster.kubernetes_api import CONFIG_MAP, POLICY, Object
 from forebay.controller.manifests import fleet as objects
-from forebay.controller.manifests.gateway import gateway_deployment
+from forebay.controller.manifests.common import with_metadata, with_pull_secrets
+from forebay.controller.manifests.gateway import GatewayWish, gateway_deployment, gateway_refusal
 from forebay.controller.manifests.networkpolicy import gateway_network_policy
 from forebay.controller.observe.memory import FleetMemory, Touched
 from forebay.controller.observe.observe import ObservedFleet, ObservedPolicy
@@ -34,7 +35,7 @@ from forebay.controller.settings import Settings
 from forebay.controller.sizing.arbitration import arbitrated
 from forebay.controller.sizing.sizing import Sizing, remembered, size
 from forebay.resources import names
-from forebay.resources.policy import PolicyStatus
+from forebay.resources.policy import PolicySpec, PolicyStatus
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import EventReason
 from forebay.resources.report import GatewayReport
@@ -74,7 +75,7 @@ def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
     routing, pending = _routing(fleet, memory, programmed)
     touches, touched = _touches(fleet, memory, programmed)
     shared = ActionBatch("", (*_shared(fleet, memory, settings), *routing, *touches))
-    policies, written = _policies(fleet, memory, programmed)
+    policies, written = _policies(fleet, memory, programmed, gateway_refusal(_understood(fleet), settings))
     kept = replace(
         memory,
         pools={name: item.memory for name, item in pools.items()},
@@ -126,17 +127,24 @@ def _everybody(fleet: ObservedFleet, programmed: TableUpdate) -> Acknowledgement
     return total
 
 
+def _understood(fleet: ObservedFleet) -> list[tuple[str, PolicySpec]]:
+    """The policies that are understood, by name."""
+    return [(policy.name, policy.spec) for policy in fleet.policies if policy.spec is not None]
+
+
 def _shared(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> list[Action]:
     """The fleet's own objects, all but the routing table."""
     namespace, owners = fleet.namespace, fleet.owners
     about = event_messages.owner_ref(owners[0], namespace)
-    policies = [(policy.name, policy.spec) for policy in fleet.policies if policy.spec is not None]
+    policies = _understood(fleet)
+    wish = GatewayWish.of(policies, settings)
     wanted = [
-        objects.gateway_service_account(namespace, owners),
+        with_pull_secrets(objects.gateway_service_account(namespace, owners), settings.pull_secrets),
         objects.client_service(namespace, owners),
         objects.gateways_service(namespace, owners),
-        objects.gateway_disruption_budget(namespace, owners, settings.gateway_replicas),
+        objects.gateway_disruption_budget(namespace, owners, wish.replicas),
     ]
+    wanted = [with_metadata(obj, wish.metadata) for obj in wanted]
     if settings.network_policies:
         specs = [spec for _, spec in policies]
         wanted.append(gateway_network_policy(namespace, owners, specs, settings))
@@ -220,14 +228,15 @@ def _touches(
 
 
 def _policies(
-    fleet: ObservedFleet, memory: FleetMemory, programmed: TableUpdate
+    fleet: ObservedFleet, memory: FleetMemory, programmed: TableUpdate, refused: str
 ) -> tuple[list[ActionBatch], dict[str, float]]:
-    """Statuses of the policies."""
+    """Statuses of the policies. `refused`: what gateways cannot be of what `default` asks for."""
     batches, written = [], {}
     everybody = acknowledgement(programmed.generations[names.GATEWAY_TABLE_KEY], fleet.gateways, fleet.heard)
     for policy in fleet.policies:
         last = memory.policies_written.get(policy.name, 0.0)
-        status = _policy_status(fleet, policy, everybody)
+        wrong = policy.invalid or (refused if policy.name == names.DEFAULT_POLICY else "")
+        status = _policy_status(fleet, policy, everybody, wrong)
         why = worth_writing(status, policy.live_status, fleet.now - last)
         if why:
             told = [Say(note) for note in _policy_trouble(fleet, policy)]
@@ -244,13 +253,13 @@ def _policy_trouble(fleet: ObservedFleet, policy: ObservedPolicy) -> list[Note]:
     return [event_messages.refused(about, EventReason.INVALID_SPEC, f"the spec is not understood: {policy.invalid}")]
 
 
-def _policy_status(fleet: ObservedFleet, policy: ObservedPolicy, everybody: Acknowledgement) -> Object:
+def _policy_status(fleet: ObservedFleet, policy: ObservedPolicy, everybody: Acknowledgement, wrong: str) -> Object:
     reports = [item.report for item in fleet.heard.values()]
     gateways = [report for report in reports if isinstance(report, GatewayReport)]
     pools = sum(1 for pool in fleet.pools if pool.spec is not None and _decides(policy.name, pool.spec))
     facts = PolicyFacts(
         name=policy.name,
-        invalid=policy.invalid,
+        invalid=wrong,
         gateways_ready=sum(pod.counts for pod in fleet.gateways),
         missing_keys=_of_policy(policy.name, (key for report in gateways for key in report.missing_keys)),
         provider_problems=_of_policy(policy.name, (word for report in gateways for word in report.provider_problems)),

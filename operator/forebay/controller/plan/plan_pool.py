@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from forebay import engines
 from forebay.controller.cluster.kubernetes_api import POOL, Object
+from forebay.controller.manifests.common import said_metadata, with_metadata, with_pull_secrets
 from forebay.controller.manifests.networkpolicy import replica_network_policy
 from forebay.controller.manifests.services import (
     pool_disruption_budget,
@@ -137,11 +138,12 @@ def _objects(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, settings:
     """Everything but the StatefulSet, in the order in which it is needed."""
     namespace, owner = fleet.namespace, pool.owner
     objects = [
-        pool_service_account(namespace, owner),
+        with_pull_secrets(pool_service_account(namespace, owner), settings.pull_secrets),
         replicas_service(namespace, owner),
         pool_service(namespace, owner, spec),
         pool_disruption_budget(namespace, owner),
     ]
+    objects = [with_metadata(obj, said_metadata(spec)) for obj in objects]
     if settings.network_policies:
         objects.append(replica_network_policy(namespace, owner, spec, settings))
     return objects
@@ -167,7 +169,7 @@ def _statefulset(
             notes.append(event_messages.restored(about, found, target))
         if choice.changed:
             notes.append(event_messages.template_changed(about, choice.why))
-    desired = statefulset(fleet.namespace, pool.owner, spec, choice.record, target)
+    desired = with_metadata(statefulset(fleet.namespace, pool.owner, spec, choice.record, target), said_metadata(spec))
     return desired_vs_live(desired, fleet, memory, about, notes)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from forebay.resources.sizes import BODIES_HELD
 from forebay.router.http.message import response_head
 from forebay.router.http.values import Headers, Reply
 
@@ -18,7 +19,7 @@ _STREAM: Final = b"text/event-stream"
 class Budget:
     """Bytes of request bodies that one process holds at a time."""
 
-    def __init__(self, limit: int = 256 * 1024 * 1024) -> None:
+    def __init__(self, limit: int = BODIES_HELD) -> None:
         self.limit = limit
         self.used = 0
 
