@@ -8,7 +8,7 @@ import pytest
 from forebay.engines.vllm import VLLM
 from forebay.resources.capacity_status import CapacityStatus
 from forebay.resources.reasons import CapacityBound
-from forebay.rules import capacity, curve, live_tokens
+from forebay.rules import capacity, curve, hardware, live_tokens
 from forebay.rules.hardware import MODELS, engine
 from forebay.simulator.batch import BatchLimits, ServiceTime
 
@@ -30,6 +30,8 @@ def test_its_table_is_what_the_rule_gives(gpu: str, model: str, tokens: str, slo
 def test_its_numbers_are_the_rules() -> None:
     assert f"{MODELS['llama-2-7b'].kv_bytes:,} bytes" in CAPACITY
     assert f"{MODELS['qwen2.5-7b'].kv_bytes:,} bytes" in CAPACITY
+    assert (VLLM.memory_share((), ""), hardware.MEMORY_SHARE) == (0.92, 0.92)
+    assert f"weights and {hardware.OVERHEAD_BYTES / 1e9:.2f} GB a GPU leave" in CAPACITY
     assert f"any other gets {capacity.UNKNOWN}" in CAPACITY
     assert f"without it {VLLM.usual_batch}" in CAPACITY
     assert f"{capacity.TYPICAL_TOKENS:,} until {live_tokens.REQUESTS_TO_TRUST} requests" in CAPACITY

@@ -18,6 +18,7 @@ from forebay.engines.version import Support
 from forebay.engines.vllm import VLLM
 from forebay.resources import pool
 from forebay.resources.table import PoolEntry, RoutingTable, decode, encode
+from forebay.rules.hardware import MEMORY_SHARE
 
 REPO = Path(__file__).resolve().parents[2]
 EVERY = pytest.mark.parametrize("kind", EngineType)
@@ -136,6 +137,34 @@ def test_an_engine_ends_softly_where_its_version_can(image: str, args: list[str]
     """One that does not know the flag would not start."""
     launch = Launch(source="m", port=1, image=image, stop_seconds=15, args=tuple(args))
     assert ("--shutdown-timeout=15" in VLLM.arguments(launch)) == given
+
+
+@pytest.mark.parametrize(
+    ("image", "args", "share"),
+    [
+        ("", [], 0.92),
+        ("vllm/vllm-openai:v0.32.0", [], 0.92),
+        ("vllm/vllm-openai:v0.20.0", [], 0.92),
+        ("vllm/vllm-openai:v0.18.1", [], 0.9),
+        ("vllm/vllm-openai:v0.11.0", [], 0.9),
+        ("vllm/vllm-openai:latest", [], 0.92),
+        ("vllm/vllm-openai:v0.11.0", ["--gpu-memory-utilization", "0.5"], 0.5),
+        ("", ["--gpu_memory_utilization=0.8", "--gpu-memory-utilization=.85"], 0.85),
+        ("", ["--gpu-memory-utilization=1"], 1.0),
+        ("", ["--gpu-memory-utilization=1.2"], 0.92),
+        ("", ["--gpu-memory-utilization=0"], 0.92),
+        ("", ["--gpu-memory-utilization=much"], 0.92),
+        ("", ["--gpu-memory-utilization"], 0.92),
+    ],
+)
+def test_an_engine_uses_the_share_of_memory_that_it_is_told_or_that_its_version_takes(
+    image: str, args: list[str], share: float
+) -> None:
+    assert VLLM.memory_share(args, image) == share
+
+
+def test_the_table_of_gpus_takes_the_share_of_a_supported_engine_that_is_told_nothing() -> None:
+    assert VLLM.memory_share((), f"vllm/vllm-openai:v{VLLM.supported.newest}") == MEMORY_SHARE
 
 
 @EVERY

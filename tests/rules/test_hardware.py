@@ -44,10 +44,19 @@ def test_larger_models_get_proportionally_fewer() -> None:
 
 
 def test_the_cache_is_what_a_real_engine_said() -> None:
-    """vLLM 0.19 on an RTX 4090 with Llama-3.1-8B, as LLMServingSim's recorded run has it: 41,408 tokens."""
-    found = engine("NVIDIA-GeForce-RTX-4090", "meta-llama/Llama-3.1-8B")
+    """vLLM 0.19 on an RTX 4090 with Llama-3.1-8B, as LLMServingSim's recorded run has it: 41,408 tokens, with a memory
+    share of 0.9."""
+    found = engine("NVIDIA-GeForce-RTX-4090", "meta-llama/Llama-3.1-8B", memory_share=0.9)
     assert found is not None
     assert found.kv_tokens == pytest.approx(41_408, rel=0.01)
+
+
+def test_a_larger_share_is_all_for_the_cache() -> None:
+    smaller, larger = (engine(A100_40, LLAMA_2_7B, memory_share=share) for share in (0.9, 0.92))
+    assert smaller is not None
+    assert larger is not None
+    more = (larger.kv_tokens - smaller.kv_tokens) * MODELS["llama-2-7b"].kv_bytes
+    assert more == pytest.approx(0.02 * smaller.gpu.memory, abs=2 * MODELS["llama-2-7b"].kv_bytes)
 
 
 @pytest.mark.parametrize(

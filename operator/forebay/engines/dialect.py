@@ -92,6 +92,8 @@ class EngineDialect:
     """What it takes for `batch_flag` by itself."""
     ranks: Callable[[Sequence[str]], int]
     """Data-parallel ranks in one pod, by the user's arguments: each has batches and a cache of its own."""
+    memory_share: Callable[[Sequence[str], str], float]
+    """The part of each GPU's memory that it uses, by the user's arguments and its image."""
     refused: tuple[Refused, ...]
     cache_variable: str
     """Environment variable that names the folder of the weights."""

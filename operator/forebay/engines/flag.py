@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_SHARE = re.compile(r"\d*\.?\d+")
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kmgtKMGT]?)")
 
 
@@ -43,6 +44,12 @@ class Flag:
         if parts is None:
             return None
         return int(Decimal(parts[1]) * _UNITS[parts[2]])
+
+    def share(self, args: Sequence[str]) -> float | None:
+        """The share that the last of it says, above 0 and up to 1; None where it says none."""
+        said = self.value(args) or ""
+        share = float(said) if _SHARE.fullmatch(said) else 0.0
+        return share if 0 < share <= 1 else None
 
     def _means(self, name: str) -> bool:
         if not name.startswith("--"):

@@ -21,6 +21,10 @@ _ADAPTERS_ON_CPU = Flag("--max-cpu-loras", least="--max-cpu-l")
 _ADAPTER_RANK = Flag("--max-lora-rank", least="--max-lora-")
 _ADAPTER_RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)  # those that it takes
 _USUAL_ADAPTER_RANK: Final = 16
+_MEMORY = Flag("--gpu-memory-utilization", least="--gpu-memory-u")
+_MEMORY_SHARE: Final = 0.92
+_EARLIER_MEMORY_SHARE: Final = 0.9
+_TAKES_MORE_MEMORY: Final = (0, 20)
 _STOP = Flag("--shutdown-timeout", least="--shu")
 _STOPS_SOFTLY: Final = (0, 18)  # the first version that has the flag; others do not start with it
 _UNKNOWN: Final = (0, 0)
@@ -65,6 +69,12 @@ def version(image: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found is not None else None
 
 
+def memory_share(args: Sequence[str], image: str) -> float:
+    """What it is told, else its own: 0.92, and 0.9 where the image is one from before 0.20."""
+    earlier = (version(image) or _TAKES_MORE_MEMORY) < _TAKES_MORE_MEMORY
+    return _MEMORY.share(args) or (_EARLIER_MEMORY_SHARE if earlier else _MEMORY_SHARE)
+
+
 def ranks(args: Sequence[str]) -> int:
     """Data-parallel ranks in this process. One where it is told which of them it is."""
     local = _RANKS_HERE.number(args)
@@ -96,6 +106,7 @@ VLLM: Final = EngineDialect(
     batch_flag=Flag("--max-num-seqs", least="--max-num-se"),
     usual_batch=256,  # 1,024 on the largest GPUs
     ranks=ranks,
+    memory_share=memory_share,
     refused=(  # by the shortest beginnings that its parser takes for them
         Refused(
             ("--ho", "--por", "--ud"),

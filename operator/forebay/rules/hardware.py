@@ -16,8 +16,10 @@ from typing import Final
 from forebay.rules.curve import Curve
 
 BYTES: Final = 2  # of a weight, and of a number in the cache: bfloat16
-MEMORY_SHARE: Final = 0.9  # vLLM's default for --gpu-memory-utilization
-OVERHEAD_BYTES: Final = 1.24e9  # of each GPU, for activations and CUDA graphs: what vLLM 0.19 kept on an RTX 4090
+MEMORY_SHARE: Final = 0.92  # what vLLM uses by itself; before 0.20 it was 0.9
+OVERHEAD_BYTES: Final = (
+    1.24e9  # of each GPU, for activations and CUDA graphs: what vLLM 0.19 kept on an RTX 4090 at 0.9
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +115,12 @@ class EngineEstimate:
     model: ModelShape
     count: int = 1
     shares: HardwareShares = MEASURED
+    memory_share: float = MEMORY_SHARE
 
     @property
     def kv_tokens(self) -> int:
         """Tokens that its cache holds; 0 where not even the weights fit."""
-        each = MEMORY_SHARE * self.gpu.memory - OVERHEAD_BYTES
+        each = self.memory_share * self.gpu.memory - OVERHEAD_BYTES
         return max(0, int((self.count * each - BYTES * self.model.parameters) / self.model.kv_bytes))
 
     @property
@@ -160,19 +163,27 @@ class EngineEstimate:
         return max(1, memory if latency is None else min(memory, latency))
 
 
-def engine(gpu: str, model: str, count: int = 1) -> EngineEstimate | None:
-    """An engine by the names of GPU and model; None where one of them is not in the table, or does not fit."""
+def engine(gpu: str, model: str, count: int = 1, memory_share: float = MEMORY_SHARE) -> EngineEstimate | None:
+    """An engine by the names of GPU and model, and the part of the GPU's memory that it uses; None where
+    one of the names is not in the table, or the model does not fit."""
     gpu_found = _longest(GPUS, gpu.lower().replace(" ", "-"))
     model_found = _longest(MODELS, model.lower().rpartition("/")[2])
     if gpu_found is None or model_found is None:
         return None
-    found = EngineEstimate(GPUS[gpu_found], MODELS[model_found], max(1, count))
+    found = EngineEstimate(GPUS[gpu_found], MODELS[model_found], max(1, count), memory_share=memory_share)
     return found if found.kv_tokens else None
 
 
-def slots_of(gpu: str, model: str, count: int, live_tokens: int, wished: float | None = None) -> int | None:
+def slots_of(
+    gpu: str,
+    model: str,
+    count: int,
+    live_tokens: int,
+    wished: float | None = None,
+    memory_share: float = MEMORY_SHARE,
+) -> int | None:
     """Slots of one replica by the table; None where it does not say."""
-    found = engine(gpu, model, count)
+    found = engine(gpu, model, count, memory_share)
     return None if found is None else found.slots(live_tokens, wished)
 
 

@@ -185,7 +185,8 @@ def known_for(spec: PoolSpec, live_tokens: int = 0) -> int | None:
     gpu = next((str(selector[label]) for label in _GPU_LABELS if label in selector), "")
     ranks = dialect.ranks(spec.engine.args)
     each = max(1, spec.engine.gpus // ranks)
-    found = slots_of(gpu, spec.model.name, each, live_tokens or rule.TYPICAL_TOKENS, wished(spec))
+    share = dialect.memory_share(spec.engine.args, spec.engine.image or "")
+    found = slots_of(gpu, spec.model.name, each, live_tokens or rule.TYPICAL_TOKENS, wished(spec), share)
     return None if found is None else found * ranks
 
 
