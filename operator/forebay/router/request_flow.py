@@ -311,7 +311,7 @@ class RequestFlow:
     async def _locate(self, step: LocateState) -> Step:
         """Stored state lives in one replica: nothing else will do."""
         gate = self.gate
-        keeper = await gate.replica_storing(step.response)
+        keeper = await gate.keepers.find(step.response)
         others: frozenset[Address] | None = None
         if keeper is not None:
             known = {replica.address for pool in gate.replicas.pools.values() for replica in pool.all.values()}
