@@ -16,7 +16,7 @@ from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics
 from forebay.router.access_log_writer import describe
 from forebay.router.attempt_result import LONGEST_PAUSE
-from forebay.router.client_keys import allowed
+from forebay.router.client_keys import ANONYMOUS, allowed
 from forebay.router.cloud import CloudProviders
 from forebay.router.context import VERSION, Context
 from forebay.router.dialect import models
@@ -46,7 +46,7 @@ from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.endpoints import ENDPOINTS, stored_response
 from forebay.rules.facts import PolicyView, RequestFacts
 from forebay.rules.retry_after import retry_after
-from forebay.rules.senders import Senders, body_digest
+from forebay.rules.senders import Senders, body_digest, sender_at
 
 RETURNING: Final = 4096
 RETURN_SECONDS: Final = 120.0
@@ -188,8 +188,10 @@ class Gateway:
             raise
 
     def _hand_over(self, flow: RequestFlow) -> None:
-        """A request that a sidecar took in first: its age and the time left are the first router's."""
+        """A request that a sidecar took in first: its sender, its age and the time left are the first router's."""
         now, fields = asyncio.get_running_loop().time(), flow.request.fields
+        if flow.client is ANONYMOUS and (peer := fields.get(_PEER)):
+            flow.sender = sender_at(peer.decode("latin-1"))
         age, left = fields.get(_AGE, b""), fields.get(_DEADLINE, b"")
         if age.isdigit():
             flow.course.since = now - int(age) / 1000
@@ -381,4 +383,4 @@ def _identity(flow: RequestFlow) -> bytes:
 _HOST: Final = (b"host", b"sidecar")
 _CLIENT, _PRIORITY, _OFFER = names.CLIENT.encode(), names.PRIORITY.encode(), names.OFFER.encode()
 _AGE, _DEADLINE, _TOKENS = names.AGE_MS.encode(), names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode()
-_PREFIX = names.PREFIX.encode()
+_PREFIX, _PEER = names.PREFIX.encode(), names.PEER.encode()

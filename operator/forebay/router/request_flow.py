@@ -35,7 +35,7 @@ from forebay.rules.facts import CloudTarget
 from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.queue import Waiter
 from forebay.rules.retry import patience
-from forebay.rules.senders import suspects
+from forebay.rules.senders import sender_at, suspects
 from forebay.rules.steps import (
     AttemptOutcome,
     AttemptResult,
@@ -104,7 +104,7 @@ class RequestFlow:
         self.parsed = parsed
         self.record = record
         self.client = client
-        self.sender = client.name if client is not ANONYMOUS else f"@{request.peer}"
+        self.sender = client.name if client is not ANONYMOUS else sender_at(request.peer)
         arrived = request.seen or self._loop.time()
         self.course = Lifecycle(
             parsed.facts,

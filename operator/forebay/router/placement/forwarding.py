@@ -75,6 +75,7 @@ class GatewayForwarder:
             self.context.token.header,
             (names.HOP.encode(), b"1"),
             (names.CLIENT.encode(), record.client.encode()),
+            (names.PEER.encode(), request.peer.encode()),
             (names.PRIORITY.encode(), priority.encode()),
             (names.AGE_MS.encode(), b"%d" % max(0, age)),
             (names.DEADLINE_MS.encode(), b"%d" % max(1, int((end - now) * 1000))),
