@@ -228,7 +228,8 @@ replica that stores the response, else 404; never by a provider.
 ## Whose fault it is
 
 A request that no engine survives looks like a broken engine. Who else fails tells them apart. A sender is a client by its
-key, or an address where there is none.
+key, or an address where there is none: of IPv6 the /64, and at a pool's own Service the client's, not its sidecar's. Whoever
+comes through a proxy without a key is one sender with all others that do.
 
 | what | what follows |
 | --- | --- |

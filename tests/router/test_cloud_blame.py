@@ -143,12 +143,14 @@ def test_a_full_pool_has_not_refused_what_a_provider_did(tmp_path: Path) -> None
     run(work)
 
 
-def closing() -> Script:
-    """One request a connection: closed without a byte on the second."""
+def closing(*, says: bool = False) -> Script:
+    """One request a connection: closed on the second, without a byte or with a 408, as of one that was idle."""
     met: set[int] = set()
 
     async def play(provider: Provider, request: Request, connection: Connection) -> None:
         if id(connection) in met:
+            if says:
+                connection.reply(408, b"<html>idle</html>", more=b"connection: close\r\n")
             connection.close()
             return
         met.add(id(connection))
@@ -161,9 +163,10 @@ def closing() -> Script:
 KEPT: list[Connection] = []
 
 
-def test_a_connection_that_was_used_before_and_closes_without_a_byte_is_no_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize("says", [False, True], ids=["silent", "408"])
+def test_a_connection_that_was_used_before_and_closes_unread_is_no_fault(tmp_path: Path, says: bool) -> None:
     async def work() -> None:
-        async with clouds(tmp_path, closing()) as c:
+        async with clouds(tmp_path, closing(says=says)) as c:
             for number in range(4):
                 assert decision(await c.ask(user=f"u-{number}"))[:2] == (200, "acme/big")
                 assert c.standing().standing.breaker.faults == 0

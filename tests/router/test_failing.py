@@ -20,6 +20,7 @@ from forebay.router.http.exchange import Budget
 from forebay.router.http.message_channel import DialledChannel
 from forebay.router.placement.gateway_queue import GatewayQueue
 from forebay.router.placement.pool_replicas import PoolReplicas, Replica
+from forebay.router.request_flow import RequestFlow
 from forebay.rules.breaker import Breaker, CallResult, Phase, phase
 from forebay.rules.queue import Waiter
 from testing.fleet import Fleet, Pool, fleet
@@ -404,5 +405,29 @@ def test_bodies_of_one_gateway_are_bounded_together(tmp_path: Path) -> None:
             assert json.loads(answer.text)["error"]["type"] == "server_error"
             assert (await f.ask()).status_code == 200
             assert f.gateway.request.budget.used == 0
+
+    run(work)
+
+
+def test_clients_without_a_key_behind_one_sidecar_are_told_apart(tmp_path: Path) -> None:
+    """By the address that the sidecar says; a client's own word counts for nothing."""
+
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool(), "sort": Pool(capabilities=())}, cloud=False) as f:
+            senders: list[str] = []
+            finish = f.gate.finish
+
+            def noting(flow: RequestFlow) -> None:
+                senders.append(flow.sender)
+                finish(flow)
+
+            f.gate.finish = noting  # type: ignore[method-assign]
+            control = f.url(f.gateway, "control")
+            for base, said in ((control, "10.1.2.3"), (control, "2001:db8::7"), (f.url(f.gateway), "10.1.2.3")):
+                assert (await f.ask(base=base, x_forebay_peer=said)).status_code == 200
+            assert (await f.ask(base=control, x_forebay_peer="10.1.2.3", x_forebay_client="vip")).status_code == 200
+            forged = await f.ask(base=f.url(f.sidecars["chat-0"]), model="sort-model", x_forebay_peer="10.1.2.3")
+            assert forged.headers["x-forebay-destination"] == "sort"
+            assert senders == ["@10.1.2.3", "@2001:db8::/64", "@127.0.0.1", "vip", "@127.0.0.1"]
 
     run(work)

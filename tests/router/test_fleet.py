@@ -17,6 +17,7 @@ from forebay.resources.report import ReplicaState
 from forebay.resources.table import TargetEntry
 from forebay.resources.terms import Permission, TaskSource
 from testing.fleet import Fleet, Pool, fleet
+from tests.router.taps import lines
 
 SORTER = Pool(capabilities=(Capability.CLASSIFICATION, Capability.EXTRACTION))
 SLOW = 20_000  # tokens: longer than any test
@@ -375,6 +376,60 @@ def test_without_any_gateway_a_sidecar_has_a_short_line_of_its_own(tmp_path: Pat
             answer = await asked
             assert decision(answer) == (200, "chat", "Queued")
             assert int(answer.headers["x-forebay-queue-ms"]) > 0
+
+    run(work)
+
+
+@pytest.mark.parametrize("moment", ["before the first step", "in the line", "at a gateway"])
+def test_a_client_that_leaves_where_no_slot_is_free_has_one_line_in_one_log(tmp_path: Path, moment: str) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool()}, cloud=False) as f:
+            held = await fill(f, "chat", 2)
+            side, log, gateways = f.side("chat-0"), lines(f.sidecars["chat-0"]), lines(f.gateway)
+            if moment != "at a gateway":
+                table = side.context.table.table
+                side.context.table.take(
+                    msgspec.structs.replace(table, generation=3, gateway_addresses=("127.0.0.1:1",))
+                )
+            spawn = side.context.spawn
+            if moment == "before the first step":
+
+                def cancelled(work: Any) -> Any:
+                    task = spawn(work)
+                    task.cancel()
+                    return task
+
+                side.context.spawn = cancelled  # type: ignore[method-assign]
+            asked = asyncio.create_task(f.ask(base=f.url(f.sidecars["chat-0"])))
+            match moment:
+                case "in the line":
+                    await f.until(lambda: side.slotless.waiting == 1)
+                case "at a gateway":
+                    await f.until(lambda: f.gate.waiting.length("chat") == 1)
+            if moment != "before the first step":
+                asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+            await f.until(lambda: len(log()) + len(gateways()) == 1)
+            assert [line["status"] for line in (log() or gateways())] == [499]
+            assert bool(log()) is (moment != "at a gateway")
+            await f.until(lambda: (side.without_slot, side.slotless.waiting) == (0, 0))
+            side.context.spawn = spawn  # type: ignore[method-assign]
+            await stop(held)
+
+    run(work)
+
+
+def test_a_replica_that_drains_waits_for_what_it_handed_on(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool(), "sort": SORTER}, cloud=False) as f:
+            side = f.side("chat-0")
+            asked = asyncio.create_task(f.ask(3_000, base=f.url(f.sidecars["chat-0"]), model="sort-model"))
+            await f.until(lambda: f.side("sort-0").admission.running == 1)
+            drained = asyncio.create_task(side.drained())
+            await asyncio.sleep(0.3)
+            assert not drained.done()
+            assert (await asked).status_code == 200
+            await asyncio.wait_for(drained, 5)
 
     run(work)
 

@@ -12,7 +12,7 @@ import uvloop
 from forebay.router.client_keys import ANONYMOUS
 from forebay.router.large_bodies import LargeBodies
 from testing.fleet import Pool, fleet
-from tests.router.taps import tap
+from tests.router.taps import lines, tap
 
 pytestmark = pytest.mark.slow
 HEAD = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n"
@@ -91,12 +91,72 @@ def test_a_client_that_leaves_before_the_first_step_is_told_of_all_the_same() ->
             return task
 
         bodies = LargeBodies(cast(Any, SimpleNamespace(spawn=spawn)))
-        exchange = cast(Any, SimpleNamespace(on_lost=None))
+        exchange = cast(Any, SimpleNamespace(on_lost=None, ended=True))
+        request = cast(Any, SimpleNamespace(target="/v1/chat/completions"))
         bodies.read(
-            cast(Any, None), exchange, ANONYMOUS, lambda _: told.append("begin"), lambda _: told.append("refuse"),
+            request, exchange, ANONYMOUS, lambda _: told.append("begin"), lambda _: told.append("refuse"),
             lambda: told.append("gone"),
         )  # fmt: skip
         await asyncio.sleep(0.01)
-        assert told == ["gone"]
+        assert (told, bodies.reading) == (["gone"], 0)
+
+    uvloop.run(work())
+
+
+@pytest.mark.parametrize("end", ["begins", "is refused", "is left", "meets a bug"])
+def test_a_body_that_is_read_counts_as_a_request_until_that_is_over(tmp_path: Path, end: str) -> None:
+    """For its client's limit and for a drain; and there is one line of it, whatever becomes of it."""
+
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool(slots=16)}, cloud=False) as f:
+            gate, log = f.gate, lines(f.gateway)
+            body = chat(40_000, **({"max_tokens": -1} if end == "is refused" else {}))
+            head = HEAD.format(len(body)).replace("host: x", "host: x\r\nauthorization: Bearer sk-one").encode()
+            if end == "meets a bug":
+                read = gate._bodies._parsed
+
+                async def meets_a_bug(*given: Any) -> Any:
+                    await read(*given)
+                    raise ZeroDivisionError
+
+                gate._bodies._parsed = meets_a_bug  # type: ignore[method-assign]
+                asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+            async with gate._bodies._turn:
+                reader, writer = await asyncio.open_connection("127.0.0.1", f.gateway.request.port)
+                writer.write(head + body)
+                await f.until(lambda: gate._bodies.reading == 1)
+                assert (gate.in_flight, gate.context.clients.in_flight) == (1, {"one": 1})
+                refused = await f.ask(key="sk-one")
+                assert (refused.status_code, refused.headers["x-forebay-reason"]) == (429, "ClientLimit")
+                assert refused.headers["retry-after"]
+                large = await f.ask(key="sk-one", messages=[{"role": "user", "content": "a" * 40_000}])
+                assert large.headers["x-forebay-reason"] == "ClientLimit"
+                if end == "is left":
+                    writer.transport.abort()
+                    await f.until(lambda: gate._bodies.reading == 0)
+            answer = b"HTTP/1.1 499" if end == "is left" else await asyncio.wait_for(reader.read(), 30)
+            writer.close()
+            wanted = {"begins": 200, "is refused": 400, "is left": 499, "meets a bug": 500}[end]
+            assert int(answer.split()[1]) == wanted
+            await f.until(lambda: gate.in_flight == 0)
+            assert (gate.context.clients.in_flight, gate._bodies.reading) == ({}, 0)
+            assert [line["status"] for line in log()] == [429, 429, wanted]
+
+    uvloop.run(work())
+
+
+def test_a_replica_that_drains_waits_for_a_body_that_is_read(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool(slots=16)}, cloud=False) as f:
+            side = f.side("chat-0")
+            async with side._bodies._turn:
+                asked = asyncio.create_task(ask(f.sidecars["chat-0"].request.port, chat(40_000)))
+                await f.until(lambda: side._bodies.reading == 1)
+                drained = asyncio.create_task(side.drained())
+                await asyncio.sleep(0.3)
+                assert not drained.done()
+            status, _ = await asked
+            assert status in (200, 429, 503), "served elsewhere, or refused: answered in any case"
+            await asyncio.wait_for(drained, 5)
 
     uvloop.run(work())

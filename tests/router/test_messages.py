@@ -305,3 +305,43 @@ def test_an_engines_error_is_known_in_a_stream_and_in_a_200(event: bytes) -> Non
     told = b"event: error\ndata: " + event + b"\n\n"
     assert error_end(told + b"data: [DONE]\n\n") == len(told)
     assert is_error(event)
+
+
+POST = b"POST /v1/messages?beta=true HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "kind"),
+    [
+        (POST + b"content-length: 99999999\r\n\r\n", 413, "request_too_large"),
+        (POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n", 400, "invalid_request_error"),
+        (POST + b"content-length: 3\r\ncontent-length: 4\r\n\r\nabcd", 400, "invalid_request_error"),
+        (POST + b"x: " + b"y" * 70_000 + b"\r\n\r\n", 431, "invalid_request_error"),
+        (POST.replace(b"?beta=true", b"?" + b"y" * 9_000) + b"\r\n", 414, "invalid_request_error"),
+        (POST.replace(b"/v1", b"http://x/v1") + b"content-length: 99999999\r\n\r\n", 413, "request_too_large"),
+        (POST.replace(b"messages", b"messages/count_tokens") + b"bad header: y\r\n\r\n", 400, "invalid_request_error"),
+        (b"GET /v1/messages HTTP/1.1\r\nhost: x\r\n\r\n", 404, "not_found_error"),
+    ],
+)
+@pytest.mark.parametrize("door", [0, 1])
+def test_what_cannot_be_framed_is_refused_in_the_words_of_the_path(
+    tmp_path: Path, door: int, raw: bytes, status: int, kind: str
+) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, {"chat": Pool()}, cloud=False) as f:
+            router = (f.gateway, f.sidecars["chat-0"])[door]
+            for path, anthropic in ((b"", True), (b"/v1/chat/completions", False)):
+                reader, writer = await asyncio.open_connection("127.0.0.1", router.request.port)
+                words = raw if anthropic else raw.replace(b"/v1/messages", path, 1)
+                writer.write(words)
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line[:15] == b"content-length:")
+                said = json.loads(await reader.readexactly(length))
+                writer.close()
+                assert int(head.split()[1]) == status
+                if anthropic:
+                    assert (said["type"], said["error"]["type"]) == ("error", kind)
+                else:
+                    assert set(said) == {"error"} and "code" in said["error"]
+
+    run(work)

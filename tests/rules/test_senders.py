@@ -1,6 +1,8 @@
 """What is remembered of senders whose requests fail."""
 
-from forebay.rules.senders import DOUBT_SECONDS, LIMITS, REMEMBERED, RETRIES, Senders
+import pytest
+
+from forebay.rules.senders import DOUBT_SECONDS, LIMITS, REMEMBERED, RETRIES, Senders, sender_at
 
 
 def test_the_first_fault_is_nobodys_the_next_one_is_the_senders() -> None:
@@ -50,3 +52,24 @@ def test_no_more_are_remembered_than_fit() -> None:
         senders.failed(f"a{number}", 1.0)
     assert senders.get("a0") is None
     assert senders.get(f"a{REMEMBERED + 9}") is not None
+
+
+@pytest.mark.parametrize(
+    ("address", "sender"),
+    [
+        ("10.1.2.3", "@10.1.2.3"),
+        ("10.1.2.4", "@10.1.2.4"),
+        ("2001:db8:1:2::1", "@2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff:ffff:ffff:ffff", "@2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "@2001:db8:1:3::/64"),
+        ("2001:0DB8:0001:0002::1", "@2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "@fe80::/64"),
+        ("::ffff:10.1.2.3", "@10.1.2.3"),
+        ("::ffff:a01:204", "@10.1.2.4"),
+        ("::1", "@::/64"),
+        ("", "@"),
+        ("a word", "@a word"),
+    ],
+)
+def test_a_sender_without_a_key_is_an_address_that_it_cannot_change_at_will(address: str, sender: str) -> None:
+    assert sender_at(address) == sender

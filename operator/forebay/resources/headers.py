@@ -63,6 +63,7 @@ RETRY_COUNT: Final = "x-stainless-retry-count"
 # Between routers, on the control port only.
 HOP: Final = "x-forebay-hop"  # 1: handed on once already, do not hand on again
 CLIENT: Final = "x-forebay-client"  # client name the first router found
+PEER: Final = "x-forebay-peer"  # address of a client without a key, as the first router saw it
 DEADLINE_MS: Final = "x-forebay-deadline-ms"  # time left
 LIVE_TOKENS: Final = "x-forebay-live-tokens"  # what it will hold in the engine's cache; and its sequences, if several
 PREFIX: Final = "x-forebay-prefix"  # digest of its session, estimate of its prompt's tokens, 1 if it streams

@@ -154,10 +154,8 @@ class EngineRequest:
             too_late(self.exchange, self.record)
             self.side.finish(self.request, self.exchange, self.record)
         else:
-            task = self.side.context.spawn(
-                self.side.slotless.elsewhere(self.request, self.exchange, self.record, self.end, attempt)
-            )
-            self.exchange.on_lost = task.cancel
+            work = self.side.slotless.elsewhere(self.request, self.exchange, self.record, self.end, attempt)
+            self.side.run_slotless(work, self.request, self.exchange, self.record)
 
 
 def clients_id(request: Request, record: AccessLogEntry) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final
 from forebay.resources import headers as names
 from forebay.resources.access_log import AccessLogEntry
 from forebay.resources.clients import Client
-from forebay.resources.names import PATH_REPORT, PATH_STATE
+from forebay.resources.names import PATH_REPORT
 from forebay.resources.options import proxies
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.report import GatewayReport, ReplicaState, SlotOffer, WaitingWord, encode
@@ -16,17 +16,16 @@ from forebay.resources.table import PoolEntry, RoutingTable
 from forebay.router import metrics
 from forebay.router.access_log_writer import describe
 from forebay.router.attempt_result import LONGEST_PAUSE
-from forebay.router.client_keys import allowed
+from forebay.router.client_keys import ANONYMOUS, allowed
 from forebay.router.cloud import CloudProviders
 from forebay.router.context import VERSION, Context
 from forebay.router.dialect import models
 from forebay.router.dialect.answers import REQUEST_ID, record_of, refusal
 from forebay.router.dialect.pings import keep_open
 from forebay.router.dialect.request import parse
-from forebay.router.http.call import UpstreamError
 from forebay.router.http.cors import Cors
 from forebay.router.http.exchange import Exchange
-from forebay.router.http.message import RETRY_SOON, error, json_reply, onward, onward_head, request_head
+from forebay.router.http.message import RETRY_SOON, error, json_reply, onward, onward_head
 from forebay.router.http.values import Headers, Request
 from forebay.router.large_bodies import LargeBodies
 from forebay.router.placement.gateway_fleet import GatewayFleet
@@ -35,7 +34,8 @@ from forebay.router.placement.newcomers import Newcomers
 from forebay.router.placement.pool_replicas import Replica
 from forebay.router.placement.replicas import Replicas
 from forebay.router.request_flow import RequestFlow
-from forebay.router.stored_responses import by_gateway
+from forebay.router.request_task import serve
+from forebay.router.stored_responses import Keepers, by_gateway
 from forebay.router.wake_client import Wake
 from forebay.rules.accounting import Accounting
 from forebay.rules.addresses import networks
@@ -43,15 +43,14 @@ from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.model_name import with_model
 from forebay.rules.dialect.parsed_request import ParsedRequest
-from forebay.rules.endpoints import ENDPOINTS, RESPONSE_ID, stored_response
+from forebay.rules.endpoints import ENDPOINTS, stored_response
 from forebay.rules.facts import PolicyView, RequestFacts
 from forebay.rules.retry_after import retry_after
-from forebay.rules.senders import Senders, body_digest
+from forebay.rules.senders import Senders, body_digest, sender_at
 
 RETURNING: Final = 4096
 RETURN_SECONDS: Final = 120.0
 """How long the age of a client that was told to come back is kept."""
-STATE_SECONDS: Final = 2.0
 
 
 class Gateway:
@@ -59,6 +58,7 @@ class Gateway:
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self.keepers = Keepers(self)
         self.replicas = Replicas(context, self._offered, self._word)
         self.waiting = GatewayQueue(self.replicas.tell)
         options = context.settings.gateway
@@ -116,7 +116,9 @@ class Gateway:
             self.context.log.write(record)
             return
         if stored_response(request.method, request.target):
-            exchange.on_lost = self.context.spawn(self._stored(request, exchange, record)).cancel
+            if self._enter(exchange, record, client):
+                work = by_gateway(self, request, exchange, record)
+                serve(self.context, exchange, record.path, work, lambda _: self._gone(exchange, record, client))
             return
         if request.target not in ENDPOINTS or request.method != "POST":
             self._refuse(
@@ -124,21 +126,42 @@ class Gateway:
             )
             return
         if len(request.body) > SMALL_BYTES:
-            self._bodies.read(
-                request,
-                exchange,
-                client,
-                lambda parsed: self._begin(request, exchange, client, record, parsed, handed_on),
-                lambda problem: self._refuse_body(exchange, record, problem),
-                lambda: self._gone(record),
-            )
+            if self._enter(exchange, record, client):
+                self._bodies.read(
+                    request,
+                    exchange,
+                    client,
+                    lambda parsed: self._begin(request, exchange, client, record, parsed, handed_on),
+                    lambda problem: self._refuse_body(exchange, record, problem, client),
+                    lambda: self._gone(exchange, record, client),
+                )
             return
         try:
             parsed = allowed(parse(request, client.name, self.task_source), client)
         except BadRequestError as problem:
             self._refuse_body(exchange, record, problem)
             return
-        self._begin(request, exchange, client, record, parsed, handed_on)
+        if self._enter(exchange, record, client):
+            self._begin(request, exchange, client, record, parsed, handed_on)
+
+    def _enter(self, exchange: Exchange, record: AccessLogEntry, client: Client) -> bool:
+        """Count a request, unless its client has as many here as it may; `_leave` gives that back."""
+        limit, running = client.max_in_flight, self.context.clients.in_flight
+        count = running.get(client.name, 0)
+        if limit is not None and count >= limit:
+            text = f"client {client.name} has {limit} requests in flight already"
+            self._refuse(exchange, record, 429, Reason.CLIENT_LIMIT, text, [RETRY_SOON])
+            return False
+        running[client.name] = count + 1
+        self.in_flight += 1
+        return True
+
+    def _leave(self, client: Client) -> None:
+        running = self.context.clients.in_flight
+        self.in_flight -= 1
+        running[client.name] -= 1
+        if not running[client.name]:
+            del running[client.name]
 
     def _begin(
         self,
@@ -149,15 +172,8 @@ class Gateway:
         parsed: ParsedRequest,
         handed_on: bool,
     ) -> None:
-        """A request that was read sets out."""
-        limit, running = client.max_in_flight, self.context.clients.in_flight
-        if limit is not None and running.get(client.name, 0) >= limit:
-            text = f"client {client.name} has {limit} requests in flight already"
-            self._refuse(exchange, record, 429, Reason.CLIENT_LIMIT, text, [RETRY_SOON])
-            return
+        """A request that was counted and read sets out."""
         describe(record, parsed.facts, parsed.stream)
-        running[client.name] = running.get(client.name, 0) + 1
-        self.in_flight += 1
         flow = RequestFlow(self, request, exchange, parsed, record, client)
         if self._ping and parsed.stream and (every := self._pings.get(parsed.facts.model, self._ping)):
             keep_open(exchange, record, parsed, every)
@@ -172,8 +188,10 @@ class Gateway:
             raise
 
     def _hand_over(self, flow: RequestFlow) -> None:
-        """A request that a sidecar took in first: its age and the time left are the first router's."""
+        """A request that a sidecar took in first: its sender, its age and the time left are the first router's."""
         now, fields = asyncio.get_running_loop().time(), flow.request.fields
+        if flow.client is ANONYMOUS and (peer := fields.get(_PEER)):
+            flow.sender = sender_at(peer.decode("latin-1"))
         age, left = fields.get(_AGE, b""), fields.get(_DEADLINE, b"")
         if age.isdigit():
             flow.course.since = now - int(age) / 1000
@@ -204,22 +222,6 @@ class Gateway:
             headers.append((_OFFER, b"%d" % bound.offer))
         return onward_head(request, headers)
 
-    async def replica_storing(self, response: str) -> Replica | None:
-        """The replica that has a stored response, if one says so."""
-        if RESPONSE_ID.fullmatch(response) is None:
-            return None
-        head = request_head("GET", f"{PATH_STATE}{response}", [_HOST, self.context.token.header])
-        replicas = [replica for pool in self.replicas.pools.values() for replica in pool.by_name.values()]
-
-        async def has(replica: Replica) -> bool:
-            try:
-                return (await self.context.upstream.fetch(replica.address, head, STATE_SECONDS, 4096))[0] == 200
-            except UpstreamError:
-                return False
-
-        answers = await asyncio.gather(*(has(replica) for replica in replicas))
-        return next((replica for replica, yes in zip(replicas, answers, strict=True) if yes), None)
-
     def longest(self, model: str) -> float:
         """Seconds that a request for this model may take at most: those of the most patient pool that serves it."""
         return self._totals.get(model, self._longest)
@@ -244,13 +246,10 @@ class Gateway:
 
     def finish(self, flow: RequestFlow) -> None:
         """A request is over: count it and write it down."""
-        record, exchange, clients = flow.record, flow.exchange, self.context.clients.in_flight
+        record, exchange = flow.record, flow.exchange
         if flow.inside:
             self.newcomers.left(flow.client.name)
-        self.in_flight -= 1
-        clients[flow.client.name] -= 1
-        if not clients[flow.client.name]:
-            del clients[flow.client.name]
+        self._leave(flow.client)
         seconds = asyncio.get_running_loop().time() - flow.course.arrived
         record.duration_ms = int(seconds * 1000)
         record.status = exchange.status or 499
@@ -259,19 +258,6 @@ class Gateway:
         self.context.log.write(record)
 
     # Answers.
-
-    async def _stored(self, request: Request, exchange: Exchange, record: AccessLogEntry) -> None:
-        """A request about a response that an engine stores."""
-        self.in_flight += 1
-        try:
-            await by_gateway(self, request, exchange, record)
-        except asyncio.CancelledError:
-            exchange.abort()
-        finally:
-            self.in_flight -= 1
-            record.status = exchange.status or 499
-            metrics.finished(record, None)
-            self.context.log.write(record)
 
     def _refuse(
         self,
@@ -287,12 +273,17 @@ class Gateway:
         metrics.finished(record, None)
         self.context.log.write(record)
 
-    def _refuse_body(self, exchange: Exchange, record: AccessLogEntry, problem: BadRequestError) -> None:
+    def _refuse_body(
+        self, exchange: Exchange, record: AccessLogEntry, problem: BadRequestError, counted: Client | None = None
+    ) -> None:
         self._refuse(exchange, record, problem.status, Reason.INVALID_REQUEST, str(problem))
+        if counted is not None:
+            self._leave(counted)
 
-    def _gone(self, record: AccessLogEntry) -> None:
-        """Its client left while its body was read."""
-        record.status = 499
+    def _gone(self, exchange: Exchange, record: AccessLogEntry, client: Client) -> None:
+        """A request that was counted has ended, or its client has left, and it never set out."""
+        self._leave(client)
+        record.status = exchange.status or 499
         metrics.finished(record, None)
         self.context.log.write(record)
 
@@ -392,4 +383,4 @@ def _identity(flow: RequestFlow) -> bytes:
 _HOST: Final = (b"host", b"sidecar")
 _CLIENT, _PRIORITY, _OFFER = names.CLIENT.encode(), names.PRIORITY.encode(), names.OFFER.encode()
 _AGE, _DEADLINE, _TOKENS = names.AGE_MS.encode(), names.DEADLINE_MS.encode(), names.LIVE_TOKENS.encode()
-_PREFIX = names.PREFIX.encode()
+_PREFIX, _PEER = names.PREFIX.encode(), names.PEER.encode()

@@ -8,6 +8,7 @@ from typing import Final
 from forebay.resources.names import PATH_DRAIN, PATH_DRAINED, PATH_LIVE, PATH_READY, PATH_STARTED
 from forebay.router import metrics
 from forebay.router.context import VERSION, Context
+from forebay.router.dialect.error_shapes import body_of
 from forebay.router.exposition import of_engine
 from forebay.router.gateway import Gateway
 from forebay.router.http.exchange import Budget, Exchange
@@ -37,8 +38,9 @@ class Router:
         """Build one, not yet listening."""
         role = Gateway(context) if context.settings.role == "gateway" else Sidecar(context)
         bodies = Budget()
-        request = Server(role.request_port, bodies)
-        control = Server(role.control_port, bodies, upgrade=role.upgrade if isinstance(role, Sidecar) else None)
+        request = Server(role.request_port, bodies, shape=body_of)
+        upgrade = role.upgrade if isinstance(role, Sidecar) else None
+        control = Server(role.control_port, bodies, upgrade, shape=body_of)
         return cls(context, role, request, control, Server(_health(role)))
 
     def __post_init__(self) -> None:

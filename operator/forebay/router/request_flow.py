@@ -35,7 +35,7 @@ from forebay.rules.facts import CloudTarget
 from forebay.rules.lifecycle import Lifecycle
 from forebay.rules.queue import Waiter
 from forebay.rules.retry import patience
-from forebay.rules.senders import suspects
+from forebay.rules.senders import sender_at, suspects
 from forebay.rules.steps import (
     AttemptOutcome,
     AttemptResult,
@@ -104,7 +104,7 @@ class RequestFlow:
         self.parsed = parsed
         self.record = record
         self.client = client
-        self.sender = client.name if client is not ANONYMOUS else f"@{request.peer}"
+        self.sender = client.name if client is not ANONYMOUS else sender_at(request.peer)
         arrived = request.seen or self._loop.time()
         self.course = Lifecycle(
             parsed.facts,
@@ -311,7 +311,7 @@ class RequestFlow:
     async def _locate(self, step: LocateState) -> Step:
         """Stored state lives in one replica: nothing else will do."""
         gate = self.gate
-        keeper = await gate.replica_storing(step.response)
+        keeper = await gate.keepers.find(step.response)
         others: frozenset[Address] | None = None
         if keeper is not None:
             known = {replica.address for pool in gate.replicas.pools.values() for replica in pool.all.values()}

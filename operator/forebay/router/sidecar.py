@@ -7,7 +7,8 @@ a client's request that finds no slot, or names another model, is handed to a ga
 import asyncio
 import random
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from forebay.resources import headers as names
 from forebay.resources.access_log import AccessLogEntry
@@ -35,6 +36,7 @@ from forebay.router.placement.engine_slots import EngineSlots
 from forebay.router.placement.prefill import read
 from forebay.router.placement.slot_channel import SlotChannel
 from forebay.router.placement.slotless import Slotless
+from forebay.router.request_task import serve
 from forebay.router.stored_responses import by_sidecar
 from forebay.rules.dialect.body_size import SMALL_BYTES
 from forebay.rules.dialect.errors import BadRequestError
@@ -71,6 +73,7 @@ class Sidecar:
         self.drain_began: float | None = None
         self.last_request = 0.0
         self.rng = random.Random()  # noqa: S311 - jitter
+        self.without_slot = 0  # requests that are handed on, wait for a slot, or ask for a stored response
         self._bodies = LargeBodies(context)
         self._stored: OrderedDict[str, None] = OrderedDict()
         self.slotless = Slotless(self)
@@ -92,7 +95,7 @@ class Sidecar:
             self.finish(request, exchange, record)
             return
         if stored_response(request.method, request.target):
-            exchange.on_lost = self.context.spawn(by_sidecar(self, request, exchange, record)).cancel
+            self.run_slotless(by_sidecar(self, request, exchange, record), request, exchange, record)
             return
         if request.target not in ENDPOINTS or request.method != "POST":
             self._refuse(request, exchange, record, 404, f"no {request.method} {request.target[:80]} here")
@@ -124,8 +127,27 @@ class Sidecar:
             EngineRequest(self, request, exchange, record, size).serve(parsed, Reason.LOCAL_CAPACITY)
         else:
             end = (request.seen or asyncio.get_running_loop().time()) + self.time_allowed(parsed)
-            task = self.context.spawn(self.slotless.serve(request, exchange, parsed, record, end))
-            exchange.on_lost = task.cancel
+            self.run_slotless(self.slotless.serve(request, exchange, parsed, record, end), request, exchange, record)
+
+    def run_slotless(
+        self,
+        work: Coroutine[Any, Any, bool],
+        request: Request,
+        exchange: Exchange,
+        record: AccessLogEntry,
+        *,
+        control: bool = False,
+    ) -> None:
+        """Serve what holds no slot, or no more. A client's own request is written down here, unless `work` says that
+        somebody else does."""
+
+        def over(goes_on: bool) -> None:
+            self.without_slot -= 1
+            if not (goes_on or control):
+                self.finish(request, exchange, record)
+
+        self.without_slot += 1
+        serve(self.context, exchange, record.path, work, over)
 
     def time_allowed(self, parsed: ParsedRequest) -> float:
         """Seconds that a client's request may take."""
@@ -168,7 +190,8 @@ class Sidecar:
             exchange.reply(json_reply(encode(self.report())))
         elif stored_response(request.method, request.target):
             record = AccessLogEntry(request_id=request_id(request), path=request.target)
-            self.context.spawn(by_sidecar(self, request, exchange, record, control=True))
+            work = by_sidecar(self, request, exchange, record, control=True)
+            self.run_slotless(work, request, exchange, record, control=True)
         elif request.target.startswith(PATH_STATE):
             known = self.stores(request.target.removeprefix(PATH_STATE))
             exchange.reply(json_reply(b"{}") if known else error(404, "not stored here", Reason.STATE_NOT_FOUND))
@@ -236,11 +259,11 @@ class Sidecar:
         self.admission.become(ReplicaState.DRAINING)
 
     async def drained(self) -> None:
-        """Until nothing runs, or drainSeconds after the drain began."""
+        """Until nothing runs or is read, or drainSeconds after the drain began."""
         self.drain()
         loop = asyncio.get_running_loop()
         end = (self.drain_began or loop.time()) + self.entry.drain_seconds
-        while self.admission.requests and loop.time() < end:
+        while (self.admission.requests or self.without_slot or self._bodies.reading) and loop.time() < end:
             await asyncio.sleep(DRAINED_POLL_SECONDS)
 
     @property

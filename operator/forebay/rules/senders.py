@@ -1,14 +1,16 @@
 """What is remembered of those whose requests failed: their own retries, their own doubt, their own time to wait. Pure.
 
-A sender is a client by its key, or an address where there is none. Whom replicas have always answered is not here: an
-entry is made by a fault and forgotten with the oldest. A request that breaks its engine off is remembered by its body
-too, for behind one address there may be many.
+A sender is a client by its key, or an address (of IPv6 a /64) where there is none. Whom replicas have always answered
+is not here: an entry is made by a fault and forgotten with the oldest. A request that breaks its engine off is
+remembered by its body too, for behind one address there may be many.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Final
 
 from forebay.rules.breaker import Breaker, BreakerLimits, CallResult, after, is_shut, shut_again
@@ -25,6 +27,8 @@ SAME_DEATH_SECONDS: Final = 1.0
 LIMITS: Final = BreakerLimits(faults=2, open_seconds=5.0, most_seconds=60.0)
 """Two engines in a row died with a request of it: one request is let through after five seconds, then ten, ..."""
 WELL: Final = Breaker()
+SITE_BITS: Final = 64
+"""Of an IPv6 address: one machine has all addresses behind them, and may take another for each request."""
 ENDS: Final = 64 * 1024
 """Bytes at either end of a large body by which it is known again."""
 
@@ -34,6 +38,20 @@ def body_digest(body: bytes, key: bytes = b"") -> bytes:
     if len(body) > 2 * ENDS:
         body = b"%d %b%b" % (len(body), body[:ENDS], body[-ENDS:])
     return blake2b(body, digest_size=16, key=key).digest()
+
+
+@lru_cache(1024)
+def sender_at(address: str) -> str:
+    """A sender without a key, by its IP address: of IPv6 the network that is one site's."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return f"@{address}"
+    if isinstance(found, IPv4Address):
+        return f"@{found}"
+    if found.ipv4_mapped is not None:
+        return f"@{found.ipv4_mapped}"
+    return f"@{IPv6Network((int(found), SITE_BITS), strict=False)}"
 
 
 def suspects(body: bytes, sender: str = "") -> tuple[str, ...]:

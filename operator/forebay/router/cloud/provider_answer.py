@@ -23,6 +23,7 @@ from forebay.router.cloud.verdict import ANSWER, Tell, judge, pause_seconds
 from forebay.router.dialect.answers import MAX_ID
 from forebay.router.dialect.content import HELD_BYTES
 from forebay.router.dialect.error_shapes import body_of, broken_event
+from forebay.router.http.client import REQUEST_TIMEOUT
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.values import Headers
 from forebay.rules.blame import digest_of
@@ -107,14 +108,20 @@ class ProviderAnswer:
 
     @contextlib.asynccontextmanager
     async def _response(self, url: str, body: bytes) -> AsyncGenerator[httpx.Response, None]:
-        """Send it; once more on a new connection where one that had been used before closed without a word."""
+        """Send it; once more on a new connection where one that had been used before closed without a word, or had been
+        given up as idle: what a 408 then says, it says of no request."""
         client, headers, used = self.provider.client, self._headers(), self._connection
         request = client.build_request("POST", url, content=body, headers=headers, extensions={"trace": used.trace})
         try:
-            response = await client.send(request, stream=True)
+            response: httpx.Response | None = await client.send(request, stream=True)
+            if response is not None and response.status_code == REQUEST_TIMEOUT and used.kept:
+                await response.aclose()
+                response = None
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
             if not used.before:
                 raise
+            response = None
+        if response is None:
             await self.provider.transport.forget_idle()
             response = await client.send(client.build_request("POST", url, content=body, headers=headers), stream=True)
         try:
@@ -297,11 +304,11 @@ class ProviderAnswer:
 
 
 class _Connection:
-    """What became of a request's connection: whether it was `sent` on one, and whether that one had carried another
-    request `before`, while no byte of an answer has come."""
+    """What became of a request's connection: whether it was `sent` on one, whether that was `kept` from another
+    request, and whether that is so `before` any byte of an answer has come."""
 
     def __init__(self) -> None:
-        self.before = False
+        self.before = self.kept = False
         self.sent = False
         self._new = False
 
@@ -310,7 +317,8 @@ class _Connection:
         if event.startswith("connection.connect_"):
             self._new = True
         elif event == "http11.send_request_headers.started":
-            self.before, self.sent = not self._new, True
+            self.before = self.kept = not self._new
+            self.sent = True
         elif event == "http11.receive_response_headers.complete":
             self.before = False
 

@@ -4,7 +4,7 @@ A handler gets the whole request and an Exchange to answer on. It either takes c
 returns None, or returns a coroutine that is run as a task, and cancelled when the client goes away. Bytes of an answer
 are written straight into the transport; `Exchange.on_writable` tells when the client reads slower than they come.
 
-Whatever cannot be framed beyond doubt (RFC 9112) is refused with an error that OpenAI's clients parse, and ends the
+Whatever cannot be framed beyond doubt (RFC 9112) is refused with an error that the path's clients parse, and ends the
 connection. There are no timers per request: `Server` sweeps its connections.
 """
 
@@ -23,8 +23,9 @@ from forebay.router.http.message import (
     MAX_HEAD_BYTES,
     MAX_TARGET_BYTES,
     RETRY_SOON,
-    error,
+    error_body,
     head_bytes,
+    json_reply,
     origin_form,
 )
 from forebay.router.http.message_channel import SWITCHING, UPGRADE
@@ -47,8 +48,14 @@ SMALL_BYTES: Final = 1024
 HIGH_WATER: Final = 256 * 1024
 
 Handler = Callable[[Request, "Exchange"], Coroutine[Any, Any, None] | None]
+Shape = Callable[[str, int, str, str | None], bytes]
+"""The body of an error: by the request's path, the status, what is wrong, and a code for it."""
 Upgrade = Callable[[Request], asyncio.Protocol | None]
 """Takes over a connection that asks for `forebay-lines`, or refuses it with None."""
+
+
+def _of_any_path(_: str, status: int, message: str, code: str | None) -> bytes:
+    return error_body(status, message, code)
 
 
 class ServerConnection:
@@ -284,7 +291,7 @@ class ServerConnection:
             work = self.server.handler(request, exchange)
         except Exception as problem:  # a bug must not leave a client hanging
             self._report(request, problem)
-            self._failed(exchange)
+            self._failed(exchange, request)
             return
         if work is not None:
             task = self.loop.create_task(self._run(work, request, exchange))
@@ -298,18 +305,19 @@ class ServerConnection:
         except Exception as problem:
             self._report(request, problem)
         if not exchange.ended:
-            self._failed(exchange)
+            self._failed(exchange, request)
 
     def _report(self, request: Request, problem: Exception) -> None:
         context = {"message": f"handler failed for {request.method} {request.target[:80]}", "exception": problem}
         self.loop.call_exception_handler(context)
 
-    def _failed(self, exchange: Exchange) -> None:
+    def _failed(self, exchange: Exchange, request: Request) -> None:
         if exchange.started:
             exchange.abort()
         else:
             exchange.keep_alive = False
-            exchange.reply(error(500, "forebay failed to answer this request", "internal_error"))
+            text = "forebay failed to answer this request"
+            exchange.reply(json_reply(self.server.shape(request.target, 500, text, "internal_error"), 500))
 
     def finished(self, exchange: Exchange) -> None:
         """An answer is complete: the next request's turn, or the connection's end."""
@@ -340,7 +348,8 @@ class ServerConnection:
             return
         self._deaf = True
         headers = [RETRY_SOON] if status == 503 else []
-        self._last = error(status, message, "invalid_http" if status < 500 else None, headers)
+        path, code = origin_form(self._url).partition("?")[0], "invalid_http" if status < 500 else None
+        self._last = json_reply(self.server.shape(path, status, message, code), status, headers)
         if self.current is None and not self._ready:
             self._part(self._last)
 
@@ -395,8 +404,15 @@ class ServerConnection:
 class Server:
     """A listening port."""
 
-    def __init__(self, handler: Handler, budget: Budget | None = None, upgrade: Upgrade | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        budget: Budget | None = None,
+        upgrade: Upgrade | None = None,
+        shape: Shape = _of_any_path,
+    ) -> None:
         self.handler = handler
+        self.shape = shape
         self.upgrade = upgrade
         self.budget = budget or Budget()
         self.connections: set[ServerConnection] = set()

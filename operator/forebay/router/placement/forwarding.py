@@ -36,8 +36,11 @@ class GatewayForwarder:
     async def forward(
         self, request: Request, exchange: Exchange, priority: Priority, record: AccessLogEntry, end: float
     ) -> bool:
-        """Pass a client's request to a gateway, until loop time `end`. False when none could be reached."""
-        loop = asyncio.get_running_loop()
+        """Pass a client's request to a gateway, until loop time `end`. False when none could be reached.
+
+        A gateway that had it when its client left, or this router ended, writes that down.
+        """
+        loop, on_lost = asyncio.get_running_loop(), exchange.on_lost
         for address in await self._able():
             now = loop.time()
             head = self._head(request, priority, record, now, end)
@@ -47,14 +50,20 @@ class GatewayForwarder:
             attempt.start(
                 upstream, address, head, request.body, end - now, end, upstream.waits, judged_by_the_other_router
             )
-            outcome = (await done).outcome
+            try:
+                outcome = (await done).outcome
+            except asyncio.CancelledError:  # this router ends
+                attempt.on_client_disconnect()
+                exchange.abort()
+                return True
             if outcome is AttemptOutcome.LATE:
                 too_late(exchange, record)
             elif outcome is not AttemptOutcome.GONE and not attempt.late:
                 tried = CallResult.SUCCESS if outcome is AttemptOutcome.ANSWERED else CallResult.FAULT
                 self.breakers[address] = after(self.breakers.get(address, Breaker()), tried, loop.time(), LIMITS)
             if exchange.ended:
-                return True
+                return outcome is not AttemptOutcome.FAULT
+            exchange.on_lost = on_lost
         return False
 
     def _head(self, request: Request, priority: Priority, record: AccessLogEntry, now: float, end: float) -> bytes:
@@ -66,6 +75,7 @@ class GatewayForwarder:
             self.context.token.header,
             (names.HOP.encode(), b"1"),
             (names.CLIENT.encode(), record.client.encode()),
+            (names.PEER.encode(), request.peer.encode()),
             (names.PRIORITY.encode(), priority.encode()),
             (names.AGE_MS.encode(), b"%d" % max(0, age)),
             (names.DEADLINE_MS.encode(), b"%d" % max(1, int((end - now) * 1000))),

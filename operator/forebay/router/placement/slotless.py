@@ -33,43 +33,35 @@ class Slotless:
 
     async def serve(
         self, request: Request, exchange: Exchange, parsed: ParsedRequest, record: AccessLogEntry, end: float
-    ) -> None:
-        """Until loop time `end`: a gateway's answer, else that of a slot that comes free here, else a refusal."""
-        try:
-            if await self._forward(request, exchange, parsed.facts.priority, record, end):
-                return
-            size = self.side.slots.weight(parsed.facts.live_tokens, parsed.facts.sequences)
-            if self.side.serves(parsed) and await self._wait_for_slot(parsed.facts.priority, size, end):
-                EngineRequest(self.side, request, exchange, record, size).serve(parsed, Reason.QUEUED)
-                return
-            seconds = retry_after(self.side.slots.admission.requests, self.side.slots.drain_rate(), self.side.rng)
-            text = "this replica is full and no gateway can be reached; try again"
-            exchange.reply(refusal(record, 429, Reason.QUEUE_FULL, text, [(b"retry-after", b"%d" % seconds)]))
-            self.side.finish(request, exchange, record)
-        except asyncio.CancelledError:
-            exchange.abort()
+    ) -> bool:
+        """Until loop time `end`: a gateway's answer, else that of a slot that comes free here, else a refusal. Whether
+        somebody else writes it down."""
+        if await self.gateways.forward(request, exchange, parsed.facts.priority, record, end):
+            return record.destination != "none"  # its time was over on the way
+        if exchange.ended:
+            return False
+        size = self.side.slots.weight(parsed.facts.live_tokens, parsed.facts.sequences)
+        if self.side.serves(parsed) and await self._wait_for_slot(parsed.facts.priority, size, end):
+            EngineRequest(self.side, request, exchange, record, size).serve(parsed, Reason.QUEUED)
+            return True
+        seconds = retry_after(self.side.slots.admission.requests, self.side.slots.drain_rate(), self.side.rng)
+        text = "this replica is full and no gateway can be reached; try again"
+        exchange.reply(refusal(record, 429, Reason.QUEUE_FULL, text, [(b"retry-after", b"%d" % seconds)]))
+        return False
 
     async def elsewhere(
         self, request: Request, exchange: Exchange, record: AccessLogEntry, end: float, attempt: Attempt
-    ) -> None:
-        """This engine failed before it answered a client: a gateway may know another."""
-        try:
-            if not await self._forward(request, exchange, Priority(record.priority or Priority.NORMAL), record, end):
-                text = f"the engine did not answer: {attempt.problem}; try again"
-                headers = [(b"retry-after", b"%d" % max(SHORTEST_SECONDS, ceil(attempt.retry_after)))]
-                exchange.reply(refusal(record, 503, Reason.REPLICA_FAILED, text, headers))
-                self.side.finish(request, exchange, record)
-        except asyncio.CancelledError:
-            exchange.abort()
-
-    async def _forward(
-        self, request: Request, exchange: Exchange, priority: Priority, record: AccessLogEntry, end: float
     ) -> bool:
-        """Whether a gateway has it, which then writes it down, or its time was over on the way."""
-        handed = await self.gateways.forward(request, exchange, priority, record, end)
-        if record.destination == "none":
-            self.side.finish(request, exchange, record)
-        return handed
+        """This engine failed before it answered a client: a gateway may know another. Whether that writes it down."""
+        priority = Priority(record.priority or Priority.NORMAL)
+        if await self.gateways.forward(request, exchange, priority, record, end):
+            return record.destination != "none"
+        if exchange.ended:
+            return False
+        text = f"the engine did not answer: {attempt.problem}; try again"
+        headers = [(b"retry-after", b"%d" % max(SHORTEST_SECONDS, ceil(attempt.retry_after)))]
+        exchange.reply(refusal(record, 503, Reason.REPLICA_FAILED, text, headers))
+        return False
 
     async def _wait_for_slot(self, priority: Priority, size: int, end: float) -> bool:
         """With no gateway reachable: a short line of its own. True when a slot was taken."""
