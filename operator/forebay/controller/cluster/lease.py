@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 DURATION_SECONDS: Final = 15.0
 RENEW_SECONDS: Final = 5.0
-ABANDONED_SECONDS: Final = 60.0  # by the holder's own clock, which may differ from ours: four times the duration
 YIELD_SECONDS: Final = RENEW_SECONDS + 1  # until an operator of the whole cluster has seen it, and keeps out
 RELEASE_SECONDS: Final = 2.0
 
@@ -62,24 +61,17 @@ def seen(lease: Object, before: SeenLease | None, now: float) -> SeenLease:
     return SeenLease(holder, renewed, float(spec.get("leaseDurationSeconds") or DURATION_SECONDS), now)
 
 
-def stand(known: SeenLease, me: str, now: float, wall: float) -> Stand:
-    """Whose it is. `now` is the reader's own clock, `wall` Unix seconds.
+def stand(known: SeenLease, me: str, now: float) -> Stand:
+    """Whose it is. `now` is the reader's own clock.
 
-    A holder that stays silent for a whole duration, counted from when its last word was seen, is gone; clocks of two
-    nodes need not agree for that. A word that is old by any clock need not be waited for.
+    A holder that stays silent for a whole duration, counted from when its last word was first seen, is gone. When it
+    says that it wrote that word is of its own clock, and is compared with nothing but its other words.
     """
     if known.holder == me:
         return Stand.MINE
-    if not known.holder or now - known.since > known.seconds or wall - _unix(known.renewed) > ABANDONED_SECONDS:
+    if not known.holder or now - known.since > known.seconds:
         return Stand.FREE
     return Stand.TAKEN
-
-
-def _unix(time: str) -> float:
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except ValueError:
-        return 0.0
 
 
 @dataclass(slots=True)
@@ -176,7 +168,7 @@ class Leases:
             scope.renewed = now
             return
         scope.known = seen(lease, scope.known, now)
-        match stand(scope.known, self.me, now, time.time()):
+        match stand(scope.known, self.me, now):
             case Stand.MINE:
                 await self._write(scope, lease, self._word(new=scope.renewed is None))
             case Stand.FREE if scope.renewed is None:
@@ -222,7 +214,7 @@ class Leases:
             if (namespace := lease["metadata"]["namespace"]) != self.common:
                 known[namespace] = seen(lease, self._seen_others.get(namespace), now)
         self._seen_others = known
-        others = {name for name, it in known.items() if stand(it, self.me, now, time.time()) is Stand.TAKEN}
+        others = {name for name, it in known.items() if stand(it, self.me, now) is Stand.TAKEN}
         for name in sorted(others ^ self._others):
             whose = "has an operator of its own and is left to it" if name in others else "is ours again"
             log.info("namespace %s %s", name, whose)
