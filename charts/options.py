@@ -87,19 +87,25 @@ def _property(row: Option) -> dict[str, Any]:
     said: dict[str, Any] = {"description": row.description}
     if row.choices:
         return said | {"enum": list(row.choices)}
-    if row.type == tuple[str, ...]:
-        most = {} if row.most is None else {"maxItems": row.most}
-        return said | {"type": "array", "uniqueItems": True, **most, "items": {"type": "string", **_text(row)}}
-    if row.type == tuple[int, ...]:
-        return said | {"type": "array", "uniqueItems": True, "items": {"type": "integer", **_bounds(row)}}
-    if row.type == Rules:
-        return said | {"type": "array", "items": EGRESS}
-    if row.type == int | None:
-        return said | {"type": ["integer", "null"], **_bounds(row)}
-    if row.type == dict[str, Any]:
-        return said | _of_crd(schema_of(FIELDS[row.name]))
-    said["type"] = TYPES[row.type]
-    return said | (_text(row) if row.type is str else _bounds(row))
+    return said | _typed(row)
+
+
+def _typed(row: Option) -> dict[str, Any]:
+    most = {} if row.most is None else {"maxItems": row.most}
+    match row.type:
+        case kind if kind == tuple[str, ...]:
+            said = {"type": "array", "uniqueItems": True, **most, "items": {"type": "string", **_text(row)}}
+        case kind if kind == tuple[int, ...]:
+            said = {"type": "array", "uniqueItems": True, "items": {"type": "integer", **_bounds(row)}}
+        case kind if kind == Rules:
+            said = {"type": "array", "items": EGRESS}
+        case kind if kind == int | None:
+            said = {"type": ["integer", "null"], **_bounds(row)}
+        case kind if kind == dict[str, Any]:
+            said = _of_crd(schema_of(FIELDS[row.name]))
+        case kind:
+            said = {"type": TYPES[kind], **(_text(row) if kind is str else _bounds(row))}
+    return said
 
 
 def _of_crd(schema: dict[str, Any]) -> dict[str, Any]:

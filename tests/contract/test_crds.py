@@ -89,7 +89,19 @@ BAD: dict[str, dict[str, Any]] = {
     "this variable is": a_default(gateway={"env": [{"name": "POD_NAMESPACE"}]}),
 }
 """One bad object for each rule, by the beginning of the rule's message. The rule about updates has its own test."""
-ON_UPDATE = "replicas is only the first size"
+ON_UPDATE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "replicas is only the first size": (a_pool(), a_pool(replicas=3)),
+    "cache.perReplica.storage cannot": (
+        a_pool(engine={"cache": {"perReplica": {"storage": "10Gi"}}}),
+        a_pool(engine={"cache": {"perReplica": {"storage": "20Gi"}}}),
+    ),
+    "cache.perReplica.storageClassName cannot": (
+        a_pool(engine={"cache": {"perReplica": {"storage": "10Gi"}}}),
+        a_pool(engine={"cache": {"perReplica": {"storage": "10Gi", "storageClassName": "fast"}}}),
+    ),
+    "cache.perReplica can be neither": (a_pool(engine={"cache": {"perReplica": {"storage": "10Gi"}}}), a_pool()),
+}
+"""For each rule about updates an object and the same object changed, by the beginning of the rule's message."""
 
 
 def all_rules() -> list[Rule]:
@@ -117,7 +129,7 @@ def refusal(api: client.ApiClient, document: dict[str, Any]) -> str:
 
 
 def test_each_rule_has_a_bad_object() -> None:
-    beginnings = [*BAD, ON_UPDATE]
+    beginnings = [*BAD, *ON_UPDATE]
     for rule in all_rules():
         assert any(rule.message.startswith(begin) for begin in beginnings), f"no bad object for: {rule.message}"
 
@@ -126,6 +138,47 @@ def test_each_rule_has_a_bad_object() -> None:
 def test_the_rule_refuses_its_bad_object_in_its_own_words(api: client.ApiClient, begin: str) -> None:
     message = next(rule.message for rule in all_rules() if rule.message.startswith(begin))
     assert message.replace('"', '\\"') in refusal(api, BAD[begin])
+
+
+@pytest.mark.parametrize("begin", ON_UPDATE)
+@pytest.mark.parametrize("forwards", [True, False])
+def test_the_rule_about_updates_refuses_the_change_and_nothing_else(
+    api: client.ApiClient, begin: str, forwards: bool
+) -> None:
+    custom, (before, after) = client.CustomObjectsApi(api), ON_UPDATE[begin]
+    if begin.startswith("replicas") and not forwards:
+        pytest.skip("back to the default is what leaving it out looks like")
+    before, after = (before, after) if forwards else (after, before)
+    where = (GROUP, VERSION, NAMESPACE, "localmodelpools", "changes")
+    stored = create(api, {**before, "metadata": {"name": "changes"}}, dry_run=False)
+    try:
+        stored["spec"]["queue"]["maxWaitSeconds"] = 7
+        stored = custom.replace_namespaced_custom_object(*where, stored)
+        with pytest.raises(client.ApiException) as refused:
+            custom.replace_namespaced_custom_object(*where, {**stored, "spec": after["spec"]})
+        assert begin in str(refused.value.body)
+    finally:
+        custom.delete_namespaced_custom_object(*where)
+
+
+def test_replicas_can_be_left_out_of_an_automatic_pool_again(api: client.ApiClient) -> None:
+    custom, where = client.CustomObjectsApi(api), (GROUP, VERSION, NAMESPACE, "localmodelpools")
+    document = {**a_pool(replicas=2), "metadata": {"name": "leaves"}}
+    manager = {"field_manager": "gitops", "_content_type": "application/apply-patch+yaml"}
+    custom.patch_namespaced_custom_object(*where, "leaves", document, **manager)
+    without = {**a_pool(), "metadata": {"name": "leaves"}}
+    assert custom.patch_namespaced_custom_object(*where, "leaves", without, **manager)["spec"]["replicas"] == 1
+    with pytest.raises(client.ApiException):
+        custom.patch_namespaced_custom_object(*where, "leaves", document, **manager)
+
+
+@pytest.mark.parametrize("name", ["/models/x", "/mnt/models/Qwen2.5-7B", "Qwen/Qwen2.5-72B-Instruct", "m"])
+def test_a_model_is_a_repository_or_a_path(api: client.ApiClient, name: str) -> None:
+    create(api, a_pool(model={"name": name}))
+
+
+def test_what_is_neither_is_told_of_the_field_for_it(api: client.ApiClient) -> None:
+    assert "model.source" in refusal(api, a_pool(model={"name": "s3://bucket/-x y"}))
 
 
 def test_the_first_releases_name_of_a_field_is_refused_where_fields_are_validated(api: client.ApiClient) -> None:

@@ -11,12 +11,12 @@ from forebay.controller.cluster.event_recorder import BUDGET, Recorder
 from forebay.controller.cluster.kubernetes_api import Cluster, ClusterError, Object, ObjectKind
 from forebay.controller.cluster.node_watch import NodeWatch
 from forebay.controller.plan.actions import Note, Regarding
-from forebay.controller.sizing.arbitration import gpus_of
+from forebay.controller.sizing.arbitration import _lacks_gpus, gpus_of
 from forebay.controller.sizing.gpu_bids import GpuBids
 from forebay.controller.sizing.starts import Starts
 from forebay.resources.reasons import EventReason
 from forebay.rules.arbitrate import Bid
-from tests.controller.fleets import NOW, replica, spec
+from tests.controller.fleets import NOW, pool, replica, spec
 
 GPU = "nvidia.com/gpu"
 
@@ -60,6 +60,27 @@ def test_pools_with_the_same_resource_and_other_nodes_do_not_compete() -> None:
     assert gpus_of(labelled) == GPU
     assert gpus_of(spec(engine={"gpus": 0})) == ""
     assert gpus_of(spec(engine={"gpus": 1, "podTemplate": {"spec": [None]}})) == GPU
+
+
+@pytest.mark.parametrize(
+    ("words", "lacks"),
+    [
+        ("", None),
+        ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", True),
+        ("0/3 nodes are available: 1 node(s) had untolerated taint {master: }, 2 Insufficient nvidia.com/gpu.", True),
+        ("0/3 nodes are available: 2 Insufficient nvidia.com/gpu, 1 node(s) had untolerated taint {nvidia.com/gpu: }.",
+         False),
+        ("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.", False),
+        ("0/3 nodes are available: 3 Insufficient cpu.", False),
+        ("pod has unbound immediate PersistentVolumeClaims.", False),
+        ("no nodes available to schedule pods", False),
+    ],
+)  # fmt: skip
+def test_whether_gpus_are_what_a_replica_lacks_is_in_the_schedulers_words(words: str, lacks: bool | None) -> None:
+    found = pool(pods=(replica(0, ready=False, unschedulable=words),))
+    assert _lacks_gpus(found, spec(engine={"gpus": 1})) is lacks
+    refused = replace(found, create_failure="exceeded quota")
+    assert _lacks_gpus(refused, spec(engine={"gpus": 1})) is False
 
 
 def node(name: str, gpus: int | None) -> Object:

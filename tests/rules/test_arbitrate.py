@@ -126,6 +126,51 @@ def test_what_cannot_be_withdrawn_stands_in_nobodys_way() -> None:
     assert granted(unplaced("a", since=NOW - 9000, tail=0), bid("b", 1, 2)) == {"a": 2, "b": 2}
 
 
+@pytest.mark.parametrize("gpus_of_the_other", [1, 8])
+@pytest.mark.parametrize(
+    ("lacks", "since", "waits"),
+    [
+        (None, 0.0, True),  # the scheduler is at it
+        (None, PLACING_SECONDS, False),  # gated, of another scheduler, not made: nobody says why
+        (False, 0.0, False),  # something else is in its way
+        (False, 300.0, False),
+        (True, 0.0, True),
+        (True, 300.0, True),  # GPUs are what it waits for
+        (True, float(PENDING_SECONDS), False),
+    ],
+)
+def test_only_a_replica_that_gpus_would_help_has_others_wait_for_it(
+    lacks: bool | None, since: float, waits: bool, gpus_of_the_other: int
+) -> None:
+    head = unplaced("a", since=NOW - since, lacks_gpus=lacks, tail=0)
+    grants = arbitrate([head, bid("b", 1, 2, each=gpus_of_the_other)], NOW)
+    assert (grants["b"].reason is ScaleReason.AWAITS_TURN) is waits
+    assert grants["b"].replicas == (1 if waits else 2)
+
+
+def test_a_pool_of_small_replicas_does_not_wait_for_a_large_one_that_found_no_room() -> None:
+    large, small = unplaced("a", each=8, lacks_gpus=True), bid("b", 1, 2, each=1)
+    assert granted(large, small)["b"] == 1
+    told = replace(large, attempt=PlacementAttempt(NOW - PLACING_SECONDS, NOW))
+    assert granted(told, small)["b"] == 2
+    assert granted(told, replace(small, each=8))["b"] == 1
+    assert granted(bid("a", 1, 2, each=8, priority=1), small) == {"a": 2, "b": 1}
+
+
+@given(
+    heads=st.lists(
+        st.tuples(st.sampled_from([None, False]), st.floats(PLACING_SECONDS, PENDING_SECONDS - 1)), max_size=20
+    ),
+    each=st.integers(1, 64),
+)
+def test_however_many_cannot_move_the_next_one_asks_at_once(heads: list[tuple[bool | None, float]], each: int) -> None:
+    stuck = [
+        unplaced(f"a{number}", since=NOW - age, lacks_gpus=lacks, each=each, priority=9)
+        for number, (lacks, age) in enumerate(heads)
+    ]
+    assert granted(*stuck, bid("z", 1, 2))["z"] == 2
+
+
 def test_unplaced_is_said_only_after_the_scheduler_has_had_time() -> None:
     assert why(unplaced(since=NOW - PLACING_SECONDS + 1)) == {"a": None}
     assert why(unplaced(since=NOW - PLACING_SECONDS)) == {"a": ScaleReason.REPLICA_UNPLACED}
@@ -189,7 +234,12 @@ class Cluster:
             while placed < grant.replicas and self.free:
                 placed, self.free = placed + 1, self.free - 1
             self.bids[pool] = replace(
-                before, size=grant.replicas, placed=placed, tail=grant.replicas - placed, attempt=grant.attempt
+                before,
+                size=grant.replicas,
+                placed=placed,
+                tail=grant.replicas - placed,
+                attempt=grant.attempt,
+                lacks_gpus=True if placed < grant.replicas else None,
             )
         self.now += 5
 

@@ -37,6 +37,7 @@ def says(pattern: str, message: str) -> dict[str, Any]:
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MODEL_NAME = r"^[A-Za-z0-9][-A-Za-z0-9._/:@+]*$"
+MODEL_SOURCE = r"^/?[A-Za-z0-9][-A-Za-z0-9._/:@+]*$"
 MONEY = r"^\d{1,9}(\.\d{1,9})?$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P|m)?$"
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
@@ -51,6 +52,20 @@ ModelName = Annotated[
         ),
     ),
 ]
+ModelSource = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        pattern=MODEL_SOURCE,
+        json_schema_extra=says(
+            MODEL_SOURCE,
+            "a model is named by its repository or by an absolute path: letters, digits and -._/:@+, the first one a "
+            "letter, digit or /; put what does not fit into model.source",
+        ),
+    ),
+]
+"""What an engine loads, and the name that clients use for it unless there are others."""
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
 Money = Annotated[
     str,

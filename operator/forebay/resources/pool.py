@@ -1,6 +1,6 @@
 """`LocalModelPool`: one model served by N vLLM replicas on the cluster's own GPUs."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from forebay.resources.fields import (
     LIST_ATOMIC,
     LIST_SET,
     ModelName,
+    ModelSource,
     Money,
     Name,
     NameRef,
@@ -51,7 +52,7 @@ class Adapter(Resource):
 class Model(Resource):
     """The model that the pool serves."""
 
-    name: ModelName
+    name: ModelSource
     """Model to load: a repository name or a path in the container, as `vllm serve` takes it."""
     served_names: Annotated[list[ModelName], Field(max_length=16, json_schema_extra=LIST_SET)] = []
     """Names that clients may put in `model`. Empty: only the value of `name`."""
@@ -114,6 +115,19 @@ class PerReplicaCache(Resource):
     persistent_volume_claim_retention_policy: ClaimRetention | None = None
     """What becomes of the replicas' claims when the pool shrinks or goes. Empty: they stay."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.storage == oldSelf.storage",
+            "cache.perReplica.storage cannot be changed, as a StatefulSet's volumeClaimTemplates cannot: enlarge the "
+            "PersistentVolumeClaims themselves, or make another pool",
+        ),
+        Rule(
+            "self.storageClassName == oldSelf.storageClassName",
+            "cache.perReplica.storageClassName cannot be changed, as a StatefulSet's volumeClaimTemplates cannot: make "
+            "another pool",
+        ),
+    )
+
 
 class HostPathCache(Resource):
     """A folder of the node."""
@@ -139,6 +153,11 @@ class Cache(Resource):
             "(has(self.ephemeral) ? 1 : 0) + (has(self.sharedClaim) ? 1 : 0) + (has(self.perReplica) ? 1 : 0)"
             " + (has(self.hostPath) ? 1 : 0) == 1",
             "set exactly one of ephemeral, sharedClaim, perReplica and hostPath",
+        ),
+        Rule(
+            "has(self.perReplica) == has(oldSelf.perReplica)",
+            "cache.perReplica can be neither added nor removed, as a StatefulSet's volumeClaimTemplates cannot: make "
+            "another pool",
         ),
     )
 
@@ -324,6 +343,9 @@ class Rollout(Resource):
     """When replicas get a newer router: OnNextChange of the pool's spec, or Always, one replica at a time."""
 
 
+FIRST_SIZE: Final = 1
+
+
 class PoolSpec(Resource):
     """What the pool serves, and how."""
 
@@ -335,7 +357,7 @@ class PoolSpec(Resource):
     """What the model is good for. Requests that name no model are routed by it."""
     engine: Engine = Engine()
     """Engine that serves the model, with its GPUs and its pods."""
-    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    replicas: Annotated[int, Field(ge=0, le=1000)] = FIRST_SIZE
     """Number of replicas in scaling mode Manual, the initial number otherwise. `kubectl scale` sets it."""
     scaling: Scaling = Scaling()
     """How the number of replicas is decided."""
@@ -360,8 +382,8 @@ class PoolSpec(Resource):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.scaling.mode != 'Manual' ? (self.replicas == oldSelf.replicas"
-            " || self.scaling.mode != oldSelf.scaling.mode) : true",
+            "self.scaling.mode == 'Manual' || self.scaling.mode != oldSelf.scaling.mode"
+            f" || self.replicas in [oldSelf.replicas, {FIRST_SIZE}]",  # left out, it is the default again
             "replicas is only the first size unless scaling.mode is Manual: change scaling.minReplicas or "
             "scaling.maxReplicas instead, or set scaling.mode: Manual",
         ),

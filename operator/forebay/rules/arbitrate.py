@@ -6,6 +6,9 @@ is; so a pool asks for one replica, sees whether it is placed, and asks for the 
 
 - at most one replica of a pool is unplaced, and pools that want the same GPUs ask one after the other: those below
   their minimum first, then by priority class, then by the money that their overflow costs for each GPU-hour;
+- a turn lasts as long as GPUs are what the replica waits for. One that the scheduler was not asked about, that the API
+  server refuses, or that lacks anything else on its nodes could not use GPUs that become free, so that nobody waits for
+  it; nor does a pool whose replicas need fewer GPUs, for there may be enough of them for those;
 - an unplaced replica stays while demand lasts, `pending_seconds` at most, so that a cluster autoscaler can deliver.
   Then it is withdrawn, and asked for again after 5, 10, 20, 40, 60 minutes, or at once when there are more GPUs;
 - of pools that serve the same requests, one waits for the room that another one's start is bringing.
@@ -68,6 +71,9 @@ class Bid:
     pending_seconds: float = PENDING_SECONDS
     rollout: bool = False
     attempt: PlacementAttempt = PlacementAttempt()
+    each: int = 1  # GPUs of one replica
+    lacks_gpus: bool | None = None
+    """Whether GPUs are what its unplaced replica lacks, in the words of whoever did not place it; None: nobody said."""
     roomier: float = 0.0  # when there last were more of these GPUs, Unix seconds
     serves: frozenset[str] = field(default_factory=frozenset)  # kinds of requests that others may serve as well
     demand: float = 0.0  # concurrent requests
@@ -113,18 +119,18 @@ def arbitrate(bids: Iterable[Bid], now: float) -> Mapping[str, Grant]:
     """A grant for each pool. `now` in Unix seconds. Equal bids give equal grants, in whatever order they come."""
     ranked = sorted((_seen(bid, now) for bid in bids), key=lambda bid: bid.rank)
     grants = {bid.pool: grant for bid in ranked if (grant := _alone(bid, now)) is not None}
-    asking = {bid.gpus: bid.pool for bid in ranked if bid.pool in grants and _asks(bid, grants[bid.pool], now)}
+    asking = [bid for bid in ranked if bid.pool in grants and _asks(bid, grants[bid.pool], now)]
     coming = [(bid, bid.room(bid.size)) for bid in ranked if _comes(bid, now)]
     for bid in ranked:
         if bid.pool in grants:
             continue
-        if bid.gpus and bid.gpus in asking:
-            grants[bid.pool] = Grant(bid.size, bid.attempt, ScaleReason.AWAITS_TURN, asking[bid.gpus])
+        if ahead := _ahead(bid, asking, now):
+            grants[bid.pool] = Grant(bid.size, bid.attempt, ScaleReason.AWAITS_TURN, ahead)
         elif other := _relieved_by(bid, coming):
             grants[bid.pool] = Grant(bid.size, bid.attempt, ScaleReason.SHARED_DEMAND, other)
         else:
             grants[bid.pool] = Grant(bid.size + 1, replace(bid.attempt, since=bid.attempt.since or now, wanted=now))
-            asking[bid.gpus] = bid.pool
+            asking.append(bid)
             coming.append((bid, bid.room(bid.size + 1)))
     return grants
 
@@ -160,9 +166,30 @@ def _alone(bid: Bid, now: float) -> Grant | None:
 
 
 def _asks(bid: Bid, grant: Grant, now: float) -> bool:
-    """Whether a replica of it is on its way to a node. One that cannot be withdrawn stands in the way no longer."""
+    """Whether GPUs are what a replica of it waits for: what cannot move for another reason stands in nobody's way, and
+    neither does what cannot be withdrawn."""
     late = now - bid.attempt.since >= bid.pending_seconds
-    return bid.gpus != "" and bid.unplaced > 0 and grant.replicas > bid.placed and not late
+    lacks = _young(bid, now) if bid.lacks_gpus is None else bid.lacks_gpus
+    return bid.gpus != "" and bid.unplaced > 0 and grant.replicas > bid.placed and lacks and not late
+
+
+def _young(bid: Bid, now: float) -> bool:
+    """Whether the scheduler is still at it."""
+    return now - bid.attempt.since < PLACING_SECONDS
+
+
+def _ahead(bid: Bid, asking: Iterable[Bid], now: float) -> str:
+    """Whose turn it is at the same GPUs; empty when it is this pool's.
+
+    What is too little for one replica may be enough for another: a pool waits for a larger one while that is young.
+    """
+    rivals = (other for other in asking if other.gpus == bid.gpus != "")
+    return next((other.pool for other in rivals if other.each <= bid.each or _fresh(other, now)), "")
+
+
+def _fresh(bid: Bid, now: float) -> bool:
+    """Whether it asks in this very look, or asked just before."""
+    return not bid.unplaced or _young(bid, now)
 
 
 def _comes(bid: Bid, now: float) -> bool:

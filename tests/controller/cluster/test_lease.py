@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forebay.controller.cluster.event_recorder import micro_time
 from forebay.controller.cluster.kubernetes_api import Object
-from forebay.controller.cluster.lease import ABANDONED_SECONDS, DURATION_SECONDS, SeenLease, Stand, seen, stand
+from forebay.controller.cluster.lease import DURATION_SECONDS, SeenLease, Stand, seen, stand
 
 WALL = 1_800_000_000.0
 
@@ -25,16 +27,33 @@ def lease(holder: str, renewed: float = WALL) -> Object:
         ("other", 0.0, WALL, Stand.TAKEN),
         ("other", DURATION_SECONDS, WALL, Stand.TAKEN),
         ("other", DURATION_SECONDS + 0.1, WALL, Stand.FREE),
-        ("other", 0.0, WALL - ABANDONED_SECONDS - 1, Stand.FREE),
         ("other", 0.0, WALL + 3600, Stand.TAKEN),  # its clock is ahead
-        ("other", 0.0, WALL - 30, Stand.TAKEN),  # its clock is behind
+        ("other", 0.0, WALL - 120, Stand.TAKEN),  # its clock is behind
+        ("other", 0.0, 0.0, Stand.TAKEN),
     ],
 )
 def test_a_lease_is_free_once_its_holder_was_silent_for_its_duration(
     holder: str, silent: float, renewed: float, expected: Stand
 ) -> None:
     known = seen(lease(holder, renewed), None, now=100.0)
-    assert stand(known, "me", 100.0 + silent, WALL) is expected
+    assert stand(known, "me", 100.0 + silent) is expected
+
+
+@given(
+    words=st.lists(st.tuples(st.floats(0.1, 40.0), st.integers(0, 2_000_000_000)), min_size=1, max_size=20),
+    more=st.floats(0.0, 40.0),
+)
+def test_whatever_the_holders_clock_says_only_the_time_without_a_new_word_counts(
+    words: list[tuple[float, int]], more: float
+) -> None:
+    now, known, latest, last = 0.0, None, 0.0, None
+    for step, renewed in words:
+        now += step
+        latest = latest if renewed == last else now
+        known, last = seen(lease("other", renewed), known, now), renewed
+    assert known is not None
+    silent = now + more - latest
+    assert stand(known, "me", now + more) is (Stand.FREE if silent > DURATION_SECONDS else Stand.TAKEN)
 
 
 def test_a_word_that_is_read_again_does_not_count_as_a_new_one() -> None:
@@ -47,4 +66,4 @@ def test_a_word_that_is_read_again_does_not_count_as_a_new_one() -> None:
 def test_what_somebody_wrote_by_hand_does_not_hold_for_ever() -> None:
     known = seen({"metadata": {}, "spec": {"holderIdentity": "ghost"}}, None, now=0.0)
     assert known == SeenLease("ghost", "", DURATION_SECONDS, 0.0)
-    assert stand(known, "me", 0.0, WALL) is Stand.FREE
+    assert stand(known, "me", DURATION_SECONDS + 0.1) is Stand.FREE

@@ -47,10 +47,15 @@ def gateway_service_account(namespace: str, owners: Sequence[Owner]) -> Object:
 
 
 def gateway_disruption_budget(namespace: str, owners: Sequence[Owner], replicas: int) -> Object:
-    """One gateway always stays; a single one may be moved, or its node could never be drained."""
+    """One gateway that serves always stays; a single one may be moved, or its node could never be drained. Nor do
+    gateways that do not serve keep theirs."""
     body = of_fleet("PodDisruptionBudget", "policy/v1", names.GATEWAY, namespace, owners)
     bound = {"minAvailable": 1} if replicas > 1 else {"maxUnavailable": 1}
-    body["spec"] = {**bound, "selector": {"matchLabels": gateway_selector()}}
+    body["spec"] = {
+        **bound,
+        "selector": {"matchLabels": gateway_selector()},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }
     return body
 
 

@@ -12,10 +12,10 @@ from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import Owner, of_pool, pool_selector
 from forebay.controller.manifests.merge import TemplateRefusedError, merged
 from forebay.controller.manifests.template import BUILDER_VERSION, cache_claims, pod_template
-from forebay.controller.plan.drift import fingerprint
+from forebay.controller.plan.drift import differences, fingerprint
 from forebay.controller.settings import Images
 from forebay.resources import names
-from forebay.resources.pool import PoolSpec
+from forebay.resources.pool import Cache, EphemeralCache, PerReplicaCache, PoolSpec
 from forebay.resources.terms import AdoptRouter
 
 _OF_CLAIMS: Final = {"persistent_volume_claim_retention_policy"}
@@ -108,6 +108,29 @@ def outdated(record: Record | None, images: Images) -> str:
     if record.builder != BUILDER_VERSION:
         return f"replicas run a pod template of version {record.builder}, new ones would run {BUILDER_VERSION}"
     return ""
+
+
+def kept_cache(cache: Cache, live: Object | None) -> tuple[Cache, str]:
+    """The cache that a pool can have beside its StatefulSet, and what to tell where that is not the one it asks for.
+
+    Claim templates cannot be changed: an apply with others would be refused as a whole, size and image included. The
+    API refuses to change the fields that they come from; what was stored before it did must not stop a pool either.
+    """
+    if live is None:
+        return cache, ""
+    claims = live["spec"].get("volumeClaimTemplates") or []
+    wanted = cache_claims(cache)
+    if len(claims) == len(wanted) and not any(differences(wanted, claims)) and _class(wanted) == _class(claims):
+        return cache, ""
+    words = "engine.cache.perReplica cannot be changed: replicas keep the volumes that they have; make another pool"
+    if not claims:
+        return Cache(ephemeral=EphemeralCache()), words
+    storage = str(claims[0]["spec"]["resources"]["requests"]["storage"])
+    return Cache(per_replica=PerReplicaCache(storage=storage, storage_class_name=_class(claims))), words
+
+
+def _class(claims: list[Object]) -> str:
+    return str(claims[0]["spec"].get("storageClassName") or "") if claims else ""
 
 
 def statefulset(namespace: str, owner: Owner, spec: PoolSpec, record: Record, replicas: int) -> Object:

@@ -17,6 +17,7 @@ from forebay.controller.manifests.statefulset import (
     TemplateChoice,
     choose_template,
     decided_replicas,
+    kept_cache,
     outdated,
     recorded,
     statefulset,
@@ -75,11 +76,11 @@ def plan_pool(
     versions = engine_versions.said(_reports(fleet, pool))
     sizing = replace(sizing, memory=replace(sizing.memory, versions=versions or mine.versions))
     learning = _learnt(fleet, pool, pool.spec, mine, settings.stale_seconds)
-    choice = choose_template(pool.name, pool.spec, settings.images, recorded(pool.statefulset), settings.run_as_user)
+    possible, choice = _possible(pool, pool.spec, settings)
     about = event_messages.owner_ref(pool.owner, fleet.namespace)
     objects = _objects(fleet, pool, pool.spec, settings)
     applies = [desired_vs_live(obj, fleet, memory, about) for obj in objects]
-    applies.append(_statefulset(fleet, pool, pool.spec, memory, sizing, choice))
+    applies.append(_statefulset(fleet, pool, possible, memory, sizing, choice))
     first = f": replicas {sizing.decision.replicas}, reason {sizing.decision.reason}" if not pool.statefulset else ""
     done = with_created_note(applies, about, first)
     resized = _resized(pool, sizing, done)
@@ -110,6 +111,19 @@ def plan_pool(
         learning=learning,
     )
     return PoolPlan(ActionBatch(pool.name, tuple(actions)), kept)
+
+
+def _possible(pool: ObservedPool, spec: PoolSpec, settings: Settings) -> tuple[PoolSpec, TemplateChoice]:
+    """The spec as far as the pool's StatefulSet can have it, and the template for it."""
+    cache, kept = kept_cache(spec.engine.cache, pool.statefulset)
+    old = recorded(pool.statefulset)
+    if not kept:
+        return spec, choose_template(pool.name, spec, settings.images, old, settings.run_as_user)
+    possible = spec.model_copy(update={"engine": spec.engine.model_copy(update={"cache": cache})})
+    if cache.per_replica is None and old is not None:  # what it was instead, only the old template says
+        return possible, TemplateChoice(old, refused=kept)
+    choice = choose_template(pool.name, possible, settings.images, old, settings.run_as_user)
+    return possible, replace(choice, refused=choice.refused or kept)
 
 
 def _invalid(

@@ -85,6 +85,8 @@ def _bid(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, sizing: Sizin
         pending_seconds=spec.scaling.pending_seconds,
         rollout=numbers.rollout,
         attempt=memory.attempt,
+        each=spec.engine.gpus,
+        lacks_gpus=_lacks_gpus(pool, spec),
         roomier=fleet.roomier.get(spec.engine.gpu_resource_name, 0.0),
         serves=frozenset(f"{fleet.namespace}/{spec.model.task}/{capability}" for capability in spec.capabilities),
         demand=decision.demand,
@@ -93,6 +95,21 @@ def _bid(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, sizing: Sizin
         starting=numbers.starting,
         grown=max((pod.ready_since for pod in pool.pods if pod.counts), default=0.0),
     )
+
+
+def _lacks_gpus(pool: ObservedPool, spec: PoolSpec) -> bool | None:
+    """Whether more GPUs would get the pool's replica a node, as far as the API server or the scheduler have said.
+
+    The scheduler counts nodes by what each lacks. A taint with the resource's own name is that of the nodes that have
+    GPUs: what does not tolerate it lacks GPUs on the others, where there never will be any.
+    """
+    if pool.create_failure:
+        return False
+    words = next((pod.unschedulable for pod in pool.pods if pod.unschedulable and not pod.terminating), "")
+    if not words:
+        return None
+    resource = spec.engine.gpu_resource_name
+    return f"Insufficient {resource}" in words and f"{{{resource}:" not in words
 
 
 def _competing(bid: Bid, name: str, memory: FleetMemory, now: float) -> Bid:
