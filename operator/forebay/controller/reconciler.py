@@ -74,6 +74,7 @@ class Reconciler:
         self.gpu_bids.tell(namespace, planned.bids, fleet.now)
         outcome = await self.executor.run(namespace, planned.batches)
         self.metrics.pools(namespace, planned.sizings)
+        self.metrics.conditions(namespace, planned.verdicts, planned.gateways)
         self.metrics.prices(fleet)
         self.summaries.take(fleet, planned.sizings)
         self.metrics.passes.labels("refused" if outcome.refused else "ok").inc()
