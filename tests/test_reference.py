@@ -8,6 +8,7 @@ import pytest
 from forebay import reference
 from forebay.controller.plan.routing_table import Acknowledgement
 from forebay.controller.report.conditions import PolicyFacts, PoolFacts, policy_verdicts, pool_verdicts
+from forebay.controller.report.gateways import GatewayFacts, gateways_verdict
 from forebay.resources import reasons
 from forebay.resources.documented_enum import DocumentedEnum
 from forebay.rules.endpoints import ENDPOINTS, MEANINGS, MODELS, RESPONSES, STORED_RESPONSES
@@ -52,13 +53,18 @@ def test_conditions_have_only_the_reasons_that_are_listed() -> None:
     programmed = (None, Acknowledgement(2, 0, 0, ()), Acknowledgement(2, 2, 2, ()), Acknowledgement(2, 2, 1, ("a",)))
     seen = set()
     for desired, ready, pods, flag, known in product((0, 2), (0, 1, 2), (0, 2), words, programmed):
-        for field in ("invalid", "create_failure", "apply_failure", "unschedulable", "outdated", "refused",
-                      "policy_missing"):  # fmt: skip
-            facts = PoolFacts(desired, ready, pods=pods, programmed=known, heard=ready, **{field: flag})
+        for field in ("invalid", "create_failure", "apply_failure", "unplaced", "outdated", "refused", "policy_missing",
+                      "withdrawn", "first", "held", "trouble", "stuck", "gated"):  # fmt: skip
+            value = {"trouble": (flag,) if flag else (), "stuck": (flag,) if flag else ()}.get(field, flag)
+            wide = {"programmed": known, "heard": ready, "gateways_ready": ready, "rollout": pods > ready}
+            facts = PoolFacts(desired, ready, desired // 2, pods, ready, **wide, **{"unplaced": flag, field: value})
             seen |= {(verdict.type, verdict.reason) for verdict in pool_verdicts(facts)}
         for gateways, keys, odd in product((0, 1), ((), ("acme",)), ((), ("acme: no address",))):
-            policy = PolicyFacts("p", flag, gateways, keys, odd, pods, known)
+            policy = PolicyFacts("p", flag, gateways, flag, keys, odd, pods, known)
             seen |= {(verdict.type, verdict.reason) for verdict in policy_verdicts(policy)}
+    for ready, refused, missing, trouble, rolls in product((0, 1, 2), *[((), ("x",))] * 3, (False, True)):
+        verdict = gateways_verdict(GatewayFacts(2, ready, refused, missing, trouble, rollout=rolls))
+        seen.add((verdict.type, verdict.reason))
     for kind, reason in seen:
         assert reason in reasons.CONDITION_REASONS[kind], (kind, reason)
     assert {reason for of in reasons.CONDITION_REASONS.values() for reason in of} == set(reasons.ConditionReason)

@@ -3,12 +3,26 @@
 from typing import Any
 
 from forebay.resources import names
+from forebay.resources.reasons import ConditionType
 
 TIME = "2027-01-15T07:20:00Z"
 
 
 def condition(kind: str, status: str, reason: str, message: str = "the figures") -> dict[str, Any]:
     return {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": TIME}
+
+
+def conditions(*changed: dict[str, Any]) -> list[dict[str, Any]]:
+    """All conditions, each as it should be but for the changed ones."""
+    fine = {
+        ConditionType.READY: "ReplicasReady", ConditionType.ROUTING_PROGRAMMED: "RoutersAcknowledged",
+        ConditionType.GATEWAYS_READY: "GatewaysServe", ConditionType.REPLICAS_CREATED: "Created",
+        ConditionType.GPUS_AVAILABLE: "Scheduled", ConditionType.METRICS_FRESH: "Reported",
+        ConditionType.ROUTER_OUTDATED: "UpToDate", ConditionType.POD_TEMPLATE_ACCEPTED: "Merged",
+    }  # fmt: skip
+    status = {ConditionType.ROUTER_OUTDATED: "False"}
+    known = {kind.value: condition(kind.value, status.get(kind, "True"), reason) for kind, reason in fine.items()}
+    return list((known | {item["type"]: item for item in changed}).values())
 
 
 def pool(name: str = "chat", namespace: str = "team", **status: Any) -> dict[str, Any]:
@@ -19,7 +33,7 @@ def pool(name: str = "chat", namespace: str = "team", **status: Any) -> dict[str
             "decisions": [decision(1, 2, "DemandAboveCapacity", "2027-01-15T07:10:03Z")],
         },
         "overflow": {"state": "None", "running": 0, "total": 0},
-        "conditions": [condition("Ready", "True", "ReplicasReady")],
+        "conditions": conditions(),
     }  # fmt: skip
     return {
         "metadata": {"name": name, "namespace": namespace},
@@ -31,7 +45,7 @@ def pool(name: str = "chat", namespace: str = "team", **status: Any) -> dict[str
 def policy(name: str = "default", namespace: str = "team", **status: Any) -> dict[str, Any]:
     target = {"provider": "acme", "model": "large"}
     provider = {"name": "acme", "baseURL": "https://acme.example/v1", "models": [{"name": "large"}]}
-    usual = {"pools": 1, "conditions": [condition("Ready", "True", "Accepted")]}
+    usual = {"pools": 1, "conditions": conditions(condition("Ready", "True", "Accepted"))}
     return {
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"providers": [provider], "primary": [target], "secondary": [target]},

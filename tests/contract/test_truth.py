@@ -13,6 +13,7 @@ from kubernetes import client
 from forebay.controller.cluster.kubernetes_api import EVENT, POD, POOL, Cluster, Object, ObjectKind
 from forebay.controller.cluster.kubernetes_api import POLICY as POLICIES
 from forebay.controller.settings import Settings
+from forebay.resources import names
 from forebay.resources.reasons import ConditionType
 from testing.fake_routers import FakeRouters
 from tests.contract.kubelet import Kubelets, add_node
@@ -249,11 +250,44 @@ def failed_mount(namespace: str, pod: Object) -> Object:
     }
 
 
+@shows(ConditionType.GATEWAYS_READY)
+def test_a_quota_that_refuses_the_gateways(managed_api: client.ApiClient) -> None:
+    async def scene(on: Stage) -> None:
+        hard = {"hard": {"pods": "1"}}
+        await on.pool()
+        await on.becomes("ReplicasCreated", "True", "Created")
+        await on.cluster._call("POST", QUOTA.path(on.namespace), body={"metadata": {"name": "few"}, "spec": hard})
+        for gateway in await on.kubelets.names(names.COMPONENT_GATEWAY):
+            await on.cluster._call("DELETE", POD.path(on.namespace, gateway), body={"gracePeriodSeconds": 0})
+        await on.becomes("GatewaysReady", "False", "NoGatewaysReady", "0 of 2 gateways serve", "exceeded quota: few")
+        await on.becomes("RoutingProgrammed", "False", "NoRouters", "no gateway is ready")
+        assert (await on.condition("Ready"))["status"] == "True"
+        assert "GatewaysFailed" in {reason for reason, _ in await told(on.cluster, on.namespace)}
+        await on.cluster._call("DELETE", QUOTA.path(on.namespace, "few"))
+        await on.becomes("GatewaysReady", "True", "GatewaysServe", "2 of 2")
+        await on.becomes("RoutingProgrammed", "True", "RoutersAcknowledged")
+
+    play(managed_api, scene)
+
+
+def test_a_scheduling_gate(managed_api: client.ApiClient) -> None:
+    async def scene(on: Stage) -> None:
+        gate = {"name": "example.com/admission"}
+        await on.pool(engine={"podTemplate": {"spec": {"schedulingGates": [gate]}}})
+        await on.becomes("GPUsAvailable", "False", "SchedulingGated", "example.com/admission", "Scheduling is blocked")
+        await on.becomes("Ready", "False", "NoReplicasReady", "chat-0", "example.com/admission")
+        await on.cluster.patch(POD, on.namespace, "chat-0", {"spec": {"schedulingGates": None}})
+        await on.becomes("GPUsAvailable", "True", "Scheduled", "1 of 1")
+        await on.becomes("Ready", "True", "ReplicasReady")
+
+    play(managed_api, scene)
+
+
 @shows(ConditionType.ROUTING_PROGRAMMED)
 def test_routers_and_their_table(managed_api: client.ApiClient) -> None:
     async def scene(on: Stage) -> None:
         await on.pool()
-        await on.becomes("RoutingProgrammed", "False", "NoRouters", "no router is ready", run=False)
+        await on.becomes("RoutingProgrammed", "False", "NoRouters", "no gateway is ready", run=False)
         await on.becomes("RoutingProgrammed", "True", "RoutersAcknowledged", "3 of 3")
         await on.change({"queue": {"maxWaitSeconds": 7}})
         await on.becomes("RoutingProgrammed", "False", "RoutersBehind", "behind: ", run=False)

@@ -313,3 +313,11 @@ def test_a_grant_is_one_step_up_or_what_was_wanted_or_what_has_a_node(bids: list
         assert size in (item.size, item.size + 1, item.wanted, item.placed)
         assert size <= max(item.wanted, item.size)
         assert not (item.unplaced and size > item.size)
+
+
+def test_the_first_replica_of_a_pool_stays_for_pending_seconds_whatever_demand_does() -> None:
+    quiet = PlacementAttempt(since=NOW - 800, wanted=NOW - 700)
+    first = bid(size=1, wanted=1, needed=0, placed=0, tail=1, attempt=quiet)
+    assert granted(first) == {"a": 1}
+    assert granted(first, now=NOW + 101) == {"a": 0}
+    assert granted(replace(first, wanted=0)) == {"a": 0}

@@ -13,7 +13,7 @@ from forebay.controller.cluster.event_recorder import Recorder
 from forebay.controller.cluster.kubernetes_api import POD, SECRET, Cluster, ClusterError, Object, kind_of
 from forebay.controller.cluster.object_cache import ObjectCache
 from forebay.controller.cluster.report_client import ControlTokens
-from forebay.controller.observe.memory import Failure, FleetMemory, ObjectKey
+from forebay.controller.observe.memory import TOKEN, Failure, FleetMemory, ObjectKey
 from forebay.controller.plan.actions import (
     Action,
     ActionBatch,
@@ -25,6 +25,7 @@ from forebay.controller.plan.actions import (
     Touch,
     WriteStatus,
 )
+from forebay.controller.plan.desired_vs_live import drift_notes
 from forebay.controller.plan.drift import differences
 from forebay.resources import names
 from forebay.resources.reasons import EventReason
@@ -100,10 +101,12 @@ class Executor:
                 patch: Object = {key: obj[key] for key in ("data", "stringData") if key in obj}
                 await self.cluster.patch(SECRET, namespace, obj["metadata"]["name"], patch)
                 self.tokens.forget(namespace)
+                outcome.applied[TOKEN] = frozenset()
             case CreateToken(obj=obj):
                 # With another field manager, so that applying the Secret's head never owns its data.
                 await self.cluster.create(obj, manager=f"{names.FIELD_MANAGER}-token")
                 self.tokens.forget(namespace)
+                outcome.applied[TOKEN] = frozenset()
             case RotateToken(patch=patch, why=why):
                 await self.cluster.patch(SECRET, namespace, names.CONTROL_TOKEN_SECRET, patch)
                 self.tokens.forget(namespace)
@@ -124,7 +127,7 @@ class Executor:
         log.info("applied %s %s/%s: %s", kind, action.obj["metadata"]["namespace"], name, action.why)
         if kind != "Secret":
             self.cache.put(answer)
-        for note in action.notes:
+        for note in (*action.notes, *drift_notes(action, outcome.applied[action.key])):
             await self._say(note)
 
     async def _check_not_taken(self, obj: Object) -> None:
@@ -159,6 +162,8 @@ class Executor:
         if not isinstance(action, Apply):
             if isinstance(action, WriteStatus):
                 outcome.unwritten.add(subject)
+            if isinstance(action, CreateToken) and not error.conflict:
+                outcome.refused[TOKEN] = f"Secret {names.CONTROL_TOKEN_SECRET}: {error}"
             self.tokens.forget(namespace)
             return
         kind, name = action.key

@@ -82,6 +82,7 @@ class Reconciler:
         self.gpu_bids.tell(namespace, planned.bids, fleet.now)
         outcome = await self.executor.run(namespace, planned.batches)
         self.metrics.pools(namespace, planned.sizings)
+        self.metrics.conditions(namespace, planned.verdicts, planned.gateways)
         self.metrics.prices(fleet)
         self.summaries.take(fleet, planned.sizings)
         await self._refused(namespace, outcome.forbidden)

@@ -19,12 +19,11 @@ from forebay.resources.names import DEFAULT_POLICY, GROUP, POLICY_KIND, POLICY_P
 from forebay.resources.policy import PolicySpec, PolicyStatus
 from forebay.resources.pool import PoolSpec
 from forebay.resources.pool_status import PoolStatus
-from forebay.resources.reasons import ConditionReason, ConditionType
+from forebay.resources.reasons import POLICY_CONDITIONS, ConditionReason, ConditionType
 
 Schema = dict[str, Any]
 EPOCH = "1970-01-01T00:00:00Z"
 POOL_CONDITIONS = tuple(ConditionType)
-POLICY_CONDITIONS = (ConditionType.READY, ConditionType.ROUTING_PROGRAMMED)
 
 POOL_RULES = (
     Rule(
@@ -71,11 +70,14 @@ def pool_crd() -> Schema:
         "labelSelectorPath": ".status.selector",
     }
     columns = [
-        _column("Ready", "string", _condition_path("Ready"), "Whether every replica of the pool serves."),
+        _column(
+            "Ready", "string", _condition_path("Ready"), "Whether a replica of the pool serves, or none is wanted."
+        ),
+        _column("Gateways", "string", _condition_path("GatewaysReady"), "Whether the gateways of the fleet serve."),
         _column("Load", "string", ".status.load", "Running requests and slots of the pool."),
         _column("Queued", "integer", ".status.queued", "Requests that wait for the pool at the gateways."),
         _column("Replicas", "integer", ".status.replicas", "Number of the pool's pods that are not terminating."),
-        _column("Desired", "integer", ".status.scaling.desiredReplicas", "Number of replicas that scaling asks for."),
+        _column("Desired", "integer", ".status.scaling.desiredReplicas", "Number of replicas that are wanted."),
         _column("Spill", "string", ".status.overflow.state", "Whether requests go to the cloud for lack of a slot."),
         _column("Model", "string", ".spec.model.name", "Model that the pool serves.", priority=1),
         _column("Engine", "string", ".status.engineVersion", "Versions that the pool's engines say.", priority=1),

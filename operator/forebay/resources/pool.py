@@ -238,7 +238,8 @@ class Scaling(Resource):
     and the cloud may be used, else FirstRequest."""
     pending_seconds: Annotated[int, Field(ge=10, le=86_400)] = 900
     """How long a replica that no node takes stays, in seconds, so that a cluster autoscaler can add a node. Then it is
-    withdrawn. It is asked for again after 5, 10, ... 60 minutes, or when a node has more GPUs."""
+    withdrawn. It is asked for again after 5, 10, ... 60 minutes, or when a node has more GPUs. Where other replicas
+    have a node, one that demand no longer needs is withdrawn after a minute."""
     behavior: Behavior = Behavior()
     """Stabilization windows, named and meant as in a HorizontalPodAutoscaler."""
 

@@ -146,6 +146,10 @@ class EventReason(DocumentedEnum):
     INVALID_SPEC = "InvalidSpec", "the spec or its `podTemplate` cannot be used; nothing changes until it can"
     POLICY_NOT_FOUND = "PolicyNotFound", "`cloudFallbackPolicyRef` names a policy that does not exist"
     CAPACITY_CHANGED = "CapacityChanged", "replicas run more or fewer requests at a time than before, and why"
+    GATEWAYS_FAILED = (
+        "GatewaysFailed",
+        "gateways of the fleet do not start; in the API server's, the scheduler's or the kubelet's words",
+    )
     REPLICA_STUCK = "ReplicaStuck", "an engine answers its probes and makes no token; it gets no requests"
     ENGINE_UNSUPPORTED = "EngineUnsupported", "an engine says a version that forebay was not tried with; once for each"
     OPERATOR_WAITS = "OperatorWaits", "another operator is at work; about the Lease that both want"
@@ -156,8 +160,16 @@ class ConditionType(DocumentedEnum):
 
     READY = "Ready", "a replica serves, or none is wanted; a policy: gateways can use it"
     ROUTING_PROGRAMMED = "RoutingProgrammed", "every ready router has acknowledged the routing table"
+    GATEWAYS_READY = (
+        "GatewaysReady",
+        "as many gateways serve as are wanted, and the fleet has its Services, its token and its routing table; else "
+        "the words of whoever refuses",
+    )
     REPLICAS_CREATED = "ReplicasCreated", "the API server takes the pool's pods; else its own words"
-    GPUS_AVAILABLE = "GPUsAvailable", "every replica has a node; else the scheduler's own words"
+    GPUS_AVAILABLE = (
+        "GPUsAvailable",
+        "every replica that is wanted has a node; else the words of the scheduler, or of the kubelet that refused it",
+    )
     METRICS_FRESH = "MetricsFresh", "every router's report is recent"
     ROUTER_OUTDATED = "RouterOutdated", "True: replicas run an older router than the operator would give them"
     ENGINE_UNSUPPORTED = "EngineUnsupported", "True: an engine says a version that forebay was not tried with"
@@ -171,9 +183,11 @@ class ConditionReason(DocumentedEnum):
     # Ready
     REPLICAS_READY = "ReplicasReady", "as many replicas serve as are wanted"
     REPLICAS_STARTING = "ReplicasStarting", "fewer serve than are wanted; others start"
+    REPLICAS_MISSING = "ReplicasMissing", "fewer serve than are wanted, and something is in the way of the others"
     REPLICAS_STUCK = "ReplicasStuck", "an engine answers its probes and makes no token"
+    ROLLOUT_STUCK = "RolloutStuck", "the new template's pods do not start; those of the old one serve"
     NO_REPLICAS_READY = "NoReplicasReady", "none serves, and something is in the way"
-    SCALED_TO_ZERO = "ScaledToZero", "none is wanted; demand will start one"
+    SCALED_TO_ZERO = "ScaledToZero", "none is wanted"
     INVALID_SPEC = "InvalidSpec", "the spec is not understood"
     ACCEPTED = "Accepted", "the policy decides for pools"
     GATEWAY_UNAVAILABLE = "GatewayUnavailable", "no gateway is ready"
@@ -187,14 +201,22 @@ class ConditionReason(DocumentedEnum):
     # RoutingProgrammed
     ROUTERS_ACKNOWLEDGED = "RoutersAcknowledged", "every ready router has this generation"
     ROUTERS_BEHIND = "RoutersBehind", "some still have an older one"
-    NO_ROUTERS = "NoRouters", "no router is ready"
+    NO_ROUTERS = "NoRouters", "no gateway is ready"
     TABLE_REFUSED = "TableRefused", "a router refused the table and keeps its last good one"
+    # GatewaysReady
+    GATEWAYS_SERVE = "GatewaysServe", "as many gateways serve as are wanted"
+    GATEWAYS_STARTING = "GatewaysStarting", "fewer serve than are wanted; others start"
+    GATEWAYS_MISSING = "GatewaysMissing", "fewer serve than are wanted, and something is in the way of the others"
+    NO_GATEWAYS_READY = "NoGatewaysReady", "no gateway serves, and something is in the way"
+    OBJECTS_REFUSED = "ObjectsRefused", "the API server refuses an object that the fleet shares"
     # ReplicasCreated
-    CREATED = "Created", "all pods exist"
+    CREATED = "Created", "all pods that are asked for exist"
+    NOT_ASKED_FOR = "NotAskedFor", "a replica is wanted and none is asked for; GPUsAvailable says why"
     CREATE_REFUSED = "CreateRefused", "the API server refuses pods or objects"
     # GPUsAvailable
     SCHEDULED = "Scheduled", "every replica has a node"
-    UNSCHEDULABLE = "Unschedulable", "no node has what a replica asks for"
+    UNSCHEDULABLE = "Unschedulable", "no node takes a replica"
+    SCHEDULING_GATED = "SchedulingGated", "a scheduling gate holds a replica; whoever put it there lifts it"
     WITHDRAWN = "Withdrawn", "demand asks for another replica, which found no node; it is asked for again after a while"
     AWAITS_TURN = "AwaitsTurn", "demand asks for another replica; another pool asks for the same GPUs first"
     # MetricsFresh
@@ -215,26 +237,35 @@ class ConditionReason(DocumentedEnum):
     POLICY_NOT_FOUND = "PolicyNotFound", "`cloudFallbackPolicyRef` names a policy that does not exist"
 
 
+POLICY_CONDITIONS: Final = (ConditionType.READY, ConditionType.ROUTING_PROGRAMMED)
+"""The conditions of a CloudFallbackPolicy; a LocalModelPool has all."""
 _C: Final = ConditionReason
 CONDITION_REASONS: Final[Mapping[ConditionType, tuple[ConditionReason, ...]]] = MappingProxyType({
     ConditionType.READY: (
-        _C.REPLICAS_READY, _C.REPLICAS_STARTING, _C.REPLICAS_STUCK, _C.NO_REPLICAS_READY,
-        _C.SCALED_TO_ZERO, _C.INVALID_SPEC, _C.ACCEPTED,
+        _C.REPLICAS_READY, _C.REPLICAS_STARTING, _C.REPLICAS_MISSING, _C.REPLICAS_STUCK, _C.ROLLOUT_STUCK,
+        _C.NO_REPLICAS_READY, _C.SCALED_TO_ZERO, _C.INVALID_SPEC, _C.ACCEPTED,
         _C.GATEWAY_UNAVAILABLE, _C.KEY_MISSING, _C.PROVIDER_UNREACHABLE,
         _C.UNUSED,
     ),
     ConditionType.ROUTING_PROGRAMMED: (
         _C.ROUTERS_ACKNOWLEDGED, _C.ROUTERS_BEHIND, _C.NO_ROUTERS, _C.TABLE_REFUSED, _C.POLICY_NOT_FOUND, _C.PENDING,
     ),
-    ConditionType.REPLICAS_CREATED: (_C.CREATED, _C.CREATE_REFUSED, _C.PENDING),
+    ConditionType.GATEWAYS_READY: (
+        _C.GATEWAYS_SERVE, _C.GATEWAYS_STARTING, _C.GATEWAYS_MISSING, _C.NO_GATEWAYS_READY, _C.OBJECTS_REFUSED,
+        _C.ROLLOUT_STUCK, _C.PENDING,
+    ),
+    ConditionType.REPLICAS_CREATED: (
+        _C.CREATED, _C.CREATE_REFUSED, _C.NOT_ASKED_FOR, _C.SCALED_TO_ZERO, _C.INVALID_SPEC, _C.PENDING,
+    ),
     ConditionType.GPUS_AVAILABLE: (
-        _C.SCHEDULED, _C.UNSCHEDULABLE, _C.WITHDRAWN, _C.AWAITS_TURN, _C.PENDING,
+        _C.SCHEDULED, _C.UNSCHEDULABLE, _C.SCHEDULING_GATED, _C.WITHDRAWN, _C.AWAITS_TURN, _C.SCALED_TO_ZERO,
+        _C.INVALID_SPEC, _C.PENDING,
     ),
     ConditionType.METRICS_FRESH: (_C.REPORTED, _C.STALE, _C.NO_REPLICAS),
-    ConditionType.ROUTER_OUTDATED: (_C.UP_TO_DATE, _C.OLDER_ROUTER),
+    ConditionType.ROUTER_OUTDATED: (_C.UP_TO_DATE, _C.OLDER_ROUTER, _C.INVALID_SPEC),
     ConditionType.ENGINE_UNSUPPORTED: (
         _C.SUPPORTED_VERSION, _C.UNSUPPORTED_VERSION, _C.VERSION_UNKNOWN, _C.NOT_ASKED,
     ),
-    ConditionType.POD_TEMPLATE_ACCEPTED: (_C.MERGED, _C.REFUSED),
+    ConditionType.POD_TEMPLATE_ACCEPTED: (_C.MERGED, _C.REFUSED, _C.INVALID_SPEC),
 })  # fmt: skip
 """The reasons that each condition may have."""

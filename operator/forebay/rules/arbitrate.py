@@ -11,6 +11,8 @@ is; so a pool asks for one replica, sees whether it is placed, and asks for the 
   it; nor does a pool whose replicas need fewer GPUs, for there may be enough of them for those;
 - an unplaced replica stays while demand lasts, `pending_seconds` at most, so that a cluster autoscaler can deliver.
   Then it is withdrawn, and asked for again after 5, 10, 20, 40, 60 minutes, or at once when there are more GPUs;
+- it goes a minute after demand no longer needs it, but not while no other replica has a node: how long a pool without
+  requests is wanted, the scaling rule says;
 - of pools that serve the same requests, one waits for the room that another one's start is bringing.
 
 Only the last ordinals of a StatefulSet can be withdrawn, and never during a rollout: what ends must never have served.
@@ -27,7 +29,7 @@ PENDING_SECONDS: Final = 900
 RETRY_SECONDS: Final = 300.0
 RETRY_MOST_SECONDS: Final = 3600.0
 GONE_SECONDS: Final = 60.0
-"""How long nothing asks for an unplaced replica before it is withdrawn."""
+"""How long nothing asks for an unplaced replica, beside others that have a node, before it is withdrawn."""
 SETTLING_SECONDS: Final = 180.0
 """How long after a start requests may take to spread over pools that serve the same."""
 PLACING_SECONDS: Final = 10.0
@@ -143,7 +145,8 @@ def _seen(bid: Bid, now: float) -> Bid:
             return bid
         return replace(bid, attempt=PlacementAttempt() if attempt.since else attempt)
     since = attempt.since or now
-    wanted = now if bid.needed > bid.placed or not attempt.wanted else attempt.wanted
+    needed = bid.needed > bid.placed or not bid.placed
+    wanted = now if needed or not attempt.wanted else attempt.wanted
     return replace(bid, attempt=replace(attempt, since=since, wanted=wanted))
 
 

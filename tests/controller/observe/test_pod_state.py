@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from forebay.controller.observe.pod_state import is_creating, waiting_containers
+from forebay.controller.observe.pod_state import given_up, no_node, waiting_containers
 
 
 def container(name: str, state: dict[str, Any], last: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -43,23 +43,42 @@ def test_the_router_is_looked_at_as_well() -> None:
     assert waiting_containers(status) == ["container router: ErrImagePull: no such image"]
 
 
+def test_a_container_that_has_just_ended_with_an_error_says_so() -> None:
+    status = {"containerStatuses": [container("engine", {"terminated": ENDED}), container("x", {"terminated": {}})]}
+    assert waiting_containers(status) == ["container engine ended with exit code 137, OOMKilled"]
+
+
 @pytest.mark.parametrize(
-    ("router", "engine", "creating"),
+    ("status", "says"),
     [
-        (waits("PodInitializing"), waits("PodInitializing"), True),
-        (waits("ContainerCreating"), waits("PodInitializing"), True),
-        (RUNS, waits("PodInitializing"), False),  # its startup probe is under way
-        (RUNS, waits("ContainerCreating"), True),
-        (RUNS, RUNS, False),
+        ({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}, "Evicted: low on memory"),
+        ({"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "Allocate failed"},
+         "UnexpectedAdmissionError: Allocate failed"),
+        ({"phase": "Failed"}, "Failed: its containers ended"),
+        ({"phase": "Running", "reason": "x"}, ""),
+        ({}, ""),
     ],
-)
-def test_volumes_are_prepared_as_long_as_nothing_was_made(router: Any, engine: Any, creating: bool) -> None:
-    status = {
-        "initContainerStatuses": [container("router", router)],
-        "containerStatuses": [container("engine", engine)],
-    }
-    assert is_creating(status) is creating
+)  # fmt: skip
+def test_a_pod_that_its_kubelet_gave_up(status: dict[str, Any], says: str) -> None:
+    assert given_up(status) == says
 
 
-def test_a_pod_without_statuses_is_not_being_made() -> None:
-    assert not is_creating({})
+def scheduled(status: str, reason: str = "", message: str = "") -> dict[str, Any]:
+    return {"conditions": [{"type": "PodScheduled", "status": status, "reason": reason, "message": message}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "says"),
+    [
+        ({}, scheduled("False", "Unschedulable", "0/3 nodes"), "0/3 nodes"),
+        ({}, scheduled("False", "SchedulerError", "lost"), "lost"),
+        ({}, scheduled("False", "Unschedulable"), "Unschedulable"),
+        ({"schedulingGates": [{"name": "kueue"}]}, {}, "held by scheduling gates kueue"),
+        ({"schedulingGates": [{"name": "a"}, {"name": "b"}]}, scheduled("False", "SchedulingGated", "blocked"),
+         "held by scheduling gates a, b: blocked"),
+        ({"nodeName": "n"}, scheduled("False", "Unschedulable", "old"), ""),
+        ({}, {}, ""),
+    ],
+)  # fmt: skip
+def test_a_pod_that_no_node_has(spec: dict[str, Any], status: dict[str, Any], says: str) -> None:
+    assert no_node(spec, status) == says

@@ -1,5 +1,6 @@
 """Plans: what is done about a fleet, and above all what is not."""
 
+from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -10,9 +11,10 @@ from forebay.controller.execute import ExecutionResult, remember
 from forebay.controller.observe.memory import FleetMemory
 from forebay.controller.observe.observe import ObservedFleet
 from forebay.controller.plan.actions import Action, Apply, CreateToken, Note, Say, Touch, WriteStatus
+from forebay.controller.plan.desired_vs_live import drift_notes
 from forebay.controller.plan.plan import Plan, plan
 from forebay.resources import names
-from forebay.resources.reasons import Reason
+from forebay.resources.reasons import EventReason, Reason
 from forebay.resources.report import EngineReport, PoolDemand
 from tests.controller.fleets import (
     IMAGES,
@@ -162,8 +164,23 @@ def test_drift_is_put_right_and_its_path_told() -> None:
     observed, memory = running_fleet()
     done = plan(changed(observed, ("Service", "chat"), sessionAffinity="None"), memory, SETTINGS)
     assert applied(done) == ["Service chat"]
-    assert said(done) == ["DriftCorrected"]
-    assert "spec.sessionAffinity" in notes(done)[0].text
+    (apply,) = (action for action in actions(done) if isinstance(action, Apply))
+    (note,) = drift_notes(apply, ())
+    assert note.reason is EventReason.DRIFT_CORRECTED
+    assert "spec.sessionAffinity" in note.text
+
+
+def test_what_a_webhook_rewrites_is_no_drift_of_which_a_new_operator_tells() -> None:
+    observed, _ = running_fleet()
+    template = deepcopy(observed.live["StatefulSet", "chat"]["spec"]["template"])
+    template["spec"]["containers"][0]["image"] = "mirror.example/forebay:1"
+    template["spec"]["terminationGracePeriodSeconds"] = 1
+    done = plan(changed(observed, ("StatefulSet", "chat"), template=template), FleetMemory(), SETTINGS)
+    (apply,) = (action for action in actions(done) if isinstance(action, Apply))
+    image, period = apply.drift
+    assert list(drift_notes(apply, {image, period})) == []
+    (note,) = drift_notes(apply, {image})
+    assert period in note.text
 
 
 def test_fields_of_others_are_no_drift() -> None:

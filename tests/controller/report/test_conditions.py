@@ -14,8 +14,9 @@ from forebay.controller.report.conditions import (
     pool_verdicts,
     rfc3339,
 )
+from forebay.controller.report.gateways import GatewayFacts, gateways_verdict
 from forebay.engines.vllm import VLLM
-from forebay.resources.reasons import ConditionReason, ConditionType
+from forebay.resources.reasons import CONDITION_REASONS, ConditionReason, ConditionType
 
 ALL = Acknowledgement(3, ready=3, acknowledged=3)
 
@@ -34,60 +35,64 @@ def found(facts: PoolFacts, kind: ConditionType) -> Verdict:
         (PoolFacts(2, 2), "Ready", True, "ReplicasReady", "2 of 2 replicas serve"),
         (PoolFacts(3, 1), "Ready", True, "ReplicasStarting", "1 of 3"),
         (PoolFacts(3, 0, pods=3), "Ready", False, "ReplicasStarting", "0 of 3"),
+        (PoolFacts(3, 0, pods=3, hints=("chat-0: Unhealthy: x",)), "Ready", False, "ReplicasStarting", "Unhealthy: x"),
         (PoolFacts(3, 2, pods=3, stuck=("chat-1",)), "Ready", True, "ReplicasStuck", "chat-1 answers its probes"),
         (PoolFacts(1, 0, pods=1, stuck=("chat-0",)), "Ready", False, "ReplicasStuck", "0 of 1"),
         (
-            PoolFacts(3, 0, pods=3, unschedulable="2 Insufficient nvidia.com/gpu"),
+            PoolFacts(3, 0, pods=3, trouble=("no gpu",)),
             "Ready",
             False,
             "NoReplicasReady",
-            "gpu",
+            "0 of 3 replicas serve: no gpu",
         ),
-        (
-            PoolFacts(2, 0, pods=2, waiting="chat-0: x"),
-            "Ready",
-            False,
-            "NoReplicasReady",
-            "0 of 2 replicas serve: chat-0: x",
-        ),
-        (
-            PoolFacts(2, 1, pods=2, waiting="chat-1: x"),
-            "Ready",
-            True,
-            "ReplicasStarting",
-            "1 of 2 replicas serve: chat-1",
-        ),
+        (PoolFacts(2, 1, pods=2, trouble=("chat-1: x",)), "Ready", True, "ReplicasMissing", "serve: chat-1: x"),
+        (PoolFacts(2, 1, pods=2, trouble=("chat-1: x",), rollout=True), "Ready", True, "RolloutStuck", "chat-1: x"),
+        (PoolFacts(2, 1, pods=2, rollout=True), "Ready", True, "ReplicasStarting", "1 of 2"),
+        (PoolFacts(1, 0, unasked=1, withdrawn="again in 5 min"), "Ready", False, "NoReplicasReady", "again in 5 min"),
+        (PoolFacts(1, 0, unasked=1, first="b/greedy"), "Ready", False, "NoReplicasReady", "b/greedy asks"),
+        (PoolFacts(3, 2, unasked=1, pods=2, held="b starts"), "Ready", True, "ReplicasMissing", "2 of 3"),
+        (PoolFacts(1, 0, refused="no"), "Ready", False, "NoReplicasReady", "0 of 1 replicas serve: no"),
         (PoolFacts(0, 0), "Ready", True, "ScaledToZero", "demand will start one"),
+        (PoolFacts(0, 0, wakes=False), "Ready", True, "ScaledToZero", "demand starts none"),
         (PoolFacts(1, 1, invalid="engine: wrong"), "Ready", False, "InvalidSpec", "engine: wrong"),
-        (PoolFacts(1, 1, programmed=ALL), "RoutingProgrammed", True, "RoutersAcknowledged", "3 of 3"),
+        (PoolFacts(1, 1, programmed=ALL, gateways_ready=2), "RoutingProgrammed", True, "RoutersAcknowledged", "3 of 3"),
         (PoolFacts(1, 1), "RoutingProgrammed", None, "Pending", "not written"),
-        (PoolFacts(1, 0, programmed=Acknowledgement(3)), "RoutingProgrammed", False, "NoRouters", "generation 3"),
+        (PoolFacts(1, 1, programmed=ALL), "RoutingProgrammed", False, "NoRouters", "no gateway"),
         (
-            PoolFacts(1, 1, programmed=Acknowledgement(3, 2, 1, ("chat-0",))),
+            PoolFacts(1, 1, programmed=Acknowledgement(3, 2, 1, ("chat-0",)), gateways_ready=1),
             "RoutingProgrammed",
             False,
             "RoutersBehind",
             "behind: chat-0",
         ),
         (
-            PoolFacts(1, 1, programmed=Acknowledgement(3, 2, 2, (), ("chat-0: schema 9",))),
+            PoolFacts(1, 1, programmed=Acknowledgement(3, 2, 2, (), ("chat-0: schema 9",)), gateways_ready=1),
             "RoutingProgrammed",
             False,
             "TableRefused",
             "chat-0: schema 9",
         ),
         (PoolFacts(1, 1, programmed=ALL, policy_missing="x"), "RoutingProgrammed", False, "PolicyNotFound", "names x"),
+        (PoolFacts(1, 1), "GatewaysReady", None, "Pending", ""),
         (PoolFacts(2, 2, pods=2), "ReplicasCreated", True, "Created", "2 of 2"),
         (PoolFacts(2, 1, pods=1, create_failure="exceeded quota"), "ReplicasCreated", False, "CreateRefused", "quota"),
         (PoolFacts(2, 1, pods=1), "ReplicasCreated", None, "Pending", "1 of 2"),
-        (PoolFacts(2, 2, pods=2), "GPUsAvailable", True, "Scheduled", "2 of 2"),
+        (PoolFacts(2, 0, unasked=2), "ReplicasCreated", None, "NotAskedFor", "0 of 2"),
+        (PoolFacts(0, 0), "ReplicasCreated", None, "ScaledToZero", ""),
+        (PoolFacts(2, 2, pods=2, placed=2), "GPUsAvailable", True, "Scheduled", "2 of 2"),
+        (PoolFacts(2, 2, pods=2, placed=1), "GPUsAvailable", None, "Pending", "1 of 2 replicas have a node"),
+        (PoolFacts(0, 0), "GPUsAvailable", None, "ScaledToZero", ""),
         (
-            PoolFacts(2, 1, pods=2, gpus=2, gpu_resource="nvidia.com/gpu", unschedulable="0/3 nodes"),
+            PoolFacts(2, 1, pods=2, placed=1, gpus=2, gpu_resource="nvidia.com/gpu", unplaced="0/3 nodes"),
             "GPUsAvailable",
             False,
             "Unschedulable",
             "2 nvidia.com/gpu: 0/3 nodes",
         ),
+        (PoolFacts(1, 0, pods=1, unplaced="held by x", gated=True), "GPUsAvailable", False, "SchedulingGated", "by x"),
+        (PoolFacts(1, 0, unasked=1, withdrawn="again"), "GPUsAvailable", False, "Withdrawn", "again"),
+        (PoolFacts(2, 1, unasked=1, pods=1, placed=1, first="b"), "GPUsAvailable", False, "AwaitsTurn", "b asks"),
+        (PoolFacts(2, 1, unasked=1, pods=1, placed=1, held="b starts"), "GPUsAvailable", None, "Pending", "b starts"),
         (PoolFacts(1, 1, heard=3), "MetricsFresh", True, "Reported", "3 routers"),
         (PoolFacts(1, 1, heard=2, silent=("chat-0",)), "MetricsFresh", False, "Stale", "chat-0"),
         (PoolFacts(1, 1), "MetricsFresh", None, "NoReplicas", "no router"),
@@ -104,11 +109,15 @@ def found(facts: PoolFacts, kind: ConditionType) -> Verdict:
         (said("dev"), "EngineUnsupported", None, "VersionUnknown", "says that it is dev, which is no version"),
         (PoolFacts(1, 1, refused="no"), "PodTemplateAccepted", False, "Refused", "no"),
         (PoolFacts(1, 1), "PodTemplateAccepted", True, "Merged", ""),
+        (PoolFacts(1, 1, invalid="x", pods=1, placed=1), "PodTemplateAccepted", None, "InvalidSpec", "x"),
+        (PoolFacts(1, 1, invalid="x", pods=1, placed=1), "GPUsAvailable", None, "InvalidSpec", "x"),
+        (PoolFacts(1, 1, invalid="x", pods=1, placed=1), "RouterOutdated", None, "InvalidSpec", "x"),
     ],
 )
 def test_a_pools_condition(facts: PoolFacts, kind: str, status: bool | None, reason: str, says: str) -> None:
     verdict = found(facts, ConditionType(kind))
     assert (verdict.status, verdict.reason.value) == (status, reason)
+    assert verdict.reason in CONDITION_REASONS[verdict.type]
     assert says in verdict.message
 
 
@@ -123,6 +132,7 @@ def test_a_pool_has_every_condition() -> None:
         (PolicyFacts("p", gateways_ready=1), True, ConditionReason.UNUSED),
         (PolicyFacts("p", gateways_ready=1, missing_keys=("acme",)), False, ConditionReason.KEY_MISSING),
         (PolicyFacts("p", gateways_ready=1, provider_problems=("a: x",)), False, ConditionReason.PROVIDER_UNREACHABLE),
+        (PolicyFacts("p", gateway_trouble="quota"), False, ConditionReason.GATEWAY_UNAVAILABLE),
         (PolicyFacts("p"), False, ConditionReason.GATEWAY_UNAVAILABLE),
         (PolicyFacts("p", invalid="x"), False, ConditionReason.INVALID_SPEC),
     ],
@@ -130,6 +140,28 @@ def test_a_pool_has_every_condition() -> None:
 def test_a_policys_readiness(facts: PolicyFacts, status: bool, reason: ConditionReason) -> None:
     ready = policy_verdicts(facts)[0]
     assert (ready.status, ready.reason) == (status, reason)
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "reason", "says"),
+    [
+        (GatewayFacts(2, 2), True, "GatewaysServe", "2 of 2 gateways serve"),
+        (GatewayFacts(2, 2, rollout=True), True, "GatewaysServe", "2 of 2"),
+        (GatewayFacts(2, 2, rollout=True, trouble=("quota",)), True, "RolloutStuck", "2 of 2 gateways serve: quota"),
+        (GatewayFacts(2, 1), False, "GatewaysStarting", "1 of 2"),
+        (GatewayFacts(2, 1, trouble=("no node",)), False, "GatewaysMissing", "1 of 2 gateways serve: no node"),
+        (GatewayFacts(2, 0, trouble=("quota",)), False, "NoGatewaysReady", "0 of 2 gateways serve: quota"),
+        (GatewayFacts(2, 2, refused=("Service forebay: no",)), False, "ObjectsRefused", "Service forebay: no"),
+        (GatewayFacts(2, 2, missing=("Secret x",)), False, "GatewaysStarting", "not there yet: Secret x"),
+        (GatewayFacts(2, 0, missing=("Secret x",), trouble=("quota",)), False, "NoGatewaysReady", "quota"),
+    ],
+)
+def test_what_the_fleet_shares(facts: GatewayFacts, status: bool, reason: str, says: str) -> None:
+    verdict = gateways_verdict(facts)
+    assert (verdict.status, verdict.reason.value) == (status, reason)
+    assert verdict.reason in CONDITION_REASONS[verdict.type]
+    assert says in verdict.message
+    assert verdict in pool_verdicts(PoolFacts(1, 1), verdict)
 
 
 def one(status: bool | None, before: list[dict[str, Any]], now: float) -> dict[str, Any]:

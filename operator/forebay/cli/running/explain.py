@@ -119,7 +119,15 @@ def show_pool(to: Console, pool: RunningPool, events: tuple[KubeEvent, ...]) -> 
         _section(
             to,
             "what to do next",
-            [f"{item.reason}: {meaning(ConditionReason, item.reason)}: {item.next}" for item in wrong],
+            [
+                line
+                for item in wrong
+                for line in (
+                    f"{item.condition}, {item.reason}: {meaning(ConditionReason, item.reason)}",
+                    f"  {item.message}",
+                    f"  next: {item.next}",
+                )
+            ],
         )
 
 
@@ -160,7 +168,10 @@ def pool_as_data(pool: RunningPool, events: tuple[KubeEvent, ...]) -> dict[str, 
             {"time": item.time, "word": item.word, "meaning": item.meaning, "what": item.what, "count": item.count}
             for item in timeline(scaling.decisions, events)
         ],
-        "next": [{"reason": item.reason, "next": item.next} for item in issues(Fleets(pools=(pool,)))],
+        "next": [
+            {"reason": item.reason, "message": item.message, "next": item.next}
+            for item in issues(Fleets(pools=(pool,)))
+        ],
     }
 
 

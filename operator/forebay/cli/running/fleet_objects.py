@@ -26,6 +26,7 @@ class RunningPool:
     name: str
     spec: PoolSpec | None
     status: PoolStatus
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Policy:
     name: str
     spec: PolicySpec | None
     status: PolicyStatus
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,13 @@ def kube_events(events: Iterable[Object]) -> tuple[KubeEvent, ...]:
 def pool_of(obj: Object) -> RunningPool:
     """A pool as the API server has it. Raises Problem when its status makes no sense."""
     spec = _parsed(PoolSpec, obj.get("spec") or {})
-    return RunningPool(*_where(obj), spec, _status(PoolStatus, obj))
+    return RunningPool(*_where(obj), spec, _status(PoolStatus, obj), _generation(obj))
 
 
 def policy_of(obj: Object) -> Policy:
     """A policy as the API server has it. Raises Problem when its status makes no sense."""
     spec = _parsed(PolicySpec, obj.get("spec") or {})
-    return Policy(*_where(obj), spec, _status(PolicyStatus, obj))
+    return Policy(*_where(obj), spec, _status(PolicyStatus, obj), _generation(obj))
 
 
 def condition(conditions: Iterable[Condition], kind: str) -> Condition | None:
@@ -109,6 +111,10 @@ def condition(conditions: Iterable[Condition], kind: str) -> Condition | None:
 
 def _where(obj: Object) -> tuple[str, str]:
     return str(obj["metadata"].get("namespace", "")), str(obj["metadata"]["name"])
+
+
+def _generation(obj: Object) -> int:
+    return int(obj["metadata"].get("generation", 0))
 
 
 def _parsed(model: type[T], raw: Object) -> T | None:

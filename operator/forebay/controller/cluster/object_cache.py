@@ -154,6 +154,8 @@ _OF_ITS_METADATA: Final = (
     "name", "namespace", "uid", "resourceVersion", "labels", "creationTimestamp", "deletionTimestamp",
 )  # fmt: skip
 _OF_ITS_ANNOTATIONS: Final = (names.ANNOTATION_GENERATION,)
-_OF_A_PODS_SPEC: Final = ("nodeName", "priority")
-_OF_A_PODS_STATUS: Final = ("phase", "podIP", "conditions", "containerStatuses", "initContainerStatuses")
+_OF_A_PODS_SPEC: Final = ("nodeName", "priority", "schedulingGates")
+_OF_A_PODS_STATUS: Final = (
+    "phase", "reason", "message", "podIP", "conditions", "containerStatuses", "initContainerStatuses",
+)  # fmt: skip
 _OF_ITS_CONDITIONS: Final = ("Ready", "PodScheduled")

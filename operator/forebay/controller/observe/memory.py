@@ -6,6 +6,7 @@ from typing import Final
 
 from forebay.controller.sizing.capacity_learning import Learning
 from forebay.controller.sizing.starts import Starts
+from forebay.resources import names
 from forebay.resources.reasons import ScaleReason
 from forebay.resources.report import Report
 from forebay.rules.arbitrate import PlacementAttempt
@@ -16,6 +17,7 @@ from forebay.rules.wake import Sleep
 ObjectKey = tuple[str, str]
 """Kind and name; the namespace is the fleet's."""
 
+TOKEN: Final[ObjectKey] = ("Secret", names.CONTROL_TOKEN_SECRET)
 RETRY_MOST_SECONDS: Final = 60.0
 
 

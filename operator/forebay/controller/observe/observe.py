@@ -6,13 +6,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from forebay.controller.cluster.kubernetes_api import EVENT, OWNED, POD, POLICY, POOL, Cluster, ClusterError, Object
+from forebay.controller.cluster.kubernetes_api import OWNED, POD, POLICY, POOL, Cluster, Object
 from forebay.controller.cluster.object_cache import ObjectCache
 from forebay.controller.cluster.report_client import ControlTokens, ReportClient, rotating
 from forebay.controller.manifests.common import Owner
 from forebay.controller.observe.memory import FleetMemory, LastReport, ObjectKey
 from forebay.controller.observe.pods import Pod
 from forebay.controller.observe.quiet_sidecars import sidecars_are_quiet
+from forebay.controller.observe.warnings import create_failure, with_warnings
 from forebay.resources import names
 from forebay.resources.policy import PolicySpec, PolicyStatus
 from forebay.resources.pool import PoolSpec
@@ -38,7 +39,6 @@ class ObservedPool:
     statefulset: Object | None = None
     pods: tuple[Pod, ...] = ()
     create_failure: str = ""  # why the StatefulSet controller cannot create pods
-    stuck: str = ""  # the first pod whose volumes cannot be mounted, and the kubelet's words
 
     @property
     def name(self) -> str:
@@ -114,9 +114,9 @@ async def observe(
     return ObservedFleet(
         namespace,
         now,
-        tuple([await _with_failure(pool, namespace, cluster) for pool in pools]),
+        tuple([await _with_words(pool, namespace, cluster) for pool in pools]),
         tuple(policies),
-        pods.get("", ()),
+        await with_warnings(pods.get("", ()), namespace, cluster),
         heard,
         live,
         secret,
@@ -163,40 +163,14 @@ async def _listen(
     return heard | {name: LastReport(report, now, now) for name, report in new.items()}
 
 
-async def _with_failure(pool: ObservedPool, namespace: str, cluster: Cluster) -> ObservedPool:
-    """Pods that are missing, or that wait for a volume, have a reason that only Events tell."""
+async def _with_words(pool: ObservedPool, namespace: str, cluster: Cluster) -> ObservedPool:
+    """Pods that are missing, or that do not get on, have a reason that only Events tell."""
+    pool = replace(pool, pods=await with_warnings(pool.pods, namespace, cluster))
     wanted = pool.statefulset["spec"].get("replicas", 1) if pool.statefulset else 0
-    if pool.statefulset is not None and len(pool.pods) < wanted:
-        uid = pool.statefulset["metadata"]["uid"]
-        decided = pool.status.scaling.decisions[0].time if pool.status.scaling.decisions else ""
-        words = await _latest_event_note(cluster, namespace, "StatefulSet", uid, "FailedCreate", since=decided)
-        return replace(pool, create_failure=words)
-    stuck = next((pod for pod in pool.pods if pod.creating and not pod.terminating), None)
-    if stuck is None:
+    if pool.statefulset is None or len(pool.pods) >= wanted:
         return pool
-    words = await _latest_event_note(cluster, namespace, "Pod", stuck.uid, "FailedMount")
-    return replace(pool, stuck=f"{stuck.name}: {words}" if words else "")
-
-
-async def _latest_event_note(
-    cluster: Cluster, namespace: str, kind: str, uid: str, reason: str, since: str = ""
-) -> str:
-    """The note of the latest Event of this reason about an object; empty when there is none, or nobody answers.
-
-    `since`: an RFC 3339 time; what was last seen before it is no news.
-    """
-    fields = f"regarding.kind={kind},regarding.uid={uid},reason={reason}"
-    try:
-        events, _ = await cluster.list(EVENT, namespace, fields=fields)
-    except ClusterError:
-        return ""
-    latest = max((event for event in events if _last_seen(event)[:19] >= since[:19]), key=_last_seen, default=None)
-    return str(latest.get("note", "")) if latest else ""
-
-
-def _last_seen(event: Object) -> str:
-    series = event.get("series") or {}
-    return str(series.get("lastObservedTime") or event.get("deprecatedLastTimestamp") or event.get("eventTime") or "")
+    decided = pool.status.scaling.decisions[0].time if pool.status.scaling.decisions else ""
+    return replace(pool, create_failure=await create_failure(pool.statefulset, namespace, cluster, decided))
 
 
 def _pool(obj: Object, live: Mapping[ObjectKey, Object], pods: tuple[Pod, ...]) -> ObservedPool:

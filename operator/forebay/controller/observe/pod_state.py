@@ -1,36 +1,55 @@
-"""What keeps a pod's containers from running, in the kubelet's words. Pure."""
+"""What keeps a pod from running, in the words of those who say so in its status. Pure."""
 
 from typing import Any, Final
 
 _USUAL: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 
-def waiting_containers(status: dict[str, Any]) -> list[str]:
-    """One sentence for each container that cannot run."""
-    return [_words(item) for item in _containers(status) if _waits_for(item) not in ("", *_USUAL)]
+def given_up(status: dict[str, Any]) -> str:
+    """Why its kubelet ended the pod, or did not take it; empty for one that goes on."""
+    if status.get("phase") != "Failed":
+        return ""
+    return _with_message(status.get("reason") or "Failed", status.get("message") or "its containers ended")
 
 
-def is_creating(status: dict[str, Any]) -> bool:
-    """Whether containers are still to be made: the kubelet prepares volumes, or pulls images."""
-    return any(_waits_for(item) == "ContainerCreating" for item in _containers(status)) or (
-        bool(_containers(status)) and all(_waits_for(item) == "PodInitializing" for item in _containers(status))
+def no_node(spec: dict[str, Any], status: dict[str, Any]) -> str:
+    """Why no node has the pod: the scheduler's words, or the names of the gates that hold it; empty when one has."""
+    if spec.get("nodeName"):
+        return ""
+    found: dict[str, Any] = next(
+        (item for item in status.get("conditions") or () if item["type"] == "PodScheduled"), {}
     )
+    words = str(found.get("message") or found.get("reason") or "") if found.get("status") == "False" else ""
+    if gates := [str(gate.get("name")) for gate in spec.get("schedulingGates") or ()]:
+        return _with_message(f"held by scheduling gates {', '.join(gates)}", words)
+    return words
+
+
+def waiting_containers(status: dict[str, Any]) -> list[str]:
+    """One sentence for each container that cannot run, or has just ended with an error."""
+    return [words for item in _containers(status) if (words := _words(item))]
 
 
 def _containers(status: dict[str, Any]) -> list[dict[str, Any]]:
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
 
 
-def _waits_for(container: dict[str, Any]) -> str:
-    return str((container.get("state") or {}).get("waiting", {}).get("reason", ""))
-
-
 def _words(container: dict[str, Any]) -> str:
-    waiting = container["state"]["waiting"]
-    ended = (container.get("lastState") or {}).get("terminated") or {}
-    words = f"container {container['name']}: {waiting['reason']}"
-    if message := waiting.get("message"):
-        words += f": {message}"
-    if ended:
-        words += f" (it ended with exit code {ended.get('exitCode')}, {ended.get('reason', 'no reason given')})"
-    return words
+    state = container.get("state") or {}
+    waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    head = f"container {container['name']}"
+    if ended.get("exitCode"):
+        return f"{head} {_ended(ended)}"
+    if waiting.get("reason", "") in ("", *_USUAL):
+        return ""
+    words = _with_message(f"{head}: {waiting['reason']}", waiting.get("message", ""))
+    before = (container.get("lastState") or {}).get("terminated")
+    return f"{words} (it {_ended(before)})" if before else words
+
+
+def _ended(terminated: dict[str, Any]) -> str:
+    return f"ended with exit code {terminated.get('exitCode')}, {terminated.get('reason', 'no reason given')}"
+
+
+def _with_message(words: str, message: str) -> str:
+    return f"{words}: {message}" if message else words

@@ -1,10 +1,10 @@
-"""Pods as passes need them: whether requests may reach one, and whether a node has it."""
+"""Pods as passes need them: whether requests may reach one, whether a node has it, and what keeps it from serving."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from forebay.controller.cluster.kubernetes_api import Object
-from forebay.controller.observe.pod_state import is_creating, waiting_containers
+from forebay.controller.observe.pod_state import given_up, no_node, waiting_containers
 from forebay.resources import names
 
 
@@ -17,9 +17,12 @@ class Pod:
     address: str = ""
     ready: bool = False
     terminating: bool = False
-    unschedulable: str = ""  # the scheduler's words
+    failed: str = ""  # why its kubelet gave it up or did not take it, in the kubelet's words
+    unschedulable: str = ""  # why no node has it, in the words of the scheduler or of who holds it back
+    gated: bool = False  # a scheduling gate holds it
     waiting: str = ""  # why a container cannot run, in the kubelet's words
-    creating: bool = False  # has a node, and its containers are still to be made
+    warned: str = ""  # the latest Warning about it that nothing has overtaken, in its writer's words
+    probed: str = ""  # the same of a probe that fails: usual while an engine loads
     touched: str = ""  # the generation it was last told of
     node: str = ""
     created: float = 0.0  # Unix seconds
@@ -33,8 +36,17 @@ class Pod:
 
     @property
     def placed(self) -> bool:
-        """Whether a node has it; one that ends holds its GPUs until it is gone."""
-        return self.node != "" or self.ready
+        """Whether a node has it; one that ends holds its GPUs until it is gone, one that was given up has none."""
+        return (self.node != "" or self.ready) and not self.failed
+
+    @property
+    def trouble(self) -> str:
+        """What keeps it from serving, in the words of whoever says so; empty when nobody says anything."""
+        return "" if self.ready or self.terminating else self.failed or self._no_node or self.waiting or self.warned
+
+    @property
+    def _no_node(self) -> str:
+        return "" if self.node else self.unschedulable
 
     @property
     def ordinal(self) -> int:
@@ -47,19 +59,17 @@ class Pod:
         """From the API server's object."""
         metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
         conditions = {item["type"]: item for item in status.get("conditions") or ()}
-        scheduled = conditions.get("PodScheduled", {})
-        waits = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
         ready = conditions.get("Ready", {})
-        waiting = waiting_containers(status)
         return cls(
             name=metadata["name"],
             uid=metadata["uid"],
             address=status.get("podIP", "") if status.get("phase") == "Running" else "",
             ready=ready.get("status") == "True",
             terminating=bool(metadata.get("deletionTimestamp")),
-            unschedulable=scheduled.get("message", "") if waits else "",
-            waiting="; ".join(waiting),
-            creating=scheduled.get("status") == "True" and not waiting and is_creating(status),
+            failed=given_up(status),
+            unschedulable=no_node(spec, status),
+            gated=bool(spec.get("schedulingGates")),
+            waiting="; ".join(waiting_containers(status)),
             touched=(metadata.get("annotations") or {}).get(names.ANNOTATION_GENERATION, ""),
             node=spec.get("nodeName") or "",
             created=_seconds(metadata.get("creationTimestamp")),

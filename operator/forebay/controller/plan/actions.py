@@ -38,6 +38,7 @@ class Apply:
     exists: bool
     notes: tuple[Note, ...] = ()
     about: Regarding | None = None  # whose Event it is when the API server refuses
+    drift: tuple[str, ...] = ()  # paths that somebody else changed, or that the API server always rewrites
 
     @property
     def key(self) -> ObjectKey:

@@ -1,6 +1,6 @@
 """One object as it should be against the same object as it is: whether to apply it, and why. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from forebay.controller.cluster.kubernetes_api import Object
@@ -17,7 +17,8 @@ _APPLIED = f"metadata.annotations.{names.ANNOTATION_APPLIED}"
 def desired_vs_live(
     desired: Object, fleet: ObservedFleet, memory: FleetMemory, about: Regarding, notes: Sequence[Note] = ()
 ) -> Apply | None:
-    """What to apply; None when nothing differs, or when it was refused a moment ago. `about` is told of drift."""
+    """What to apply; None when nothing differs, or when it was refused a moment ago. `about` is told of drift, once
+    the answer shows what was put back: see `drift_notes`."""
     key = (desired["kind"], desired["metadata"]["name"])
     obj, live = stamped(desired), fleet.live.get(key)
     failure = memory.failures.get(key)
@@ -33,10 +34,18 @@ def desired_vs_live(
         return None
     if applied_hash(live) == applied_hash(obj):
         # Our wish is what it was, so somebody else changed the object.
-        told = notes or [event_messages.drift(about, obj, paths[0])]
-        return Apply(obj, f"drift: {paths[0]}", exists=True, notes=tuple(told), about=about)
+        drift = () if notes else tuple(paths)
+        return Apply(obj, f"drift: {paths[0]}", exists=True, notes=tuple(notes), about=about, drift=drift)
     changed = next((path for path in paths if path != _APPLIED), "a field is no longer wanted")
     return Apply(obj, changed, exists=True, notes=tuple(notes), about=about)
+
+
+def drift_notes(apply: Apply, remaining: Collection[str]) -> Iterable[Note]:
+    """What an apply has put back. `remaining`: paths that the API server's answer has otherwise, as where a webhook
+    rewrites them: of those nothing was put back, and nobody else need have changed them."""
+    back = [path for path in apply.drift if path not in remaining]
+    if back and apply.about is not None:
+        yield event_messages.drift(apply.about, apply.obj, back[0])
 
 
 def with_created_note(applies: Iterable[Apply | None], about: Regarding, detail: str = "") -> list[Apply]:

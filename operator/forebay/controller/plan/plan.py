@@ -9,7 +9,7 @@ from forebay.controller.manifests import fleet as objects
 from forebay.controller.manifests.common import with_metadata, with_pull_secrets
 from forebay.controller.manifests.gateway import GatewayWish, gateway_deployment, gateway_refusal
 from forebay.controller.manifests.networkpolicy import gateway_network_policy
-from forebay.controller.observe.memory import FleetMemory, Touched
+from forebay.controller.observe.memory import TOKEN, FleetMemory, Touched
 from forebay.controller.observe.observe import ObservedFleet, ObservedPolicy
 from forebay.controller.observe.pods import Pod
 from forebay.controller.plan.actions import (
@@ -29,7 +29,8 @@ from forebay.controller.plan.plan_pool import plan_pool
 from forebay.controller.plan.rotation import next_step
 from forebay.controller.plan.routing_table import Acknowledgement, TableUpdate, acknowledgement, table_update
 from forebay.controller.report import event_messages
-from forebay.controller.report.conditions import PolicyFacts, conditions, policy_verdicts
+from forebay.controller.report.conditions import PolicyFacts, Verdict, conditions, policy_verdicts
+from forebay.controller.report.gateways import GatewayFacts, gateway_facts, gateways_verdict, has_token
 from forebay.controller.report.statuses import worth_writing
 from forebay.controller.settings import Settings
 from forebay.controller.sizing.arbitration import arbitrated
@@ -57,6 +58,9 @@ class Plan:
     sizings: Mapping[str, Sizing] = field(default_factory=dict)
     again: float | None = None
     bids: tuple[Bid, ...] = ()
+    verdicts: Mapping[str, tuple[Verdict, ...]] = field(default_factory=dict)
+    """The conditions of every pool."""
+    gateways: GatewayFacts | None = None
 
 
 def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
@@ -65,31 +69,38 @@ def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
         return Plan((), FleetMemory())
     programmed = table_update(fleet, settings.operator, settings.timeouts)
     sizings, bids = _sizings(fleet, memory, settings)
+    shared = _shared_objects(fleet, settings)
+    table = objects.routing_configmap(fleet.namespace, fleet.owners, programmed.data, None)
+    facts = gateway_facts(fleet, (*shared, table), memory.failures)
+    gateways = gateways_verdict(facts)
     pools = {
         pool.name: plan_pool(
             fleet, pool, memory, settings, _acknowledged(fleet, programmed, pool.pods, pool.name),
-            sizings.get(pool.name),
+            sizings.get(pool.name), gateways,
         )
         for pool in fleet.pools
     }  # fmt: skip
-    routing, pending = _routing(fleet, memory, programmed)
+    routing, pending = _routing(fleet, memory, programmed, table)
     touches, touched = _touches(fleet, memory, programmed)
-    shared = ActionBatch("", (*_shared(fleet, memory, settings), *routing, *touches))
-    policies, written = _policies(fleet, memory, programmed, gateway_refusal(_understood(fleet), settings))
+    first = ActionBatch("", (*_token(fleet), *_shared(fleet, memory, shared), *routing, *touches))
+    policies, written = _policies(fleet, memory, programmed, gateways, gateway_refusal(_understood(fleet), settings))
     kept = replace(
         memory,
         pools={name: item.memory for name, item in pools.items()},
         heard=fleet.heard,
+        failures={key: item for key, item in memory.failures.items() if key != TOKEN or not has_token(fleet)},
         touched=touched,
         pending=pending,
         policies_written=written,
     )
     return Plan(
-        (shared, *(item.batch for item in pools.values()), *policies),
+        (first, *(item.batch for item in pools.values()), *policies),
         kept,
         sizings,
         SOON_SECONDS if pending is not None and fleet.now - pending[1] < PENDING_SECONDS else None,
         bids,
+        {name: item.verdicts for name, item in pools.items()},
+        facts,
     )
 
 
@@ -132,10 +143,9 @@ def _understood(fleet: ObservedFleet) -> list[tuple[str, PolicySpec]]:
     return [(policy.name, policy.spec) for policy in fleet.policies if policy.spec is not None]
 
 
-def _shared(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> list[Action]:
-    """The fleet's own objects, all but the routing table."""
+def _shared_objects(fleet: ObservedFleet, settings: Settings) -> list[Object]:
+    """What the fleet shares, as it should be: all but the routing table and the token."""
     namespace, owners = fleet.namespace, fleet.owners
-    about = event_messages.owner_ref(owners[0], namespace)
     policies = _understood(fleet)
     wish = GatewayWish.of(policies, settings)
     wanted = [
@@ -149,14 +159,18 @@ def _shared(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> li
         specs = [spec for _, spec in policies]
         wanted.append(gateway_network_policy(namespace, owners, specs, settings))
     wanted.append(gateway_deployment(namespace, owners, policies, settings))
-    applies = with_created_note((desired_vs_live(obj, fleet, memory, about) for obj in wanted), about)
-    return [*_token(fleet), *applies]
+    return wanted
+
+
+def _shared(fleet: ObservedFleet, memory: FleetMemory, wanted: Iterable[Object]) -> list[Apply]:
+    about = event_messages.owner_ref(fleet.owners[0], fleet.namespace)
+    return with_created_note((desired_vs_live(obj, fleet, memory, about) for obj in wanted), about)
 
 
 def _token(fleet: ObservedFleet) -> list[Action]:
     """The Secret is created once; later its owners are kept up to date, its data changes only to rotate it."""
     head = objects.control_token(fleet.namespace, fleet.owners)
-    if fleet.token is None or not (fleet.token.get("data") or {}).get(names.TOKEN_CURRENT_KEY):
+    if fleet.token is None or not has_token(fleet):
         made = CreateToken(objects.with_token(head, fleet.lost_token), exists=fleet.token is not None)
         return [made, *_touch_routers(fleet, f"token-new-{fleet.now:.0f}")]
     if any(differences(head, fleet.token)):
@@ -176,12 +190,11 @@ def _touch_routers(fleet: ObservedFleet, mark: str) -> list[Touch]:
 
 
 def _routing(
-    fleet: ObservedFleet, memory: FleetMemory, programmed: TableUpdate
+    fleet: ObservedFleet, memory: FleetMemory, programmed: TableUpdate, desired: Object
 ) -> tuple[list[Action], tuple[int, float] | None]:
     """Write the table by compare-and-swap; tell when every router has taken it over."""
     live = fleet.live.get((CONFIG_MAP.kind, names.ROUTING_CONFIGMAP))
     about = event_messages.object_ref(live) if live else event_messages.owner_ref(fleet.owners[0], fleet.namespace)
-    desired = objects.routing_configmap(fleet.namespace, fleet.owners, programmed.data, None)
     apply = desired_vs_live(desired, fleet, memory, about)
     if apply is not None:
         pending = (programmed.generation, fleet.now) if programmed.changed else memory.pending
@@ -228,7 +241,7 @@ def _touches(
 
 
 def _policies(
-    fleet: ObservedFleet, memory: FleetMemory, programmed: TableUpdate, refused: str
+    fleet: ObservedFleet, memory: FleetMemory, programmed: TableUpdate, gateways: Verdict, refused: str
 ) -> tuple[list[ActionBatch], dict[str, float]]:
     """Statuses of the policies. `refused`: what gateways cannot be of what `default` asks for."""
     batches, written = [], {}
@@ -236,7 +249,7 @@ def _policies(
     for policy in fleet.policies:
         last = memory.policies_written.get(policy.name, 0.0)
         wrong = policy.invalid or (refused if policy.name == names.DEFAULT_POLICY else "")
-        status = _policy_status(fleet, policy, everybody, wrong)
+        status = _policy_status(fleet, policy, everybody, gateways, wrong)
         why = worth_writing(status, policy.live_status, fleet.now - last)
         if why:
             told = [Say(note) for note in _policy_trouble(fleet, policy)]
@@ -253,7 +266,9 @@ def _policy_trouble(fleet: ObservedFleet, policy: ObservedPolicy) -> list[Note]:
     return [event_messages.refused(about, EventReason.INVALID_SPEC, f"the spec is not understood: {policy.invalid}")]
 
 
-def _policy_status(fleet: ObservedFleet, policy: ObservedPolicy, everybody: Acknowledgement, wrong: str) -> Object:
+def _policy_status(
+    fleet: ObservedFleet, policy: ObservedPolicy, everybody: Acknowledgement, shared: Verdict, wrong: str
+) -> Object:
     reports = [item.report for item in fleet.heard.values()]
     gateways = [report for report in reports if isinstance(report, GatewayReport)]
     pools = sum(1 for pool in fleet.pools if pool.spec is not None and _decides(policy.name, pool.spec))
@@ -261,6 +276,7 @@ def _policy_status(fleet: ObservedFleet, policy: ObservedPolicy, everybody: Ackn
         name=policy.name,
         invalid=wrong,
         gateways_ready=sum(pod.counts for pod in fleet.gateways),
+        gateway_trouble=shared.message if shared.status is False else "",
         missing_keys=_of_policy(policy.name, (key for report in gateways for key in report.missing_keys)),
         provider_problems=_of_policy(policy.name, (word for report in gateways for word in report.provider_problems)),
         pools=pools,

@@ -18,7 +18,6 @@ from forebay.controller.manifests.statefulset import (
     choose_template,
     decided_replicas,
     kept_cache,
-    outdated,
     recorded,
     statefulset,
 )
@@ -29,17 +28,16 @@ from forebay.controller.plan.actions import Action, ActionBatch, Apply, Note, Re
 from forebay.controller.plan.desired_vs_live import desired_vs_live, with_created_note
 from forebay.controller.plan.routing_table import Acknowledgement
 from forebay.controller.report import event_messages
-from forebay.controller.report.conditions import PoolFacts, Verdict, conditions, pool_verdicts
+from forebay.controller.report.conditions import Verdict, conditions, pool_verdicts
+from forebay.controller.report.pool_facts import invalid_facts, no_node, pool_facts, sidecar_reports
 from forebay.controller.report.statuses import pool_status, worth_writing
 from forebay.controller.settings import Settings
 from forebay.controller.sizing.capacity_learning import Learning, engine_of, known_for, learn
 from forebay.controller.sizing.capacity_record import capacity_status
 from forebay.controller.sizing.pool_load import fresh_reports
 from forebay.controller.sizing.sizing import OVERFLOW_STOP_SECONDS, Sizing, remembered
-from forebay.resources import names
 from forebay.resources.pool import PoolSpec
-from forebay.resources.reasons import ConditionReason, EventReason, ScaleReason
-from forebay.resources.report import SidecarReport
+from forebay.resources.reasons import ConditionReason, ConditionType, EventReason, ScaleReason
 
 # Conditions whose turning bad is an Event as well, by the condition's reason.
 _NOTED_REASONS = {
@@ -48,17 +46,25 @@ _NOTED_REASONS = {
     ConditionReason.POLICY_NOT_FOUND: EventReason.POLICY_NOT_FOUND,
     ConditionReason.CREATE_REFUSED: EventReason.REPLICA_CREATE_FAILED,
     ConditionReason.REPLICAS_STUCK: EventReason.REPLICA_STUCK,
+    ConditionReason.NO_GATEWAYS_READY: EventReason.GATEWAYS_FAILED,
+    ConditionReason.GATEWAYS_MISSING: EventReason.GATEWAYS_FAILED,
 }
-_BY_REASON = (ConditionReason.CREATE_REFUSED, ConditionReason.REPLICAS_STUCK)
+_BY_REASON = (
+    ConditionReason.CREATE_REFUSED,
+    ConditionReason.REPLICAS_STUCK,
+    ConditionReason.NO_GATEWAYS_READY,
+    ConditionReason.GATEWAYS_MISSING,
+)
 """Those whose words change from one look to the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolPlan:
-    """The batch for one pool, and what to remember of it."""
+    """The batch for one pool, what to remember of it, and its conditions."""
 
     batch: ActionBatch
     memory: PoolMemory
+    verdicts: tuple[Verdict, ...] = ()
 
 
 def plan_pool(
@@ -68,12 +74,13 @@ def plan_pool(
     settings: Settings,
     programmed: Acknowledgement | None,
     sizing: Sizing | None,
+    gateways: Verdict,
 ) -> PoolPlan:
-    """Plan one pool. `sizing` is None where its spec is not understood."""
+    """Plan one pool. `sizing` is None where its spec is not understood; `gateways` is what all pools share."""
     mine = remembered(pool, memory.pools.get(pool.name), fleet.now)
     if pool.spec is None or sizing is None:
-        return _invalid(fleet, pool, mine, programmed)
-    versions = engine_versions.said(_reports(fleet, pool))
+        return _invalid(fleet, pool, mine, programmed, gateways)
+    versions = engine_versions.said(sidecar_reports(fleet, pool))
     sizing = replace(sizing, memory=replace(sizing.memory, versions=versions or mine.versions))
     learning = _learnt(fleet, pool, pool.spec, mine, settings.stale_seconds)
     possible, choice = _possible(pool, pool.spec, settings)
@@ -85,12 +92,14 @@ def plan_pool(
     done = with_created_note(applies, about, first)
     resized = _resized(pool, sizing, done)
     held = _held_edges(mine, sizing)
-    facts = _facts(fleet, pool, pool.spec, memory, sizing, choice, settings, programmed)
-    told = _condition_notes(pool, pool_verdicts(facts), fleet.namespace)
+    keys = [("StatefulSet", pool.name), *((obj["kind"], obj["metadata"]["name"]) for obj in objects)]
+    facts = pool_facts(fleet, pool, pool.spec, memory, sizing, choice, settings, programmed, keys)
+    verdicts = pool_verdicts(facts, gateways)
+    told = _condition_notes(fleet, pool, verdicts)
     status = pool_status(
         pool,
         sizing,
-        conditions(pool_verdicts(facts), pool.live_status.get("conditions") or (), pool.generation, fleet.now),
+        conditions(verdicts, pool.live_status.get("conditions") or (), pool.generation, fleet.now),
         table_generation=programmed.generation if programmed else pool.status.table_generation,
         told=resized or bool(held),
         now=fleet.now,
@@ -110,7 +119,7 @@ def plan_pool(
         written=fleet.now if why else mine.written,
         learning=learning,
     )
-    return PoolPlan(ActionBatch(pool.name, tuple(actions)), kept)
+    return PoolPlan(ActionBatch(pool.name, tuple(actions)), kept, verdicts)
 
 
 def _possible(pool: ObservedPool, spec: PoolSpec, settings: Settings) -> tuple[PoolSpec, TemplateChoice]:
@@ -127,25 +136,26 @@ def _possible(pool: ObservedPool, spec: PoolSpec, settings: Settings) -> tuple[P
 
 
 def _invalid(
-    fleet: ObservedFleet, pool: ObservedPool, memory: PoolMemory, programmed: Acknowledgement | None
+    fleet: ObservedFleet,
+    pool: ObservedPool,
+    memory: PoolMemory,
+    programmed: Acknowledgement | None,
+    gateways: Verdict,
 ) -> PoolPlan:
     """A spec that makes no sense changes nothing that runs; it is said."""
-    desired = decided_replicas(pool.statefulset) or 0
-    ready = sum(pod.counts for pod in pool.pods)
-    facts = PoolFacts(desired, ready, invalid=pool.invalid, pods=len(pool.pods), programmed=programmed)
-    verdicts = pool_verdicts(facts)
+    verdicts = pool_verdicts(invalid_facts(fleet, pool, programmed), gateways)
     before = pool.live_status.get("conditions") or ()
     status: Object = {
         "observedGeneration": pool.generation,
-        "readyReplicas": ready,
+        "readyReplicas": sum(pod.counts for pod in pool.pods),
         "conditions": conditions(verdicts, before, pool.generation, fleet.now),
     }
-    actions: list[Action] = [Say(note) for note in _condition_notes(pool, verdicts, fleet.namespace)]
+    actions: list[Action] = [Say(note) for note in _condition_notes(fleet, pool, verdicts)]
     why = worth_writing({**pool.live_status, **status}, pool.live_status, fleet.now - memory.written)
     if why:
         actions.append(WriteStatus(POOL, pool.name, status, why))
     kept = replace(memory, written=fleet.now if why else memory.written)
-    return PoolPlan(ActionBatch(pool.name, tuple(actions)), kept)
+    return PoolPlan(ActionBatch(pool.name, tuple(actions)), kept, verdicts)
 
 
 def _objects(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, settings: Settings) -> list[Object]:
@@ -178,7 +188,7 @@ def _statefulset(
     if pool.statefulset is not None:
         decided, found = decided_replicas(pool.statefulset) or 0, int(pool.statefulset["spec"].get("replicas", 1))
         if target != decided:
-            notes.append(event_messages.scaled(about, decided, sizing, _trouble(pool), fleet.now))
+            notes.append(event_messages.scaled(about, decided, sizing, no_node(pool), fleet.now))
         elif found != target:
             notes.append(event_messages.restored(about, found, target))
         if choice.changed:
@@ -193,69 +203,6 @@ def _resized(pool: ObservedPool, sizing: Sizing, applies: Sequence[Apply]) -> bo
     return touched and decided_replicas(pool.statefulset) != sizing.decision.replicas
 
 
-def _facts(
-    fleet: ObservedFleet,
-    pool: ObservedPool,
-    spec: PoolSpec,
-    memory: FleetMemory,
-    sizing: Sizing,
-    choice: TemplateChoice,
-    settings: Settings,
-    programmed: Acknowledgement | None,
-) -> PoolFacts:
-    mine = {("StatefulSet", pool.name), *(("Service", name) for name in (pool.name, names.replicas_service(pool.name)))}
-    failures = [failure.words for key, failure in memory.failures.items() if key in mine]
-    reference = spec.cloud_fallback_policy_ref
-    missing = reference is not None and reference.name not in {policy.name for policy in fleet.policies}
-    attempt = sizing.memory.attempt
-    withdrawn = attempt.withdrawn > 0 and sizing.waits
-    waiting = [f"{pod.name}: {pod.waiting}" for pod in pool.pods if pod.waiting and not pod.terminating]
-    return PoolFacts(
-        desired=sizing.decision.replicas,
-        ready=sizing.numbers.ready,
-        gpus=spec.engine.gpus,
-        gpu_resource=spec.engine.gpu_resource_name,
-        create_failure=pool.create_failure,
-        apply_failure=failures[0] if failures else "",
-        pods=sum(not pod.terminating for pod in pool.pods),
-        unschedulable=_unschedulable(pool),
-        withdrawn=event_messages.asked_again(attempt, fleet.now) if withdrawn else "",
-        first=sizing.ahead if sizing.decision.reason is ScaleReason.AWAITS_TURN else "",
-        waiting=waiting[0] if waiting else pool.stuck,
-        silent=sizing.numbers.silent,
-        heard=sizing.numbers.heard,
-        stuck=_stuck(fleet, pool),
-        versions=engine_versions.said(_reports(fleet, pool)),
-        supported=engines.of(spec.engine.type).supported,
-        outdated="" if choice.changed else outdated(recorded(pool.statefulset), settings.images),
-        refused=choice.refused,
-        policy_missing=reference.name if reference is not None and missing else "",
-        programmed=programmed,
-    )
-
-
-def _unschedulable(pool: ObservedPool) -> str:
-    """The scheduler's words about one of the pool's pods."""
-    return next((pod.unschedulable for pod in pool.pods if pod.unschedulable and not pod.terminating), "")
-
-
-def _trouble(pool: ObservedPool) -> str:
-    """Why a replica has no node, in the words of whoever refuses it."""
-    return pool.create_failure or _unschedulable(pool)
-
-
-def _stuck(fleet: ObservedFleet, pool: ObservedPool) -> tuple[str, ...]:
-    """Replicas that answer and do not work."""
-    found = ((it.replica, it.engine) for it in _reports(fleet, pool))
-    return tuple(name for name, engine in found if engine is not None and engine.stuck_seconds > 0)
-
-
-def _reports(fleet: ObservedFleet, pool: ObservedPool) -> list[SidecarReport]:
-    """What the sidecars of the pool's pods said last."""
-    reports = [fleet.heard[pod.name].report for pod in pool.pods if pod.name in fleet.heard]
-    return [report for report in reports if isinstance(report, SidecarReport)]
-
-
 def _unsupported(about: Regarding, spec: PoolSpec, before: PoolMemory, after: PoolMemory) -> list[Note]:
     """An Event for each version outside of what is supported that was not said before."""
     new = [version for version in after.versions if version not in before.versions]
@@ -263,18 +210,22 @@ def _unsupported(about: Regarding, spec: PoolSpec, before: PoolMemory, after: Po
     return [event_messages.engine_unsupported(about, words) for words in found]
 
 
-def _condition_notes(pool: ObservedPool, verdicts: Sequence[Verdict], namespace: str) -> list[Note]:
-    """Events for conditions that have just turned bad; what the status says already was told before."""
+def _condition_notes(fleet: ObservedFleet, pool: ObservedPool, verdicts: Sequence[Verdict]) -> list[Note]:
+    """Events for conditions that have just turned bad; what the status says already was told before.
+
+    Of what all pools of a fleet share, the first one tells.
+    """
     before = {item.get("type"): item for item in pool.live_status.get("conditions") or ()}
-    about = event_messages.owner_ref(pool.owner, namespace)
+    about = event_messages.owner_ref(pool.owner, fleet.namespace)
     notes = []
     for verdict in verdicts:
         old = before.get(verdict.type.value) or {}
-        reason = _NOTED_REASONS.get(verdict.reason)
+        reason = _NOTED_REASONS.get(verdict.reason) if verdict.status is not None else None
         new = old.get("reason") != verdict.reason.value
         if verdict.reason not in _BY_REASON:
             new = new or old.get("message") != verdict.message
-        if reason is None or not new:
+        shared = verdict.type is ConditionType.GATEWAYS_READY
+        if reason is None or not new or (shared and pool is not fleet.pools[0]):
             continue
         notes.append(event_messages.refused(about, reason, verdict.message))
     return notes
@@ -305,7 +256,7 @@ def _edges(fleet: ObservedFleet, pool: ObservedPool, before: PoolMemory, sizing:
     """Events for what began or ended in the pool's numbers."""
     about, after, decision = event_messages.owner_ref(pool.owner, fleet.namespace), sizing.memory, sizing.decision
     notes = [
-        event_messages.held(about, reason, sizing, _trouble(pool), fleet.now) for reason in _held_edges(before, sizing)
+        event_messages.held(about, reason, sizing, no_node(pool), fleet.now) for reason in _held_edges(before, sizing)
     ]
     if decision.advised is not None and decision.advised not in (before.advised, decision.replicas):
         notes.append(event_messages.advised(about, decision.replicas, decision))

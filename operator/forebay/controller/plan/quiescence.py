@@ -47,9 +47,15 @@ def quiescent(fleet: ObservedFleet, planned: Plan, memory: FleetMemory, changes:
     if not all(_still(pool, planned.sizings.get(pool.name)) for pool in fleet.pools):
         return None
     said = {pod.name: fleet.heard[pod.name].report for pod in fleet.gateways if pod.counts and pod.name in fleet.heard}
-    if not said or len(said) < len(fleet.gateways) or not all(_spoken_for(fleet, pool, said) for pool in fleet.pools):
+    if (
+        not said
+        or len(said) < sum(not pod.failed for pod in fleet.gateways)
+        or not all(_spoken_for(fleet, pool, said) for pool in fleet.pools)
+    ):
         return None
-    return Quiescent(changes, said, {pod.name: pod.address for pod in fleet.gateways}, fleet.now + LOOK_SECONDS)
+    return Quiescent(
+        changes, said, {pod.name: pod.address for pod in fleet.gateways if not pod.failed}, fleet.now + LOOK_SECONDS
+    )
 
 
 def _still(pool: ObservedPool, sizing: Sizing | None) -> bool:
@@ -57,7 +63,7 @@ def _still(pool: ObservedPool, sizing: Sizing | None) -> bool:
     if pool.spec is None or sizing is None:
         return pool.spec is None
     numbers, memory, scaling = sizing.numbers, sizing.memory, pool.spec.scaling
-    moving = numbers.starting or numbers.ending or numbers.silent or pool.stuck or pool.create_failure
+    moving = numbers.starting or numbers.ending or numbers.silent or pool.create_failure
     latched = memory.spill.latch.on or any(latch.on for latch in memory.held.values()) or sizing.waits
     least = sizing.decision.replicas <= max(scaling.min_replicas, 1) or scaling.mode is not ScalingMode.AUTOMATIC
     sleepy = sizing.decision.replicas > 0 and scaling.idle_seconds_to_zero is not None

@@ -25,20 +25,27 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """What the conditions of a pool depend on."""
+    """What the conditions of a pool depend on. All numbers are of replicas."""
 
-    desired: int
-    ready: int
+    wanted: int  # that the scaling rule would have, whether they are asked for or not
+    ready: int  # that serve: of pods that end, and of engines that make no token, none
+    unasked: int = 0  # of the wanted ones, how many the API server is not asked for
+    pods: int = 0  # that exist
+    placed: int = 0  # that a node has
     invalid: str = ""
+    wakes: bool = True  # demand starts one where none is wanted
     gpus: int = 0
     gpu_resource: str = ""
     create_failure: str = ""  # of pods, in the API server's words
     apply_failure: str = ""  # of one of the pool's objects, in the API server's words
-    pods: int = 0
-    unschedulable: str = ""
+    unplaced: str = ""  # a pod that has no node, and why, in the words of whoever says so
+    gated: bool = False  # it is held by a scheduling gate
     withdrawn: str = ""  # when a replica that found no node is asked for again
     first: str = ""  # the pool that asks for the same GPUs before this one
-    waiting: str = ""  # a pod and why its containers do not run, in the kubelet's words
+    held: str = ""  # what else is in the way of asking for all that are wanted
+    trouble: tuple[str, ...] = ()  # pods that do not start and why, in the words of whoever says so
+    hints: tuple[str, ...] = ()  # what is said of pods that start as usual
+    rollout: bool = False  # the template's pods are being replaced
     silent: tuple[str, ...] = ()  # routers whose last report is too old
     heard: int = 0  # routers whose last report is fresh
     stuck: tuple[str, ...] = ()  # replicas whose engine answers probes and makes no token
@@ -48,13 +55,27 @@ class PoolFacts:
     refused: str = ""
     policy_missing: str = ""
     programmed: Acknowledgement | None = None
+    gateways_ready: int = 0
+
+    @property
+    def desired(self) -> int:
+        """Replicas that are asked for."""
+        return self.wanted - self.unasked
+
+    @property
+    def unasked_for(self) -> str:
+        """Why not all that are wanted are asked for."""
+        if self.withdrawn:
+            return f"no node took another replica; {self.withdrawn}"
+        return f"{self.first} asks for the same GPUs first" if self.first else self.held
 
 
-def pool_verdicts(facts: PoolFacts) -> tuple[Verdict, ...]:
-    """All conditions of a pool."""
+def pool_verdicts(facts: PoolFacts, gateways: Verdict | None = None) -> tuple[Verdict, ...]:
+    """All conditions of a pool; `gateways` is the one that all pools of a fleet share."""
     return (
         _ready(facts),
-        _programmed(facts.programmed, facts.policy_missing),
+        _programmed(facts.programmed, facts.gateways_ready, facts.policy_missing),
+        gateways or Verdict(Type.GATEWAYS_READY, None, Reason.PENDING, "the gateways were not looked at yet"),
         _created(facts),
         _gpus(facts),
         _fresh(facts),
@@ -71,6 +92,7 @@ class PolicyFacts:
     name: str
     invalid: str = ""
     gateways_ready: int = 0
+    gateway_trouble: str = ""  # why none is ready, in the words of whoever says so
     missing_keys: tuple[str, ...] = ()  # providers
     provider_problems: tuple[str, ...] = ()  # provider and why nothing can be sent to its address
     pools: int = 0
@@ -79,7 +101,7 @@ class PolicyFacts:
 
 def policy_verdicts(facts: PolicyFacts) -> tuple[Verdict, ...]:
     """All conditions of a policy."""
-    return _policy_ready(facts), _programmed(facts.programmed, "")
+    return _policy_ready(facts), _programmed(facts.programmed, facts.gateways_ready, "")
 
 
 def conditions(
@@ -110,20 +132,24 @@ def _condition(verdict: Verdict, old: Mapping[str, Any] | None, generation: int,
 
 
 def _ready(facts: PoolFacts) -> Verdict:
-    counted = f"{facts.ready} of {facts.desired} replicas serve"
     if facts.invalid:
-        return Verdict(Type.READY, False, Reason.INVALID_SPEC, f"the spec is not understood: {facts.invalid}")
-    if facts.desired == 0:
-        return Verdict(Type.READY, True, Reason.SCALED_TO_ZERO, "no replica runs; demand will start one")
+        return Verdict(Type.READY, False, Reason.INVALID_SPEC, _not_understood(facts))
+    if facts.wanted == 0:
+        next_one = "demand will start one" if facts.wakes else "and demand starts none: spec.replicas decides"
+        return Verdict(Type.READY, True, Reason.SCALED_TO_ZERO, f"no replica is wanted; {next_one}")
+    counted, serves = f"{facts.ready} of {facts.wanted} replicas serve", facts.ready > 0
     if facts.stuck:
         return _stuck(facts, counted)
-    if facts.ready >= facts.desired:
+    if facts.ready >= facts.wanted:
         return Verdict(Type.READY, True, Reason.REPLICAS_READY, counted)
-    trouble = facts.apply_failure or facts.refused or facts.create_failure or facts.unschedulable or facts.waiting
-    counted = f"{counted}: {trouble}" if trouble else counted
-    starting = facts.ready > 0 or (facts.pods > 0 and not trouble)
-    reason = Reason.REPLICAS_STARTING if starting else Reason.NO_REPLICAS_READY
-    return Verdict(Type.READY, facts.ready > 0, reason, counted)
+    kept = facts.refused if not facts.pods else ""
+    in_the_way = (facts.apply_failure, kept, facts.create_failure, *facts.trouble, facts.unasked_for)
+    words = [item for item in in_the_way if item]
+    if not words:
+        said = "; ".join((counted, *facts.hints))
+        return Verdict(Type.READY, serves, Reason.REPLICAS_STARTING, said)
+    reason = Reason.ROLLOUT_STUCK if facts.rollout and facts.trouble else Reason.REPLICAS_MISSING
+    return Verdict(Type.READY, serves, reason if serves else Reason.NO_REPLICAS_READY, f"{counted}: {'; '.join(words)}")
 
 
 def _stuck(facts: PoolFacts, counted: str) -> Verdict:
@@ -133,7 +159,20 @@ def _stuck(facts: PoolFacts, counted: str) -> Verdict:
     return Verdict(Type.READY, facts.ready > 0, Reason.REPLICAS_STUCK, f"{words}: {advice}")
 
 
-def _programmed(programmed: Acknowledgement | None, policy_missing: str) -> Verdict:
+def _not_asked(facts: PoolFacts, kind: ConditionType) -> Verdict | None:
+    """What cannot be known of pods that nobody asks for; None where some are wanted."""
+    if facts.invalid:
+        return Verdict(kind, None, Reason.INVALID_SPEC, _not_understood(facts))
+    if facts.wanted == 0:
+        return Verdict(kind, None, Reason.SCALED_TO_ZERO, "no replica is wanted, so none is asked for")
+    return None
+
+
+def _not_understood(facts: PoolFacts) -> str:
+    return f"the spec is not understood: {facts.invalid}"
+
+
+def _programmed(programmed: Acknowledgement | None, gateways: int, policy_missing: str) -> Verdict:
     kind = Type.ROUTING_PROGRAMMED
     if policy_missing:
         return Verdict(
@@ -148,34 +187,40 @@ def _programmed(programmed: Acknowledgement | None, policy_missing: str) -> Verd
     counted = f"{programmed.acknowledged} of {programmed.ready} routers have generation {programmed.generation}"
     if programmed.errors:
         return Verdict(kind, False, Reason.TABLE_REFUSED, f"{counted}; {'; '.join(programmed.errors[:3])}")
-    if not programmed.ready:
-        return Verdict(kind, False, Reason.NO_ROUTERS, f"no router is ready to take generation {programmed.generation}")
+    if not gateways:
+        words = f"no gateway is ready to take generation {programmed.generation}"
+        return Verdict(kind, False, Reason.NO_ROUTERS, words)
     if programmed.complete:
         return Verdict(kind, True, Reason.ROUTERS_ACKNOWLEDGED, counted)
     return Verdict(kind, False, Reason.ROUTERS_BEHIND, f"{counted}; behind: {', '.join(programmed.behind[:5])}")
 
 
 def _created(facts: PoolFacts) -> Verdict:
-    kind = Type.REPLICAS_CREATED
+    kind, counted = Type.REPLICAS_CREATED, f"{facts.pods} of {facts.desired} pods exist"
     if words := facts.apply_failure or facts.create_failure:
         return Verdict(kind, False, Reason.CREATE_REFUSED, words)
+    if (unknown := _not_asked(facts, kind)) is not None:
+        return unknown
+    if facts.desired == 0:
+        return Verdict(kind, None, Reason.NOT_ASKED_FOR, f"0 of {facts.wanted} wanted replicas are asked for")
     if facts.pods >= facts.desired:
-        return Verdict(kind, True, Reason.CREATED, f"{facts.pods} of {facts.desired} pods exist")
-    return Verdict(kind, None, Reason.PENDING, f"{facts.pods} of {facts.desired} pods exist")
+        return Verdict(kind, True, Reason.CREATED, counted)
+    return Verdict(kind, None, Reason.PENDING, counted)
 
 
 def _gpus(facts: PoolFacts) -> Verdict:
-    kind = Type.GPUS_AVAILABLE
-    if facts.unschedulable:
-        wanted = f"each replica asks for {facts.gpus} {facts.gpu_resource}: " if facts.gpus else ""
-        return Verdict(kind, False, Reason.UNSCHEDULABLE, f"{wanted}{facts.unschedulable}")
-    if facts.withdrawn:
-        return Verdict(kind, False, Reason.WITHDRAWN, f"no node took another replica; {facts.withdrawn}")
-    if facts.first:
-        return Verdict(kind, False, Reason.AWAITS_TURN, f"{facts.first} asks for the same GPUs first")
-    if facts.pods >= facts.desired:
-        return Verdict(kind, True, Reason.SCHEDULED, f"{facts.pods} of {facts.desired} replicas have a node")
-    return Verdict(kind, None, Reason.PENDING, "waits for pods")
+    kind, counted = Type.GPUS_AVAILABLE, f"{facts.placed} of {facts.wanted} replicas have a node"
+    if (unknown := _not_asked(facts, kind)) is not None:
+        return unknown
+    if facts.placed >= facts.wanted:
+        return Verdict(kind, True, Reason.SCHEDULED, counted)
+    if facts.unplaced:
+        each = f"each replica asks for {facts.gpus} {facts.gpu_resource}: " if facts.gpus else ""
+        reason = Reason.SCHEDULING_GATED if facts.gated else Reason.UNSCHEDULABLE
+        return Verdict(kind, False, reason, f"{each}{facts.unplaced}")
+    if facts.withdrawn or facts.first:
+        return Verdict(kind, False, Reason.WITHDRAWN if facts.withdrawn else Reason.AWAITS_TURN, facts.unasked_for)
+    return Verdict(kind, None, Reason.PENDING, "; ".join(item for item in (counted, facts.held) if item))
 
 
 def _fresh(facts: PoolFacts) -> Verdict:
@@ -188,6 +233,8 @@ def _fresh(facts: PoolFacts) -> Verdict:
 
 
 def _outdated(facts: PoolFacts) -> Verdict:
+    if facts.invalid:
+        return Verdict(Type.ROUTER_OUTDATED, None, Reason.INVALID_SPEC, _not_understood(facts))
     if facts.outdated:
         advice = "they change with the pool's next change of spec, or at once with rollout.adoptRouter: Always"
         return Verdict(Type.ROUTER_OUTDATED, True, Reason.OLDER_ROUTER, f"{facts.outdated}; {advice}")
@@ -208,6 +255,8 @@ def _version(facts: PoolFacts) -> Verdict:
 
 
 def _template(facts: PoolFacts) -> Verdict:
+    if facts.invalid:
+        return Verdict(Type.POD_TEMPLATE_ACCEPTED, None, Reason.INVALID_SPEC, _not_understood(facts))
     if facts.refused:
         return Verdict(Type.POD_TEMPLATE_ACCEPTED, False, Reason.REFUSED, facts.refused)
     return Verdict(Type.POD_TEMPLATE_ACCEPTED, True, Reason.MERGED, "the pod template is as the spec asks")
@@ -218,7 +267,8 @@ def _policy_ready(facts: PolicyFacts) -> Verdict:
     if facts.invalid:
         return Verdict(kind, False, Reason.INVALID_SPEC, f"the spec is not understood: {facts.invalid}")
     if not facts.gateways_ready:
-        return Verdict(kind, False, Reason.GATEWAY_UNAVAILABLE, "no gateway is ready")
+        words = ": ".join(item for item in ("no gateway is ready", facts.gateway_trouble) if item)
+        return Verdict(kind, False, Reason.GATEWAY_UNAVAILABLE, words)
     if facts.missing_keys:
         which = ", ".join(facts.missing_keys)
         return Verdict(kind, False, Reason.KEY_MISSING, f"gateways have no API key for {which}: fill apiKeySecretRef")

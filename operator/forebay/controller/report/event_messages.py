@@ -58,7 +58,7 @@ def held(about: Regarding, why: ScaleReason, sizing: Sizing, trouble: str, now: 
         case ScaleReason.AWAITS_TURN:
             text = f"{stays}: {figures}; {sizing.ahead} asks for the same GPUs first"
         case ScaleReason.SHARED_DEMAND:
-            text = f"{stays}: {figures}; {sizing.ahead} serves the same requests and starts a replica"
+            text = f"{stays}: {figures}; {shared_demand(sizing.ahead)}"
         case _:
             text = f"{stays}: {figures}"
     return Note(about, EventReason.SCALE_HELD, "Scale", text)
@@ -68,6 +68,11 @@ def asked_again(attempt: PlacementAttempt, now: float) -> str:
     """When a replica that was withdrawn is asked for again."""
     minutes = max(attempt.retry - now, 0.0) / 60
     return f"it is asked for again in {minutes:.0f} min, or when a node has more GPUs"
+
+
+def shared_demand(ahead: str) -> str:
+    """Whose start brings the room that a pool would ask for."""
+    return f"{ahead} serves the same requests and starts a replica"
 
 
 def advised(about: Regarding, before: int, decision: ScaleDecision) -> Note:

@@ -6,6 +6,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from forebay.controller.observe.observe import ObservedFleet
+from forebay.controller.report.conditions import Verdict
+from forebay.controller.report.gateways import GatewayFacts
 from forebay.controller.sizing.sizing import Sizing
 from forebay.resources.summary import price_rows
 
@@ -73,6 +75,15 @@ class Metrics:
             name: Gauge(f"forebay_pool_{name}", text, _POOL, registry=self.registry) for name, text in gauges.items()
         }
         self._known: dict[str, set[str]] = {}
+        self._conditions = Gauge(
+            "forebay_pool_condition", "A condition of the pool: 1 for True, 0 for False, -1 for Unknown.",
+            (*_POOL, "condition"), registry=self.registry,
+        )  # fmt: skip
+        self._judged: dict[str, set[tuple[str, str]]] = {}
+        self._gateways = Gauge("forebay_fleet_gateways", "Gateways that serve.", ("namespace",), registry=self.registry)
+        self._wanted_gateways = Gauge(
+            "forebay_fleet_wanted_gateways", "Gateways that are wanted.", ("namespace",), registry=self.registry
+        )
         self._gpus = Gauge("forebay_pool_gpus", "GPUs of one replica.", _POOL, registry=self.registry)
         self._gpu_price = Gauge(
             "forebay_pool_gpu_hour_dollars", "Price of one GPU for an hour, where the pool names one.", _POOL,
@@ -94,6 +105,24 @@ class Metrics:
             for gauge in self._pools.values():
                 gauge.remove(namespace, gone)
         self._known[namespace] = set(sizings)
+
+    def conditions(
+        self, namespace: str, verdicts: Mapping[str, tuple[Verdict, ...]], gateways: GatewayFacts | None
+    ) -> None:
+        """Take over a fleet's conditions as its pools' statuses have them, and drop those of pools that are gone."""
+        judged = {(pool, verdict.type.value): verdict.status for pool, found in verdicts.items() for verdict in found}
+        for (pool, kind), status in judged.items():
+            self._conditions.labels(namespace, pool, kind).set(-1 if status is None else int(status))
+        for pool, kind in self._judged.get(namespace, set()) - set(judged):
+            self._conditions.remove(namespace, pool, kind)
+        before = self._judged.pop(namespace, None)
+        if gateways is not None:
+            self._judged[namespace] = set(judged)
+            self._gateways.labels(namespace).set(gateways.ready)
+            self._wanted_gateways.labels(namespace).set(gateways.wanted)
+        elif before is not None:
+            self._gateways.remove(namespace)
+            self._wanted_gateways.remove(namespace)
 
     def prices(self, fleet: ObservedFleet) -> None:
         """Take over what a fleet's pools and policies say of money, and drop what they no longer say."""

@@ -1,0 +1,62 @@
+"""What Events say of pods, and of StatefulSets, that do not get on: in the words of kubelets and controllers.
+
+Whatever the reason: it is told if its type is Warning, and if nothing that comes later shows that the pod got further.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from forebay.controller.cluster.kubernetes_api import EVENT, Cluster, ClusterError, Object
+from forebay.controller.observe.pods import Pod
+
+ASKED: Final = 3
+"""Pods of one workload whose Events are read in a pass: more would say the same."""
+_FURTHER: Final = frozenset({"Scheduled", "Pulling", "Pulled", "Created", "Started", "SuccessfulCreate"})
+_PROBES: Final = frozenset({"Unhealthy", "ProbeWarning"})
+
+
+async def with_warnings(pods: Sequence[Pod], namespace: str, cluster: Cluster) -> tuple[Pod, ...]:
+    """The pods; those that do not serve and whose status does not say why, with what Events say of them."""
+    silent = [pod for pod in pods if not (pod.ready or pod.terminating or pod.trouble)][:ASKED]
+    told = {pod.uid: await _told(pod, namespace, cluster) for pod in silent}
+    return tuple(told.get(pod.uid, pod) for pod in pods)
+
+
+async def create_failure(statefulset: Object, namespace: str, cluster: Cluster, since: str) -> str:
+    """Why the StatefulSet controller cannot make its pods. `since`: an RFC 3339 time; what is older is no news."""
+    events = await _events(cluster, namespace, "StatefulSet", statefulset["metadata"]["uid"])
+    latest = latest_warning(event for event in events if _last_seen(event)[:19] >= since[:19])
+    return str(latest.get("note", "")) if latest else ""
+
+
+def latest_warning(events: Iterable[Object]) -> Object | None:
+    """The last Event of type Warning, unless a later one shows that its object got further."""
+    known = list(events)
+    further = max((_last_seen(event) for event in known if event.get("reason") in _FURTHER), default="")
+    warnings = [event for event in known if event.get("type") == "Warning" and _last_seen(event) >= further]
+    return max(warnings, key=_last_seen, default=None)
+
+
+async def _told(pod: Pod, namespace: str, cluster: Cluster) -> Pod:
+    latest = latest_warning(await _events(cluster, namespace, "Pod", pod.uid))
+    if latest is None:
+        return pod
+    words = f"{latest.get('reason')}: {latest.get('note', '')}"
+    return replace(pod, probed=words) if latest.get("reason") in _PROBES else replace(pod, warned=words)
+
+
+async def _events(cluster: Cluster, namespace: str, kind: str, uid: str) -> list[Object]:
+    """The Events about one object; none when nobody answers."""
+    try:
+        events, _ = await cluster.list(EVENT, namespace, fields=f"regarding.kind={kind},regarding.uid={uid}")
+    except ClusterError:
+        return []
+    return events
+
+
+def _last_seen(event: Object) -> str:
+    """To the second, as far as kubelets say it."""
+    series = event.get("series") or {}
+    times = series.get("lastObservedTime"), event.get("deprecatedLastTimestamp"), event.get("eventTime")
+    return str(next((time for time in times if time), ""))[:19]
