@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 from forebay import engines
 from forebay.controller.manifests.statefulset import TemplateChoice, decided_replicas, outdated, recorded
+from forebay.controller.observe import engine_versions
 from forebay.controller.observe.memory import FleetMemory, ObjectKey
 from forebay.controller.observe.observe import ObservedFleet, ObservedPool
 from forebay.controller.observe.pods import Pod
 from forebay.controller.plan.routing_table import Acknowledgement
-from forebay.controller.report import engine_versions, event_messages
+from forebay.controller.report import event_messages
 from forebay.controller.report.conditions import PoolFacts
 from forebay.controller.report.troubles import troubles
 from forebay.controller.settings import Settings
