@@ -56,6 +56,15 @@ types: $(STAMP) ## Strict types
 tools: $(STAMP) ## Build Kubernetes' binary and fetch helm, cached (no root)
 	$(PY) -m e2e.cluster install --no-system
 
+oldest: $(STAMP) ## Build the control plane of the oldest Kubernetes that the chart allows, cached (no root)
+	$(PY) -m e2e.cluster oldest
+
+contract-matrix: tools oldest ## API-server contract: oldest and newest Kubernetes, admission as usual and as OpenShift's
+	@for version in newest oldest; do for admission in default openshift; do \
+		echo "contract: Kubernetes $$version, admission $$admission"; \
+		FOREBAY_KUBERNETES=$$version FOREBAY_ADMISSION=$$admission timeout 1200 .venv/bin/pytest tests/contract -n 2 -q || exit 1; \
+	done; done
+
 test: lint types tools ## Lint, types, unit, property, API-server contract, chart; no root
 	timeout 2400 .venv/bin/pytest tests -n 2 --durations=10
 

@@ -8,7 +8,7 @@ from typing import Any
 from forebay.controller.cluster.kubernetes_api import Object
 
 
-def three_way_patch(last: Object, wanted: Object, live: Object) -> Object:
+def three_way_patch(last: Object, wanted: Object, live: Any) -> Object:
     """What changes `live` into what `wanted` says: its values where they differ, and null for what only `last` had."""
     patch = _removed(last, wanted)
     for key, value in wanted.items():

@@ -71,6 +71,7 @@ def main(argv: list[str]) -> int:
     start.add_argument("--gpus", type=int, default=8, help="simulated GPUs of each node")
     load = commands.add_parser("load", help="import an image archive on every node")
     load.add_argument("archive", type=Path)
+    commands.add_parser("oldest", help="build the control plane of the oldest Kubernetes that the chart allows, cached")
     for name in ("images", "status", "kubeconfig", "down", "purge", "verify"):
         commands.add_parser(name)
     for name in ("kubectl", "helm"):
@@ -82,6 +83,8 @@ def main(argv: list[str]) -> int:
         match chosen.command:
             case "install":
                 tools.install(system=not chosen.no_system)
+            case "oldest":
+                tools.install_oldest()
             case "up":
                 up(chosen.nodes, chosen.gpus)
             case "load":

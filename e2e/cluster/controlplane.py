@@ -8,15 +8,17 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from e2e.cluster import process
 from e2e.cluster.pki import Authority, server_names
 from e2e.cluster.shell import ClusterError, ok, until
-from e2e.cluster.tools import kubernetes
+from e2e.cluster.tools import control_plane, kubernetes
 
 START_SECONDS = 60
+ADMISSION = "NodeRestriction"
 CONTROLLERS = "statefulset-controller,deployment-controller,replicaset-controller,serviceaccount-controller,"
 CONTROLLERS += "resourcequota-controller,garbage-collector-controller,namespace-controller"
 """Those that act on objects alone. The ones for nodes would taint nodes that have no kubelet."""
@@ -46,7 +48,7 @@ def apiserver_flags(authority: Authority, etcd: str, bind: str, port: int, servi
         f"--service-cluster-ip-range={services}",
         "--allow-privileged",
         "--authorization-mode=Node,RBAC",
-        "--enable-admission-plugins=NodeRestriction",
+        f"--enable-admission-plugins={ADMISSION}",
         "--kubelet-preferred-address-types=InternalIP",
         f"--client-ca-file={pki}/ca.crt",
         f"--tls-cert-file={pki}/apiserver.crt",
@@ -71,11 +73,14 @@ def audit_log(authority: Authority) -> Path:
 class ControlPlane:
     """A context manager; ends what it started, whatever happens. Raises ClusterError when it cannot start."""
 
-    def __init__(self, *, controllers: bool = False) -> None:
+    def __init__(self, *, controllers: bool = False, oldest: bool = False, admission: Sequence[str] = ()) -> None:
+        """With the components of the oldest Kubernetes that the chart allows, and with more admission plugins."""
         self.folder = Path(tempfile.mkdtemp(prefix="forebay-api-"))
         self.kubeconfig = self.folder / "pki" / "admin.conf"
         self.authority: Authority | None = None
         self._controllers = controllers
+        self._components = control_plane(oldest=oldest)
+        self._admission = tuple(admission)
         self._records: list[Path] = []
         self._apiserver: list[str | Path] = []
 
@@ -118,7 +123,8 @@ class ControlPlane:
         flags = apiserver_flags(authority, etcd, "127.0.0.1", secure, "10.0.0.0/16")
         # Where no controller makes service accounts, admission must not ask for them.
         without = [] if self._controllers else ["--disable-admission-plugins=ServiceAccount"]
-        self._apiserver = [binary, *flags, *without]
+        more = [f"--enable-admission-plugins={','.join((ADMISSION, *self._admission))}"] if self._admission else []
+        self._apiserver = [self._components, *flags, *without, *more]
         self._spawn("apiserver", self._apiserver)
         self._wait(binary)
         if self._controllers:
@@ -132,7 +138,7 @@ class ControlPlane:
         self._spawn(
             "kcm",
             [
-                binary, "kube-controller-manager", "--kubeconfig", kcm, "--leader-elect=false",
+                self._components, "kube-controller-manager", "--kubeconfig", kcm, "--leader-elect=false",
                 "--bind-address=127.0.0.1", f"--secure-port={ports[0]}", f"--controllers={CONTROLLERS}",
                 "--root-ca-file", pki / "ca.crt", "--service-account-private-key-file", pki / "sa.key",
             ],
@@ -140,7 +146,7 @@ class ControlPlane:
         self._spawn(
             "scheduler",
             [
-                binary, "kube-scheduler", "--kubeconfig", scheduler, "--leader-elect=false",
+                self._components, "kube-scheduler", "--kubeconfig", scheduler, "--leader-elect=false",
                 "--bind-address=127.0.0.1", f"--secure-port={ports[1]}",
             ],
         )  # fmt: skip

@@ -21,7 +21,8 @@ API_SERVER_IN_CLUSTER = "10.96.0.1"
 API_PORT = 6443
 MAX_NODES = 9
 
-KUBERNETES = "1.34.4"
+KUBERNETES = "1.34.4"  # the newest that is tested
+OLDEST = "1.30.14"  # the oldest that the chart allows
 IMAGE = "forebay.dev/forebay:dev"
 PAUSE_IMAGE = "forebay.dev/pause:1"
 

@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from e2e.cluster.paths import BIN, CACHE, HERE, KUBERNETES
+from e2e.cluster.paths import BIN, CACHE, HERE, KUBERNETES, OLDEST
 from e2e.cluster.shell import ClusterError, ok, run, say, step
 
 GO_MINIMUM = (1, 24)
@@ -25,10 +25,9 @@ PACKAGES = (
     "runc", "socat", "util-linux",
 )  # fmt: skip
 PROGRAMS = ("containerd", "ctr", "runc", "iptables", "conntrack", "socat", "ip", "nsenter", "unshare", "openssl")
-VERSION_FLAGS = " ".join(
-    f"-X k8s.io/{package}.gitVersion=v{KUBERNETES}" for package in ("component-base/version", "client-go/pkg/version")
-)
 KUBERNETES_BINARY = BIN / "kubernetes"
+OLDEST_BINARY = BIN / "kubernetes-oldest"
+TAGS = "providerless"  # without the SDKs of clouds, which take longer than all the rest
 HELM = BIN / "helm"
 PAUSE = BIN / "pause"
 PROMETHEUS = ("prometheus", "promtool")
@@ -41,10 +40,33 @@ def install(system: bool) -> None:
         _packages()
     if not shutil.which("openssl"):
         raise ClusterError("openssl is not installed; run: make cluster-install (as root), or install it")
-    _build("Kubernetes " + KUBERNETES, HERE / "kubernetes", KUBERNETES_BINARY, f"-s -w {VERSION_FLAGS}")
+    _build("Kubernetes " + KUBERNETES, HERE / "kubernetes", KUBERNETES_BINARY, _stamped(KUBERNETES))
     _build("the pause program", HERE / "pause", PAUSE, "-s -w")
     _helm()
     _prometheus()
+
+
+def install_oldest() -> None:
+    """The control plane of the oldest Kubernetes that the chart allows; etcd and kubectl are the newest's."""
+    BIN.mkdir(parents=True, exist_ok=True)
+    _build(
+        f"the control plane of Kubernetes {OLDEST}", HERE / "kubernetes_oldest", OLDEST_BINARY, _stamped(OLDEST), TAGS
+    )
+
+
+def _stamped(version: str) -> str:
+    """Linker flags that make the components say their version."""
+    packages = ("component-base/version", "client-go/pkg/version")
+    return " ".join(["-s -w", *(f"-X k8s.io/{package}.gitVersion=v{version}" for package in packages)])
+
+
+def control_plane(*, oldest: bool = False) -> Path:
+    """API server, controllers and scheduler. Raises ClusterError naming the make target when they were not built."""
+    if not oldest:
+        return kubernetes()
+    if not OLDEST_BINARY.exists():
+        raise ClusterError(f"Kubernetes {OLDEST} is not built yet; run: make oldest")
+    return OLDEST_BINARY
 
 
 def kubernetes() -> Path:
@@ -74,7 +96,7 @@ def _packages() -> None:
         run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES, env=environment)
 
 
-def _build(what: str, source: Path, target: Path, ldflags: str) -> None:
+def _build(what: str, source: Path, target: Path, ldflags: str, tags: str = "") -> None:
     """Build a Go module into `target` unless it was built from these very files and flags."""
     key = _key(source, ldflags)
     stamp = target.with_suffix(".key")
@@ -94,7 +116,7 @@ def _build(what: str, source: Path, target: Path, ldflags: str) -> None:
         step(f"building {what} from Go modules (the first time 5 to 10 minutes on two cores)", log),
         log.open("w") as out,
     ):
-        command = [go, "build", "-v", "-trimpath", "-ldflags", ldflags, "-o", str(part), "."]
+        command = [go, "build", "-v", "-trimpath", "-tags", tags, "-ldflags", ldflags, "-o", str(part), "."]
         done = subprocess.run(command, cwd=source, env=environment, stdout=out, stderr=out, check=False)
     if done.returncode != 0:
         tail = "\n".join(log.read_text().splitlines()[-8:])
@@ -198,10 +220,13 @@ def runs(program: Path) -> bool:
 __all__ = [
     "HELM",
     "KUBERNETES_BINARY",
+    "OLDEST_BINARY",
     "PAUSE",
+    "control_plane",
     "has_system_packages",
     "helm",
     "install",
+    "install_oldest",
     "kubernetes",
     "prometheus",
     "runs",

@@ -11,8 +11,9 @@ from kubernetes import client, config
 
 from e2e.cluster.controlplane import ControlPlane
 from e2e.cluster.shell import ClusterError
-from e2e.cluster.tools import kubernetes
+from e2e.cluster.tools import control_plane
 from forebay.resources import names
+from tests.contract import clusters
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -42,7 +43,9 @@ def managed_api() -> Iterator[client.ApiClient]:
 def namespace(api: client.ApiClient) -> Iterator[str]:
     """A namespace of its own."""
     core = client.CoreV1Api(api)
-    name = core.create_namespace({"metadata": {"generateName": "controller-"}}).metadata.name
+    name = core.create_namespace(
+        {"metadata": {"generateName": "controller-", "annotations": clusters.namespace_annotations()}}
+    ).metadata.name
     yield name
     core.delete_namespace(name)
 
@@ -50,16 +53,17 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
 @contextmanager
 def _plane(*, controllers: bool) -> Iterator[ControlPlane]:
     try:
-        kubernetes()
+        control_plane(oldest=clusters.OLDEST)
     except ClusterError as error:
         pytest.skip(str(error))
-    made = ControlPlane(controllers=controllers)
+    made = ControlPlane(controllers=controllers, oldest=clusters.OLDEST, admission=clusters.PLUGINS)
     with made, config.new_client_from_config(str(made.kubeconfig)) as connection:
         crds = client.CustomObjectsApi(connection)
         for path in sorted((REPO / "crds").glob("*.yaml")):
             crd = yaml.safe_load(path.read_text())
             crds.create_cluster_custom_object("apiextensions.k8s.io", "v1", "customresourcedefinitions", crd)
         _wait_established(crds)
+        clusters.restrict(connection)
         yield made
 
 

@@ -16,9 +16,11 @@ from forebay.controller.__main__ import Operator
 from forebay.controller.cluster.kubernetes_api import EVENT, OWNED, SECRET, Cluster, ClusterError, Object, ObjectKind
 from forebay.controller.settings import Settings
 from forebay.resources import names
+from tests.contract import clusters
 from tests.controller.fleets import SETTINGS
 
-LOCAL = replace(SETTINGS, host="127.0.0.1", health_port=0, metrics_port=0, wake_port=0)
+USER = None if clusters.OPENSHIFT else names.USER
+LOCAL = replace(SETTINGS, host="127.0.0.1", health_port=0, metrics_port=0, wake_port=0, run_as_user=USER)
 SIMULATED: dict[str, Any] = {"model": {"name": "m"}, "engine": {"type": "Simulated", "gpus": 0}}
 
 

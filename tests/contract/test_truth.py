@@ -16,6 +16,7 @@ from forebay.controller.settings import Settings
 from forebay.resources import names
 from forebay.resources.reasons import ConditionType
 from testing.fake_routers import FakeRouters
+from tests.contract import clusters
 from tests.contract.kubelet import Kubelets, add_node
 from tests.contract.scene import LOCAL, custom, in_cluster, operator, told
 from tests.controller.fleets import IMAGES, POLICY
@@ -87,7 +88,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     """A new namespace on a cluster with one node of four GPUs."""
     await add_node(cluster, "node-1", {GPU: 4})
-    metadata = {"generateName": "truth-", "labels": labels or {}}
+    metadata = {"generateName": "truth-", "labels": labels or {}, "annotations": clusters.namespace_annotations()}
     made = await cluster._call("POST", NAMESPACE.path(), body={"metadata": metadata})
     namespace = made["metadata"]["name"]
     routers = FakeRouters()
