@@ -14,6 +14,7 @@ from forebay.router.http.values import Request
 from forebay.router.placement.forwarding import GatewayForwarder
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.retry_after import SHORTEST_SECONDS, retry_after
+from forebay.rules.steps import AttemptOutcome
 
 if TYPE_CHECKING:
     from forebay.router.sidecar import Sidecar
@@ -52,9 +53,14 @@ class Slotless:
     async def elsewhere(
         self, request: Request, exchange: Exchange, record: AccessLogEntry, end: float, attempt: Attempt
     ) -> None:
-        """This engine failed before it answered a client: a gateway may know another."""
+        """This engine failed before it answered a client, or its context is too short: a gateway may know another."""
         try:
-            if not await self._forward(request, exchange, Priority(record.priority or Priority.NORMAL), record, end):
+            if await self._forward(request, exchange, Priority(record.priority or Priority.NORMAL), record, end):
+                return
+            if attempt.outcome is AttemptOutcome.TOO_LONG:
+                exchange.reply(refusal(record, 400, Reason.CONTEXT_LENGTH_GAP, attempt.problem))
+                self.side.finish(request, exchange, record)
+            else:
                 text = f"the engine did not answer: {attempt.problem}; try again"
                 headers = [(b"retry-after", b"%d" % max(SHORTEST_SECONDS, ceil(attempt.retry_after)))]
                 exchange.reply(refusal(record, 503, Reason.REPLICA_FAILED, text, headers))
