@@ -170,7 +170,7 @@ def clients_id(request: Request, record: AccessLogEntry) -> bytes:
 def engine_head(request: Request, engine_id: bytes, length: int) -> bytes:
     """The head of a client's request on its way to the engine, under the id that the engine is to know it by."""
     row = ENDPOINTS.get(request.target)
-    if row is None or row.form:
+    if row is None or row.form or _is_json(request.fields.get(b"content-type", b"")):
         headers = onward(request, _NOT_TO_ENGINE)
         headers += _ENGINE
     else:  # it was read as JSON, whatever it was called: engines refuse what is called anything else
@@ -182,6 +182,10 @@ def engine_head(request: Request, engine_id: bytes, length: int) -> bytes:
         headers.append((COMMON_ID, engine_id))
     headers.append((b"content-length", b"%d" % length))
     return onward_head(request, headers)
+
+
+def _is_json(kind: bytes) -> bool:
+    return kind == b"application/json" or kind.partition(b";")[0].strip().lower() == b"application/json"
 
 
 def _with_id(headers: Headers, engine_id: bytes) -> Headers:
