@@ -72,3 +72,13 @@ def test_operations_names_the_versions_of_engines_that_are_supported() -> None:
     page, supported = (REPO / "docs" / "operations.md").read_text(), VLLM.supported
     minor = supported.newest.rpartition(".")[0]
     assert f"Supported are vLLM {supported}, and later patch releases of {minor}" in page
+
+
+def test_tools_are_told_of_and_each_example_that_serves_a_chat_model_has_its_parser() -> None:
+    page = (REPO / "docs" / "operations.md").read_text()
+    for example in (REPO / "examples" / "vllm").glob("*.yaml"):
+        for document in yaml.safe_load_all(example.read_text()):
+            if document["kind"] == "LocalModelPool":
+                args = document["spec"]["engine"]["args"]
+                assert "--enable-auto-tool-choice" in args, example
+                assert args[args.index("--tool-call-parser") + 1] in page

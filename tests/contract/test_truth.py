@@ -330,7 +330,7 @@ def test_an_engine_that_nobody_has_tried(managed_api: client.ApiClient) -> None:
             sidecar.more = {"engine_version": said}
             sidecar.render()
             await on.becomes("EngineUnsupported", status, reason, said)
-        assert "an engine says 0.99.0, newer" in await told(on.cluster, on.namespace)
+        assert "an engine says 0.99.0, newer" in str(await told(on.cluster, on.namespace))
 
     play(managed_api, scene)
 

@@ -28,7 +28,7 @@ ERROR: Final = b'{"error":{"message":"the engine has died","type":"InternalServe
 BAD_REQUEST: Final = b'{"error":{"message":"temperature must be at least 0","type":"BadRequestError","code":400}}'
 BUSY: Final = b'{"error":{"message":"too many requests","type":"rate_limit_error","code":null}}'
 BODY: Final = b'{"id":"x","choices":[{"message":{"content":"'
-PROBES: Final = (b"GET /v1/models ", b"GET /metrics ")
+PROBES: Final = (b"GET /v1/models ", b"GET /version ", b"GET /metrics ")
 LARGE: Final = 1280 * 1024
 """Bytes of an answer that are on their way to the client before the fault: more than a router holds back."""
 RETRY_AFTER: Final = 7

@@ -208,7 +208,7 @@ def test_an_operator_that_is_away_or_refuses_hurts_nobody_and_the_report_says_wh
         asked: list[tuple[str, str]] = []
         async with fleet(tmp_path, ASLEEP, cloud=False) as f:
             changed(f, fleet="team", operator_addresses=("127.0.0.1:9",))
-            assert (await f.ask(300)).headers["x-forebay-reason"] == "NoPolicy"
+            assert (await f.ask(300)).headers["x-forebay-reason"] == "NoReplicas"
             async with operator(f, asked, token="another"):
                 f.gate.sleepers._asked.clear()
                 assert (await f.ask(300)).status_code == 503

@@ -1,6 +1,7 @@
 """No engine sees one id twice at a time: vLLM before 0.13 refuses the second request, or breaks it off."""
 
 import asyncio
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.router import ids_in_flight
+from forebay.router.engine_request import engine_head
+from forebay.router.http.values import Request
 from forebay.router.ids_in_flight import IdsInFlight
+from forebay.rules.endpoints import ENDPOINTS
 from testing.fleet import Fleet, Pool, fleet
 from tests.router.taps import lines, tap
 
@@ -68,3 +72,20 @@ def test_calls_with_one_id_reach_the_engine_under_ids_of_their_own(tmp_path: Pat
 async def _ask(f: Fleet, door: str) -> httpx.Response:
     base = f.url(f.gateway if door == "gateway" else f.sidecars["chat-0"])
     return await f.ask(20, base=base, x_request_id="agent-1")
+
+
+@pytest.mark.parametrize("said", [None, b"application/x-www-form-urlencoded", b"text/plain", b"Application/JSON; a=b"])
+@pytest.mark.parametrize("path", [path for path, row in ENDPOINTS.items() if not row.form])
+def test_a_body_that_was_read_as_json_is_called_so(path: str, said: bytes | None) -> None:
+    """Engines refuse what is called anything else; providers get it under that name as well."""
+    given = [] if said is None else [(b"content-type", said)]
+    head = engine_head(Request("POST", path, "", [(b"host", b"x"), *given], b"{}"), b"id-1", 2).lower()
+    assert head.count(b"content-type:") == 1
+    assert re.search(rb"content-type: application/json(; a=b)?\r\n", head)
+
+
+@pytest.mark.parametrize("path", [path for path, row in ENDPOINTS.items() if row.form])
+def test_a_form_keeps_the_name_that_says_where_its_parts_end(path: str) -> None:
+    given = [(b"content-type", b"multipart/form-data; boundary=Ab")]
+    head = engine_head(Request("POST", path, "", given, b""), b"id-1", 0)
+    assert b"content-type: multipart/form-data; boundary=Ab\r\n" in head

@@ -12,6 +12,7 @@ from forebay.engines.vllm import VLLM
 from forebay.router import engine_monitor
 from forebay.router.engine_monitor import EngineMonitor, version_in
 from forebay.router.http.client import ConnectionPool as Connections
+from forebay.rules import progress
 from forebay.simulator.http import Connection, Request
 from testing.fleet import Pool, fleet
 
@@ -22,12 +23,14 @@ PAGES: dict[str, Page] = {
     "/v1/models": (200, MODELS), "/metrics": (200, METRICS), "/version": (200, b'{"version":"0.32.0"}'),
 }  # fmt: skip
 GONE: Page = (503, b"")
+STILL = 0.2
+"""Seconds after which counters that stand still count as stuck here."""
 
 
 class Pages:
     """An engine that has these pages, and counts who asks."""
 
-    def __init__(self, **pages: Page) -> None:
+    def __init__(self) -> None:
         self.pages = dict(PAGES)
         self.asked: list[str] = []
 
@@ -138,5 +141,65 @@ def test_an_engine_that_was_away_may_be_another_and_until_then_the_last_word_hol
             pages.pages |= {"/v1/models": PAGES["/v1/models"], "/version": (200, b'{"version":"0.33.0"}')}
             await until(lambda: monitor.up)
             assert monitor.version == "0.33.0"
+
+    run(story)
+
+
+@pytest.mark.parametrize("down", [{"/v1/models": GONE}, {"/v1/models": GONE, "/metrics": GONE}])
+@pytest.mark.parametrize("stuck_before", [True, False])
+def test_an_engine_that_is_down_is_not_stuck(
+    monkeypatch: pytest.MonkeyPatch, down: dict[str, Page], stuck_before: bool
+) -> None:
+    """It restarts: nothing counts, and nobody is to delete its pod."""
+    monkeypatch.setattr(progress, "STUCK_SECONDS", STILL)
+
+    async def story() -> None:
+        async with watched(working=True) as (pages, monitor):
+            await until(lambda: monitor.stuck if stuck_before else monitor.report())
+            pages.pages |= down
+            await until(lambda: not monitor.up)
+            await asyncio.sleep(2 * STILL)
+            report = monitor.report()
+            assert report is None or not report.stuck_seconds
+            assert not monitor.stuck
+            pages.pages |= PAGES
+            await until(lambda: monitor.well)
+
+    run(story)
+
+
+def test_what_a_dead_engine_counted_is_shown_no_more() -> None:
+    async def story() -> None:
+        async with watched() as (pages, monitor):
+            await until(lambda: "num_requests_running" in monitor.text)
+            pages.pages["/v1/models"] = GONE
+            await until(lambda: not monitor.up)
+            assert monitor.text == ""
+            assert monitor.report() is None
+            pages.pages["/v1/models"] = PAGES["/v1/models"]
+            await until(lambda: "num_requests_running" in monitor.text)
+
+    run(story)
+
+
+@pytest.mark.parametrize("page", [GONE, (404, b"")])
+def test_nor_what_an_engine_counted_that_shows_no_metrics_any_more(page: Page) -> None:
+    async def story() -> None:
+        async with watched() as (pages, monitor):
+            await until(lambda: monitor.text)
+            pages.pages["/metrics"] = page
+            await until(lambda: not monitor.text)
+            assert monitor.up
+            assert monitor.report() is None
+
+    run(story)
+
+
+def test_a_sidecar_knows_the_longest_context_that_its_engine_lists() -> None:
+    async def story() -> None:
+        async with watched() as (pages, monitor):
+            await until(lambda: monitor.context == 1024)
+            pages.pages["/v1/models"] = (200, MODELS.replace(b"1024", b"2048"))
+            await until(lambda: monitor.context == 2048)
 
     run(story)

@@ -19,7 +19,8 @@ SECONDS = 10.0
 OK_BODY = b'{"object":"chat.completion","choices":[{"message":{"content":"hi"}}]}'
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(OK_BODY), OK_BODY)
 PROBES = tuple(
-    b"GET %b HTTP/1.1\r\nhost: engine\r\naccept: */*\r\n\r\n" % path for path in (b"/v1/models", b"/metrics")
+    b"GET %b HTTP/1.1\r\nhost: engine\r\naccept: */*\r\n\r\n" % path
+    for path in (b"/v1/models", b"/version", b"/metrics")
 )
 MODELS = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{"data":[]}'
 

@@ -45,4 +45,24 @@ def test_without_names_in_the_table_nothing_is_missing() -> None:
     ],
 )
 def test_a_list_that_cannot_be_read_says_nothing(body: bytes, names: tuple[str, ...]) -> None:
-    assert listed(body) == names
+    assert listed(body)[0] == names
+
+
+@pytest.mark.parametrize(
+    ("body", "context"),
+    [
+        (b'{"data":[{"id":"a","max_model_len":1024}]}', 1024),
+        (b'{"data":[{"id":"a","max_model_len":1024},{"id":"lora","max_model_len":null}]}', 1024),
+        (b'{"data":[{"id":"lora"},{"id":"a","max_model_len":1024}]}', 1024),
+        (b'{"data":[{"id":"a"}]}', None),
+        (b'{"data":[{"id":"a","max_model_len":"1024"}]}', None),
+        (b'{"data":[{"id":"a","max_model_len":true}]}', None),
+        (b'{"data":[{"id":"a","max_model_len":1024.5}]}', None),
+        (b'{"data":[{"id":"a","max_model_len":0}]}', None),
+        (b'{"data":[{"id":"a","max_model_len":-1}]}', None),
+        (b'{"data":[{"id":"a","max_model_len":1e30}]}', None),
+        (b"no json", None),
+    ],
+)
+def test_an_engine_says_its_longest_context_beside_its_names(body: bytes, context: int | None) -> None:
+    assert listed(body)[1] == context

@@ -216,7 +216,34 @@ ROWS = [
         RequestFacts(waited=True),
         fleet(CHAT_GONE, policy=None),
         Refuse(503, "chat"),
-        Reason.NO_POLICY,
+        Reason.NO_REPLICAS,
+    ),
+    *(
+        Row(
+            f"waited in vain for {what}, {why}",
+            replace(ask, waited=True),
+            fleet(
+                replace(CHAT_FULL, serving=0, starting=starting),
+                policy=replace(POLICY, low=OverflowTo.QUEUE) if policy else None,
+            ),
+            Refuse(503, "chat"),
+            Reason.NO_REPLICAS,
+        )
+        for what, starting in (("one that starts", 1), ("nobody", 0))
+        for why, ask, policy in (
+            ("no cloud", ASK, False),
+            ("high, no cloud", RequestFacts(priority=HIGH), False),
+            ("local only", RequestFacts(cloud=CloudUse.NEVER), True),
+            ("no substitute", RequestFacts(model="qwen-7b", priority=HIGH), True),
+            ("low", RequestFacts(priority=LOW), True),
+        )
+    ),
+    Row(
+        "nobody serves, and the cloud has failed",
+        RequestFacts(waited=True, cloud_failed=True),
+        fleet(CHAT_GONE),
+        Refuse(503, "chat"),
+        Reason.CLOUD_UNAVAILABLE,
     ),
     Row("waited, and a slot came", RequestFacts(waited=True), fleet(CHAT), Local("chat"), Reason.LOCAL_CAPACITY),
     # No cloud.

@@ -39,7 +39,7 @@ class Reason(DocumentedEnum):
     CAPABILITY_GAP = "CapabilityGap", "no pool has the capability: what `onCapabilityGap` says, else 404"
     MODALITY_GAP = "ModalityGap", "no pool takes this kind of input: what `onCapabilityGap` says, else 400"
     CONTEXT_LENGTH_GAP = "ContextLengthGap", "longer than every pool's context: what `onCapabilityGap` says, else 400"
-    NO_REPLICAS = "NoReplicas", "no replica runs: what `overflow` allows, else 503"
+    NO_REPLICAS = "NoReplicas", "no replica serves: what `overflow` allows, else 503"
     # Refusals.
     QUEUE_FULL = "QueueFull", "429: as many wait as may"
     LOCAL_ONLY = "LocalOnly", "may not leave the cluster, and no slot came free in time"

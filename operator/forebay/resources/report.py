@@ -34,6 +34,7 @@ class SlotReport(Frozen, frozen=True, tag="slots", tag_field="is"):
     placed: tuple[tuple[int, int], ...] = ()  # sessions (digest, prompt tokens) that came into the cache lately
     moving: bool = False  # the engine's token counters rise: an answer that is silent may be under way
     names: tuple[str, ...] = ()  # of models and adapters that the engine lists; none: it has not said so
+    context: int = 0  # tokens of the longest request that the engine takes, as it says; 0: it does not
 
 
 class SlotOffer(Frozen, frozen=True, tag="offer", tag_field="is"):

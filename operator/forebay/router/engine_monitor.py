@@ -5,7 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
@@ -34,13 +34,15 @@ FAILURES_UNTIL_DOWN: Final = 3
 PROBE_ANSWER_SECONDS: Final = 10.0
 ASKED: Final = b"forebay-probe-"
 """So the ids of requests begin that a sidecar makes itself: engines log them."""
+MOST_CONTEXT: Final = 100_000_000
 NAMES_CHARACTERS: Final = 16 * 1024
 """Of all names together: every slot report carries them."""
 
 
 class EngineMonitor:
     """Polls one engine. `up` follows what it answers, `stuck` its token counters, `health` what it does with a request
-    of the monitor's own after it failed somebody's; `text` is its last metrics."""
+    of the monitor's own after it failed somebody's; `text` is its last metrics, none once it is down
+    or has not shown them for a while."""
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class EngineMonitor:
         self.dialect = engines.of(engines.DEFAULT)  # until the routing table says what it is
         self.entry: PoolEntry | None = None  # what the routing table says that it serves
         self.names: tuple[str, ...] = ()  # of models and adapters that it lists
+        self.context: int | None = None  # tokens of the longest request that it takes, as it lists that
         self.health = EngineHealth()
         self._doubted = asyncio.Event()
         self._doubted_path = ""
@@ -74,6 +77,7 @@ class EngineMonitor:
         self._read_at = 0.0
         self._read_unix = 0.0
         self._failures = 0
+        self._unread = 0  # looks at its metrics that failed, in a row
         self._id = secrets.token_hex(4).encode()
         self._asked = 0
 
@@ -181,12 +185,23 @@ class EngineMonitor:
             self._asked_version = False  # what answers next may be another
         up = status == 200 or (self.up and self._failures < FAILURES_UNTIL_DOWN)
         self.answered = self.answered or up
-        names = listed(body) if status == 200 else self.names
+        names, context = listed(body) if status == 200 else (self.names, self.context)
         if up and not self.up:
             await self._ask_version()
-        if up != self.up or names != self.names:
-            self.up, self.names = up, names
+        elif self.up and not up:
+            self._forget()
+        if (up, names, context) != (self.up, self.names, self.context):
+            self.up, self.names, self.context = up, names, context
             self.on_change()
+
+    def _forget(self) -> None:
+        """It is down: what it counted ended with it, and stood still for no fault of its GPU."""
+        self._progress, self.stuck = Progress(), False
+        self._forget_metrics()
+
+    def _forget_metrics(self) -> None:
+        """What was read is true no more, and nothing has taken its place."""
+        self.text, self._totals, self._read_at = "", {}, 0.0
 
     async def _ask_version(self) -> None:
         status, body = await self._get(self.dialect.version_path)
@@ -212,7 +227,11 @@ class EngineMonitor:
         """Read them. False when they could not be read: what is known is of before."""
         status, body = await self._get(self.dialect.metrics_path)
         if status != 200:
+            self._unread += 1
+            if self._unread == FAILURES_UNTIL_DOWN:
+                self._forget_metrics()
             return False
+        self._unread = 0
         self.take(body.decode(errors="replace"))
         return True
 
@@ -253,6 +272,7 @@ class EngineMonitor:
 
 class _Model(Struct):
     id: str
+    max_model_len: Any = None
 
 
 class _Models(Struct):
@@ -262,13 +282,16 @@ class _Models(Struct):
 _decode = Decoder(_Models).decode
 
 
-def listed(body: bytes) -> tuple[str, ...]:
-    """The names in an answer to GET /v1/models; none where it is no such list, or too long to be told on."""
+def listed(body: bytes) -> tuple[tuple[str, ...], int | None]:
+    """The names in an answer to GET /v1/models, and the longest context there. No names where it is no such list, or
+    too long to be told on; no context where none is said, as of adapters."""
     try:
-        names = tuple(model.id for model in _decode(body).data)
+        models = _decode(body).data
     except (DecodeError, UnicodeDecodeError, RecursionError):
-        return ()
-    return names if sum(map(len, names)) <= NAMES_CHARACTERS else ()
+        return (), None
+    names = tuple(model.id for model in models)
+    contexts = [said for model in models if type(said := model.max_model_len) is int and 0 < said <= MOST_CONTEXT]
+    return names if sum(map(len, names)) <= NAMES_CHARACTERS else (), max(contexts, default=None)
 
 
 class _Version(Struct):

@@ -97,6 +97,8 @@ class EngineRequest:
         attempt = Attempt(
             self.exchange, self._headers, self._done, side.engine.dialect, look=look, stores=stores, path=request.target
         )
+        if self.parsed is not None:
+            attempt.look_for_length = self.parsed.facts.likely_tokens, side.context_tokens
         seconds = self.end - now
         at_work: Callable[[float], bool] = judged_by_the_other_router  # it knows best how long it waits
         if self.parsed is not None:
@@ -135,7 +137,7 @@ class EngineRequest:
         elif served:
             side.slots.answered()
         record.status, record.problem = attempt.status, attempt.problem
-        if outcome in WITHOUT_AN_ANSWER and not self.exchange.ended:
+        if (outcome in WITHOUT_AN_ANSWER or outcome is AttemptOutcome.TOO_LONG) and not self.exchange.ended:
             self._failed(attempt)
         elif not self.control:
             if attempt.first:
@@ -165,14 +167,23 @@ def clients_id(request: Request, record: AccessLogEntry) -> bytes:
 
 def engine_head(request: Request, engine_id: bytes, length: int) -> bytes:
     """The head of a client's request on its way to the engine, under the id that the engine is to know it by."""
-    headers = onward(request, _NOT_TO_ENGINE)
-    headers += _ENGINE
+    row = ENDPOINTS.get(request.target)
+    if row is None or row.form or _is_json(request.fields.get(b"content-type", b"")):
+        headers = onward(request, _NOT_TO_ENGINE)
+        headers += _ENGINE
+    else:  # it was read as JSON, whatever it was called: engines refuse what is called anything else
+        headers = onward(request, _NOT_WITH_JSON)
+        headers += _ENGINE_JSON
     if COMMON_ID in request.fields:
         headers = _with_id(headers, engine_id)
     else:
         headers.append((COMMON_ID, engine_id))
     headers.append((b"content-length", b"%d" % length))
     return onward_head(request, headers)
+
+
+def _is_json(kind: bytes) -> bool:
+    return kind == b"application/json" or kind.partition(b";")[0].strip().lower() == b"application/json"
 
 
 def _with_id(headers: Headers, engine_id: bytes) -> Headers:
@@ -193,4 +204,6 @@ def no_slot(word: str, retry_after: float = 0.0) -> Reply:
 _WORDS = {AttemptOutcome.PRESSED: "BackPressure", AttemptOutcome.LATE: "Late"}
 _DEADLINE = names.DEADLINE_MS.encode()
 _NOT_TO_ENGINE = REPLACED | {b"accept-encoding"}
+_NOT_WITH_JSON = _NOT_TO_ENGINE | {b"content-type"}
 _ENGINE = ((b"host", b"engine"), (b"accept-encoding", b"identity"))  # tokens are looked for in the answer's bytes
+_ENGINE_JSON = (*_ENGINE, (b"content-type", b"application/json"))

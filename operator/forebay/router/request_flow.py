@@ -264,7 +264,7 @@ class RequestFlow:
         body = gate.body_for(pool.entry, self.parsed, self.request.body)
         head = gate.head_for_sidecar(self, bound, len(body), now)
         headers = self._headers if bound.replica.breaker is FINE else self._headers_of_a_probe(pool, bound.replica)
-        sizes = (facts.likely_tokens, pool.entry.context_tokens)
+        sizes = (facts.likely_tokens, pool.context_at(bound.replica))
         path = self.parsed.path
         attempt = Attempt(
             self.exchange, headers, _nobody, pool.entry.dialect, look_for_length=sizes, bound=bound, path=path
@@ -289,6 +289,8 @@ class RequestFlow:
         outcome = judge(attempt, pool, self._first_token(attempt), now, self.sender)
         if attempt.outcome is AttemptOutcome.ANSWERED or attempt.outcome is AttemptOutcome.BROKEN:
             self._served(attempt)
+        elif attempt.first:  # the client left after it had begun
+            self._answered(attempt.status, attempt.first)
         elif outcome is AttemptOutcome.FAULT:
             self.record.problem = attempt.problem[:200]
             if pool is not None:

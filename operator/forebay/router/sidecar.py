@@ -84,6 +84,12 @@ class Sidecar:
         """What the routing table says of its pool."""
         return self.slots.entry
 
+    @property
+    def context_tokens(self) -> int | None:
+        """The longest context: the pool's, else what the engine lists."""
+        said = self.entry.context_tokens
+        return self.engine.context if said is None else said
+
     # The request port: clients.
 
     def request_port(self, request: Request, exchange: Exchange) -> None:
@@ -174,7 +180,7 @@ class Sidecar:
             (not facts.names_a_model or (facts.model in entry.served_names and facts.model not in self._missing()))
             and (facts.task is entry.task or entry.task in facts.also)
             and facts.inputs.issubset(entry.inputs)
-            and (entry.context_tokens is None or facts.needed_tokens <= entry.context_tokens)
+            and ((context := self.context_tokens) is None or facts.needed_tokens <= context)
             and (not facts.stored_state or parsed.previous in self._stored)
         )
 
@@ -334,6 +340,7 @@ class Sidecar:
             placed=placed,
             moving=self.engine.at_work(asyncio.get_running_loop().time()),
             names=self.engine.names,
+            context=self.engine.context or 0,
         )
 
     def _missing(self) -> tuple[str, ...]:

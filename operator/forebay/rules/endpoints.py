@@ -140,7 +140,8 @@ _ROWS: Final = (
         path=RESPONSES,
         api=Api.RESPONSES,
         meaning="the Responses API, whole or as a stream, not in the background; what follows a `previous_response_id` "
-                "goes to the replica that has it, never to the cloud",
+                "goes to the replica that has it, never to the cloud. vLLM stores responses only with "
+                "`VLLM_ENABLE_RESPONSES_API_STORE=1` in its environment (`engine.podTemplate`)",
         operation="chat",
         classified=True,
         standard=_SAMPLING | _TOOLS | {

@@ -20,6 +20,9 @@ REPORT_TTL_SECONDS = 2.0
 USUAL_ANSWER_TOKENS = 512
 """What an answer is taken to need, unless the client asks for less."""
 
+_WITHOUT_ANSWERS = frozenset({Task.EMBED, Task.SCORE})
+"""Tasks that read and make no token."""
+
 AUTO_MODELS = frozenset({"auto", "forebay", "forebay/auto", ""})
 """Values of `model` that leave the choice to the capability map."""
 
@@ -45,7 +48,7 @@ class RequestFacts(Struct, frozen=True, gc=False):
     longest_tokens: int | None = None  # None: there is one prompt only
     least_tokens: int = 0
     max_tokens: int | None = None
-    sequences: int = 1  # answers that are made side by side: each is a member of the engine's batch
+    sequences: int = 1  # members of the engine's batch: answers made side by side, texts embedded side by side
     path: str = CHAT
     fields: frozenset[str] = frozenset()  # top-level fields of the body that say something, and foreign content parts
     depths: Depths = NOTHING  # what lies deeper in the body, should it be asked to leave
@@ -60,6 +63,8 @@ class RequestFacts(Struct, frozen=True, gc=False):
     @property
     def live_tokens(self) -> int:
         """Tokens that it will hold in an engine's cache: the prompt, once, and what is likely to be generated."""
+        if self.task in _WITHOUT_ANSWERS:
+            return self.prompt_tokens
         return self.prompt_tokens + self.sequences * min(self.max_tokens or USUAL_ANSWER_TOKENS, USUAL_ANSWER_TOKENS)
 
     @property

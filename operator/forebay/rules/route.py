@@ -51,6 +51,8 @@ class Refuse(Struct, frozen=True):
     text: str = ""
 
 
+_ALSO_WITHOUT_REPLICAS = frozenset({Reason.REPLICA_FAILED, Reason.CLOUD_UNAVAILABLE, Reason.NOT_PORTABLE})
+"""Why it may not leave, where that says more than that nobody serves. The others say that its pools are full."""
 _NO_TASK: frozenset[Task] = frozenset()
 _TEXT_ALONE = frozenset({Modality.TEXT})
 ONE_MODEL = frozenset({Task.EMBED})
@@ -224,9 +226,9 @@ def _when_full(
         return decide(Wait(tuple(pool.name for pool in surest), cold=nobody), Reason.QUEUED)
     if request.given_up is Reason.REPLICA_FAILED:
         return decide(Refuse(503, chosen), request.given_up)
-    status = 503 if nobody else 429
-    reason = Reason.NO_REPLICAS if nobody else Reason.QUEUE_EXPIRED
-    return decide(Refuse(status, chosen), blocked or reason)
+    if any(pool.serving for pool in fitting):
+        return decide(Refuse(429, chosen), blocked or Reason.QUEUE_EXPIRED)
+    return decide(Refuse(503, chosen), blocked if blocked in _ALSO_WITHOUT_REPLICAS else Reason.NO_REPLICAS)
 
 
 def _surest(request: RequestFacts, fitting: tuple[PoolView, ...]) -> tuple[PoolView, ...]:

@@ -28,6 +28,27 @@ def test_every_spelling_of_the_token_limit_counts(key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "sequences"),
+    [
+        ("/v1/embeddings", {"input": ["a"] * 100}, 100),
+        ("/v1/embeddings", {"input": "a"}, 1),
+        ("/v1/embeddings", {"input": [1, 2, 3]}, 1),
+        ("/v1/embeddings", {"input": [[1, 2], [3]]}, 2),
+        ("/v1/rerank", {"query": "a", "documents": ["b", "c", "d"]}, 3),
+        ("/v1/rerank", {"query": "a", "documents": [{"text": "b"}, {"text": "c"}]}, 2),
+        ("/v1/score", {"text_1": "a", "text_2": ["b", "c"]}, 2),
+        ("/v1/responses", {"input": [{"role": "user", "content": "a"}] * 5}, 1),
+        ("/v1/responses", {"input": "a"}, 1),
+    ],
+)  # fmt: skip
+def test_texts_that_are_read_side_by_side_are_counted(path: str, body: dict[str, Any], sequences: int) -> None:
+    facts = asked(body, path).facts
+    assert facts.sequences == sequences
+    if path != "/v1/responses":
+        assert facts.live_tokens == facts.prompt_tokens, "nothing is made"
+
+
+@pytest.mark.parametrize(
     ("body", "sequences"),
     [
         ({"messages": HELLO}, 1), ({"messages": HELLO, "n": 4}, 4), ({"prompt": "a", "n": 2, "best_of": 5}, 5),

@@ -97,7 +97,7 @@ def sentence(reason: Reason, facts: RequestFacts) -> str:
         Reason.SUBSTITUTION_DENIED: f"the pool of {facts.model[:80]!r} is full and allows no substitute; try again",
         Reason.CLOUD_UNAVAILABLE: "local cannot take it now, and every provider failed or is limited; try again",
         Reason.REPLICA_FAILED: "every replica that was tried failed before it answered; try again",
-        Reason.NO_REPLICAS: "no replica of the pool is running; try again",
+        Reason.NO_REPLICAS: "no replica of the pool serves now; try again",
         Reason.QUEUE_EXPIRED: "no slot came free within the longest wait; try again",
     }
     return texts.get(reason, f"the request cannot be served now ({reason}); try again")

@@ -49,6 +49,7 @@ class Replica:
     free_high: int = 0
     ahead: int = 0  # prompt tokens that wait there for their first token
     names: tuple[str, ...] = ()  # that its engine lists
+    context: int = 0  # the longest that its engine lists, in tokens; 0: it lists none
     heard: float = float("-inf")  # in listening time
     tried: int = 0  # connections attempted; a gateway is ready once each was tried
     breaker: Breaker = FINE
@@ -99,6 +100,7 @@ class PoolReplicas:
     by_name: dict[str, Replica] = field(default_factory=dict)  # those that serve
     serving_names: tuple[str, ...] = ()  # their names: the same object as long as they are the same
     lacking: dict[str, set[Address]] = field(default_factory=dict)  # by name: those that serve, but not that
+    context: int | None = None  # tokens: the longest that an engine lists
     serving: int = 0
     starting: int = 0
     free: int = 0
@@ -125,6 +127,8 @@ class PoolReplicas:
         names = tuple(sorted(replica.name for replica in serving))
         if names != self.serving_names:
             self.serving_names = names
+        if serving:  # what was known holds while nobody serves
+            self.context = max((replica.context for replica in serving), default=0) or None
         self.by_name = {replica.name: replica for replica in serving}
         self.lacking = {}
         for replica in serving:
@@ -141,6 +145,11 @@ class PoolReplicas:
         """Whether no replica has this model, by the word of all their engines."""
         lacking = self.lacking.get(model)
         return lacking is not None and len(lacking) == self.serving and not self.starting
+
+    def context_at(self, replica: Replica) -> int | None:
+        """Tokens of the longest request that a replica takes, as the pool says, else its engine."""
+        said = self.entry.context_tokens
+        return (replica.context or None) if said is None else said
 
     def take(self, replica: Replica, offered: bool, prompt_tokens: int, now: float) -> None:
         """A request is on its way: until the next report, count it. A slot that was offered is not free any more."""

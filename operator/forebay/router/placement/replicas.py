@@ -150,7 +150,7 @@ class Replicas:
             capabilities=frozenset(entry.capabilities),
             task=entry.task,
             inputs=frozenset(entry.inputs),
-            context_tokens=entry.context_tokens,
+            context_tokens=pool.context if entry.context_tokens is None else entry.context_tokens,
             serving=serving,
             starting=pool.starting,
             free=max(0, free - ahead),
@@ -238,6 +238,7 @@ class Replicas:
         replica.slots, replica.running = said.slots, said.running
         replica.free, replica.free_high = said.free, said.free_high
         replica.ahead, replica.moving, replica.names = said.ahead, said.moving, said.names
+        replica.context = said.context
         now = asyncio.get_running_loop().time()
         replica.heard = self.listening.at(now)
         for session, tokens in said.placed:

@@ -14,6 +14,7 @@ from forebay.router.http.values import Request
 from forebay.router.placement.forwarding import GatewayForwarder
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.retry_after import SHORTEST_SECONDS, retry_after
+from forebay.rules.steps import AttemptOutcome
 
 if TYPE_CHECKING:
     from forebay.router.sidecar import Sidecar
@@ -52,11 +53,15 @@ class Slotless:
     async def elsewhere(
         self, request: Request, exchange: Exchange, record: AccessLogEntry, end: float, attempt: Attempt
     ) -> bool:
-        """This engine failed before it answered a client: a gateway may know another. Whether that writes it down."""
+        """This engine failed before it answered a client, or its context is too short: a gateway may know another.
+        Whether that writes it down."""
         priority = Priority(record.priority or Priority.NORMAL)
         if await self.gateways.forward(request, exchange, priority, record, end):
             return record.destination != "none"
         if exchange.ended:
+            return False
+        if attempt.outcome is AttemptOutcome.TOO_LONG:
+            exchange.reply(refusal(record, 400, Reason.CONTEXT_LENGTH_GAP, attempt.problem))
             return False
         text = f"the engine did not answer: {attempt.problem}; try again"
         headers = [(b"retry-after", b"%d" % max(SHORTEST_SECONDS, ceil(attempt.retry_after)))]
