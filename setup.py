@@ -10,7 +10,7 @@ COMPILED = {
     "router/http": "call client credential_names exchange framing message server",
     "router/placement": "engine_slots gateway_fleet gateway_queue pool_replicas prefill replicas slot_channel slotless",
     "rules": "accounting admission affinity api_shapes body_shapes breaker capacity credentials depths lifecycle "
-    "listed_names listening offers portability queue retry slot_reports",
+    "listed_names listening more_shapes offers portability queue retry slot_reports",
     "rules/dialect": "body body_size content_parts errors form hints limits model_name outermost parse prompt_content "
     "prompt_text session task_words",
 }

@@ -51,6 +51,22 @@ BODIES: Final = (
     b'{"input":[[1],[2,3]],"truncate_prompt_tokens":1}', b'{"x":0.1111111111,"x":-0,"messages":" [{,"}',
     b'{"model":"a","model":"b"}', b'{"metadata":{"task_type":1,"task_type":2}}', b'{"previous_response_id":"resp_1"}',
 )  # fmt: skip
+_PART: Final = b'--xx\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
+_FILE: Final = _PART % (b"file", b'; filename="a.wav"\r\nContent-Type: audio/wav', b"RIFF\r\n--x\r\n")
+KIND: Final = b'multipart/form-data; charset=utf-8; boundary="xx"'
+FORMS: Final = (
+    _PART % (b"model", b"", b"whisper") + _FILE + b"--xx--\r\n",
+    _FILE + _PART % (b"model", b"", b"auto") + _PART % (b"stream", b"", b"true") + b"--xx--",
+    _FILE
+    + _PART % (b"timestamp_granularities[]", b"", b"word") * 2
+    + _PART % (b"prompt", b"", b"\xc3\xa9")
+    + b"--xx--\r\n",
+    _FILE
+    + _PART % (b"max_completion_tokens", b"", b"7")
+    + _PART % (b"file", b"; filename*=UTF-8''a", b"b")
+    + b"--xx--\r\n",
+    _FILE + b"--xx--\r\n--xx\r\n",
+)
 SWITCHED: Final = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: forebay-lines\r\n\r\n"
 _UPGRADE = post(b"Connection: upgrade", b"Upgrade: forebay-lines", body=b"") + b"a line\n"
 _ODD = [body for case in JSON if len(body := case.data.partition(b"\r\n\r\n")[2]) < MOST_BYTES]
@@ -72,6 +88,8 @@ def seeds(target: str) -> list[bytes]:
     if target == "request":
         plain = [bytes((60 + index % 6,)) + body for index, body in enumerate([*BODIES, *_ODD])]
         return plain + [bytes((6 * index,)) + b"0.5\n" + BODY for index in range(7)]
+    if target == "form":
+        return [bytes((mode,)) + body for body in FORMS for mode in (0, 2)] + [b"\1" + KIND + b"\n" + FORMS[0]]
     if target == "events":
         return [cut + data for data in (_EVENTS, _BROKEN, _JSON) for cut in (b"\0\0", b"\0\x40")]
     return [b"\0a\nb\n", b"\1a\n\nb", b"\2" + SWITCHED + b"a\nb\n", b"\0HTTP/1.1 403 No\r\n\r\n"]
@@ -87,6 +105,7 @@ WORDS: Final = (
     b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 204 No\r\n", b"HTTP/1.1 101 S\r\n", b"HTTP/1.1 500 E\r\n",
     b"Content-Type: text/event-stream\r\n", b"Content-Type: application/json\r\n", b"Retry-After: 1\r\n",
     b"x-forebay-slot: Full\r\n", b"data: ", b"data: [DONE]\n\n", b'data: {"error":{"message":"x"}}\n\n',
+    b"--xx\r\n", b"--xx--\r\n", b'Content-Disposition: form-data; name="', b'"; filename="', b"boundary=xx",
     b'{"error":"x"}', b'{"object":"error"', b'"content":"a"', b'"finish_reason":"stop"', b'"model"', b'"mod\\u0065l"',
     b'"messages"', b'"max_tokens":', b'"metadata":{', b'"task_type"', b'"complexity_score"', b'"stream":true',
     b'"prompt"', b'"input"', b'"content"', b'"type"', b'"role"', b'"context"', b'"image_url"', b'"service_tier"',

@@ -13,6 +13,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType({
     "client": outgoing.client,
     "relay": outgoing.relay,
     "request": texts.request,
+    "form": texts.form,
     "events": texts.events,
     "lines": texts.lines,
 })  # fmt: skip

@@ -17,6 +17,7 @@ from forebay.rules.dialect.session import session_of
 from forebay.rules.endpoints import ENDPOINTS
 
 PATHS = tuple(path for path, row in ENDPOINTS.items() if not row.form)
+FORM_NAME = "a-model"
 NAME = 'a "name" \u00e9\\'
 HINTS = (b"x-forebay-priority", b"x-forebay-complexity-score", b"x-forebay-timeout-seconds", b"x-forebay-task-type",
          b"x-forebay-cloud", b"x-forebay-session", b"content-encoding")  # fmt: skip
@@ -117,3 +118,34 @@ def _lines(data: bytes, split: int, *, dialled: bool) -> tuple[list[bytes], int]
         loop.run()
     assert all(got) and not any(b"\n" in line for line in got)
     return got, len(lost)
+
+
+FORM_PATHS = tuple(path for path, row in ENDPOINTS.items() if row.form)
+FORM_KIND = b"multipart/form-data; boundary=xx"
+
+
+def form(data: bytes) -> None:
+    """Forms: refused with a sentence, or read in one way only; a model's name changes nothing else.
+
+    Before a line feed may stand another Content-Type.
+    """
+    if not data:
+        return
+    kind, body = FORM_KIND, data[1:]
+    if data[0] & 1:
+        kind, _, body = body.partition(b"\n")
+    path, headers = FORM_PATHS[data[0] // 2 % len(FORM_PATHS)], [(b"content-type", kind)]
+    try:
+        ask = parse(Request("POST", path, "", headers, body))
+    except BadRequestError as problem:
+        assert str(problem)
+        return
+    assert isinstance(session_of(ask), bytes)
+    changed = with_model(body, ask, FORM_NAME)
+    if ask.facts.names_a_model or "model" not in ask.document:
+        assert changed == body, "an engine takes the one model that it has"
+    else:
+        again = parse(Request("POST", path, "", headers, changed))
+        assert again.facts.model == FORM_NAME
+        assert {**ask.document, "model": FORM_NAME} == again.document, f"{body!r} became {changed!r}"
+    _in_steps(ask, headers, body, with_model(body, ask, NAME))

@@ -135,6 +135,20 @@ def test_what_concerns_only_this_fleet_is_never_sent(name: str) -> None:
 def test_a_provider_is_told_to_store_nothing() -> None:
     assert outgoing(RESPONSES, {"input": "hi"}, PLAIN)["store"] is False
     assert outgoing(RESPONSES, {"input": "hi", "store": True}, PLAIN)["store"] is False
+    assert "store" not in outgoing(CHAT, {"messages": MESSAGES, "store": True}, PLAIN)
+    takes = replace(PLAIN, accept_fields=("store",))
+    for path in (CHAT, RESPONSES):
+        assert outgoing(path, {"store": True}, takes)["store"] is True
+
+
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+def test_what_is_to_be_stored_stays_unless_a_policy_says_otherwise(path: str) -> None:
+    document = {"store": True}
+    assert obstacles(facts(document, path), PLAIN) == ("field store",)
+    for said in ("accept_fields", "drop_fields"):
+        assert obstacles(facts(document, path), replace(PLAIN, **{said: ("store",)})) == ()
+    for off in (False, None):
+        assert obstacles(facts({"store": off}, path), PLAIN) == ()
 
 
 @pytest.mark.parametrize("name", ["previous_response_id", "conversation", "prompt"])

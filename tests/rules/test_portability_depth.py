@@ -9,11 +9,12 @@ import pytest
 from msgspec.structs import replace
 
 from forebay.resources.table import ModelEntry
-from forebay.resources.terms import Modality
+from forebay.resources.terms import Api, Modality, Task
+from forebay.rules.api_shapes import SHAPES
 from forebay.rules.body_shapes import MOST_STEPS, portable_id
 from forebay.rules.credentials import is_credential, is_public
 from forebay.rules.depths import Depths
-from forebay.rules.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
+from forebay.rules.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, ENDPOINTS, MESSAGES, RERANK, RESPONSES
 from forebay.rules.facts import RequestFacts
 from forebay.rules.portability import foreign_fields, obstacles, outgoing, spoken
 
@@ -215,6 +216,7 @@ STAYS: dict[str, tuple[str, dict[str, Any], str]] = {
         "tools.file_search",
     ),
     "a stored response": (RESPONSES, {"store": True}, "store"),
+    "a stored chat": (CHAT, {"messages": [ASKED], "store": True}, "store"),
     "a stored item": (RESPONSES, {"input": [{"type": "item_reference", "id": "msg_1"}]}, "content.item_reference"),
     "a stored file": (
         RESPONSES,
@@ -370,3 +372,97 @@ def test_what_counts_as_a_credential(key: str, is_one: bool) -> None:
 )  # fmt: skip
 def test_what_anybody_may_read(url: Any, public: bool) -> None:
     assert is_public(url) is public
+
+
+# Anthropic's API, and reranking.
+
+PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aa"}}
+SPOKEN = ModelEntry(name="big", inputs=tuple(Modality), apis=tuple(Api))
+RANKS = ModelEntry(name="big", task=Task.SCORE, apis=tuple(Api))
+
+
+def use(given: str = "toolu_1") -> dict[str, Any]:
+    return {"type": "tool_use", "id": given, "name": "f", "input": {"a": 1}}
+
+
+def result(given: str = "toolu_1", content: Any = "rain") -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": given, "content": content}
+
+
+def turn(*blocks: Any, role: str = "user", **more: Any) -> dict[str, Any]:
+    return {"role": role, "content": list(blocks), **more}
+
+
+TURNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a text": (ASKED, ASKED),
+    "what a cache is told": (
+        turn({"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}),
+        turn({"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}),
+    ),
+    "an answer that is put back whole": (
+        turn({"type": "text", "text": "yes", "citations": None, "index": 0}, role="assistant", id="msg_1",
+             type="message", model="chat", stop_reason="end_turn", stop_sequence=None, usage={"input_tokens": 1}),
+        turn({"type": "text", "text": "yes"}, role="assistant"),
+    ),
+    "ids that other engines make": (
+        turn({**use(ODD), "caller": {"type": "direct"}}, result(ODD), use(LONG), result(LONG)),
+        turn(use(portable_id(ODD)), result(portable_id(ODD)), use(portable_id(LONG)), result(portable_id(LONG))),
+    ),
+    "pictures in results": (
+        turn(result(content=[PICTURE])),
+        turn(result(content=[PICTURE])),
+    ),
+    "a picture that anybody may read": (
+        turn({"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}),
+        turn({"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "fits"), TURNS.values(), ids=TURNS.keys())
+def test_a_turn_of_anthropics_api_is_made_fit(given: dict[str, Any], fits: dict[str, Any]) -> None:
+    assert sent({"messages": [ASKED, given], "max_tokens": 5}, MESSAGES, SPOKEN)["messages"] == [ASKED, fits]
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "name"),
+    [
+        (MESSAGES, {"messages": [turn({"type": "thinking", "thinking": "x", "signature": "s"})]}, "content.thinking"),
+        (MESSAGES, {"messages": [turn({"type": "redacted_thinking", "data": "x"})]}, "content.redacted_thinking"),
+        (MESSAGES, {"messages": [turn({"type": "web_search_tool_result"})]}, "content.web_search_tool_result"),
+        (MESSAGES, {"messages": [turn({"type": "image", "source": {"type": "file", "file_id": "f"}})]},
+         "content.source.file"),
+        (MESSAGES, {"messages": [turn({"type": "image", "source": {"type": "url", "url": "http://minio.svc/a"}})]},
+         "content.image_url"),
+        (MESSAGES, {"messages": [turn(result(content=[{"type": "smell"}]))]}, "content.smell"),
+        (MESSAGES, {"messages": [{**ASKED, "mood": "sad"}]}, "messages.mood"),
+        (MESSAGES, {"messages": [turn({"type": "text", "text": "hi", "mood": "sad"})]}, "messages.content.text.mood"),
+        (MESSAGES, {"messages": [turn({"type": "tool_use", "name": "f", "input": {}})]},
+         "messages.content.tool_use.id"),
+        (MESSAGES, {"messages": [ASKED], "system": [{"type": "image"}]}, "system.image"),
+        (RERANK, {"query": "q", "documents": ["a", {"content": [{"type": "image_url"}]}]}, "documents.content"),
+        (RERANK, {"query": {"content": []}, "documents": ["a"]}, "query"),
+        ("/rerank", {"query": "q", "documents": [1]}, "documents"),
+        (MESSAGES, {"messages": [ASKED], "store": True}, "store"),
+    ],
+)  # fmt: skip
+def test_what_a_dialect_does_not_know_keeps_a_request_here(path: str, document: dict[str, Any], name: str) -> None:
+    model = SPOKEN if path == MESSAGES else RANKS
+    assert name in blocked_by(document, path, model)
+    assert name not in blocked_by(document, path, replace(model, accept_fields=(name,)))
+
+
+def blocked_by(document: dict[str, Any], path: str, model: ModelEntry) -> set[str]:
+    facts = RequestFacts(path=path, task=model.task, fields=spoken(path, document), depths=Depths(path, document))
+    return {text.removeprefix("field ") for text in obstacles(facts, model)}
+
+
+def test_documents_leave_as_texts_or_as_objects_that_have_one() -> None:
+    document = {"query": "q", "documents": ["a", {"text": "b", "id": "1"}], "top_n": 1}
+    for path in (path for path, row in ENDPOINTS.items() if row.api is Api.RERANK):
+        assert blocked_by(document, path, RANKS) == set()
+        assert outgoing(path, document, RANKS)["documents"] == ["a", {"text": "b"}]
+
+
+def test_every_path_that_leaves_has_its_shapes() -> None:
+    assert set(SHAPES) == {path for path, row in ENDPOINTS.items() if row.api is not None}

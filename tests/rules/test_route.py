@@ -60,6 +60,7 @@ def secondary(pool: str | None = "chat") -> Cloud:
 
 FULL = fleet(CHAT_FULL, SORT_FULL)
 ROOM_ELSEWHERE = fleet(CHAT_FULL, SORT)
+OWN_FAULT = RequestFacts(own_fault=True)
 NAMED = RequestFacts(model="qwen-7b")
 COUNTED = RequestFacts(model="vec", also=frozenset(Task))
 EMBED = replace(CHAT, name="embed", names=("vec",), task=Task.EMBED, free=9, free_high=9)
@@ -84,6 +85,31 @@ ROWS = [
     Row("every pool full, normal", ASK, FULL, secondary(), Reason.ALL_POOLS_FULL),
     Row("pool full, another has room, normal", ASK, ROOM_ELSEWHERE, Wait(("chat",)), Reason.QUEUED),
     Row("every pool full, low", RequestFacts(priority=LOW), FULL, Wait(("chat",)), Reason.QUEUED),
+    # What fails where others are served is paid for by nobody.
+    Row("its own fault, full, high", replace(OWN_FAULT, priority=HIGH), FULL, Wait(("chat",)), Reason.QUEUED),
+    Row("its own fault, full", OWN_FAULT, FULL, Wait(("chat",)), Reason.QUEUED),
+    Row("its own fault, a slot", OWN_FAULT, fleet(CHAT), Local("chat"), Reason.LOCAL_CAPACITY),
+    Row(
+        "its own fault, full, waited",
+        replace(OWN_FAULT, waited=True),
+        FULL,
+        Refuse(429, "chat"),
+        Reason.REPLICA_FAILED,
+    ),
+    Row(
+        "its own fault, no replica, waited",
+        replace(OWN_FAULT, waited=True),
+        fleet(CHAT_GONE),
+        Refuse(503, "chat"),
+        Reason.REPLICA_FAILED,
+    ),
+    Row(
+        "its own fault, tried enough",
+        replace(OWN_FAULT, given_up=Reason.REPLICA_FAILED, priority=HIGH),
+        fleet(CHAT),
+        Refuse(503, "chat"),
+        Reason.REPLICA_FAILED,
+    ),
     # Vectors of one model are not those of another.
     Row("vectors of one of two", VECTORS, fleet(EMBED, OTHER), NAME_ONE, Reason.MODEL_REQUIRED),
     Row("of two, one not running", VECTORS, fleet(replace(EMBED, serving=0), OTHER), NAME_ONE, Reason.MODEL_REQUIRED),

@@ -1,9 +1,10 @@
-"""The bodies of OpenAI's API as tables of shapes (body_shapes): chat, completions, responses, embeddings."""
+"""The bodies of OpenAI's API as tables of shapes (body_shapes), and every table by path; others are in more_shapes."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from forebay.resources.terms import Api
 from forebay.rules.body_shapes import (
     ABSENT,
     Fit,
@@ -21,10 +22,11 @@ from forebay.rules.body_shapes import (
     text,
 )
 from forebay.rules.credentials import is_public
-from forebay.rules.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
+from forebay.rules.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, ENDPOINTS, MESSAGES, RESPONSES
+from forebay.rules.more_shapes import MESSAGES_SHAPES, RERANK_SHAPES
 
-NEVER_SENT: Final = frozenset({"metadata", "service_tier", "store"})
-"""Fields that are about this fleet: hints and priority for forebay, and storage, which no provider is asked for."""
+NEVER_SENT: Final = frozenset({"metadata", "service_tier"})
+"""Fields that are about this fleet: hints and priority for forebay."""
 DECORATION: Final = frozenset(
     {
         "annotations",
@@ -382,6 +384,8 @@ SHAPES: Final[Mapping[str, Mapping[str, Fit]]] = MappingProxyType(
         COMPLETIONS: {"prompt": prompts, "stream_options": _OPTIONS, "logit_bias": _own_numbers},
         RESPONSES: _RESPONSES,
         EMBEDDINGS: {"input": prompts},
+        MESSAGES: MESSAGES_SHAPES,
+        **dict.fromkeys((path for path, row in ENDPOINTS.items() if row.api is Api.RERANK), RERANK_SHAPES),
     }
 )
 """By path and field. A field that stands nowhere is sent as it is, and looked through for credentials."""

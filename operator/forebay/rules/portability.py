@@ -22,7 +22,7 @@ LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 """Spellings of the token limit; where a request uses several, the first of these counts."""
 
 KEPT_HERE: Final = NEVER_SENT
-"""Fields that are about this fleet. A response that is to be stored stays here, where the next turn looks for it."""
+"""Fields that are about this fleet. `store` is none of them: what is to be stored stays, for it is looked for here."""
 
 OFF: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType({
     "add_generation_prompt": (True,),
@@ -57,10 +57,7 @@ OFF: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType({
 
 _NONE: Final[frozenset[str]] = frozenset()
 _STANDARD: Final = {path: row.standard for path, row in ENDPOINTS.items() if row.standard is not None}
-_USUAL: Final = {
-    path: fields.union(KEPT_HERE - {"store"} if ENDPOINTS[path].stored else KEPT_HERE, LIMITS)
-    for path, fields in _STANDARD.items()
-}
+_USUAL: Final = {path: fields.union(KEPT_HERE, LIMITS) for path, fields in _STANDARD.items()}
 _IDLE: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = MappingProxyType({
     "tool_choice": ("tools", ("none", "auto")),
     "parallel_tool_calls": ("tools", (True, False)),
