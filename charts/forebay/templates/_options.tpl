@@ -22,7 +22,7 @@
 - {name: FOREBAY_IDLE_SECONDS, value: {{ .Values.timeouts.idleSeconds | quote }}}
 - {name: FOREBAY_NETWORK_POLICIES, value: {{ .Values.networkPolicies.enabled | quote }}}
 - {name: FOREBAY_LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
-- {name: FOREBAY_SERVICE, value: {{ include "forebay.name" . }}}
+- {name: FOREBAY_SERVICE, value: {{ include "forebay.name" . | quote }}}
 - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
 - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
 {{- end }}
