@@ -19,7 +19,7 @@ dots, whatever the release is called; a name that had to be changed ends in a ha
 {{- if not (contains "forebay" $name) }}{{ $name = printf "%s-forebay" $name }}{{ end }}
 {{- $plain := replace "." "-" $name }}
 {{- if regexMatch "^[0-9]" $plain }}{{ $plain = printf "r-%s" $plain }}{{ end }}
-{{- if gt (len $plain) 53 }}{{ $plain = trunc 44 $plain | trimSuffix "-" }}{{ end }}
+{{- if gt (len $plain) 54 }}{{ $plain = trunc 44 $plain | trimSuffix "-" }}{{ end }}
 {{- if ne $plain $name }}{{ $plain = printf "%s-%s" (trunc 44 $plain | trimSuffix "-") (sha256sum .Release.Name | trunc 8) }}{{ end }}
 {{- $plain }}-operator
 {{- end }}
