@@ -26,6 +26,18 @@ def test_the_environment_is_up_to_date() -> None:
     assert options.TEMPLATE.read_text() == options.template(), "run: make options"
 
 
+def test_the_defaults_for_absent_values_and_their_page_are_up_to_date() -> None:
+    values, schema = yaml.safe_load(VALUES.read_text()), json.loads(options.SCHEMA.read_text())
+    assert options.DEFAULTS.read_text() == options.defaults(values, schema), "run: make options"
+    assert options.PAGE.read_text() == options.page(values, schema), "run: make options"
+
+
+def test_every_value_says_what_it_is_for() -> None:
+    schema = json.loads(options.SCHEMA.read_text())
+    silent = [row[0] for row in options._page_rows({}, schema, "") if not row[3]]
+    assert not silent, f"{silent} have no description in values.schema.json"
+
+
 def test_the_schema_is_up_to_date() -> None:
     written = options.SCHEMA.read_text()
     assert written == options.schema(written), "run: make options"

@@ -12,8 +12,20 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
+{{- /* Of the operator's own objects. A Service's name is at most 63 characters long, begins with a letter and has no
+dots, whatever the release is called; a name that had to be changed ends in a hash of the release's. */ -}}
 {{- define "forebay.name" -}}
-{{ if contains "forebay" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-forebay{{ end }}-operator
+{{- $name := .Release.Name }}
+{{- if not (contains "forebay" $name) }}{{ $name = printf "%s-forebay" $name }}{{ end }}
+{{- $plain := replace "." "-" $name }}
+{{- if regexMatch "^[0-9]" $plain }}{{ $plain = printf "r-%s" $plain }}{{ end }}
+{{- if gt (len $plain) 54 }}{{ $plain = trunc 44 $plain | trimSuffix "-" }}{{ end }}
+{{- if ne $plain $name }}{{ $plain = printf "%s-%s" (trunc 44 $plain | trimSuffix "-") (sha256sum .Release.Name | trunc 8) }}{{ end }}
+{{- $plain }}-operator
+{{- end }}
+{{- /* Of objects outside the release's namespace, where another release of the same name may have its own. */ -}}
+{{- define "forebay.clusterName" -}}
+{{ include "forebay.name" . }}-{{ .Release.Namespace }}
 {{- end }}
 {{- /* The user that all of forebay runs as, or none: the cluster chooses. Values of an older chart say nothing of it. */ -}}
 {{- define "forebay.user" -}}

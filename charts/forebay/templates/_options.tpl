@@ -28,7 +28,7 @@
 - {name: FOREBAY_REPLICA_EGRESS, value: {{ .Values.networkPolicies.replicaEgress | default list | toJson | quote }}}
 - {name: FOREBAY_RUN_AS_USER, value: {{ include "forebay.user" . | quote }}}
 - {name: FOREBAY_LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
-- {name: FOREBAY_SERVICE, value: {{ include "forebay.name" . }}}
+- {name: FOREBAY_SERVICE, value: {{ include "forebay.name" . | quote }}}
 - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
 - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
 {{- end }}

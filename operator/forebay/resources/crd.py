@@ -290,7 +290,7 @@ def files(repo: Path) -> dict[Path, str]:
         result[repo / "crds" / name] = rendered(crd)
         kept = {**crd, "metadata": {**crd["metadata"], "annotations": {"helm.sh/resource-policy": "keep"}}}
         result[repo / "charts" / "forebay" / "templates" / "crds" / name] = (
-            f"{{{{- if .Values.crds.install }}}}\n{rendered(kept)}{{{{- end }}}}\n"
+            f'{{{{- include "forebay.fill" . }}}}\n{{{{- if .Values.crds.install }}}}\n{rendered(kept)}{{{{- end }}}}\n'
         )
     return result
 
