@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 
 REPO: Final = Path(__file__).resolve().parents[1]
-READY_SECONDS: Final = 30.0
+READY_SECONDS: Final = 180.0
 QUICK: Final = {"FOREBAY_SIM_STEP_BASE_MS": "2", "FOREBAY_SIM_PREFILL_TOKENS_PER_SECOND": "1000000"}
 
 

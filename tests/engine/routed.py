@@ -31,7 +31,7 @@ class Routed:
         found: dict[str, Any] = httpx.get(f"{self.control}/forebay/v1/report", trust_env=False, verify=False).json()
         return found
 
-    def until_answering(self, seconds: float = 30.0) -> None:
+    def until_answering(self, seconds: float = 180.0) -> None:
         """Both listen, whatever the engine does."""
         end = time.monotonic() + seconds
         for url in (f"{self.url}/v1/models", f"{self.control}/forebay/v1/report"):
@@ -43,7 +43,7 @@ class Routed:
                     assert time.monotonic() < end, url
                     time.sleep(0.05)
 
-    def until_serving(self, seconds: float = 30.0) -> None:
+    def until_serving(self, seconds: float = 180.0) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             with suppress(httpx.TransportError):

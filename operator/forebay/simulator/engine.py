@@ -163,7 +163,7 @@ class SimulatedEngine:
     def _document(self, request: Request) -> dict[str, Any]:
         if request.path in endpoints.ENDPOINTS and endpoints.ENDPOINTS[request.path].form:
             return self._form(request)
-        if self.settings.role == "engine":
+        if self.settings.role == "engine" and request.path in POSTED:
             checks.content_type(request.headers)
         try:
             document = msgspec.json.decode(request.body)

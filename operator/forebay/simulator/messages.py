@@ -1,4 +1,4 @@
-"""Anthropic's Messages API as vLLM serves it: named events, blocks with an index, and at last [DONE]."""
+"""Anthropic's Messages API as vLLM serves it: named events, blocks with an index, and no [DONE]."""
 
 import uuid
 from typing import Any, Final
@@ -7,7 +7,7 @@ import msgspec
 
 from forebay.simulator.http import encode, event
 from forebay.simulator.script import Script
-from forebay.simulator.shapes import DONE, aborted
+from forebay.simulator.shapes import aborted
 
 STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "abort": "end_turn"}
 """By the word of chat completions."""
@@ -47,7 +47,6 @@ class Messages:
             _event("content_block_stop", index=0),
             _event("message_delta", delta=delta, usage=self._usage(self.script.length)),
             _event("message_stop"),
-            DONE,
         ]
 
     def abort(self, made: int) -> list[bytes]:
@@ -62,7 +61,7 @@ class Messages:
             **self.head,
             "content": [self._block(text, None)],
             "stop_reason": self._reason(),
-            "stop_sequence": self.script.stop,
+            **({"stop_sequence": self.script.stop} if self.script.stop else {}),
             "usage": self._usage(made),
         }
 
