@@ -142,7 +142,7 @@ class SimulatedEngine:
                 listed = api.models(settings.models, self.created, settings.max_model_len, settings.adapters)
                 connection.reply(200, encode(listed))
             case "/health":
-                connection.reply(200, b"")
+                connection.reply(200, b"", b"")
             case "/metrics":
                 connection.reply(200, self.telemetry.render(), b"text/plain; version=0.0.4; charset=utf-8")
             case "/version":
@@ -318,7 +318,10 @@ class SimulatedEngine:
         count = api.prompt_tokens(document)
         match request.path:
             case endpoints.COUNT_TOKENS:
-                found: dict[str, Any] = {"input_tokens": count}
+                found: dict[str, Any] = {
+                    "input_tokens": count,
+                    "context_management": {"original_input_tokens": count},
+                }
             case endpoints.TOKENIZE:
                 longest = self.settings.max_model_len
                 found = {"count": count, "max_model_len": longest, "tokens": list(range(count)), "token_strs": None}

@@ -137,8 +137,9 @@ def event(data: bytes, name: str = "") -> bytes:
 def _head(status: int, kind: bytes, more: bytes) -> bytes:
     phrase = _PHRASES.get(status, "Error").encode()
     date = _date(int(time.time()))
-    return b"HTTP/1.1 %d %b\r\ndate: %b\r\nserver: uvicorn\r\n%bcontent-type: %b\r\nvary: Origin\r\n\r\n" % (
-        status, phrase, date, more, kind,
+    said = b"content-type: %b\r\n" % kind if kind else b""
+    return b"HTTP/1.1 %d %b\r\ndate: %b\r\nserver: uvicorn\r\n%b%bvary: Origin\r\n\r\n" % (
+        status, phrase, date, more, said,
     )  # fmt: skip
 
 

@@ -75,6 +75,7 @@ class Responses:
             "input_tokens": self.prompt,
             "input_tokens_details": {
                 "cached_tokens": 0,
+                "cache_write_tokens": 0,
                 "input_tokens_per_turn": [],
                 "cached_tokens_per_turn": [],
             },
@@ -135,7 +136,14 @@ class Responses:
         content: list[dict[str, Any]] = []
         if text:
             content.append({"type": "output_text", "text": text, "annotations": [], "logprobs": None})
-        return {"id": self.item, "type": "message", "role": "assistant", "status": status, "content": content}
+        return {
+            "id": self.item,
+            "type": "message",
+            "role": "assistant",
+            "status": status,
+            "content": content,
+            "phase": None,
+        }
 
     def _within(self, kind: str, **fields: Any) -> bytes:
         return self._event(kind, output_index=0, content_index=0, item_id=self.item, **fields)

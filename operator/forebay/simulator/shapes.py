@@ -209,7 +209,7 @@ class TextShape:
         }
 
     def _chunk(self, choice: dict[str, Any], made: int) -> bytes:
-        chunk: dict[str, Any] = {**self.head, "choices": [choice]}
+        chunk: dict[str, Any] = {**self.head, "choices": [{**choice, "prompt_token_ids": None}]}
         if choice["finish_reason"] is not None and not self.usage_wanted:
             chunk["system_fingerprint"] = api.FINGERPRINT
         if self.usage_always:
