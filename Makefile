@@ -68,6 +68,9 @@ contract-matrix: tools oldest ## API-server contract: oldest and newest Kubernet
 test: lint types tools ## Lint, types, unit, property, API-server contract, chart; no root
 	timeout 2400 .venv/bin/pytest tests -n 2 --durations=10
 
+test-engine: $(STAMP) ## One contract against two engines: the simulator, and a real vLLM (make engine); RECORD=1 writes down what that answers
+	FOREBAY_TEST_ENGINE=0.32.0 $(if $(RECORD),FOREBAY_RECORD=1) timeout 2400 .venv/bin/pytest tests/engine -o faulthandler_timeout=900 --durations=10
+
 $(COMPILED): setup.py pyproject.toml $(shell find operator/forebay -name '*.py') $(STAMP)
 	@echo "compiling the request path (about a minute)"
 	@rm -rf build/compiled && mkdir -p build/compiled

@@ -1,6 +1,7 @@
 #!/bin/bash
 # A fleet on this machine without Kubernetes: two simulated engines with their sidecars, a provider, one gateway.
-# Ctrl-C ends it. Then: curl -i http://127.0.0.1:8080/v1/chat/completions -d '{"model":"auto","messages":[{"role":"user","content":"hi"}]}'
+# Ctrl-C ends it. Then: curl -i http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \
+#   -d '{"model":"auto","messages":[{"role":"user","content":"hi"}]}'
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"

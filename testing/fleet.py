@@ -32,6 +32,7 @@ from forebay.router.table_file import TableFile
 from forebay.simulator.batch import ServiceTime
 from forebay.simulator.engine import SimulatedEngine
 from forebay.simulator.http import Connection
+from forebay.simulator.settings import GENERATES, POOLS
 from forebay.simulator.settings import Settings as SimulatorSettings
 
 FREE = Ports(0, 0, 0, 0)
@@ -149,7 +150,9 @@ async def fleet(
         entries: list[PolicyEntry] = []
         if cloud:
             for name in ("acme", "bravo"):
-                settings = SimulatorSettings(role="cloud", models=(f"{name}-model",), times=FAST)
+                settings = SimulatorSettings(
+                    role="cloud", models=(f"{name}-model",), times=FAST, tasks=GENERATES | POOLS, tools=True
+                )
                 providers[name], port = await _engine(stack, settings)
                 providers[name].port = await front(f"provider {name}", port)  # type: ignore[attr-defined]
             entries = [_policy(providers, policy or {}, timeouts)]
@@ -161,6 +164,10 @@ async def fleet(
                 settings = SimulatorSettings(
                     models=(f"{name}-model",),
                     adapters=wanted.adapters,
+                    tasks=POOLS if wanted.task in POOLS else GENERATES,
+                    media=wanted.inputs != (Modality.TEXT,),
+                    tools=True,
+                    keeps_responses=True,
                     times=times,
                     max_model_len=wanted.engine_context,
                 )

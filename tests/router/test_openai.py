@@ -380,8 +380,10 @@ def test_everything_else_is_404_and_reaches_no_engine(tmp_path: Path, door: str)
 def test_the_engine_gets_byte_for_byte_what_came(tmp_path: Path) -> None:
     bodies = [
         b'{"model":"chat-model","messages":[{"content":"\\u00e9 \xc3\xa9 \\ud83d\\ude00"}],"max_tokens":3}',
-        b'{ "max_tokens" : 3 ,\n\t"temperature":1.0e-1,"seed":12345678901234567890, "model": "chat-model"\r\n}',
-        b'\n{"messages":[],"x":{"model":"other","a":[1,2.50,-0.0]},"model":"chat-model","max_tokens":3}  ',
+        b'{ "max_tokens" : 3 ,\n\t"temperature":1.0e-1,"seed":12345678901234567890, "model": "chat-model",'
+        b'"messages":[{"content":"a"}]\r\n}',
+        b'\n{"messages":[{"content":"a"}],"x":{"model":"other","a":[1,2.50,-0.0]},'
+        b'"model":"chat-model","max_tokens":3}  ',
     ]
 
     async def work() -> None:

@@ -1,5 +1,6 @@
 """The batch alone: no clock, no I/O."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,10 +41,28 @@ def test_more_running_means_slower_tokens_and_more_throughput() -> None:
     assert alone < together < 32 * alone
 
 
-def test_the_queue_is_bounded() -> None:
-    batch = Batch(BatchLimits(max_queued=1), ServiceTime())
+def test_what_is_in_flight_is_bounded() -> None:
+    batch = Batch(BatchLimits(max_in_flight=2), ServiceTime())
+    assert batch.add(Sequence(1, 1, 0.0))
+    batch.begin(0.0)
     assert batch.add(Sequence(1, 1, 0.0))
     assert not batch.add(Sequence(1, 1, 0.0))
+
+
+@pytest.mark.parametrize(("together", "first_step"), [(1, "aa "), (2, "aba ")])
+def test_adapters_beyond_the_limit_wait_for_their_turn(together: int, first_step: str) -> None:
+    batch = Batch(BatchLimits(max_adapters=together), ServiceTime())
+    members = [Sequence(1, 3, 0.0, adapter=name) for name in ("a", "b", "a", "")]
+    for member in members:
+        batch.add(member)
+    step = batch.begin(0.0)
+    assert "".join(member.adapter or " " for member in step.begun) == first_step
+    assert batch.deferred == len(batch.waiting) == 2 - together
+    ended = []
+    while step.seconds is not None:
+        ended += batch.finish(step)
+        step = batch.begin(0.0)
+    assert sorted(map(id, ended)) == sorted(map(id, members))
 
 
 def test_memory_that_ends_preempts_the_newest() -> None:

@@ -15,7 +15,7 @@ import uvloop
 from forebay.simulator.batch import BatchLimits, ServiceTime
 from forebay.simulator.engine import SimulatedEngine
 from forebay.simulator.http import Connection
-from forebay.simulator.settings import Settings, read
+from forebay.simulator.settings import POOLS, Settings, read
 
 FAST = ServiceTime(base=0.001, per_running=0.0, per_kv_token=0.0, prefill_tokens_per_second=1e9)
 METRICS = {
@@ -100,7 +100,12 @@ def test_a_stream_has_the_recorded_chunks() -> None:
     ("path", "sent", "status", "says"),
     [
         ("/v1/chat/completions", body(model="nope"), 404, "The model `nope` does not exist"),
-        ("/v1/chat/completions", body(max_tokens=20_000, min_tokens=1), 400, "maximum context length is 16384 tokens"),
+        (
+            "/v1/chat/completions",
+            body(max_tokens=20_000, min_tokens=1),
+            400,
+            "cannot be greater than max_model_len=16384",
+        ),
         ("/v1/chat/completions", body(max_tokens=0), 400, "max_tokens must be at least 1"),
         ("/v1/chat/completions", [], 400, "valid dictionary"),
         ("/v1/nothing", {}, 404, "Not Found"),
@@ -125,7 +130,7 @@ def test_other_endpoints() -> None:
         assert (await http.post("/v1/responses", json={"input": "x", "max_output_tokens": 3})).json()[
             "status"
         ] == "incomplete"
-        assert len((await http.post("/v1/embeddings", json={"input": ["a", "b"]})).json()["data"]) == 2
+        assert (await http.post("/v1/embeddings", json={"input": ["a", "b"]})).status_code == 404
         assert (await http.post("/tokenize", json={"prompt": "12345678"})).json()["count"] == 2
 
     engine(work)
@@ -170,7 +175,15 @@ def test_a_responses_stream_names_its_events_and_ends_with_the_whole() -> None:
         assert (await http.post("/v1/responses", json=again)).status_code == 200
         assert (await http.post("/v1/responses", json={**again, "previous_response_id": "resp_x"})).status_code == 404
 
-    engine(work)
+    engine(work, keeps_responses=True)
+
+
+def test_one_that_embeds_does_nothing_else() -> None:
+    async def work(_: SimulatedEngine, http: httpx.AsyncClient) -> None:
+        assert len((await http.post("/v1/embeddings", json={"input": ["a", "b"]})).json()["data"]) == 2
+        assert (await http.post("/v1/chat/completions", json=body())).status_code == 404
+
+    engine(work, tasks=POOLS)
 
 
 def test_past_its_queue_it_answers_503_and_counts() -> None:
@@ -185,14 +198,14 @@ def test_past_its_queue_it_answers_503_and_counts() -> None:
         answers = [await http.post("/v1/chat/completions", json=body()) for _ in range(3)]
         assert {answer.status_code for answer in answers} == {503}
         assert (
-            'admission_rejections_total{engine="0",model_name="tiny",reason="queue_requests"}'
+            'admission_rejections_total{model_name="tiny",reason="max_num_queued_reqs"} 3.0'
             in (await http.get("/metrics")).text
         )
         for task in held:
             task.cancel()
         await asyncio.gather(*held, return_exceptions=True)
 
-    engine(work, limits=BatchLimits(max_num_seqs=1, max_queued=1))
+    engine(work, limits=BatchLimits(max_num_seqs=1, max_in_flight=2))
 
 
 def test_metric_names_are_those_of_a_real_engine() -> None:

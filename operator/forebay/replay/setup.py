@@ -1,7 +1,7 @@
 """The fleet that a trace is played on: pools, policies and gateways as the routing table has them, engines, prices."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from forebay.resources.entries import policy_entry, pool_entry
@@ -52,7 +52,7 @@ class PoolSetup:
         entry = pool_entry(name, "replay", spec)
         usual = limits or BatchLimits()
         if entry.max_num_seqs is not None:
-            usual = BatchLimits(entry.max_num_seqs, usual.kv_tokens, usual.max_queued, usual.max_batched_tokens)
+            usual = replace(usual, max_num_seqs=entry.max_num_seqs)
         return cls(
             entry=entry,
             scaling=spec.scaling,

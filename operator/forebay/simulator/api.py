@@ -14,6 +14,8 @@ VERSION: Final = of(EngineType.SIMULATED).supported.newest
 FINGERPRINT: Final = f"vllm-{VERSION}-simulated"
 CHARACTERS_PER_TOKEN: Final = 4
 DIMENSIONS: Final = 8
+NO_DETAILS: Final = {"prompt_tokens_details": None, "completion_tokens_details": None}
+LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
 class ApiError(Exception):
@@ -22,6 +24,7 @@ class ApiError(Exception):
     def __init__(self, status: int, message: str, kind: str, param: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.malformed = kind == "Bad Request"
         self.document = {"error": {"message": message, "type": kind, "param": param, "code": status}}
 
 
@@ -63,26 +66,11 @@ def prompts(document: dict[str, Any]) -> int:
 
 def wanted(document: dict[str, Any]) -> int | None:
     """The token limit under any of its names."""
-    for key in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+    for key in LIMITS:
         value = document.get(key)
         if value is not None:
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ApiError(400, f"{key} must be at least 1, got {value}.", "BadRequestError", key)
-            return value
+            return int(value)
     return None
-
-
-def check_length(prompt: int, document: dict[str, Any], longest: int) -> None:
-    """vLLM's own refusal of what does not fit."""
-    asked = wanted(document) or 1
-    if prompt + asked > longest:
-        raise ApiError(
-            400,
-            f"This model's maximum context length is {longest} tokens. However, you requested {prompt + asked} tokens"
-            f" ({prompt} in the messages, {asked} in the completion). Please reduce the length of the messages or"
-            " completion.",
-            "BadRequestError",
-        )
 
 
 def usage(prompt: int, completion: int) -> dict[str, Any]:
@@ -94,6 +82,11 @@ def asks_for_usage(document: dict[str, Any]) -> bool:
     """Whether a stream is to end with its usage."""
     options = document.get("stream_options")
     return isinstance(options, dict) and bool(options.get("include_usage"))
+
+
+def asks_for_usage_always(document: dict[str, Any]) -> bool:
+    """Whether each chunk is to say what was used until then."""
+    return asks_for_usage(document) and bool(document["stream_options"].get("continuous_usage_stats"))
 
 
 def embeddings(identity: str, created: int, model: str, document: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +105,7 @@ def embeddings(identity: str, created: int, model: str, document: dict[str, Any]
         "created": created,
         "model": model,
         "data": [{"index": i, "object": "embedding", "embedding": packed} for i in range(len(inputs))],
-        "usage": {**usage(count, 0), "prompt_tokens_details": None},
+        "usage": {**usage(count, 0), **NO_DETAILS},
     }
 
 

@@ -53,12 +53,13 @@ class ServiceTime:
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """What one engine holds: as in that run, but for `max_queued` (None: no bound)."""
+    """What one engine holds: as in that run, but for `max_in_flight` (running and waiting; None: no bound)."""
 
     max_num_seqs: int = 256
     kv_tokens: int = 41_408
-    max_queued: int | None = None
+    max_in_flight: int | None = None
     max_batched_tokens: int = 2048
+    max_adapters: int = 1  # in one batch
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +75,7 @@ class Sequence:
     preemptions: int = 0
     cached: int = 0  # prompt tokens that the prefix cache had
     left: int = 0  # tokens to be computed before the next one is made
+    adapter: str = ""  # it needs this one; empty: the model itself
 
     @property
     def private(self) -> int:
@@ -110,16 +112,23 @@ class Batch:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.preemptions = 0
+        self.deferred = 0  # of those that wait: for an adapter's turn
         self.prefix = PrefixCache()
         self.prefix_queries = 0  # prompt tokens looked up in the prefix cache, and found there
         self.prefix_hits = 0
 
     def add(self, sequence: Sequence) -> bool:
-        """Take a request in; False when the queue is full."""
-        if self.limits.max_queued is not None and len(self.waiting) >= self.limits.max_queued:
+        """Take a request in; False when there are too many."""
+        if self.full:
             return False
         self.waiting.append(sequence)
         return True
+
+    @property
+    def full(self) -> bool:
+        """Whether as many are in flight as may be."""
+        most = self.limits.max_in_flight
+        return most is not None and len(self.waiting) + len(self.running) >= most
 
     def remove(self, sequence: Sequence) -> None:
         """Its client is gone; unknown ones are fine."""
@@ -144,8 +153,12 @@ class Batch:
         budget = room = max(1, self.limits.max_batched_tokens - decoding)
         for sequence in self.running:
             budget -= self._compute(sequence, budget)
+        later: list[Sequence] = []
         while self.waiting and budget > 0 and len(self.running) < self.limits.max_num_seqs:
             first = self.waiting[0]
+            if first.adapter and not self._has_place(first.adapter):
+                later.append(self.waiting.popleft())
+                continue
             needed = first.private + self.prefix.missing(first.blocks) * PREFIX_TOKENS
             if used + needed > self.limits.kv_tokens and self.running:
                 break
@@ -153,6 +166,8 @@ class Batch:
             self._start(first, now)
             step.begun.append(first)
             used, budget = used + needed, budget - self._compute(first, budget)
+        self.waiting.extendleft(reversed(later))
+        self.deferred = len(later)
         self.prefix.trim((self.limits.kv_tokens - used) // PREFIX_TOKENS)
         if not self.running:
             return step
@@ -190,6 +205,11 @@ class Batch:
         sequence.cached, sequence.left = known, sequence.prompt + sequence.made - known
         sequence.started = sequence.started or now
         self.running.append(sequence)
+
+    def _has_place(self, adapter: str) -> bool:
+        """Whether an adapter may come into this batch: those that it has stay until their last request ends."""
+        loaded = {sequence.adapter for sequence in self.running if sequence.adapter}
+        return adapter in loaded or len(loaded) < self.limits.max_adapters
 
     @staticmethod
     def _compute(sequence: Sequence, budget: int) -> int:

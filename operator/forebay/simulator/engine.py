@@ -16,18 +16,18 @@ from forebay.resources.terms import Task
 from forebay.rules import endpoints
 from forebay.rules.dialect.errors import BadRequestError
 from forebay.rules.dialect.form import FormReader
-from forebay.simulator import api, ranking
+from forebay.simulator import api, checks, ranking
 from forebay.simulator.batch import Batch, Sequence
-from forebay.simulator.http import Connection, Request, encode
+from forebay.simulator.http import Connection, Request, encode, event
 from forebay.simulator.messages import Messages, error
 from forebay.simulator.responses import Responses
 from forebay.simulator.script import WORDS, Script, write
 from forebay.simulator.settings import Faults, Settings
-from forebay.simulator.shapes import ChatShape, Shape, TextShape
+from forebay.simulator.shapes import DONE, ChatShape, Shape, TextShape
 from forebay.simulator.telemetry import Telemetry
 from forebay.simulator.transcription import Transcription
 
-SHAPES: Final[dict[str, Callable[[dict[str, Any], str, Script, int], Shape]]] = {
+SHAPES: Final[dict[str, Callable[[dict[str, Any], str, Script, int, str], Shape]]] = {
     endpoints.CHAT: ChatShape,
     endpoints.COMPLETIONS: TextShape,
     endpoints.RESPONSES: Responses,
@@ -36,6 +36,17 @@ SHAPES: Final[dict[str, Callable[[dict[str, Any], str, Script, int], Shape]]] = 
     endpoints.TRANSLATIONS: Transcription,
 }
 RANKS: Final = frozenset(path for path, row in endpoints.ENDPOINTS.items() if row.task is Task.SCORE)
+POSTED: Final = frozenset({*SHAPES, *RANKS, endpoints.EMBEDDINGS, endpoints.COUNT_TOKENS, endpoints.TOKENIZE,
+                           endpoints.DETOKENIZE})  # fmt: skip
+READ: Final = frozenset({endpoints.MODELS, "/health", "/metrics", "/version", "/load"})
+BUSY: Final = (
+    "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
+)
+CORE_DEAD: Final = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+CORE_SECONDS: Final = 0.3
+"""From the death of the core to the end of the process."""
+GIVEN_UP, DEAD = -1, -2
+"""In place of a number of tokens: the engine aborts what runs, or its core is dead."""
 STORED: Final = 10_000
 
 
@@ -94,48 +105,72 @@ class SimulatedEngine:
         try:
             await self._route(request, connection)
         except api.ApiError as problem:
-            anthropic = request.path.startswith(endpoints.MESSAGES)
+            anthropic = request.path.startswith(endpoints.MESSAGES) and not problem.malformed
             connection.reply(problem.status, encode(error(problem.document) if anthropic else problem.document))
 
+    def abort(self, how: int = GIVEN_UP) -> None:
+        """All that runs ends now, as at SIGTERM, or as when EngineCore dies."""
+        for running in self._by_sequence.values():
+            running.tokens.put_nowait(how)
+
     async def _route(self, request: Request, connection: Connection) -> None:
-        match request.method, request.path:
-            case "POST", path if path in SHAPES:
+        method, path = request.method, request.path
+        if path in READ or (path in POSTED and self._serves(endpoints.ENDPOINTS[path])):
+            if method != ("POST" if path in POSTED else "GET"):
+                connection.reply(405, b'{"detail":"Method Not Allowed"}')
+            elif path in SHAPES:
                 await self._infer(request, connection)
-            case "POST", endpoints.EMBEDDINGS:
-                self._embed(request, connection)
-            case "POST", path if path in RANKS:
-                self._rank(request, connection)
-            case "POST", endpoints.COUNT_TOKENS | endpoints.TOKENIZE | endpoints.DETOKENIZE:
-                self._tokens(request, connection)
-            case "GET", endpoints.MODELS:
-                settings = self.settings
+            elif path in POSTED:
+                self._answer(request, connection)
+            else:
+                self._tell(path, connection)
+        elif response := endpoints.stored_response(method, path):
+            self._stored_response(method, response, connection)
+        elif path == "/sim/faults":
+            self._set_faults(request, connection)
+        else:
+            connection.reply(404, b'{"detail":"Not Found"}')
+
+    def _serves(self, row: endpoints.Endpoint) -> bool:
+        """Whether the engine has a path at all: one that embeds has none that generates, and the reverse."""
+        return bool(self.settings.tasks & {row.task, *row.also})
+
+    def _tell(self, path: str, connection: Connection) -> None:
+        settings = self.settings
+        match path:
+            case endpoints.MODELS:
                 listed = api.models(settings.models, self.created, settings.max_model_len, settings.adapters)
                 connection.reply(200, encode(listed))
-            case method, path if response := endpoints.stored_response(method, path):
-                self._stored_response(method, response, connection)
-            case "GET", "/health":
-                connection.reply(200, b"")
-            case "GET", "/metrics":
-                self._gauges()
+            case "/health":
+                connection.reply(200, b"", b"")
+            case "/metrics":
                 connection.reply(200, self.telemetry.render(), b"text/plain; version=0.0.4; charset=utf-8")
-            case "GET", "/version":
+            case "/version":
                 connection.reply(200, encode({"version": self.settings.version}))
-            case "GET", "/load":
-                connection.reply(200, encode({"server_load": self.in_flight}))
-            case _, "/sim/faults":
-                self._set_faults(request, connection)
             case _:
-                connection.reply(404, b'{"detail":"Not Found"}')
+                connection.reply(200, encode({"server_load": self.in_flight}))
+
+    def _answer(self, request: Request, connection: Connection) -> None:
+        """What is there at once."""
+        match request.path:
+            case endpoints.EMBEDDINGS:
+                self._embed(request, connection)
+            case path if path in RANKS:
+                self._rank(request, connection)
+            case _:
+                self._tokens(request, connection)
 
     def _document(self, request: Request) -> dict[str, Any]:
         if request.path in endpoints.ENDPOINTS and endpoints.ENDPOINTS[request.path].form:
             return self._form(request)
+        if self.settings.role == "engine" and request.path in POSTED:
+            checks.content_type(request.headers)
         try:
             document = msgspec.json.decode(request.body)
         except msgspec.DecodeError as problem:
-            raise api.ApiError(400, f"Invalid JSON: {problem}", "BadRequestError") from problem
+            raise checks.no_json(str(problem)) from problem
         if not isinstance(document, dict):
-            raise api.ApiError(400, "Input should be a valid dictionary", "BadRequestError")
+            raise checks.no_object(document)
         return document
 
     def _form(self, request: Request) -> dict[str, Any]:
@@ -158,11 +193,12 @@ class SimulatedEngine:
         return model
 
     def _model(self, document: dict[str, Any]) -> str:
-        known = (*self.settings.models, *self.settings.adapters)
-        model = str(document.get("model") or known[0])
-        if model not in known:
-            text = f"The model `{model}` does not exist. Valid aliases: {', '.join(known)}."
-            raise api.ApiError(404, text, "NotFoundError", "model")
+        models = self.settings.models
+        model = str(document.get("model") or models[0])
+        if model not in (*models, *self.settings.adapters):
+            pools = Task.EMBED in self.settings.tasks and self.settings.role == "engine"
+            more, param = ("", None) if pools else (f" Valid aliases: {', '.join(models)}.", "model")
+            raise api.ApiError(404, f"The model `{model}` does not exist.{more}", "NotFoundError", param)
         return model
 
     def _limited(self, connection: Connection) -> bool:
@@ -179,42 +215,57 @@ class SimulatedEngine:
 
     async def _infer(self, request: Request, connection: Connection) -> None:
         document = self._document(request)
+        if self.settings.role == "engine":
+            checks.shape(request.path, document)
         model = self._check(request, document)
         if self._limited(connection):
             return
         previous = document.get("previous_response_id")
         if previous is not None and previous not in self._stored:
-            text = f"Response with id '{previous}' not found."
-            raise api.ApiError(404, text, "invalid_request_error", "response_id")
+            raise checks.no_response(previous)
         prompt = api.prompt_tokens(document)
-        api.check_length(prompt, document, self.settings.max_model_len)
+        if self.settings.role == "engine":
+            checks.sense(request.path, document, prompt, self.settings)
+        if self.batch.full:
+            self._refuse(document, connection)
+            return
         room = self.settings.max_model_len - prompt
         blocks = api.prompt_blocks(document, prompt) if self.settings.prefix_caching else ()
         script = write(document, room, self.settings.seed, api.prompts(document))
         loop = asyncio.get_running_loop()
-        sequence = Sequence(prompt, script.length, loop.time(), blocks)
+        adapter = model if model in self.settings.adapters else ""
+        sequence = Sequence(prompt, script.length, loop.time(), blocks, adapter=adapter)
         running = RunningRequest(sequence, asyncio.Queue())
-        if not self.batch.add(sequence):
-            self.telemetry.rejected.labels(**self.telemetry.labels, reason="queue_requests").inc()
-            raise api.ApiError(503, "The server is overloaded: the request queue is full.", "ServiceUnavailableError")
+        self.batch.add(sequence)
         self._by_sequence[sequence] = running
         self._work.set()
         self.in_flight += 1
-        reason = "abort"
+        identity = request.headers.get(b"x-request-id", b"").decode("latin-1") or uuid.uuid4().hex[:16]
+        shape = SHAPES[request.path](document, model, script, prompt, identity)
         try:
-            shape = SHAPES[request.path](document, model, script, prompt)
-            if isinstance(shape, Responses) and document.get("store") is not False:
+            if isinstance(shape, Responses) and self.settings.keeps_responses and document.get("store") is not False:
                 self._store(shape.identity, shape.whole(script.length))
             if document.get("stream") is True:
                 await self._stream(shape, running, connection)
             else:
                 await self._whole(shape, running, connection)
-            reason = "length" if script.finish == "length" else "stop"
+            if shape.script.finish != "abort":
+                reason = "length" if script.finish == "length" else "stop"
+                self.telemetry.ended(reason, sequence, loop.time())
         finally:
             self.in_flight -= 1
             self.batch.remove(sequence)
             self._by_sequence.pop(sequence, None)
-            self.telemetry.ended(reason, sequence, loop.time())
+            self._work.set()
+
+    def _refuse(self, document: dict[str, Any], connection: Connection) -> None:
+        """Too many are in flight: 503, which a stream may find behind its head."""
+        self.telemetry.reject()
+        busy = api.ApiError(503, BUSY, "Service Unavailable")
+        if not (document.get("stream") is True and self.faults.full_in_200):
+            raise busy
+        connection.start_stream()
+        connection.events([event(encode(busy.document)), DONE], last=True)
 
     def _store(self, response: str, document: dict[str, Any]) -> None:
         self._stored[response] = document
@@ -224,8 +275,14 @@ class SimulatedEngine:
     async def _whole(self, shape: Shape, running: RunningRequest, connection: Connection) -> None:
         made = 0
         while made < running.sequence.output:
-            made += await running.tokens.get()
-        connection.reply(200, encode(shape.whole(made)), more=b"vary: Origin\r\n")
+            count = await running.tokens.get()
+            if count == DEAD:
+                raise api.ApiError(500, CORE_DEAD, "InternalServerError")
+            if count == GIVEN_UP:
+                shape.abort(made)
+                break
+            made += count
+        connection.reply(200, encode(shape.whole(made)))
 
     async def _stream(self, shape: Shape, running: RunningRequest, connection: Connection) -> None:
         made = 0
@@ -234,7 +291,15 @@ class SimulatedEngine:
             events = []
             if not made:
                 connection.start_stream()
-                events += shape.begin()
+                if count > 0:
+                    events += shape.begin()
+            if count == DEAD:
+                failed = api.ApiError(500, CORE_DEAD, "InternalServerError").document
+                connection.events([event(encode(failed)), DONE], last=True)
+                return
+            if count == GIVEN_UP:
+                connection.events(shape.abort(made), last=True)
+                return
             for index in range(made, made + count):
                 events += shape.token(index)
             made += count
@@ -253,7 +318,10 @@ class SimulatedEngine:
         count = api.prompt_tokens(document)
         match request.path:
             case endpoints.COUNT_TOKENS:
-                found: dict[str, Any] = {"input_tokens": count}
+                found: dict[str, Any] = {
+                    "input_tokens": count,
+                    "context_management": {"original_input_tokens": count},
+                }
             case endpoints.TOKENIZE:
                 longest = self.settings.max_model_len
                 found = {"count": count, "max_model_len": longest, "tokens": list(range(count)), "token_strs": None}
@@ -263,11 +331,10 @@ class SimulatedEngine:
         connection.reply(200, encode(found))
 
     def _stored_response(self, method: str, response: str, connection: Connection) -> None:
-        """Tell it, forget it, or say that it is over already."""
+        """Tell it, forget it (which vLLM cannot), or say that it is over already."""
         document = self._stored.get(response)
         if document is None:
-            text = f"Response with id '{response}' not found."
-            raise api.ApiError(404, text, "invalid_request_error", "response_id")
+            raise checks.no_response(response)
         if method == "POST":
             raise api.ApiError(400, "Cannot cancel a synchronous response.", "invalid_request_error")
         if method == "DELETE":
@@ -277,7 +344,11 @@ class SimulatedEngine:
 
     def _embed(self, request: Request, connection: Connection) -> None:
         document = self._document(request)
+        if self.settings.role == "engine":
+            checks.shape(request.path, document)
         model = self._check(request, document)
+        if self.settings.role == "engine":
+            checks.length(api.prompt_tokens(document), document, self.settings.max_model_len)
         if self._limited(connection):
             return
         found = api.embeddings(uuid.uuid4().hex[:16], int(time.time()), model, document)
@@ -299,6 +370,9 @@ class SimulatedEngine:
                 raise api.ApiError(400, str(problem), "BadRequestError") from problem
             self.batch.slow = self.faults.slow
             self._work.set()
+            if self.faults.core_dies:
+                self.abort(DEAD)
+                asyncio.get_running_loop().call_later(CORE_SECONDS, os._exit, 1)
             if self.faults.die:
                 os._exit(1)
         connection.reply(200, encode(asdict(self.faults)))
@@ -322,7 +396,9 @@ class SimulatedEngine:
         waiting = len(self.batch.waiting)
         self.telemetry.running.set(len(self.batch.running))
         self.telemetry.waiting.set(waiting)
-        self.telemetry.waiting_capacity.set(waiting)
+        deferred = min(waiting, self.batch.deferred)
+        self.telemetry.waiting_capacity.set(waiting - deferred)
+        self.telemetry.waiting_deferred.set(deferred)
         self.telemetry.kv_usage.set(min(1.0, self.batch.kv_used / self.settings.limits.kv_tokens))
         behind = self.batch.preemptions - self._preempted
         if behind:

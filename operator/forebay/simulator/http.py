@@ -1,14 +1,18 @@
 """A small HTTP/1.1 server on httptools, enough for what talks to an engine: keep-alive, chunks, disconnects."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
 from typing import cast
 
 import httptools
 import msgspec
 
-_PHRASES = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests",
+_PHRASES = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found",
+            405: "Method Not Allowed", 429: "Too Many Requests",
             500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
 encode = msgspec.json.Encoder().encode
 
@@ -81,8 +85,7 @@ class Connection(asyncio.Protocol):
 
     def start_stream(self) -> None:
         """The head of a stream of events."""
-        more = b"vary: Origin\r\ntransfer-encoding: chunked\r\n"
-        self._write(_head(200, b"text/event-stream; charset=utf-8", more))
+        self._write(_head(200, b"text/event-stream; charset=utf-8", b"transfer-encoding: chunked\r\n"))
 
     def events(self, events: list[bytes], *, last: bool = False) -> None:
         """Events, in one write."""
@@ -133,4 +136,13 @@ def event(data: bytes, name: str = "") -> bytes:
 
 def _head(status: int, kind: bytes, more: bytes) -> bytes:
     phrase = _PHRASES.get(status, "Error").encode()
-    return b"HTTP/1.1 %d %b\r\nserver: uvicorn\r\n%bcontent-type: %b\r\n\r\n" % (status, phrase, more, kind)
+    date = _date(int(time.time()))
+    said = b"content-type: %b\r\n" % kind if kind else b""
+    return b"HTTP/1.1 %d %b\r\ndate: %b\r\nserver: uvicorn\r\n%b%bvary: Origin\r\n\r\n" % (
+        status, phrase, date, more, said,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode()

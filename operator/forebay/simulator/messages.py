@@ -1,4 +1,4 @@
-"""Anthropic's Messages API as vLLM serves it: named events, blocks with an index, and at last [DONE]."""
+"""Anthropic's Messages API as vLLM serves it: named events, blocks with an index, and no [DONE]."""
 
 import uuid
 from typing import Any, Final
@@ -7,19 +7,19 @@ import msgspec
 
 from forebay.simulator.http import encode, event
 from forebay.simulator.script import Script
-from forebay.simulator.shapes import DONE
+from forebay.simulator.shapes import aborted
 
-STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "abort": "end_turn"}
 """By the word of chat completions."""
 
 
 class Messages:
     """/v1/messages."""
 
-    def __init__(self, document: dict[str, Any], model: str, script: Script, prompt: int) -> None:
+    def __init__(self, document: dict[str, Any], model: str, script: Script, prompt: int, identity: str) -> None:
         self.script = script
         self.prompt = prompt
-        self.head = {"id": f"msg_{uuid.uuid4().hex[:16]}", "type": "message", "role": "assistant", "model": model}
+        self.head = {"id": f"chatcmpl-{identity}", "type": "message", "role": "assistant", "model": model}
         self.call = f"toolu_{uuid.uuid4().hex[:16]}"
 
     def begin(self) -> list[bytes]:
@@ -42,13 +42,17 @@ class Messages:
 
     def end(self) -> list[bytes]:
         """Why it ended, and the usage."""
-        delta = {"stop_reason": STOP_REASONS[self.script.finish], "stop_sequence": None}
+        delta = {"stop_reason": self._reason(), "stop_sequence": self.script.stop}
         return [
             _event("content_block_stop", index=0),
             _event("message_delta", delta=delta, usage=self._usage(self.script.length)),
             _event("message_stop"),
-            DONE,
         ]
+
+    def abort(self, made: int) -> list[bytes]:
+        """An end like any other: nothing tells."""
+        self.script = aborted(self.script, made)
+        return self.end()
 
     def whole(self, made: int) -> dict[str, Any]:
         """The message in one piece."""
@@ -56,10 +60,13 @@ class Messages:
         return {
             **self.head,
             "content": [self._block(text, None)],
-            "stop_reason": STOP_REASONS[self.script.finish],
-            "stop_sequence": None,
+            "stop_reason": self._reason(),
+            **({"stop_sequence": self.script.stop} if self.script.stop else {}),
             "usage": self._usage(made),
         }
+
+    def _reason(self) -> str:
+        return "stop_sequence" if self.script.stop else STOP_REASONS[self.script.finish]
 
     def _block(self, text: str, given: Any) -> dict[str, Any]:
         if not self.script.tool:

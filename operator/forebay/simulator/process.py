@@ -1,6 +1,7 @@
 """One simulator process: load, listen, end."""
 
 import asyncio
+import contextlib
 import signal
 import sys
 
@@ -11,10 +12,12 @@ from forebay.simulator.http import Connection
 from forebay.simulator.settings import Settings
 from forebay.sockets import BACKLOG, bracketed, listening
 
+ABORT_SECONDS = 1.0
+
 
 async def serve(settings: Settings) -> None:
     """Load (that is: wait), listen, and run until SIGTERM. As vLLM does, running requests are aborted then,
-    unless --shutdown-timeout gives them time."""
+    unless --shutdown-timeout gives them time: their answers end as if they were whole, but for a word."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -41,6 +44,11 @@ async def serve(settings: Settings) -> None:
         await asyncio.sleep(0.05)
     server.close()
     running.cancel()
+    engine.abort()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ABORT_SECONDS):
+            while engine.in_flight:
+                await asyncio.sleep(0.01)
 
 
 def run(settings: Settings) -> int:

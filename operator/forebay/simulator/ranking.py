@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from forebay.simulator.api import prompt_tokens, usage
+from forebay.simulator.api import NO_DETAILS, prompt_tokens, usage
 
 
 def rerank(identity: str, created: int, model: str, document: dict[str, Any]) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def score(identity: str, created: int, model: str, document: dict[str, Any]) -> 
         {"index": index, "object": "score", "score": _nearness(one, two)}
         for index, (one, two) in enumerate(zip(firsts, second, strict=False))
     ]
-    counted = {**usage(_tokens([*firsts, *second]), 0), "prompt_tokens_details": None}
+    counted = {**usage(_tokens([*firsts, *second]), 0), **NO_DETAILS}
     return {"id": f"score-{identity}", "object": "list", "created": created, "model": model, "data": data,
             "usage": counted}  # fmt: skip
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from forebay.simulator.http import encode, event
 from forebay.simulator.script import Script
+from forebay.simulator.shapes import aborted
 
 
 class Responses:
     """/v1/responses."""
 
-    def __init__(self, document: dict[str, Any], model: str, script: Script, prompt: int) -> None:
+    def __init__(self, document: dict[str, Any], model: str, script: Script, prompt: int, identity: str) -> None:
+        del identity  # it makes its own
         self.document = document
         self.model = model
         self.script = script
@@ -62,13 +64,28 @@ class Responses:
             self._event("response.completed", response=whole),
         ]
 
+    def abort(self, made: int) -> list[bytes]:
+        """An end like any other: nothing tells."""
+        self.script = aborted(self.script, made)
+        return self.end()
+
     def whole(self, made: int) -> dict[str, Any]:
         """The answer in one piece."""
         usage = {
             "input_tokens": self.prompt,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {
+                "cached_tokens": 0,
+                "cache_write_tokens": 0,
+                "input_tokens_per_turn": [],
+                "cached_tokens_per_turn": [],
+            },
             "output_tokens": made,
-            "output_tokens_details": {"reasoning_tokens": 0},
+            "output_tokens_details": {
+                "reasoning_tokens": 0,
+                "tool_output_tokens": 0,
+                "output_tokens_per_turn": [],
+                "tool_output_tokens_per_turn": [],
+            },
             "total_tokens": self.prompt + made,
         }
         cut = self.script.finish == "length"
@@ -92,7 +109,18 @@ class Responses:
             "tools": asked.get("tools") or [],
             "top_p": asked.get("top_p", 1.0),
             "background": False,
-            "max_output_tokens": asked.get("max_output_tokens"),
+            "max_output_tokens": asked.get("max_output_tokens") or self.script.length,
+            "max_tool_calls": None,
+            "prompt": None,
+            "reasoning": asked.get("reasoning"),
+            "top_logprobs": None,
+            "user": asked.get("user"),
+            "presence_penalty": asked.get("presence_penalty", 0.0),
+            "frequency_penalty": asked.get("frequency_penalty", 0.0),
+            "kv_transfer_params": None,
+            "ec_transfer_params": None,
+            "input_messages": None,
+            "output_messages": None,
             "previous_response_id": asked.get("previous_response_id"),
             "service_tier": "auto",
             "status": status,
@@ -108,7 +136,14 @@ class Responses:
         content: list[dict[str, Any]] = []
         if text:
             content.append({"type": "output_text", "text": text, "annotations": [], "logprobs": None})
-        return {"id": self.item, "type": "message", "role": "assistant", "status": status, "content": content}
+        return {
+            "id": self.item,
+            "type": "message",
+            "role": "assistant",
+            "status": status,
+            "content": content,
+            "phase": None,
+        }
 
     def _within(self, kind: str, **fields: Any) -> bytes:
         return self._event(kind, output_index=0, content_index=0, item_id=self.item, **fields)

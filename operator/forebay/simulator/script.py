@@ -3,7 +3,8 @@
 import hashlib
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +32,7 @@ class Script:
     fixed: tuple[str, ...] = ()
     tool: str = ""
     top_logprobs: int | None = None  # None: not asked for
+    stop: str | None = None  # the text that ended it, which it does not have itself
 
     def piece(self, index: int, choice: int = 0) -> str:
         """Token number `index` of one choice."""
@@ -56,11 +58,38 @@ def write(document: dict[str, Any], room: int, seed: int, prompts: int = 1) -> S
     if fixed:
         length = min(len(fixed), limit or room, room)
         whole = length == len(fixed)
-        finish = ("tool_calls" if tool is not None else "stop") if whole else "length"
+        called = tool is not None and not _is_named(document.get("tool_choice"))
+        finish = ("tool_calls" if called else "stop") if whole else "length"
     else:
         length = _length(document, room, seed)
-        finish = "length" if limit is not None and length >= limit else "stop"
-    return Script(length, finish, seed, choices, fixed, _name(tool) if tool else "", _top_logprobs(document))
+        finish = "length" if length >= min(limit or room, room) else "stop"
+    script = Script(length, finish, seed, choices, fixed, _name(tool) if tool else "", _top_logprobs(document))
+    return script if tool else _stopped(script, _stops(document))
+
+
+def _stops(document: dict[str, Any]) -> list[str]:
+    asked = document.get("stop", document.get("stop_sequences"))
+    return [stop for stop in ([asked] if isinstance(asked, str) else asked or []) if isinstance(stop, str) and stop]
+
+
+def _stopped(script: Script, stops: list[str]) -> Script:
+    """The answer up to the first text that is to stop it; then all its choices say the same."""
+    text, pieces = "", []
+    for index in range(script.length if stops else 0):
+        pieces.append(script.piece(index))
+        before, text = len(text), text + pieces[-1]
+        found = [(text.find(stop, max(0, before - len(stop))), stop) for stop in stops]
+        ends = [(end, stop) for end, stop in found if end >= 0]
+        if ends:
+            end, stop = min(ends)
+            return replace(script, length=index + 1, finish="stop", fixed=_cut(pieces, end), stop=stop)
+    return script
+
+
+def _cut(pieces: list[str], end: int) -> tuple[str, ...]:
+    """The pieces of a text, up to one of its characters."""
+    starts = accumulate(map(len, pieces), initial=0)
+    return tuple(piece[: max(0, end - start)] for piece, start in zip(pieces, starts, strict=False))
 
 
 def example(schema: Any, depth: int = 0) -> Any:
@@ -126,6 +155,11 @@ def _name(tool: dict[str, Any]) -> str:
     return str(tool.get("name") or (tool.get("function") or {}).get("name"))
 
 
+def _is_named(choice: Any) -> bool:
+    """Whether chat completions chose the function: then its call ends as an answer does."""
+    return isinstance(choice, dict) and choice.get("type") == "function"
+
+
 def _parameters(tool: dict[str, Any]) -> Any:
     return tool.get("parameters") or tool.get("input_schema") or (tool.get("function") or {}).get("parameters") or {}
 
@@ -163,9 +197,9 @@ def _split(text: str) -> Iterator[str]:
 
 def _length(document: dict[str, Any], room: int, seed: int) -> int:
     """The limit where the client insists, else a draw that the request itself decides."""
-    limit = min(wanted(document) or USUAL_TOKENS, room)
-    least = document.get("min_tokens")
-    if document.get("ignore_eos") or least == limit:
+    least, asked = document.get("min_tokens"), wanted(document)
+    limit = min(asked or (room if document.get("ignore_eos") else USUAL_TOKENS), room)
+    if document.get("ignore_eos") or (isinstance(least, int) and least >= limit):
         return limit
     digest = hashlib.blake2b(repr(document.get("messages") or document.get("prompt")).encode(), digest_size=8).digest()
     share = random.Random(int.from_bytes(digest) ^ seed).triangular(0.5, 1.0, 1.0)  # noqa: S311

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from forebay.resources.terms import Task
 from forebay.simulator.api import VERSION
 from forebay.simulator.batch import BatchLimits, ServiceTime
 
+GENERATES, POOLS = frozenset({Task.GENERATE, Task.TRANSCRIBE}), frozenset({Task.EMBED, Task.SCORE})
+"""What an engine does with its model, by `--runner`."""
 USUAL_LIMITS, USUAL_TIMES = BatchLimits(), ServiceTime()
 
 
@@ -21,6 +24,8 @@ class Faults:
     cut: bool = False  # the connection breaks after the first tokens
     dead_gpu: bool = False  # healthy by /health, but never a token
     die: bool = False  # exit at once
+    core_dies: bool = False  # what runs ends with an error, as when EngineCore dies; then exit
+    full_in_200: bool = False  # streams are refused after their head
     error_rate: float = 0.0  # share of requests answered 500
     reject_429: bool = False
     error_5xx: bool = False
@@ -36,6 +41,10 @@ class Settings:
     uds: str = ""
     models: tuple[str, ...] = ("simulated",)
     adapters: tuple[str, ...] = ()  # LoRA modules, served beside the model
+    tasks: frozenset[Task] = GENERATES
+    media: bool = False  # it takes images and sounds beside texts
+    tools: bool = False  # a parser of tool calls was named
+    keeps_responses: bool = False  # VLLM_ENABLE_RESPONSES_API_STORE
     max_model_len: int = 16_384
     limits: BatchLimits = field(default_factory=BatchLimits)
     times: ServiceTime = field(default_factory=ServiceTime)
@@ -58,7 +67,12 @@ def read(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
     parser.add_argument("--model", default="")
     parser.add_argument("--served-model-name", nargs="+", default=[])
     parser.add_argument("--enable-lora", action="store_true")
+    parser.add_argument("--max-loras", type=int, default=USUAL_LIMITS.max_adapters)
     parser.add_argument("--lora-modules", nargs="+", default=[], help="NAME=PATH, as in vLLM")
+    parser.add_argument("--runner", choices=("auto", "generate", "pooling"), default="auto", help="auto: generate")
+    parser.add_argument("--convert", help="of no meaning: what pools embeds and scores")
+    parser.add_argument("--enable-auto-tool-choice", action="store_true")
+    parser.add_argument("--tool-call-parser", default="", help="any: calls are made up")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0: a free one")
     parser.add_argument("--uds", default="", help="listen on a Unix socket instead")
@@ -82,12 +96,17 @@ def read(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
         uds=chosen.uds,
         models=tuple(chosen.served_model_name or [model]),
         adapters=tuple(module.partition("=")[0] for module in chosen.lora_modules),
+        tasks=GENERATES | POOLS if cloud else POOLS if chosen.runner == "pooling" else GENERATES,
+        media=cloud or sim.integer("MEDIA", 0) > 0,
+        tools=cloud or bool(chosen.enable_auto_tool_choice and chosen.tool_call_parser),
+        keeps_responses=cloud or env.get("VLLM_ENABLE_RESPONSES_API_STORE", "0") not in ("", "0"),
         max_model_len=chosen.max_model_len or (1_000_000 if cloud else 16_384),
         limits=BatchLimits(
             max_num_seqs=10_000 if cloud else chosen.max_num_seqs,
             kv_tokens=sim.integer("KV_TOKENS", 100_000_000 if cloud else USUAL_LIMITS.kv_tokens),
-            max_queued=chosen.max_num_queued_reqs,
+            max_in_flight=chosen.max_num_queued_reqs,
             max_batched_tokens=chosen.max_num_batched_tokens,
+            max_adapters=chosen.max_loras,
         ),
         times=ServiceTime(
             base=sim.number("STEP_BASE_MS", 1e3 * USUAL_TIMES.base) / 1e3,

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from dataclasses import replace
 from typing import Any, Protocol
 
 from forebay.simulator import api
@@ -13,6 +14,8 @@ DONE = event(b"[DONE]")
 
 class Shape(Protocol):
     """One answer of one API. Events are ready to be sent."""
+
+    script: Script
 
     def begin(self) -> list[bytes]:
         """What a stream begins with, before its first token."""
@@ -26,41 +29,40 @@ class Shape(Protocol):
     def whole(self, made: int) -> dict[str, Any]:
         """The answer in one piece, after `made` tokens."""
 
+    def abort(self, made: int) -> list[bytes]:
+        """The rest of a stream that the engine gives up after `made` tokens; `whole` is of those from now on."""
+
 
 class ChatShape:
     """/v1/chat/completions."""
 
-    def __init__(self, document: dict[str, Any], model: str, script: Script, prompt: int) -> None:
+    def __init__(self, document: dict[str, Any], model: str, script: Script, prompt: int, identity: str) -> None:
         self.script = script
         self.prompt = prompt
         self.usage_wanted = api.asks_for_usage(document)
-        self.head = {"id": f"chatcmpl-{uuid.uuid4().hex[:16]}", "object": "", "created": int(time.time()),
+        self.usage_always = api.asks_for_usage_always(document)
+        self.head = {"id": f"chatcmpl-{identity}", "object": "", "created": int(time.time()),
                      "model": model}  # fmt: skip
         self.calls = [f"chatcmpl-tool-{uuid.uuid4().hex[:16]}" for _ in range(script.choices)]
 
     def begin(self) -> list[bytes]:
-        """The role; with a tool, its name."""
-        events = [
-            self._chunk(choice, {"role": "assistant", "content": ""}, first=True)
+        """The role."""
+        known = {"prompt_token_ids": None, "prompt_text": None}
+        return [
+            self._chunk(_choice(choice, {"role": "assistant", "content": ""}), 0, known)
             for choice in range(self.script.choices)
         ]
-        if self.script.tool:
-            for choice, call in enumerate(self.calls):
-                function = {"name": self.script.tool, "arguments": ""}
-                named = {"id": call, "type": "function", "index": 0, "function": function}
-                events.append(self._chunk(choice, {"tool_calls": [named]}))
-        return events
 
     def token(self, index: int) -> list[bytes]:
-        """A delta of the content, or of the call's arguments."""
+        """A delta of the content, or of the call's arguments; the first one of a call names it."""
         script, events = self.script, []
         end = script.finish if index == script.length - 1 else None
-        for choice in range(script.choices):
-            piece = script.piece(index, choice)
+        for number in range(script.choices):
+            piece = script.piece(index, number)
             delta: dict[str, Any] = {"content": piece}
             if script.tool:
-                delta = {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
-            events.append(self._chunk(choice, delta, end, self._logprobs((index,), choice)))
+                delta = {"tool_calls": [self._call(number, piece, named=index == 0)]}
+            events.append(self._piece(number, delta, index + 1, end, self._logprobs((index,), number)))
         return events
 
     def end(self) -> list[bytes]:
@@ -68,6 +70,14 @@ class ChatShape:
         if not self.usage_wanted:
             return [DONE]
         return [event(encode(_usage_chunk(self.head, "chat.completion.chunk", self.script, self.prompt))), DONE]
+
+    def abort(self, made: int) -> list[bytes]:
+        """An end like any other, but for its word."""
+        self.script = aborted(self.script, made)
+        return [
+            *(self._piece(number, {"content": ""}, made, "abort", None) for number in range(self.script.choices)),
+            *self.end(),
+        ]
 
     def whole(self, made: int) -> dict[str, Any]:
         """The recorded document, field by field."""
@@ -78,20 +88,19 @@ class ChatShape:
                 "message": self._message(made, choice),
                 "logprobs": self._logprobs(range(made), choice),
                 "finish_reason": script.finish,
-                "stop_reason": None,
+                "stop_reason": script.stop,
                 "token_ids": None,
                 "routed_experts": None,
             }
-            for choice in range(script.choices)
+            for choice in range(self.script.choices)
         ]
-        details = {"prompt_tokens_details": None, "completion_tokens_details": None}
         return {
             **self.head,
             "object": "chat.completion",
             "choices": choices,
             "service_tier": None,
             "system_fingerprint": api.FINGERPRINT,
-            "usage": {**api.usage(self.prompt, made * script.choices), **details},
+            "usage": {**api.usage(self.prompt, made * script.choices), **api.NO_DETAILS},
             "prompt_logprobs": None,
             "prompt_token_ids": None,
             "prompt_text": None,
@@ -116,6 +125,12 @@ class ChatShape:
             message["tool_calls"] = [{"id": self.calls[choice], "type": "function", "function": function}]
         return message
 
+    def _call(self, choice: int, arguments: str, *, named: bool) -> dict[str, Any]:
+        if not named:
+            return {"index": 0, "function": {"arguments": arguments}}
+        function = {"name": self.script.tool, "arguments": arguments}
+        return {"id": self.calls[choice], "type": "function", "index": 0, "function": function}
+
     def _logprobs(self, indexes: Any, choice: int) -> dict[str, Any] | None:
         top = self.script.top_logprobs
         if top is None:
@@ -126,29 +141,33 @@ class ChatShape:
             content.append({**one, "top_logprobs": [one] * top})
         return {"content": content}
 
-    def _chunk(
-        self, index: int, delta: dict[str, Any], finish: str | None = None, logprobs: Any = None, *, first: bool = False
-    ) -> bytes:
-        """One chunk; the first one carries the role and what is known of the prompt."""
-        choice: dict[str, Any] = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+    def _piece(self, number: int, delta: dict[str, Any], made: int, finish: str | None, logprobs: Any) -> bytes:
+        """A chunk behind the first ones."""
+        choice = _choice(number, delta, finish, logprobs)
         if finish is not None:
-            choice["stop_reason"] = None
-        chunk = {**self.head, "object": "chat.completion.chunk", "choices": [choice]}
-        if first:
-            return event(encode({**chunk, "prompt_token_ids": None, "prompt_text": None}))
+            choice["stop_reason"] = self.script.stop
         choice["token_ids"] = None
+        last = finish is not None and not self.usage_wanted
+        return self._chunk(choice, made, {"system_fingerprint": api.FINGERPRINT} if last else {})
+
+    def _chunk(self, choice: dict[str, Any], made: int, more: dict[str, Any]) -> bytes:
+        chunk = {**self.head, "object": "chat.completion.chunk", "choices": [choice], **more}
+        if self.usage_always:
+            chunk["usage"] = {**api.usage(self.prompt, made), "completion_tokens_details": None}
         return event(encode(chunk))
 
 
 class TextShape:
     """/v1/completions."""
 
-    def __init__(self, document: dict[str, Any], model: str, script: Script, prompt: int) -> None:
+    def __init__(self, document: dict[str, Any], model: str, script: Script, prompt: int, identity: str) -> None:
         self.script = script
         self.prompt = prompt
         self.usage_wanted = api.asks_for_usage(document)
-        self.head = {"id": f"cmpl-{uuid.uuid4().hex[:16]}", "object": "text_completion", "created": int(time.time()),
+        self.usage_always = api.asks_for_usage_always(document)
+        self.head = {"id": f"cmpl-{identity}", "object": "text_completion", "created": int(time.time()),
                      "model": model}  # fmt: skip
+        self.opening = str(document.get("prompt")) if document.get("echo") else ""
 
     def begin(self) -> list[bytes]:
         """Nothing comes before the text."""
@@ -157,10 +176,8 @@ class TextShape:
     def token(self, index: int) -> list[bytes]:
         """A piece of the text."""
         end = self.script.finish if index == self.script.length - 1 else None
-        return [
-            event(encode({**self.head, "choices": [self._choice(range(index, index + 1), choice, end)]}))
-            for choice in range(self.script.choices)
-        ]
+        pieces = range(index, index + 1)
+        return [self._chunk(self._choice(pieces, choice, end), index + 1) for choice in range(self.script.choices)]
 
     def end(self) -> list[bytes]:
         """Usage, where it was asked for."""
@@ -168,17 +185,36 @@ class TextShape:
             return [DONE]
         return [event(encode(_usage_chunk(self.head, "text_completion", self.script, self.prompt))), DONE]
 
+    def abort(self, made: int) -> list[bytes]:
+        """An end like any other, but for its word."""
+        self.script = aborted(self.script, made)
+        ends = (self._choice(range(made, made), choice, "abort") for choice in range(self.script.choices))
+        return [*(self._chunk(choice, made) for choice in ends), *self.end()]
+
     def whole(self, made: int) -> dict[str, Any]:
         """The whole text of every choice."""
-        choices = [self._choice(range(made), choice, self.script.finish) for choice in range(self.script.choices)]
+        more = {"prompt_logprobs": None, "prompt_token_ids": None, "routed_experts": None}
+        choices = [
+            {**self._choice(range(made), choice, self.script.finish), **more} for choice in range(self.script.choices)
+        ]
         return {
             **self.head,
             "choices": choices,
             "service_tier": None,
             "system_fingerprint": api.FINGERPRINT,
-            "usage": {**api.usage(self.prompt, made * self.script.choices), "prompt_tokens_details": None},
+            "usage": {**api.usage(self.prompt, made * self.script.choices), **api.NO_DETAILS},
             "kv_transfer_params": None,
+            "ec_transfer_params": None,
+            "metrics": None,
         }
+
+    def _chunk(self, choice: dict[str, Any], made: int) -> bytes:
+        chunk: dict[str, Any] = {**self.head, "choices": [{**choice, "prompt_token_ids": None}]}
+        if choice["finish_reason"] is not None and not self.usage_wanted:
+            chunk["system_fingerprint"] = api.FINGERPRINT
+        if self.usage_always:
+            chunk["usage"] = api.usage(self.prompt, made)
+        return event(encode(chunk))
 
     def _choice(self, indexes: range, choice: int, finish: str | None) -> dict[str, Any]:
         pieces = [self.script.piece(index, choice) for index in indexes]
@@ -188,8 +224,18 @@ class TextShape:
             offsets = [offset + len("".join(pieces[:i])) for i in range(len(pieces))]
             top = [{piece: one} for piece, one in zip(pieces, likely, strict=True)]
             logprobs = {"text_offset": offsets, "token_logprobs": likely, "tokens": pieces, "top_logprobs": top}
-        return {"index": choice, "text": "".join(pieces), "logprobs": logprobs, "finish_reason": finish,
-                "stop_reason": None}  # fmt: skip
+        opening = self.opening if indexes.start == 0 else ""
+        return {"index": choice, "text": opening + "".join(pieces), "logprobs": logprobs, "finish_reason": finish,
+                "stop_reason": self.script.stop if finish else None, "token_ids": None}  # fmt: skip
+
+
+def aborted(script: Script, made: int) -> Script:
+    """An answer that the engine gave up."""
+    return replace(script, length=made, finish="abort", stop=None)
+
+
+def _choice(index: int, delta: dict[str, Any], finish: str | None = None, logprobs: Any = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
 
 
 def _usage_chunk(head: dict[str, Any], kind: str, script: Script, prompt: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Telemetry:
         self.waiting = self._gauge("num_requests_waiting", "Number of requests waiting to be processed.")
         reasons = self._gauge_by("num_requests_waiting_by_reason", "Number of waiting requests by reason.", "reason")
         self.waiting_capacity = reasons.labels(**self.labels, reason="capacity")
-        reasons.labels(**self.labels, reason="deferred").set(0)
+        self.waiting_deferred = reasons.labels(**self.labels, reason="deferred")
         self.kv_usage = self._gauge("kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.")
         self.prefix_queries = self._counter(
             "prefix_cache_queries", "Prefix cache queries, in terms of number of queried tokens."
@@ -38,9 +38,14 @@ class Telemetry:
         )
         for reason in ("stop", "length", "abort", "error", "repetition"):
             self.success.labels(**self.labels, finished_reason=reason)
-        self.rejected = self._counter_by("admission_rejections", "Requests rejected by admission control.", "reason")
-        for reason in ("queue_requests", "queue_tokens"):
-            self.rejected.labels(**self.labels, reason=reason)
+        self.rejected = Counter(
+            f"{_FAMILY}admission_rejections",
+            "Number of admission attempts rejected by a queue limit, by reason.",
+            ("model_name", "reason"),
+            registry=self.registry,
+        )
+        for reason in ("max_num_queued_reqs", "max_num_queued_tokens"):
+            self.rejected.labels(model, reason)
         self.first_token = self._histogram("time_to_first_token_seconds", "Histogram of time to first token.", _FIRST)
         self.between = self._histogram("inter_token_latency_seconds", "Histogram of inter-token latency.", _TOKEN)
         self.per_token = self._histogram(
@@ -59,8 +64,12 @@ class Telemetry:
             registry=self.registry,
         ).labels("0", "16", str(kv_tokens // 16), str(kv_tokens), f"{kv_tokens / longest:.2f}").set(1)
 
+    def reject(self) -> None:
+        """One was refused by --max-num-queued-reqs."""
+        self.rejected.labels(self.labels["model_name"], "max_num_queued_reqs").inc()
+
     def ended(self, reason: str, sequence: Sequence, now: float) -> None:
-        """A request is over: `reason` is vLLM's finished_reason."""
+        """A request came to its end: `reason` is vLLM's finished_reason. Of those that were aborted nothing is told."""
         self.success.labels(**self.labels, finished_reason=reason).inc()
         self.whole.observe(now - sequence.arrived)
         self.prompt_length.observe(sequence.prompt)
