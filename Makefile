@@ -122,6 +122,9 @@ engine-oldest: $(STAMP) ## The same with the oldest
 engine-lock: ## Resolve anew what these need
 	testing/engine/lock.sh
 
+e2e-engine: cluster-install ## A pool of a real vLLM on the real cluster comes up and answers (root, after make engine)
+	FOREBAY_E2E=engine timeout 3600 .venv/bin/pytest e2e/scenarios/test_50_engine.py -s -o faulthandler_timeout=1800 --durations=0
+
 bench-router: $(COMPILED) ## What a router costs: forebay beside Envoy, vllm-router, sglang-router, LiteLLM; AGAINST=tree adds another checkout
 	$(PY) -m bench.router $(if $(AGAINST),--against $(AGAINST))
 

@@ -18,6 +18,7 @@ from e2e.cluster.tools import PAUSE
 IMAGES = CACHE / "images"
 LAYERS = CACHE / "layers"
 BASE_PACKAGES = ("python3", "ca-certificates")
+ENGINE_PACKAGES = (*BASE_PACKAGES, "libstdc++6", "libnuma1", "util-linux", "dash")  # it asks lscpu, by a shell
 SCRIPTS = {
     "forebay-operator": "forebay.controller",
     "forebay-router": "forebay.router",
@@ -26,6 +27,7 @@ SCRIPTS = {
 SOURCE = REPO / "operator" / "forebay"
 USER = "65532"
 PYTHON = "3.11"  # Debian 12's
+_QUIET = ("PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
@@ -59,30 +61,50 @@ def product(name: str = IMAGE, source: Path = SOURCE) -> Path:
     IMAGES.mkdir(parents=True, exist_ok=True)
     lock = (REPO / "requirements.lock").read_bytes()
     layers = [
-        _layer("base", "\n".join(BASE_PACKAGES).encode() + _BASE_SCRIPT.encode(), _base),
+        _base_layer("base", BASE_PACKAGES),
         _layer("wheels", lock + "\n".join(PLATFORMS).encode(), _wheels),
         _layer("code", _code_key(source), lambda root: _code(root, source)),
     ]
-    key = hashlib.sha256("".join(layer.name for layer in layers).encode() + name.encode()).hexdigest()[:12]
-    tag = name.rpartition(":")[2]
-    out, stamp = IMAGES / f"forebay-{tag}.tar", IMAGES / f"forebay-{tag}.key"
-    if out.exists() and stamp.exists() and stamp.read_text() == key:
-        return out
     config = oci.Config(
-        env=("PYTHONPATH=/opt/forebay/lib:/opt/forebay/app", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1"),
+        env=("PYTHONPATH=/opt/forebay/lib:/opt/forebay/app", *_QUIET),
         command=("forebay-operator",),
         user=f"{USER}:{USER}",
         workdir="/tmp",
     )
-    oci.write(out, name, layers, config)
-    stamp.write_text(key)
-    return out
+    return _archive(f"forebay-{name.rpartition(':')[2]}", name, layers, config)
+
+
+def engine(name: str, packages: str) -> Path:
+    """Build an image that runs the vLLM whose packages a pod mounts at `packages`, with Debian's Python."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    program = {"vllm": "vllm.entrypoints.cli.main"}
+    layers = [
+        _base_layer("engine-base", ENGINE_PACKAGES),
+        _layer("engine", (str(program) + _SCRIPT).encode(), lambda root: _scripts(root, program)),
+    ]
+    config = oci.Config(env=(f"PYTHONPATH={packages}", *_QUIET), command=("vllm",), workdir="/tmp")
+    return _archive("vllm", name, layers, config)
 
 
 def content(name: str = IMAGE) -> str:
     """Identity of what was built last under this name, so that a Deployment can follow it; "none" before."""
     stamp = IMAGES / f"forebay-{name.rpartition(':')[2]}.key"
     return stamp.read_text() if stamp.exists() else "none"
+
+
+def _archive(stem: str, name: str, layers: list[Path], config: oci.Config) -> Path:
+    """Written unless it was written from these very layers and this config before."""
+    key = hashlib.sha256("".join([*(layer.name for layer in layers), name, str(config)]).encode()).hexdigest()[:12]
+    out, stamp = IMAGES / f"{stem}.tar", IMAGES / f"{stem}.key"
+    if not (out.exists() and stamp.exists() and stamp.read_text() == key):
+        oci.write(out, name, layers, config)
+        stamp.write_text(key)
+    return out
+
+
+def _base_layer(name: str, packages: tuple[str, ...]) -> Path:
+    key = "\n".join(packages).encode() + _BASE_SCRIPT.encode()
+    return _layer(name, key, lambda root: _base(root, packages))
 
 
 def _layer(name: str, key: bytes, make: Callable[[Path], None]) -> Path:
@@ -97,9 +119,9 @@ def _layer(name: str, key: bytes, make: Callable[[Path], None]) -> Path:
     return out
 
 
-def _base(root: Path) -> None:
+def _base(root: Path, packages: tuple[str, ...]) -> None:
     """Debian packages, downloaded with their needs and unpacked without running any of their scripts."""
-    run("bash", "-euo", "pipefail", "-c", _BASE_SCRIPT, "base", root, *BASE_PACKAGES)
+    run("bash", "-euo", "pipefail", "-c", _BASE_SCRIPT, "base", root, *packages)
     (root / "etc" / "passwd").write_text(f"root:x:0:0:root:/root:/bin/sh\nforebay:x:{USER}:{USER}::/tmp:/bin/sh\n")
     (root / "etc" / "group").write_text(f"root:x:0:\nforebay:x:{USER}:\n")
     certificates = sorted((root / "usr/share/ca-certificates").rglob("*.crt"))
@@ -124,12 +146,16 @@ def _code(root: Path, source: Path) -> None:
     target = root / "opt/forebay/app/forebay"
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
     _compile(target)
+    _scripts(root, {script: f"{module}.__main__" for script, module in SCRIPTS.items()})
+
+
+def _scripts(root: Path, modules: dict[str, str]) -> None:
+    """Programs by name: each calls a module's `main`, and not again in a process that it spawns. No shell is needed."""
     binaries = root / "usr/local/bin"
     binaries.mkdir(parents=True)
-    for script, module in SCRIPTS.items():
+    for script, module in modules.items():
         path = binaries / script
-        # No shell is in the image, so these are Python.
-        path.write_text(f"#!/usr/bin/python3\nimport sys\n\nfrom {module}.__main__ import main\n\nsys.exit(main())\n")
+        path.write_text(_SCRIPT.format(module=module))
         path.chmod(0o755)
 
 
@@ -148,6 +174,14 @@ def _code_key(source: Path) -> bytes:
     return digest.digest()
 
 
+_SCRIPT = """#!/usr/bin/python3
+import sys
+
+from {module} import main
+
+if __name__ == "__main__":
+    sys.exit(main())
+"""
 _BASE_SCRIPT = r"""
 out=$1; shift; t=$(mktemp -d); trap 'rm -rf "$t"' EXIT
 mkdir -p "$t"/archives/partial "$out"; : > "$t/status"

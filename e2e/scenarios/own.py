@@ -26,7 +26,8 @@ from forebay.resources.names import CONTROL_TOKEN_SECRET, PATH_REPORT, PORT_CONT
 NAMESPACE = "holds"
 POOL = "long"
 EXTENT = os.environ.get("FOREBAY_E2E", "quick")
-"""quick: what CI has time for. all: every variant. long: those with streams and outages at full length."""
+"""quick: what CI has time for. all: every variant. long: those with streams and outages at full length.
+engine: those of a real engine."""
 LONG = EXTENT == "long"
 MANIFEST = Path(__file__).with_name("fleet.yaml")
 CALM_SECONDS = 15
