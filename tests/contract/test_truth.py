@@ -244,7 +244,7 @@ def warning(namespace: str, pod: Object, reason: str, note: str) -> Object:
     return {
         "apiVersion": EVENT.api_version,
         "kind": "Event",
-        "metadata": {"generateName": "chat-0.", "namespace": namespace},
+        "metadata": {"generateName": "chat-0-", "namespace": namespace},
         "eventTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
         "reportingController": "kubelet",
         "reportingInstance": "node-1",
