@@ -11,7 +11,7 @@ import socket
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from forebay.resources import names
 from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState, SidecarReport, encode
@@ -140,8 +140,7 @@ class _Answer(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -218,8 +219,13 @@ def test_a_volume_that_cannot_be_mounted(managed_api: client.ApiClient) -> None:
         creating = {"name": "engine", "ready": False, "restartCount": 0, "image": "i", "imageID": "",
                     "state": {"waiting": {"reason": "ContainerCreating"}}}  # fmt: skip
         await on.kubelets.say("chat-0", {"phase": "Pending", "containerStatuses": [creating]})
-        await on.cluster.create(failed_mount(on.namespace, pod))
-        await on.becomes("Ready", "False", "NoReplicasReady", "chat-0", 'secret "absent" not found', run=False)
+        for reason, note in (
+            ("FailedMount", 'MountVolume.SetUp failed for volume "extra" : secret "absent" not found'),
+            ("FailedAttachVolume", 'Multi-Attach error for volume "pvc-1"'),
+            ("FailedCreatePodSandBox", "plugin type=cilium failed"),
+        ):
+            await on.cluster.create(warning(on.namespace, pod, reason, note))
+            await on.becomes("Ready", "False", "NoReplicasReady", "chat-0", reason, note, run=False)
         await on.becomes("Ready", "True", "ReplicasReady")
 
     play(managed_api, scene)
@@ -234,19 +240,19 @@ async def scheduled(on: Stage) -> Object:
     raise AssertionError("chat-0 is not scheduled")
 
 
-def failed_mount(namespace: str, pod: Object) -> Object:
+def warning(namespace: str, pod: Object, reason: str, note: str) -> Object:
     metadata = pod["metadata"]
     return {
         "apiVersion": EVENT.api_version,
         "kind": "Event",
-        "metadata": {"name": "chat-0.mount", "namespace": namespace},
-        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "metadata": {"generateName": "chat-0-", "namespace": namespace},
+        "eventTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
         "reportingController": "kubelet",
         "reportingInstance": "node-1",
         "action": "Mount",
-        "reason": "FailedMount",
+        "reason": reason,
         "type": "Warning",
-        "note": 'MountVolume.SetUp failed for volume "extra" : secret "absent" not found',
+        "note": note,
         "regarding": {"kind": "Pod", "namespace": namespace, "name": metadata["name"], "uid": metadata["uid"]},
     }
 

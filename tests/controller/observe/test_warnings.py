@@ -10,8 +10,9 @@ from forebay.controller.observe.pods import Pod
 from forebay.controller.observe.warnings import ASKED, create_failure, latest_warning, with_warnings
 
 
-def event(reason: str, at: int, kind: str = "Warning", note: str = "words") -> Object:
-    return {"reason": reason, "type": kind, "note": note, "deprecatedLastTimestamp": f"2026-01-01T00:00:{at:02}Z"}
+def event(reason: str, at: int, kind: str = "Warning", note: str = "words", by: str = "kubelet") -> Object:
+    time = f"2026-01-01T00:00:{at:02}Z"
+    return {"reason": reason, "type": kind, "note": note, "deprecatedLastTimestamp": time, "reportingController": by}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,10 @@ def event(reason: str, at: int, kind: str = "Warning", note: str = "words") -> O
         ([event("FailedMount", 5), event("FailedAttachVolume", 7)], "FailedAttachVolume"),
         ([event("FailedMount", 5), event("Pulling", 6, "Normal")], None),
         ([event("Pulling", 6, "Normal"), event("Failed", 8)], "Failed"),
+        ([event("FailedMount", 5), event("Scheduled", 9, "Normal", by="scheduler")], "FailedMount"),
+        ([event("FailedScheduling", 5, by="scheduler"), event("Scheduled", 9, "Normal", by="scheduler")], None),
+        ([event("FailedAttachVolume", 5, by="attachdetach"), event("Pulling", 9, "Normal")], None),
+        ([event("NodeNotReady", 9, by="node-controller"), event("Started", 5, "Normal")], "NodeNotReady"),
         ([event("Started", 6, "Normal"), event("Pulling", 4, "Normal")], None),
         ([], None),
     ],

@@ -12,7 +12,10 @@ from forebay.controller.observe.pods import Pod
 
 ASKED: Final = 3
 """Pods of one workload whose Events are read in a pass: more would say the same."""
-_FURTHER: Final = frozenset({"Scheduled", "Pulling", "Pulled", "Created", "Started", "SuccessfulCreate"})
+_STARTS: Final = frozenset({"Pulling", "Pulled", "Created", "Started"})
+"""A kubelet's: whatever had to be there before a container is there."""
+_DONE: Final = frozenset({"Scheduled", "SuccessfulAttachVolume", "SuccessfulCreate"})
+"""Of schedulers and controllers. They end their own warnings alone: their clocks are not the kubelet's."""
 _PROBES: Final = frozenset({"Unhealthy", "ProbeWarning"})
 
 
@@ -33,9 +36,20 @@ async def create_failure(statefulset: Object, namespace: str, cluster: Cluster, 
 def latest_warning(events: Iterable[Object]) -> Object | None:
     """The last Event of type Warning, unless a later one shows that its object got further."""
     known = list(events)
-    further = max((_last_seen(event) for event in known if event.get("reason") in _FURTHER), default="")
-    warnings = [event for event in known if event.get("type") == "Warning" and _last_seen(event) >= further]
-    return max(warnings, key=_last_seen, default=None)
+    further = [event for event in known if event.get("reason") in _STARTS | _DONE]
+    warnings = (event for event in known if event.get("type") == "Warning")
+    left = (event for event in warnings if not any(_overtakes(later, event) for later in further))
+    return max(left, key=_last_seen, default=None)
+
+
+def _overtakes(later: Object, warning: Object) -> bool:
+    """To the second, as far as kubelets tell the time."""
+    about = later.get("reason") in _STARTS or _writer(later) == _writer(warning)
+    return about and _last_seen(later)[:19] > _last_seen(warning)[:19]
+
+
+def _writer(event: Object) -> str:
+    return str(event.get("reportingController") or (event.get("deprecatedSource") or {}).get("component", ""))
 
 
 async def _told(pod: Pod, namespace: str, cluster: Cluster) -> Pod:
@@ -56,7 +70,6 @@ async def _events(cluster: Cluster, namespace: str, kind: str, uid: str) -> list
 
 
 def _last_seen(event: Object) -> str:
-    """To the second, as far as kubelets say it."""
     series = event.get("series") or {}
     times = series.get("lastObservedTime"), event.get("deprecatedLastTimestamp"), event.get("eventTime")
-    return str(next((time for time in times if time), ""))[:19]
+    return str(next((time for time in times if time), ""))
