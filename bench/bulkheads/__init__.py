@@ -1,1 +1,0 @@
-"""What one namespace's trouble costs the others."""
