@@ -37,10 +37,14 @@ def counted(engine: Engine) -> dict[str, float]:
     return {name: sum(value for (one, _), value in found.items() if one == name) for name in names}
 
 
-def grown(engine: Engine, before: dict[str, float]) -> dict[str, float]:
-    """The last request's share comes with the step behind it."""
-    time.sleep(0.3)
-    return {name: value - before[name] for name, value in counted(engine).items()}
+def grown(engine: Engine, before: dict[str, float], requests: int) -> dict[str, float]:
+    """What came since then; the last request's share comes with the step behind it."""
+    end = time.monotonic() + 10
+    while True:
+        more = {name: value - before[name] for name, value in counted(engine).items()}
+        if more[f"{NAMES.answers}_count"] >= requests or time.monotonic() > end:
+            return more
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("name", [*GAUGES, *COUNTERS, *(f"{name}_bucket" for name in HISTOGRAMS), *SHOWN])
@@ -52,10 +56,12 @@ def test_a_metric_is_there_under_the_model_s_name(generating: Engine, name: str)
 
 
 def test_tokens_are_counted_once(generating: Engine) -> None:
+    first = counted(generating)
     ask(generating)
+    grown(generating, first, 1)
     before = counted(generating)
     usage = [ask(generating)["usage"], ask(generating, model=ONE)["usage"]]
-    more = grown(generating, before)
+    more = grown(generating, before, 2)
     assert more[NAMES.prompt_tokens] == more[f"{NAMES.prompts}_sum"] == sum(one["prompt_tokens"] for one in usage)
     assert more[NAMES.generation_tokens] == more[f"{NAMES.answers}_sum"] == 40
     assert more[f"{NAMES.answers}_count"] == more[f"{NAMES.prompts}_count"] == 2
@@ -65,10 +71,12 @@ def test_tokens_are_counted_once(generating: Engine) -> None:
 
 def test_a_prompt_that_comes_again_is_found_in_the_cache(generating: Engine) -> None:
     asked = {"model": "tiny", "prompt": list(range(100, 1000)), "max_tokens": 1}
+    first = counted(generating)
     generating.post(COMPLETIONS, asked)
+    grown(generating, first, 1)
     before = counted(generating)
     generating.post(COMPLETIONS, asked)
-    more = grown(generating, before)
+    more = grown(generating, before, 1)
     assert more[NAMES.prefix_queries] == 900
     assert 500 <= more[NAMES.prefix_hits] < 900
 
