@@ -100,14 +100,14 @@ def test_the_size_of_the_cache_is_told_in_tokens(generating: Engine) -> None:
 def test_a_client_that_leaves_frees_its_place(generating: Engine, path: str, fields: dict[str, Any]) -> None:
     generating.until(NAMES.running, 0)
     before = generating.metric("vllm:request_success_total")
-    asked = {"model": "tiny", **fields}
+    asked, seen = {"model": "tiny", **fields}, threading.Event()
 
     def leave() -> None:
-        with httpx.Client(timeout=1.0, trust_env=False, verify=False) as client:
+        with httpx.Client(timeout=1.5, trust_env=False, verify=False) as client:
             try:
                 with client.stream("POST", generating.url + path, json=asked) as answer:
                     for _ in answer.iter_raw():
-                        if generating.metric(NAMES.running):
+                        if seen.is_set():
                             return
             except httpx.ReadTimeout:
                 return
@@ -118,6 +118,7 @@ def test_a_client_that_leaves_frees_its_place(generating: Engine, path: str, fie
     while not (running := generating.metric(NAMES.running)):
         assert time.monotonic() - began < 10
     assert running >= 1
+    seen.set()
     thread.join()
     assert generating.until(NAMES.running, 0) < 5
     assert (generating.metric(NAMES.kv_usage), generating.metric(NAMES.waiting)) == (0, 0)
