@@ -29,7 +29,10 @@ def _in_range(field: str, of: str) -> str:
 def _validations() -> list[dict[str, str]]:
     said = [(f"pod {field}", _in_range(field, "object.spec")) for field in ("runAsUser", "fsGroup")]
     said += [(f"{part}[].runAsUser", f"{part}.all(c, {_in_range('runAsUser', 'c')})") for part in _PARTS]
-    return [{"expression": rule, "message": f"{what}: must be in the range of the namespace"} for what, rule in said]
+    return [
+        {"expression": f"!variables.ranged || ({rule})", "message": f"{what}: must be in the range of the namespace"}
+        for what, rule in said
+    ]
 
 
 SCC: Final[dict[str, Any]] = {
@@ -43,13 +46,8 @@ SCC: Final[dict[str, Any]] = {
                 {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
             ]
         },
-        "matchConditions": [
-            {
-                "name": "the-namespace-has-a-range",
-                "expression": f"namespaceObject.metadata.?annotations[?'{UID_RANGE}'].hasValue()",
-            }
-        ],
         "variables": [
+            {"name": "ranged", "expression": f"namespaceObject.metadata.?annotations[?'{UID_RANGE}'].hasValue()"},
             {"name": "range", "expression": f"namespaceObject.metadata.annotations['{UID_RANGE}'].split('/')"},
             {"name": "first", "expression": "int(variables.range[0])"},
             {"name": "size", "expression": "int(variables.range[1])"},

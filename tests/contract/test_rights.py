@@ -55,7 +55,8 @@ def rules() -> list[dict[str, Any]]:
     """Of the operator's own role in the chart."""
     chart = run(tools.helm(), "template", "forebay", REPO / "charts" / "forebay", "-n", "forebay-system")
     roles = [d for d in yaml.safe_load_all(chart) if d and d["kind"] == "ClusterRole"]
-    found: list[dict[str, Any]] = next(d["rules"] for d in roles if d["metadata"]["name"] == "forebay-operator")
+    own = "forebay-operator-forebay-system"
+    found: list[dict[str, Any]] = next(d["rules"] for d in roles if d["metadata"]["name"] == own)
     return found
 
 
