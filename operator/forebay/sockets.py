@@ -16,13 +16,20 @@ def listening(host: str, port: int) -> socket.socket:
     """A socket that listens at an address, a host's name, or EVERY_ADDRESS. Port 0 takes a free one. Raises OSError."""
     if host == EVERY_ADDRESS and socket.has_dualstack_ipv6():
         try:
-            return socket.create_server((host, port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+            return _tcp(
+                socket.create_server((host, port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+            )
         except OSError as error:
             if error.errno not in _NO_IPV6:
                 raise
     wanted = "0.0.0.0" if host == EVERY_ADDRESS else host  # noqa: S104 - a pod's own address is not known beforehand
     family, _, _, _, address = socket.getaddrinfo(wanted, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    return socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
+    return _tcp(socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG))
+
+
+def _tcp(made: socket.socket) -> socket.socket:
+    """The same, with its protocol's number: without it asyncio leaves Nagle's algorithm on in what it accepts."""
+    return socket.socket(fileno=made.detach())
 
 
 def bracketed(host: str) -> str:

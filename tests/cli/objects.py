@@ -19,8 +19,9 @@ def conditions(*changed: dict[str, Any]) -> list[dict[str, Any]]:
         ConditionType.GATEWAYS_READY: "GatewaysServe", ConditionType.REPLICAS_CREATED: "Created",
         ConditionType.GPUS_AVAILABLE: "Scheduled", ConditionType.METRICS_FRESH: "Reported",
         ConditionType.ROUTER_OUTDATED: "UpToDate", ConditionType.POD_TEMPLATE_ACCEPTED: "Merged",
+        ConditionType.ENGINE_UNSUPPORTED: "SupportedVersion",
     }  # fmt: skip
-    status = {ConditionType.ROUTER_OUTDATED: "False"}
+    status = {ConditionType.ROUTER_OUTDATED: "False", ConditionType.ENGINE_UNSUPPORTED: "False"}
     known = {kind.value: condition(kind.value, status.get(kind, "True"), reason) for kind, reason in fine.items()}
     return list((known | {item["type"]: item for item in changed}).values())
 

@@ -93,7 +93,7 @@ LIKE_CREDENTIAL = "looks like a credential"
 CHOOSE = "choose another name"
 PLAIN_MONEY = 'write US dollars as a plain decimal in quotes, such as "1.20"'
 ASK_SIZE = "write a size as Kubernetes does, such as 100Gi"
-MODEL_WORDS = "a model's name begins with a letter or digit"
+MODEL_WORDS = "absolute path: letters, digits and"
 URL_WORDS = "baseURL is a URL such as https://api.example.com/v1"
 VALUES = "Unsupported value"
 RESERVED = "labels by which forebay finds its objects"
@@ -124,7 +124,8 @@ REFUSED: tuple[Bad, ...] = (
     pool("served names as one string", "model.servedNames", "qwen", "must be of type array"),
     pool("a served name twice", "model.servedNames", ["a", "a"], "Duplicate value"),
     pool("an empty served name", "model.servedNames", [""], "at least 1 chars", says="spec.model.servedNames[0]"),
-    pool("a served name with a space", "model.servedNames", ["a b"], MODEL_WORDS, says="spec.model.servedNames[0]"),
+    pool("a served name with a space", "model.servedNames", ["a b"], "a model's name begins with a letter or digit",
+         says="spec.model.servedNames[0]"),
     pool("too many served names", "model.servedNames", [f"n{i}" for i in range(17)], "must have at most 16 items"),
     pool("a Secret without a key", "model.tokenSecretRef", {"name": "hub"}, "Required value",
          says="spec.model.tokenSecretRef.key"),

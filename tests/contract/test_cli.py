@@ -12,7 +12,7 @@ import pytest
 import yaml
 from kubernetes import client
 
-from tests.cli.objects import condition, decision, event, policy, pool, step
+from tests.cli.objects import condition, conditions, decision, event, policy, pool, step
 
 pytestmark = pytest.mark.apiserver
 GROUP, VERSION = "forebay.dev", "v1alpha1"
@@ -43,7 +43,9 @@ class Fleet:
         body = {
             "apiVersion": f"{GROUP}/{VERSION}", "kind": kind, "metadata": {"name": name}, "spec": document["spec"],
         }  # fmt: skip
-        custom.create_namespaced_custom_object(GROUP, VERSION, self.namespace, plural, body)
+        made = custom.create_namespaced_custom_object(GROUP, VERSION, self.namespace, plural, body)
+        judged = {"observedGeneration": made["metadata"]["generation"]}
+        status = {**status, **judged, "conditions": [{**item, **judged} for item in status["conditions"]]}
         custom.patch_namespaced_custom_object_status(GROUP, VERSION, self.namespace, plural, name, {"status": status})
 
     def tell(self, told: dict[str, Any]) -> None:
@@ -83,7 +85,7 @@ def busy(fleet: Fleet) -> Fleet:
     }  # fmt: skip
     ill = [condition("Ready", "True", "ReplicasStarting", "2 of 3 replicas serve"),
            condition("GPUsAvailable", "False", "Unschedulable", "0/2 nodes are available")]  # fmt: skip
-    fleet.put("LocalModelPool", "localmodelpools", pool(scaling=scaling, conditions=ill))
+    fleet.put("LocalModelPool", "localmodelpools", pool(scaling=scaling, conditions=conditions(*ill)))
     fleet.put("CloudFallbackPolicy", "cloudfallbackpolicies", policy())
     fleet.tell(step(1, 2, UP, "2027-01-15T07:10:04Z"))
     fleet.tell(step(2, 3, UP, "2027-01-15T07:20:00Z", 20.0))

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from forebay.resources.crd import Schema
-from forebay.resources.fields import DNS_LABEL, MODEL_NAME, MONEY, QUANTITY
+from forebay.resources.fields import DNS_LABEL, MODEL_NAME, MODEL_SOURCE, MONEY, QUANTITY
 from forebay.resources.policy import BASE_URL
 from forebay.resources.reach import HEADER_NAME, PLAIN_TEXT, QUERY_NAME, SCHEME
 
@@ -34,7 +34,8 @@ MAPS = ("spec", "metadata", "labels", "annotations", "securityContext", "lifecyc
 
 LIKE = {
     DNS_LABEL: ["a", "0", "a-b", "x" * 63, "default", "chat"],
-    MODEL_NAME: ["m", "0", "Qwen/Qwen2.5-7B", "a" * 253, "/models/x".lstrip("/"), "a:b@c+d_e"],
+    MODEL_NAME: ["m", "0", "Qwen/Qwen2.5-7B", "a" * 253, "a:b@c+d_e"],
+    MODEL_SOURCE: ["m", "/models/x", "//", "a" * 253],
     MONEY: ["0", "1.20", "999999999.999999999", "000000000"],
     QUANTITY: ["0", "100Gi", "1.5T", "1m", "99999999999999999999999999999Pi"],
     BASE_URL: [

@@ -253,7 +253,10 @@ def test_a_cut_stream_ends_with_an_error_event_and_not_cleanly(tmp_path: Path) -
             received = b""
             with pytest.raises(httpx.RemoteProtocolError):
                 url = f.url(f.gateway) + "/v1/chat/completions"
-                body = {"model": "chat-model", "messages": [], "stream": True, "max_tokens": 50, "min_tokens": 50}
+                messages = [{"role": "user", "content": "hello"}]
+                body = {
+                    "model": "chat-model", "messages": messages, "stream": True, "max_tokens": 50, "min_tokens": 50,
+                }  # fmt: skip
                 async with f.http.stream("POST", url, json=body) as response:
                     async for piece in response.aiter_raw():
                         received += piece

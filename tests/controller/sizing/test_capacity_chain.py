@@ -56,6 +56,9 @@ class VirtualEngine:
 
     def _make(self, made: list[Sequence], each: float, count: int) -> None:
         for sequence in made:
+            self.telemetry.generated.inc(count)
+            if not sequence.made:
+                self.telemetry.first_token.observe(each)
             for _ in range(count - (not sequence.made)):
                 self.telemetry.between.observe(each)
 
