@@ -98,7 +98,7 @@ def test_status_says_how_things_are_and_what_to_do(busy: Fleet) -> None:
     said = busy.forebay("status")
     assert said.returncode == 0, said.stderr
     assert "\x1b" not in said.stdout
-    assert "pool chat, GPUsAvailable: Unschedulable, no node has what a replica asks for" in said.stdout
+    assert "pool chat, GPUsAvailable: Unschedulable, no node takes a replica" in said.stdout
     assert "next: add nodes with what a replica asks for" in said.stdout
     data = json.loads(busy.forebay("status", "-o", "json").stdout)
     assert [item["reason"] for item in data["issues"]] == ["Unschedulable", "ReplicasStarting"]

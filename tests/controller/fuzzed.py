@@ -108,6 +108,9 @@ def _lists(schema: Schema) -> st.SearchStrategy[list[Any]]:
     items = valid(schema["items"])
     if schema.get("x-kubernetes-list-type") == "map":
         keys = schema["x-kubernetes-list-map-keys"]
+        said = schema["items"].get("properties", {})
+        free = {key: st.sampled_from(["a", "b", "tmp"]) for key in keys if key not in said}
+        items = st.builds(_both, items, st.fixed_dictionaries(free)) if free else items
         return st.lists(items, unique_by=lambda item: tuple(item[key] for key in keys), **bounds)
     if schema.get("x-kubernetes-list-type") == "set":
         return st.lists(items, unique=True, **bounds)
