@@ -35,7 +35,7 @@ MAPS = ("spec", "metadata", "labels", "annotations", "securityContext", "lifecyc
 LIKE = {
     DNS_LABEL: ["a", "0", "a-b", "x" * 63, "default", "chat"],
     MODEL_NAME: ["m", "0", "Qwen/Qwen2.5-7B", "a" * 253, "a:b@c+d_e"],
-    MODEL_SOURCE: ["m", "/models/x", "//", "a" * 253],
+    MODEL_SOURCE: ["m", "/models/x", "/0", "a" * 253],
     MONEY: ["0", "1.20", "999999999.999999999", "000000000"],
     QUANTITY: ["0", "100Gi", "1.5T", "1m", "99999999999999999999999999999Pi"],
     BASE_URL: [
@@ -108,8 +108,10 @@ def _lists(schema: Schema) -> st.SearchStrategy[list[Any]]:
     items = valid(schema["items"])
     if schema.get("x-kubernetes-list-type") == "map":
         keys = schema["x-kubernetes-list-map-keys"]
-        said = schema["items"].get("properties", {})
-        free = {key: st.sampled_from(["a", "b", "tmp"]) for key in keys if key not in said}
+        below = schema["items"]
+        sure = () if below.get("x-kubernetes-preserve-unknown-fields") else below.get("required", ())
+        said = below.get("properties", {})
+        free = {key: valid(said[key]) if key in said else TEXT for key in keys if key not in sure}
         items = st.builds(_both, items, st.fixed_dictionaries(free)) if free else items
         return st.lists(items, unique_by=lambda item: tuple(item[key] for key in keys), **bounds)
     if schema.get("x-kubernetes-list-type") == "set":
