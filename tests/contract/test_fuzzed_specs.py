@@ -55,14 +55,14 @@ def test_what_the_api_server_takes_the_operator_copes_with(
 
 async def all_looked_at(cluster: Cluster, namespace: str) -> bool:
     pools, _ = await cluster.list(POOL, namespace)
-    return all(item["observedGeneration"] == 1 for pool in pools for item in pool["status"]["conditions"])
+    return all(item.get("observedGeneration") == 1 for pool in pools for item in pool["status"]["conditions"])
 
 
 async def told(cluster: Cluster, namespace: str, name: str) -> None:
     """Each pool has its StatefulSet, or a condition says why not."""
     conditions = (await cluster.get(POOL, namespace, name))["status"]["conditions"]
     by_type = {item["type"]: item for item in conditions}
-    assert all(item["observedGeneration"] == 1 for item in conditions), by_type
+    assert all(item.get("observedGeneration") == 1 for item in conditions), by_type
     try:
         await cluster.get(STATEFUL_SET, namespace, name)
     except ClusterError:
