@@ -53,7 +53,7 @@ def test_kubectl_scale_is_followed_in_manual_and_refused_otherwise(held: Own) ->
     held.settle(4)
     own.patch({"scaling": {"mode": "Automatic", "minReplicas": 3, "maxReplicas": 4}})
     try:
-        held.scale(1)
+        held.scale(2)  # 1 would be no wish: a manifest that leaves replicas out says the same
     except ClusterError as error:
         refusal = str(error)
     else:
