@@ -110,7 +110,7 @@ def test_what_engines_say_they_are_is_told_as_the_operator_judges_it(capsys: pyt
     show_pool(console.out(), silent, ())
     assert words in capsys.readouterr().out
     assert pool_as_data(silent, ())["engines"] == words
-    assert pool_as_data(pool_of(pool()), ())["engines"] == "", "an older operator does not look"
+    assert pool_as_data(pool_of(pool(conditions=[])), ())["engines"] == "", "an older operator does not look"
 
 
 @pytest.mark.parametrize(

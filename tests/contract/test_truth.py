@@ -259,6 +259,7 @@ def test_a_quota_that_refuses_the_gateways(managed_api: client.ApiClient) -> Non
         hard = {"hard": {"pods": "1"}}
         await on.pool()
         await on.becomes("ReplicasCreated", "True", "Created")
+        await on.becomes("GatewaysReady", "True", "GatewaysServe", "2 of 2")
         await on.cluster._call("POST", QUOTA.path(on.namespace), body={"metadata": {"name": "few"}, "spec": hard})
         for gateway in await on.kubelets.names(names.COMPONENT_GATEWAY):
             await on.cluster._call("DELETE", POD.path(on.namespace, gateway), body={"gracePeriodSeconds": 0})
