@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from e2e.netpolicy import End, Flow
 from e2e.scenarios.helpers import get
 
 _ESTABLISHED, _TIME_WAIT, _LISTEN = "01", "06", "0A"
-_LINE = re.compile(r"^\s*\d+: ([0-9A-F]{8}):([0-9A-F]{4}) ([0-9A-F]{8}):([0-9A-F]{4}) ([0-9A-F]{2})")
+_LINE = re.compile(r"^\s*\d+: ([0-9A-F]{8,32}):([0-9A-F]{4}) ([0-9A-F]{8,32}):([0-9A-F]{4}) ([0-9A-F]{2})")
 Connection = tuple[str, str, int]
 """Who opened it, to whom, and to which port: addresses as the receiving pod sees them."""
 
@@ -21,7 +21,7 @@ def connections() -> set[Connection]:
 
 
 def accepted(table: str) -> set[Connection]:
-    """Connections to ports that somebody listens on, in a text of /proc/net/tcp; those within the pod left out."""
+    """Connections to ports that somebody listens on, in texts of /proc/net/tcp and tcp6; none within the pod."""
     lines = [match.groups() for line in table.splitlines() if (match := _LINE.match(line))]
     listening = {port for _, port, _, _, state in lines if state == _LISTEN}
     found = {
@@ -29,11 +29,11 @@ def accepted(table: str) -> set[Connection]:
         for local, port, remote, _, state in lines
         if state in (_ESTABLISHED, _TIME_WAIT) and port in listening
     }
-    return {one for one in found if not one[1].startswith("127.")}
+    return {one for one in found if not ip_address(one[1]).is_loopback}
 
 
 def _tables() -> Iterator[str]:
-    """The TCP table of each network namespace but the machine's own, once."""
+    """The TCP tables of each network namespace but the machine's own, once."""
     own = Path("/proc/self/ns/net").readlink()
     seen = {own}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -41,13 +41,17 @@ def _tables() -> Iterator[str]:
             namespace = (folder / "ns/net").readlink()
             if namespace not in seen:
                 seen.add(namespace)
-                yield (folder / "net/tcp").read_text()
+                yield "".join((folder / "net" / family).read_text() for family in ("tcp", "tcp6"))
         except OSError:
             continue  # it ended meanwhile
 
 
 def _address(text: str) -> str:
-    return str(IPv4Address(bytes.fromhex(text)[::-1]))
+    """One address; each word of it has its bytes in the machine's order. An IPv4 one in IPv6 is that one."""
+    raw = bytes.fromhex(text)
+    octets = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))
+    address = ip_address(octets)
+    return str(address.ipv4_mapped if isinstance(address, IPv6Address) and address.ipv4_mapped else address)
 
 
 def ends(namespaces: tuple[str, ...]) -> dict[str, End]:

@@ -17,6 +17,12 @@ def test_what_came_in_counts_and_what_went_out_or_stayed_inside_does_not() -> No
     assert accepted(TABLE) == {("10.244.1.6", "10.244.2.5", 8081), ("10.42.0.1", "10.244.2.5", 8081)}
 
 
+def test_a_socket_of_both_families_shows_an_ipv4_peer_as_such() -> None:
+    mapped, every = "0000000000000000FFFF0000", "0" * 32
+    lines = [f"   0: {every}:1F91 {every}:0000 0A", f"   1: {mapped}0502F40A:1F91 {mapped}0601F40A:9C40 01"]
+    assert accepted("\n".join(lines)) == {("10.244.1.6", "10.244.2.5", 8081)}
+
+
 def test_whoever_is_no_pod_is_a_node() -> None:
     pods = {"10.244.2.5": End("chat-0", "10.244.2.5", "demo"), "10.244.1.6": End("gateway", "10.244.1.6", "demo")}
     assert [str(flow) for flow in flows(accepted(TABLE), pods)] == [
