@@ -24,6 +24,7 @@ from forebay.router.request_flow import RequestFlow
 from forebay.rules.breaker import Breaker, CallResult, Phase, phase
 from forebay.rules.queue import Waiter
 from testing.fleet import Fleet, Pool, fleet
+from tests.router.compiled import patches_a_method
 from tests.router.faulty import RETRY_AFTER, Fault, Faulty, Moment
 from tests.router.test_fleet import SORTER, decision, fill, stop
 
@@ -409,6 +410,7 @@ def test_bodies_of_one_gateway_are_bounded_together(tmp_path: Path) -> None:
     run(work)
 
 
+@patches_a_method
 def test_clients_without_a_key_behind_one_sidecar_are_told_apart(tmp_path: Path) -> None:
     """By the address that the sidecar says; a client's own word counts for nothing."""
 

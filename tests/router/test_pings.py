@@ -109,6 +109,7 @@ def test_a_stream_that_waits_for_a_slot_gets_pings_and_then_its_answer(tmp_path:
     run(work)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_a_silent_engine_is_left_for_another_while_its_client_is_kept(tmp_path: Path, door: str) -> None:
     async def work() -> None:
@@ -121,7 +122,7 @@ def test_a_silent_engine_is_left_for_another_while_its_client_is_kept(tmp_path: 
             await peers[0].start()
             return peers[0].port
 
-        times = RouterTimeouts(ping=0.1, first_token=0.6)
+        times = RouterTimeouts(ping=0.1, first_token=2.5)
         session = at_home_in("chat-0", ("chat-0", "chat-1"))
         async with fleet(tmp_path, {"chat": Pool(replicas=2)}, cloud=False, timeouts=times, front=front) as f:
             try:

@@ -13,6 +13,7 @@ import uvloop
 from forebay.router.stored_responses import AT_ONCE, SEARCH_AT_ONCE, SEARCHES
 from forebay.rules.endpoints import RESPONSE_ID, stored_response
 from testing.fleet import Pool, fleet
+from tests.router.compiled import patches_a_method
 from tests.router.taps import lines, tap
 
 ASKED = {"model": "chat-model", "input": "x", "max_output_tokens": 2}
@@ -155,6 +156,7 @@ def test_a_client_that_leaves_before_the_first_step_is_written_down(tmp_path: Pa
     run(work)
 
 
+@patches_a_method
 def test_however_many_ask_so_many_replicas_are_asked_at_a_time(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool()}, cloud=False) as f:
@@ -184,6 +186,7 @@ def test_however_many_ask_so_many_replicas_are_asked_at_a_time(tmp_path: Path) -
     run(work)
 
 
+@patches_a_method
 def test_the_first_that_has_it_ends_the_search(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, {"chat": Pool()}, cloud=False) as f:
