@@ -153,7 +153,9 @@ def relay(data: bytes) -> None:
     got = reader.answer(play.transport.sent, ended=not play.transport.open)
     truth = reader.answer(data, ended=end == CLOSED)
     if attempt.outcome is AttemptOutcome.ANSWERED:
-        if not truth.refused:
+        if attempt.told and not truth.complete:  # the engine's own error event was the end, and it sent no other
+            assert not play.transport.open, "an answer that ended with an error event leaves the connection open"
+        elif not truth.refused:
             assert truth.complete, f"a broken answer ends well: {got}"
             named = look is Look.CONTENT and truth.status == 200 and not attempt.stream
             status = error_status(truth.body, stream=False) if named else 0
