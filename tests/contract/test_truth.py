@@ -219,9 +219,13 @@ def test_a_volume_that_cannot_be_mounted(managed_api: client.ApiClient) -> None:
         creating = {"name": "engine", "ready": False, "restartCount": 0, "image": "i", "imageID": "",
                     "state": {"waiting": {"reason": "ContainerCreating"}}}  # fmt: skip
         await on.kubelets.say("chat-0", {"phase": "Pending", "containerStatuses": [creating]})
-        note = 'MountVolume.SetUp failed for volume "extra" : secret "absent" not found'
-        await on.cluster.create(warning(on.namespace, pod, "FailedMount", note))
-        await on.becomes("Ready", "False", "NoReplicasReady", "chat-0", "FailedMount", note, run=False)
+        for reason, note in (
+            ("FailedMount", 'MountVolume.SetUp failed for volume "extra" : secret "absent" not found'),
+            ("FailedAttachVolume", 'Multi-Attach error for volume "pvc-1"'),
+            ("FailedCreatePodSandBox", "plugin type=cilium failed"),
+        ):
+            await on.cluster.create(warning(on.namespace, pod, reason, note))
+            await on.becomes("Ready", "False", "NoReplicasReady", "chat-0", reason, note, run=False)
         await on.becomes("Ready", "True", "ReplicasReady")
 
     play(managed_api, scene)

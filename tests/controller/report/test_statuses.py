@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from forebay.controller.report.statuses import ALL_SECONDS, worth_writing
+from forebay.controller.report.statuses import ALL_SECONDS, NUMBERS_SECONDS, worth_writing
 
 
 def status(
@@ -47,3 +47,14 @@ def test_minutes_that_repeat_the_last_one_are_no_news(new: dict[str, Any], news:
 )
 def test_the_first_minutes_are_written(known: dict[str, Any]) -> None:
     assert worth_writing(status(101, "1111"), {**LIVE, "scaling": {"history": known}}, ALL_SECONDS)
+
+
+@pytest.mark.parametrize(("judged", "soon"), [("False", True), ("True", False), ("Unknown", False)])
+def test_new_words_of_what_is_wrong_do_not_wait_a_minute(judged: str, soon: bool) -> None:
+    def said(words: str) -> dict[str, Any]:
+        item = {"type": "Ready", "status": judged, "reason": "NoReplicasReady", "message": words}
+        return {**LIVE, "conditions": [item]}
+
+    assert not worth_writing(said("FailedMount"), said("FailedMount"), NUMBERS_SECONDS)
+    assert not worth_writing(said("FailedAttachVolume"), said("FailedMount"), NUMBERS_SECONDS - 1)
+    assert bool(worth_writing(said("FailedAttachVolume"), said("FailedMount"), NUMBERS_SECONDS)) == soon

@@ -21,7 +21,7 @@ from forebay.resources.pool_status import (
     ScalingStatus,
 )
 
-NUMBERS_SECONDS: Final = 10.0  # how often changed numbers are written
+NUMBERS_SECONDS: Final = 10.0  # how often changed numbers are written, and the words of what is wrong
 ALL_SECONDS: Final = 60.0  # how often anything else is
 DECISIONS: Final = 10
 _EDGES: Final = ("observedGeneration", "replicas", "readyReplicas", "selector", "tableGeneration", "pools")
@@ -164,6 +164,11 @@ def _numbers(status: Mapping[str, Any]) -> tuple[Any, ...]:
         scaling.get("reason"),
         overflow.get("running"),
         overflow.get("total"),
+        sorted(
+            (item.get("type"), item.get("message"))
+            for item in status.get("conditions") or ()
+            if item.get("status") == "False"
+        ),
     )
 
 
