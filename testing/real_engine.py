@@ -1,19 +1,15 @@
 """A real vLLM as a process of this machine: what `make engine` installed, started with a tiny model, ended whole."""
 
 import contextlib
-import http.client
 import os
 import signal
-import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from e2e.cluster.paths import CACHE
+from testing.engine_process import EngineError, EngineProcess
 
 NEWEST: Final = "0.32.0"
 OLDEST: Final = "0.11.0.post2"
@@ -36,10 +32,6 @@ ENVIRONMENT: Final = {
 OF_011: Final = (("--dtype", "float32"), {"VLLM_CPU_OMP_THREADS_BIND": "0"})
 
 
-class EngineError(RuntimeError):
-    """The engine ended or did not become ready; with the end of its log."""
-
-
 def find(version: str) -> Path | None:
     """The folder of an engine that `make engine` or `make engine-oldest` finished installing; None if it did not."""
     folder = ENGINES / f"vllm-{version}"
@@ -57,7 +49,7 @@ def particulars(version: str) -> tuple[tuple[str, ...], dict[str, str]]:
     return OF_011 if version.startswith("0.11.") else ((), {})
 
 
-class RealEngine:
+class RealEngine(EngineProcess):
     """`vllm serve` on 127.0.0.1. Inside `with` it serves; afterwards none of its processes is left.
 
     folder: what `find` answers. port: 0 takes a free one, kept over restarts. args: more arguments, after ARGUMENTS; of
@@ -69,13 +61,7 @@ class RealEngine:
         adapters: Mapping[str, Path] = {}, env: Mapping[str, str] = {}, seconds: float = READY_SECONDS,
     ) -> None:  # fmt: skip
         self.version = folder.name.removeprefix("vllm-")
-        self.port = port or _free_port()
-        self.base_url = f"http://127.0.0.1:{self.port}"
-        self._seconds = seconds
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self._scratch = tempfile.TemporaryDirectory(prefix="vllm-")
-        self.log = Path(self._scratch.name) / "log"
+        super().__init__(f"vLLM {self.version}", port, seconds, look=0.5)
         more, variables = particulars(self.version)
         lora = ("--enable-lora", "--max-loras", str(len(adapters)), "--lora-modules") if adapters else ()
         self._command = [
@@ -84,68 +70,6 @@ class RealEngine:
         ]  # fmt: skip
         self._environment = {**_inherited(), **ENVIRONMENT, **variables, **self._homes(), **env}
         self._environment["PATH"] = f"{folder / 'bin'}:{os.environ.get('PATH', os.defpath)}"
-
-    @property
-    def pid(self) -> int:
-        """The API server's process. Raises EngineError before `start`."""
-        if self._process is None:
-            raise EngineError("the engine was not started")
-        return self._process.pid
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-            self.wait_ready()
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._end()
-
-    def start(self) -> None:
-        """Start it and return at once; again after `kill`, `terminate` or an end of its own."""
-        self.kill()
-        with self.log.open("ab") as out:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self._environment,
-                start_new_session=True, cwd=self._scratch.name,
-            )  # fmt: skip
-
-    def wait_ready(self) -> None:
-        """Until it answers. Raises EngineError when it ends before, or takes too long."""
-        end = time.monotonic() + self._seconds
-        while not self.answers():
-            code = self.wait(0)
-            if code is not None:
-                raise EngineError(f"vLLM {self.version} ended with {code} before it served:\n{self.log_tail()}")
-            if time.monotonic() > end:
-                raise EngineError(f"vLLM {self.version} did not serve in {self._seconds:.0f} s:\n{self.log_tail()}")
-            time.sleep(0.5)
-
-    def answers(self) -> bool:
-        """Whether /health says 200, within two seconds."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
-        try:
-            connection.request("GET", "/health")
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-
-    def wait(self, seconds: float) -> int | None:
-        """The API server's exit status, once it ended; None when it runs after `seconds`."""
-        if self._process is None:
-            return None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._process.wait(seconds)
-        return None
-
-    def terminate(self) -> None:
-        """SIGTERM to the API server, as a kubelet sends it; returns at once."""
-        os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL to all its processes at once, as when a container ends; harmless when none runs."""
@@ -172,25 +96,11 @@ class RealEngine:
                     found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ").strip()
         return found
 
-    def log_tail(self, lines: int = 40) -> str:
-        """The last lines that it wrote, of all its starts."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
-
-    def _end(self) -> None:
-        self.kill()
-        self._scratch.cleanup()
-
     def _homes(self) -> dict[str, str]:
         names = ("HOME", "VLLM_CACHE_ROOT", "VLLM_CONFIG_ROOT", "HF_HOME", "VLLM_RPC_BASE_PATH")
-        return dict.fromkeys(names, self._scratch.name)
+        return dict.fromkeys(names, str(self.scratch))
 
 
 def _inherited() -> dict[str, str]:
     """This process's environment, less what would reach into the engine."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("VLLM_", "PYTHON", "HF_"))}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -17,6 +17,7 @@ import httpx
 
 from e2e.cluster.paths import REPO
 from e2e.cluster.shell import ClusterError, run, say, step, warn
+from testing.engine_process import EngineError
 from testing.real_engine import (
     ADAPTERS,
     ENGINES,
@@ -25,7 +26,6 @@ from testing.real_engine import (
     NEWEST,
     OLDEST,
     SERVED_NAME,
-    EngineError,
     RealEngine,
     find,
 )

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import httpx
 
-from testing.real_engine import _free_port as free_port
+from testing.engine_process import free_port
 from testing.simulated_engine import REPO
 from tests.engine.engines import SLOTS, Engine
 

@@ -9,7 +9,8 @@ import pytest
 from e2e.cluster.shell import ClusterError
 from testing import real_engine
 from testing.engine import install
-from testing.real_engine import INSTALLED, NEWEST, OLDEST, EngineError, RealEngine
+from testing.engine_process import EngineError
+from testing.real_engine import INSTALLED, NEWEST, OLDEST, RealEngine
 
 STAND_IN = """#!{python}
 import http.server, subprocess, sys, time
