@@ -53,17 +53,17 @@ def gateway_deployment(
     namespace: str, owners: Sequence[Owner], policies: Sequence[tuple[str, PolicySpec]], settings: Settings
 ) -> Object:
     """Two or more gateways; a new one serves before an old one goes."""
-    return _as_wished(namespace, owners, policies, settings)[0]
+    return wished_deployment(namespace, owners, policies, settings)[0]
 
 
 def gateway_refusal(policies: Sequence[tuple[str, PolicySpec]], settings: Settings) -> str:
     """What is wrong with what users say of the gateways' pods; empty when nothing is."""
     if not GatewayWish.of(policies, settings).templates:
         return ""
-    return _as_wished("", (), policies, settings)[1]
+    return wished_deployment("", (), policies, settings)[1]
 
 
-def _as_wished(
+def wished_deployment(
     namespace: str, owners: Sequence[Owner], policies: Sequence[tuple[str, PolicySpec]], settings: Settings
 ) -> tuple[Object, str]:
     """The Deployment, and what is wrong with what users say of its pods: that part has no effect."""

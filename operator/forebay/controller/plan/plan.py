@@ -7,7 +7,7 @@ from typing import Final
 from forebay.controller.cluster.kubernetes_api import CONFIG_MAP, POLICY, Object
 from forebay.controller.manifests import fleet as objects
 from forebay.controller.manifests.common import with_metadata, with_pull_secrets
-from forebay.controller.manifests.gateway import GatewayWish, gateway_deployment, gateway_refusal
+from forebay.controller.manifests.gateway import GatewayWish, wished_deployment
 from forebay.controller.manifests.networkpolicy import gateway_network_policy
 from forebay.controller.observe.memory import TOKEN, FleetMemory, Touched
 from forebay.controller.observe.observe import ObservedFleet, ObservedPolicy
@@ -69,7 +69,7 @@ def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
         return Plan((), FleetMemory())
     programmed = table_update(fleet, settings.operator, settings.timeouts)
     sizings, bids = _sizings(fleet, memory, settings)
-    shared = _shared_objects(fleet, settings)
+    shared, refused = _shared_objects(fleet, settings)
     table = objects.routing_configmap(fleet.namespace, fleet.owners, programmed.data, None)
     facts = gateway_facts(fleet, (*shared, table), memory.failures)
     gateways = gateways_verdict(facts)
@@ -83,7 +83,7 @@ def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
     routing, pending = _routing(fleet, memory, programmed, table)
     touches, touched = _touches(fleet, memory, programmed)
     first = ActionBatch("", (*_token(fleet), *_shared(fleet, memory, shared), *routing, *touches))
-    policies, written = _policies(fleet, memory, programmed, gateways, gateway_refusal(_understood(fleet), settings))
+    policies, written = _policies(fleet, memory, programmed, gateways, refused)
     kept = replace(
         memory,
         pools={name: item.memory for name, item in pools.items()},
@@ -138,15 +138,11 @@ def _everybody(fleet: ObservedFleet, programmed: TableUpdate) -> Acknowledgement
     return total
 
 
-def _understood(fleet: ObservedFleet) -> list[tuple[str, PolicySpec]]:
-    """The policies that are understood, by name."""
-    return [(policy.name, policy.spec) for policy in fleet.policies if policy.spec is not None]
-
-
-def _shared_objects(fleet: ObservedFleet, settings: Settings) -> list[Object]:
-    """What the fleet shares, as it should be: all but the routing table and the token."""
+def _shared_objects(fleet: ObservedFleet, settings: Settings) -> tuple[list[Object], str]:
+    """What the fleet shares, as it should be, all but the routing table and the token; and what gateways cannot be of
+    what users want of them."""
     namespace, owners = fleet.namespace, fleet.owners
-    policies = _understood(fleet)
+    policies = [(policy.name, policy.spec) for policy in fleet.policies if policy.spec is not None]
     wish = GatewayWish.of(policies, settings)
     wanted = [
         with_pull_secrets(objects.gateway_service_account(namespace, owners), settings.pull_secrets),
@@ -158,8 +154,8 @@ def _shared_objects(fleet: ObservedFleet, settings: Settings) -> list[Object]:
     if settings.network_policies:
         specs = [spec for _, spec in policies]
         wanted.append(gateway_network_policy(namespace, owners, specs, settings))
-    wanted.append(gateway_deployment(namespace, owners, policies, settings))
-    return wanted
+    gateways, refused = wished_deployment(namespace, owners, policies, settings)
+    return [*wanted, gateways], refused
 
 
 def _shared(fleet: ObservedFleet, memory: FleetMemory, wanted: Iterable[Object]) -> list[Apply]:
