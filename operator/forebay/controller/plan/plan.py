@@ -36,7 +36,7 @@ from forebay.controller.settings import Settings
 from forebay.controller.sizing.arbitration import arbitrated
 from forebay.controller.sizing.sizing import Sizing, remembered, size
 from forebay.resources import names
-from forebay.resources.policy import PolicySpec, PolicyStatus
+from forebay.resources.policy import PolicyStatus
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import EventReason
 from forebay.resources.report import GatewayReport
