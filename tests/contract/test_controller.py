@@ -224,11 +224,7 @@ def test_each_change_of_size_is_an_event_of_its_own(api: client.ApiClient, names
     in_cluster(api, scene)
 
 
-def test_the_whole_operator_follows_what_it_watches(
-    plane: ControlPlane, api: client.ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(plane.kubeconfig))  # kopf has a connection of its own
-
+def test_the_whole_operator_follows_what_it_watches(api: client.ApiClient, namespace: str) -> None:
     async def scene(cluster: Cluster) -> None:
         made = Operator(replace(LOCAL, namespaces=(namespace,), resync_seconds=60), cluster)
         stop = asyncio.Event()
@@ -261,8 +257,8 @@ def test_what_an_api_server_forgot_over_its_restart_is_listed_anew(
         made = Operator(replace(LOCAL, namespaces=(namespace,)), cluster)
         await cluster.create(config_map("kept"))
         await cluster.create(config_map("goes"))
-        await made.watch.list(cluster, (namespace,))
-        following = asyncio.create_task(made.watch.follow(cluster, (namespace,)))
+        await made.watch.list(cluster, namespace)
+        following = asyncio.create_task(made.watch.follow(cluster, namespace))
         await asyncio.sleep(1)
         await cluster.create(custom(POOL, namespace, "chat", SIMULATED))  # the watches of other kinds do not hear of it
         await asyncio.to_thread(plane.restart_apiserver)
