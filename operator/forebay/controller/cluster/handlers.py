@@ -237,7 +237,7 @@ class Watch:
         """Note why a kind is not heard of; said once for the same words."""
         words = f"{kind.plural}: {error}"
         if self._refused.get((kind, namespace)) != words:
-            log.warning("%s: %s", namespace or "all namespaces", words)
+            log.warning("%s: %s: %s", namespace or "all namespaces", kind.plural, error)
         if error.status != GONE:
             self._refused[kind, namespace] = words
 
