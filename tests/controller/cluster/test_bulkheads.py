@@ -1,6 +1,7 @@
 """What one namespace refuses, delays or loses is its own business: the others go on, and it heals by itself."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -249,9 +250,14 @@ def test_what_kopf_tells_is_no_longer_waited_for(monkeypatch: pytest.MonkeyPatch
 
 def test_a_kopf_that_ends_takes_no_task_of_others_and_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a login a real kopf ends at once, and what began after it goes on; a signal is not for it."""
-    monkeypatch.setattr(embedded_kopf, "_login", lambda **_: None)
+
+    async def nobody(**_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(embedded_kopf, "_login", nobody)
 
     async def scene() -> None:
+        threads = threading.active_count()
         stop, taken = asyncio.Event(), list[int]()
         registry = embedded_kopf.new_registry()
         kopf.on.event(POOL.api_version, POOL.plural, registry=registry)(lambda **_: None)
@@ -263,6 +269,7 @@ def test_a_kopf_that_ends_takes_no_task_of_others_and_leaves_none(monkeypatch: p
                 await running
         assert taken == [1]
         assert asyncio.all_tasks() == {other, asyncio.current_task()}
+        assert threading.active_count() == threads
         other.cancel()
 
     uvloop.run(scene())

@@ -78,7 +78,7 @@ def watch_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def _login(**kwargs: Any) -> Any:
+async def _login(**kwargs: Any) -> Any:  # a plain function would have a thread in each scope
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
