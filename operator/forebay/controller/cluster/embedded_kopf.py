@@ -30,6 +30,13 @@ async def run_kopf(
     asyncio.get_running_loop().set_task_factory(_noted)
     mine: Tasks = set()
     token = _MINE.set(mine)
+    roots: Collection[asyncio.Task[Any]] = ()
+
+    @kopf.on.cleanup(registry=registry, id="cleanup")
+    async def _(**_: Any) -> None:
+        """A watch that outlives the one that failed would open another session once this one is closed."""
+        await _cancel(mine.difference(roots, [asyncio.current_task()]))
+
     try:
         roots = await kopf.spawn_tasks(
             registry=registry,
@@ -43,10 +50,14 @@ async def run_kopf(
         await kopf.run_tasks(roots, ignored=_Everything())
     finally:
         _MINE.reset(token)
-        left = tuple(mine)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await _cancel(mine)
+
+
+async def _cancel(tasks: Tasks) -> None:
+    left = tuple(tasks)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def new_registry() -> kopf.OperatorRegistry:
