@@ -13,8 +13,11 @@ import uvloop
 from kubernetes.aio import client
 
 from forebay.controller.__main__ import BLIND_SECONDS, STUCK_SECONDS, Operator
-from forebay.controller.cluster.handlers import WATCHED, selector
+from forebay.controller.cluster import handlers
+from forebay.controller.cluster.embedded_kopf import BACKOFFS, watch_settings
+from forebay.controller.cluster.handlers import PAUSE_MOST, WATCHED, selector
 from forebay.controller.cluster.kubernetes_api import (
+    OWNED,
     POD,
     Cluster,
     ClusterError,
@@ -77,7 +80,16 @@ def test_an_event_that_changes_something_marks_its_namespace() -> None:
 
 
 def test_only_what_carries_our_label_is_watched() -> None:
+    settings = watch_settings()
     assert {kind.kind for kind in WATCHED if not selector(kind)} == {"LocalModelPool", "CloudFallbackPolicy"}
+    assert not settings.posting.enabled
+
+
+def test_a_watch_without_bookmarks_is_given_up_and_tried_again_within_seconds() -> None:
+    settings = watch_settings()
+    assert 60 < settings.watching.inactivity_timeout < 90
+    assert sum(BACKOFFS) < PAUSE_MOST  # a kopf that has run for longer has got through
+    assert settings.process.ultimate_exiting_timeout is None
 
 
 def test_nothing_is_marked_before_everything_is_listed() -> None:
@@ -113,7 +125,9 @@ def test_a_first_list_that_broke_off_loses_nobody() -> None:
     with_operator(scene)
 
 
-def test_what_pools_own_is_followed_from_where_a_watch_ended_and_listed_anew_when_that_is_forgotten() -> None:
+def test_what_pools_own_is_followed_from_where_a_watch_ended_and_listed_anew_when_that_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def scene(made: Operator, now: float) -> None:
         changed = {
             "type": "MODIFIED",
@@ -123,11 +137,12 @@ def test_what_pools_own_is_followed_from_where_a_watch_ended_and_listed_anew_whe
         api = FakeApi({kind.plural: 1 for kind in WATCHED})
         api.script = [[changed, bookmark], [ClusterError(0, "reset")], [ClusterError(410, "too old")]]
         await made.watch.list(api, "")  # type: ignore[arg-type]
-        following = asyncio.create_task(made.watch.follow(api, ""))  # type: ignore[arg-type]
+        monkeypatch.setattr(handlers, "run_kopf", lambda *_: asyncio.Event().wait())
+        following = asyncio.create_task(made.watch.follow(api, "", lambda: None))  # type: ignore[arg-type]
         async with asyncio.timeout(5):
             while len(api.watched.get("pods", ())) < 4:
                 await asyncio.sleep(0.01)
-        assert api.watched == {kind.plural: ["9"] for kind in WATCHED} | {"pods": ["9", "30", "30", "9"]}
+        assert api.watched == {kind.plural: ["9"] for kind in OWNED} | {"pods": ["9", "30", "30", "9"]}
         assert (api.lists["pods"], api.lists["services"]) == (2, 1)
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

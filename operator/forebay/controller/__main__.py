@@ -4,8 +4,10 @@ import asyncio
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any, Final
 
 import uvloop
@@ -46,7 +48,11 @@ def main() -> None:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    logging.getLogger("aiohttp").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+    level = logging.getLevelName(settings.log_level)
+    for chatty in ("aiohttp", "kopf"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, level))
+    for told in ("kopf._cogs", "kopf._core"):  # each try, and every task that ends with it; what ended it is told once
+        logging.getLogger(told).setLevel(level if level <= logging.DEBUG else logging.CRITICAL)
     uvloop.run(run(settings))
 
 
@@ -70,6 +76,7 @@ class Operator:
         self.listed = self.watch.listed
         self._listing = asyncio.Semaphore(LISTS)
         self._losses: dict[str, int] = {}  # of a namespace's Lease, as of its last pass
+        self._take_signals: Callable[[], None] = lambda: None
         self.tokens = ControlTokens(cluster)
         self.gpu_bids, self.nodes = GpuBids(time.time()), NodeWatch()
         self.recorder = Recorder(cluster, settings.instance)
@@ -81,7 +88,9 @@ class Operator:
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Run until SIGTERM, SIGINT or `stop`. Ends in the midst of a pass: the next start goes on from there."""
-        stop = stop or _stop_on_signals()
+        stop = stop or asyncio.Event()
+        self._take_signals = partial(_stop_on_signals, stop)
+        self._take_signals()
         servers = await self._serve()
         tasks = [
             asyncio.create_task(work, name=name)
@@ -179,6 +188,8 @@ class Operator:
         if (losses := self.leases.losses(namespace)) != self._losses.get(namespace, 0):
             self._losses[namespace] = losses
             self.reconciler.forget(namespace)
+        scope = namespace if namespace in self.watch.whole else ""
+        await self.reconciler.unheard(namespace, self.watch.problem(scope))
         return await self.reconciler.run(namespace)
 
     async def _in_each_scope(self, work: Callable[[str], Coroutine[Any, Any, None]]) -> None:
@@ -187,7 +198,7 @@ class Operator:
                 group.create_task(work(scope))
 
     async def _follow(self, scope: str) -> None:
-        await self.watch.follow(self.cluster, scope)
+        await self.watch.follow(self.cluster, scope, self._take_signals)
 
     async def _look_at_nodes(self) -> None:
         """While pools wait for GPUs; more of them are worth a look at the fleets that wait."""
@@ -224,12 +235,11 @@ class Operator:
             await self.watch.list(self.cluster, scope)
 
 
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    if threading.current_thread() is threading.main_thread():
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
 
 
 async def _wait(stop: asyncio.Event) -> None:

@@ -42,6 +42,7 @@ class Reconciler:
     """When the last good pass over each fleet ended, in time.monotonic()."""
     refused: dict[str, str] = field(default_factory=dict)
     """What the API server refuses in a namespace, in its words."""
+    _unheard: dict[str, str] = field(default_factory=dict)  # why a namespace is not heard of, as told
     _memories: dict[str, FleetMemory] = field(default_factory=dict)
     _resting: dict[str, Quiescent] = field(default_factory=dict)
 
@@ -111,10 +112,20 @@ class Reconciler:
             self.refused.pop(namespace, None)
         elif self.refused.get(namespace) != words:
             self.refused[namespace] = words
-            for obj in (*self.cache.of(POOL.kind, namespace), *self.cache.of(POLICY.kind, namespace)):
-                text = f"the operator cannot do its work in {namespace}: {words}"
-                note = Note(object_ref(obj), EventReason.APPLY_FAILED, "Reconcile", text, warning=True)
-                await self.executor.recorder.write(note)
+            await self._tell(namespace, f"the operator cannot do its work in {namespace}: {words}")
+
+    async def unheard(self, namespace: str, words: str) -> None:
+        """Tell once why changes in a namespace are not heard of; empty words when they are."""
+        if not words:
+            self._unheard.pop(namespace, None)
+        elif self._unheard.get(namespace) != words:
+            self._unheard[namespace] = words
+            await self._tell(namespace, f"the operator does not hear of changes in {namespace}: {words}")
+
+    async def _tell(self, namespace: str, text: str) -> None:
+        for obj in (*self.cache.of(POOL.kind, namespace), *self.cache.of(POLICY.kind, namespace)):
+            note = Note(object_ref(obj), EventReason.APPLY_FAILED, "Reconcile", text, warning=True)
+            await self.executor.recorder.write(note)
 
     async def _rests(self, namespace: str) -> bool:
         """Whether a fleet that was at rest still is: nothing has changed, and its gateways say what they said."""

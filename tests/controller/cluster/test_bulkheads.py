@@ -1,18 +1,31 @@
 """What one namespace refuses, delays or loses is its own business: the others go on, and it heals by itself."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import kopf
+import msgspec
 import pytest
 import uvloop
 
 from forebay.controller import work_queue
 from forebay.controller.__main__ import Operator
-from forebay.controller.cluster import handlers, lease
+from forebay.controller.cluster import embedded_kopf, handlers, lease
 from forebay.controller.cluster.event_recorder import Recorder
-from forebay.controller.cluster.kubernetes_api import LEASE, POLICY, Cluster, ClusterError, Listed, Object, ObjectKind
+from forebay.controller.cluster.kubernetes_api import (
+    LEASE,
+    POLICY,
+    POOL,
+    Cluster,
+    ClusterError,
+    Listed,
+    Object,
+    ObjectKind,
+    _item,
+)
 from forebay.controller.cluster.lease import DURATION_SECONDS, Leases
 from forebay.controller.plan.actions import Note, Regarding
 from forebay.controller.work_queue import QueueTimes, WorkQueue
@@ -32,6 +45,19 @@ class Api(Cluster):
         self.events: list[Object] = []
         self.slow: asyncio.Event | None = None
         self.version = 0
+        self.kopf: dict[str, Exception] = {}  # what kopf ends with, by namespace
+        self.starts: list[str] = []
+        self.objects: dict[str, list[Object]] = {}
+
+    async def run_kopf(
+        self, registry: kopf.OperatorRegistry, namespace: str, stop: asyncio.Event, take_signals: Callable[[], None]
+    ) -> None:
+        """In place of a kopf, which needs a real API server."""
+        self.starts.append(namespace)
+        while not stop.is_set():
+            await asyncio.sleep(0.005)
+            if error := self.kopf.get(namespace) or self.refused.get(namespace):
+                raise error
 
     def check(self, namespace: str, kind: ObjectKind) -> None:
         for key in (namespace, kind.plural):
@@ -42,7 +68,9 @@ class Api(Cluster):
         self, kind: ObjectKind, namespace: str = "", *, labels: str = ""
     ) -> AsyncIterator[tuple[Iterator[Listed], str]]:
         self.check(namespace, kind)
-        yield iter(()), "1"
+        found = (obj for obj in self.objects.get(namespace, ()) if obj["kind"] == kind.kind)
+        raw = [msgspec.Raw(msgspec.json.encode(obj)) for obj in found]
+        yield iter([Listed(kind, _item.decode(one).metadata, one) for one in raw]), "7"
 
     async def watch(
         self, kind: ObjectKind, namespace: str, revision: str, *, labels: str = ""
@@ -79,6 +107,11 @@ class Api(Cluster):
         return kept
 
 
+def custom(kind: ObjectKind, namespace: str) -> Object:
+    metadata = {"name": "o", "namespace": namespace, "uid": "uid-o", "resourceVersion": "5"}
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
+
+
 def with_operator(scene: Callable[[Operator, Api], Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator for the namespaces a and b, whose lists, watches and Leases run."""
     for module, name, value in (
@@ -90,6 +123,7 @@ def with_operator(scene: Callable[[Operator, Api], Awaitable[None]], monkeypatch
 
     async def run() -> None:
         api = Api()
+        monkeypatch.setattr(handlers, "run_kopf", api.run_kopf)
         made = Operator(replace(SETTINGS, namespaces=("a", "b")), api)
         tasks = [
             asyncio.create_task(work)
@@ -158,6 +192,87 @@ def test_a_kind_that_does_not_exist_yet_stops_no_other(monkeypatch: pytest.Monke
         await until(lambda: not made.watch.problem("a") and not made.watch.problem("b"))
 
     with_operator(scene, monkeypatch)
+
+
+@pytest.mark.parametrize("trouble", [RuntimeError("watch is forbidden", {"code": 403}), ValueError()], ids=str)
+def test_a_kopf_that_ends_is_started_anew_in_its_scope_alone(
+    trouble: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(made: Operator, api: Api) -> None:
+        api.objects["b"] = [custom(POOL, "b")]
+        await until(lambda: api.starts and all(event.is_set() for event in made.watch.whole.values()))
+        api.kopf["b"] = trouble
+        await until(lambda: api.starts.count("b") > 3)
+        assert api.starts.count("a") == 1
+        assert "kopf ended: " in made.watch.problem("b")
+        assert made.watch.problem("a") == ""
+        assert ("b", "watch") in set(made._refusals())
+        await made.reconciler.unheard("b", made.watch.problem("b"))
+        await made.reconciler.unheard("b", made.watch.problem("b"))
+        (event,) = api.events
+        assert "does not hear of changes in b: kopf ended: " in event["note"]
+        del api.kopf["b"]
+        await until(lambda: not made.watch.problem("b"))
+
+    with_operator(scene, monkeypatch)
+
+
+def test_a_kopf_that_does_not_tell_what_a_list_shows_is_stopped_in_its_scope_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scene(made: Operator, api: Api) -> None:
+        await until(lambda: sorted(api.starts) == ["a", "b"])
+        await asyncio.sleep(0.1)
+        assert api.starts.count("b") == 1
+        api.objects["b"] = [custom(POOL, "b")]
+        await made.watch.list(api, "b")
+        assert not made.watch.deaf("b")
+        made.watch._untold[POOL, "b"] -= handlers.DEAF_SECONDS + 1
+        assert (made.watch.deaf("a"), made.watch.deaf("b")) == (False, True)
+        await until(lambda: api.starts.count("b") == 2)
+        assert not made.watch.deaf("b")
+        assert api.starts.count("a") == 1
+        assert made.watch.problem("b") == ""
+
+    with_operator(scene, monkeypatch)
+
+
+def test_what_kopf_tells_is_no_longer_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(made: Operator, api: Api) -> None:
+        await until(made.watch.whole["b"].is_set)
+        made.watch._untold[POOL, "b"] = asyncio.get_running_loop().time()
+        await made.watch._handler(POOL, "b")(event={"type": "MODIFIED", "object": custom(POOL, "b")})
+        assert not made.watch._untold
+        assert len(made.queue) == 1
+
+    with_operator(scene, monkeypatch)
+
+
+def test_a_kopf_that_ends_takes_no_task_of_others_and_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a login a real kopf ends at once, and what began after it goes on; a signal is not for it."""
+
+    async def nobody(**_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(embedded_kopf, "_login", nobody)
+
+    async def scene() -> None:
+        threads = threading.active_count()
+        stop, taken = asyncio.Event(), list[int]()
+        registry = embedded_kopf.new_registry()
+        kopf.on.event(POOL.api_version, POOL.plural, registry=registry)(lambda **_: None)
+        running = asyncio.create_task(embedded_kopf.run_kopf(registry, "a", stop, lambda: taken.append(1)))
+        await asyncio.sleep(0)
+        other = asyncio.create_task(asyncio.sleep(30))
+        async with asyncio.timeout(4):
+            with pytest.raises(kopf.LoginError):
+                await running
+        assert taken == [1]
+        assert asyncio.all_tasks() == {other, asyncio.current_task()}
+        assert threading.active_count() == threads
+        other.cancel()
+
+    uvloop.run(scene())
 
 
 def test_a_lease_that_goes_to_somebody_else_is_waited_for_in_its_namespace_alone(
