@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -39,7 +40,7 @@ def grant(plane: ControlPlane, *values: str) -> Path:
 class Process:
     """A running operator. Use as a context manager."""
 
-    def __init__(self, kubeconfig: Path, control_port: int) -> None:
+    def __init__(self, kubeconfig: Path, control_port: int, more: Mapping[str, str] | None = None) -> None:
         self.port, health = _free_port(), _free_port()
         self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         environment = {
@@ -55,6 +56,7 @@ class Process:
             "POD_NAME": "forebay-operator-bench",
             "POD_NAMESPACE": SYSTEM,
             "PYTHONPATH": f"{REPO / 'operator'}",
+            **(more or {}),
         }
         self._child = subprocess.Popen(
             [sys.executable, "-m", "forebay.controller"], env=environment, stdout=self.log, stderr=self.log, cwd=REPO

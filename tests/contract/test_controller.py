@@ -248,9 +248,14 @@ def test_the_whole_operator_follows_what_it_watches(
 
 
 def test_what_an_api_server_forgot_over_its_restart_is_listed_anew(
-    plane: ControlPlane, api: client.ApiClient, namespace: str, caplog: pytest.LogCaptureFixture
+    plane: ControlPlane,
+    api: client.ApiClient,
+    namespace: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A real 410 Gone: versions of before its restart are too old for its watch cache, once others have moved on."""
+    monkeypatch.setenv("KUBECONFIG", str(plane.kubeconfig))
 
     def config_map(name: str, **more: Any) -> Object:
         labels = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
@@ -261,8 +266,8 @@ def test_what_an_api_server_forgot_over_its_restart_is_listed_anew(
         made = Operator(replace(LOCAL, namespaces=(namespace,)), cluster)
         await cluster.create(config_map("kept"))
         await cluster.create(config_map("goes"))
-        await made.watch.list(cluster, (namespace,))
-        following = asyncio.create_task(made.watch.follow(cluster, (namespace,)))
+        await made.watch.list(cluster, namespace)
+        following = asyncio.create_task(made.watch.follow(cluster, namespace, lambda: None))
         await asyncio.sleep(1)
         await cluster.create(custom(POOL, namespace, "chat", SIMULATED))  # the watches of other kinds do not hear of it
         await asyncio.to_thread(plane.restart_apiserver)

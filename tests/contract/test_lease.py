@@ -10,7 +10,7 @@ from kubernetes import client
 from forebay.controller.cluster import lease as leases
 from forebay.controller.cluster.event_recorder import Recorder
 from forebay.controller.cluster.kubernetes_api import EVENT, LEASE, Cluster
-from forebay.controller.cluster.lease import LeaseLostError, Leases
+from forebay.controller.cluster.lease import Leases
 from forebay.resources import names
 from tests.contract.scene import in_cluster
 
@@ -40,33 +40,35 @@ def test_the_second_waits_says_so_and_takes_over_when_the_first_ends(api: client
     async def act(cluster: Cluster, common: str) -> None:
         clock = Clock()
         first, second = (operator(cluster, f"ns/{word}", clock, common=common) for word in ("first", "second"))
-        await first._round()
+        await first.turn()
         for _ in range(3):
-            await second._round()
+            await second.turn()
         assert (first.may_act("team"), second.may_act("team")) == (True, False)
-        assert "ns/first holds the Lease forebay-operator" in second.problem
+        assert "ns/first holds the Lease forebay-operator" in second.scopes[""].problem
         events, _ = await cluster.list(EVENT, common)
         (told,) = [event for event in events if event["reason"] == "OperatorWaits"]
         assert told["note"].startswith("ns/second waits: another operator is at work: ns/first")
         await first.release()
-        await second._round()
+        await second.turn()
         assert second.may_act("team")
 
     scene_in(api, namespace, act)
 
 
-def test_a_silent_holder_is_replaced_and_ends_when_it_comes_back(api: client.ApiClient, namespace: str) -> None:
+def test_a_silent_holder_is_replaced_and_waits_when_it_comes_back(api: client.ApiClient, namespace: str) -> None:
     async def act(cluster: Cluster, common: str) -> None:
         clock = Clock()
         first, second = (operator(cluster, word, clock, common=common) for word in ("first", "second"))
-        await first._round()
-        await second._round()
+        await first.turn()
+        await second.turn()
         clock.now += leases.DURATION_SECONDS + 1
         assert not first.may_act("team")  # it could not renew, so it has stopped by itself before anybody replaces it
-        await second._round()
+        await second.turn()
         assert second.may_act("team")
-        with pytest.raises(LeaseLostError, match="second"):
-            await first._round()
+        assert first.losses("team") == 0
+        await first.turn()
+        assert (first.may_act("team"), first.losses("team")) == (False, 1)
+        assert "second" in first.problem("")
 
     scene_in(api, namespace, act)
 
@@ -74,13 +76,13 @@ def test_a_silent_holder_is_replaced_and_ends_when_it_comes_back(api: client.Api
 def test_the_first_renewal_after_an_outage_is_told(api: client.ApiClient, namespace: str) -> None:
     async def act(cluster: Cluster, common: str) -> None:
         one = operator(cluster, "one", Clock(), common=common)
-        await one._round()
-        await one._round()
-        assert not one.back.is_set()
-        one.problem = "the API server does not answer"  # as run() notes it
-        await one._round()
-        assert one.back.is_set()
-        await one.wait_back(60)
+        await one.turn()
+        await one.turn()
+        assert not one.scopes[""].back.is_set()
+        one.scopes[""].problem = "the API server does not answer"  # as run() notes it
+        await one.turn()
+        assert one.scopes[""].back.is_set()
+        await one.scopes[""].wait_back(60)
 
     scene_in(api, namespace, act)
 
@@ -88,8 +90,8 @@ def test_the_first_renewal_after_an_outage_is_told(api: client.ApiClient, namesp
 def test_of_two_that_find_it_free_one_gets_it(api: client.ApiClient, namespace: str) -> None:
     async def act(cluster: Cluster, common: str) -> None:
         made = [operator(cluster, f"op-{number}", Clock(), common=common) for number in range(5)]
-        await asyncio.gather(*(one._round() for one in made), return_exceptions=True)
-        await asyncio.gather(*(one._round() for one in made), return_exceptions=True)
+        await asyncio.gather(*(one.turn() for one in made), return_exceptions=True)
+        await asyncio.gather(*(one.turn() for one in made), return_exceptions=True)
         assert sum(one.may_act("team") for one in made) == 1
 
     scene_in(api, namespace, act)
@@ -98,9 +100,9 @@ def test_of_two_that_find_it_free_one_gets_it(api: client.ApiClient, namespace: 
 def test_a_restarted_operator_goes_on_at_once(api: client.ApiClient, namespace: str) -> None:
     async def act(cluster: Cluster, common: str) -> None:
         before = operator(cluster, "same", Clock(), common=common)
-        await before._round()
+        await before.turn()
         after = operator(cluster, "same", Clock(5.0), common=common)
-        await after._round()
+        await after.turn()
         assert after.may_act("team")
 
     scene_in(api, namespace, act)
@@ -115,12 +117,12 @@ def test_the_whole_clusters_operator_leaves_a_namespace_to_its_own(
         clock = Clock()
         whole = operator(cluster, "whole", clock, common="kube-public")
         own = operator(cluster, "own", clock, common="kube-public", namespaces=(team,))
-        await whole._round()
-        await own._round()
-        await whole._round()
+        await whole.turn()
+        await own.turn(team)
+        await whole.turn()
         assert (whole.may_act(team), own.may_act(team), whole.may_act("another")) == (False, True, True)
         await own.release()
-        await whole._round()
+        await whole.turn()
         assert whole.may_act(team)
         await whole.release()
         held = await cluster.get(LEASE, "kube-public", names.LEASE)

@@ -4,18 +4,19 @@ import asyncio
 import logging
 import signal
 import sys
+import threading
 import time
-from math import inf
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any, Final
 
-import kopf
 import uvloop
 
 from forebay.controller.cluster import probes, wake_port
 from forebay.controller.cluster.event_recorder import Recorder
-from forebay.controller.cluster.handlers import Watch, watch_settings
+from forebay.controller.cluster.handlers import Watch
 from forebay.controller.cluster.kubernetes_api import SILENT_SECONDS, Cluster, ClusterError
-from forebay.controller.cluster.lease import DURATION_SECONDS, LeaseLostError, Leases
+from forebay.controller.cluster.lease import Leases
 from forebay.controller.cluster.node_watch import LOOK_SECONDS, NodeWatch
 from forebay.controller.cluster.object_cache import ObjectCache
 from forebay.controller.cluster.report_client import ControlTokens, ReportClient
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 
 STUCK_SECONDS: Final = 60.0  # the work loop did not go round for so long
 BLIND_SECONDS: Final = SILENT_SECONDS + 15  # a watch that died is back within this, or it is not coming back
-DEAF_SECONDS: Final = 30.0  # a list showed a change, and no watch has said a word for so long since
+LISTS: Final = 4  # scopes that are listed at a time
+PAUSE_SECONDS: Final = 5.0  # until a scope that was refused is listed again
 
 
 def main() -> None:
@@ -46,12 +48,12 @@ def main() -> None:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
+    level = logging.getLevelName(settings.log_level)
     for chatty in ("aiohttp", "kopf"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
-    try:
-        uvloop.run(run(settings))
-    except LeaseLostError as error:
-        sys.exit(f"forebay-operator: {error}")
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, level))
+    for told in ("kopf._cogs", "kopf._core"):  # each try, and every task that ends with it; what ended it is told once
+        logging.getLogger(told).setLevel(level if level <= logging.DEBUG else logging.CRITICAL)
+    uvloop.run(run(settings))
 
 
 async def run(settings: Settings) -> None:
@@ -69,11 +71,12 @@ class Operator:
         self.cache = ObjectCache()
         self.metrics = Metrics()
         self.queue = WorkQueue(QueueTimes(), settings.concurrency)
-        self.watch = Watch(self.cache, self.queue)
+        self.watch = Watch(self.cache, self.queue, settings.namespaces)
         self.reports = ReportClient(settings.control_port)
         self.listed = self.watch.listed
-        self.missed = -inf
-        """loop.time() when a list last showed what no watch had told."""
+        self._listing = asyncio.Semaphore(LISTS)
+        self._losses: dict[str, int] = {}  # of a namespace's Lease, as of its last pass
+        self._take_signals: Callable[[], None] = lambda: None
         self.tokens = ControlTokens(cluster)
         self.gpu_bids, self.nodes = GpuBids(time.time()), NodeWatch()
         self.recorder = Recorder(cluster, settings.instance)
@@ -85,15 +88,16 @@ class Operator:
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Run until SIGTERM, SIGINT or `stop`. Ends in the midst of a pass: the next start goes on from there."""
-        stop = stop or _stop_on_signals()
+        stop = stop or asyncio.Event()
+        self._take_signals = partial(_stop_on_signals, stop)
+        self._take_signals()
         servers = await self._serve()
         tasks = [
             asyncio.create_task(work, name=name)
             for name, work in {
                 "lease": self.leases.run(),
-                "lists": self._list(),
-                "watches": self._watch(stop),
-                "follows": self.watch.follow(self.cluster, self.settings.namespaces),
+                "lists": self._in_each_scope(self._list),
+                "watches": self._in_each_scope(self._follow),
                 "nodes": self._look_at_nodes(),
                 "passes": self.queue.run(self._pass),
                 "stop": _wait(stop),
@@ -138,6 +142,7 @@ class Operator:
         self.metrics.watch_age.set(asyncio.get_running_loop().time() - self.watch.last_event)
         self.metrics.watch_silence.set(self.watch.silence())
         self.metrics.lease_age.set(self.leases.age)
+        self.metrics.refusals(self._refusals())
         self.metrics.ages(self.reconciler.ended, time.monotonic())
         return probes.Page(200, self.metrics.text(), CONTENT_TYPE)
 
@@ -149,38 +154,51 @@ class Operator:
         now = asyncio.get_running_loop().time()
         if self.listed.is_set() and now - self.queue.last_turn > STUCK_SECONDS:
             return "the work loop is stuck"
-        if self.missed > self.watch.last_event and now - self.missed > DEAF_SECONDS:
-            return "the watches are silent although lists show changes"
         return ""
 
     def unready(self) -> str:
         """Why it does not do its work now, though a restart would cure nothing; empty when it does."""
-        if not self.leases.held.is_set():
-            return self.leases.problem
-        if self.leases.age > DURATION_SECONDS:
-            return self.leases.problem or "the API server does not answer"
-        if not self.listed.is_set():
-            return "the first lists are incomplete"
-        if self.watch.silence() > BLIND_SECONDS:
-            return f"a watch has been silent for {self.watch.silence():.0f} s"
-        return self.sickness()
+        problems = [self._problem(scope) for scope in self.watch.whole]
+        return self.sickness() if not all(problems) else problems[0]
+
+    def _problem(self, scope: str) -> str:
+        """Why it does not do its work in one scope."""
+        if problem := self.leases.problem(scope):
+            return problem
+        if not self.watch.whole[scope].is_set():
+            return self.watch.problem(scope) or "the first lists are incomplete"
+        silence = self.watch.silence(scope)
+        return f"a watch has been silent for {silence:.0f} s" if silence > BLIND_SECONDS else ""
+
+    def _refusals(self) -> Iterator[tuple[str, str]]:
+        """Where something is refused now, and what: namespaces, empty for all of them."""
+        for scope in self.watch.whole:
+            if self.leases.problem(scope):
+                yield scope, "lease"
+            if self.watch.problem(scope):
+                yield scope, "watch"
+        for namespace in self.reconciler.refused:
+            yield namespace, "pass"
 
     async def _pass(self, namespace: str) -> float | None:
         """A pass, where this operator is the one to make it."""
         if not self.leases.may_act(namespace):
+            self.gpu_bids.excuse(namespace, time.time())
             return 1.0
+        if (losses := self.leases.losses(namespace)) != self._losses.get(namespace, 0):
+            self._losses[namespace] = losses
+            self.reconciler.forget(namespace)
+        scope = namespace if namespace in self.watch.whole else ""
+        await self.reconciler.unheard(namespace, self.watch.problem(scope))
         return await self.reconciler.run(namespace)
 
-    async def _watch(self, stop: asyncio.Event) -> None:
-        await self.listed.wait()
-        await kopf.operator(
-            registry=self.watch.registry(),
-            settings=watch_settings(),
-            standalone=True,
-            clusterwide=not self.settings.namespaces,
-            namespaces=self.settings.namespaces,
-            stop_flag=stop,
-        )
+    async def _in_each_scope(self, work: Callable[[str], Coroutine[Any, Any, None]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for scope in self.watch.whole:
+                group.create_task(work(scope))
+
+    async def _follow(self, scope: str) -> None:
+        await self.watch.follow(self.cluster, scope, self._take_signals)
 
     async def _look_at_nodes(self) -> None:
         """While pools wait for GPUs; more of them are worth a look at the fleets that wait."""
@@ -191,34 +209,37 @@ class Operator:
                     for namespace in waiting[resource]:
                         self.queue.mark(namespace)
 
-    async def _list(self) -> None:
+    async def _list(self, scope: str) -> None:
         """Full lists: once before anything is planned, then now and then in case a watch missed something.
 
         And at once when the API server is back: the watches find that out later, each for itself.
         """
-        await self.leases.held.wait()
+        lease = self.leases.scopes[scope]
+        await lease.held.wait()
         while True:
             try:
-                self.leases.back.clear()
-                await self.list_all()
-                await self.leases.wait_back(self.settings.relist_seconds)
+                lease.back.clear()
+                async with self._listing:
+                    await self.watch.list(self.cluster, scope)
+                await lease.wait_back(self.settings.relist_seconds)
             except ClusterError as error:
-                log.warning("lists: %s", error)
-                await asyncio.sleep(2)
+                log.info("lists of %s: %s", scope or "all namespaces", error)
+                await asyncio.sleep(PAUSE_SECONDS if error.status else 2.0)
+            except Exception:
+                log.exception("lists of %s", scope or "all namespaces")
+                await asyncio.sleep(PAUSE_SECONDS)
 
     async def list_all(self) -> None:
-        """Read everything, and note what no watch had told."""
-        first = not self.listed.is_set()
-        if await self.watch.list(self.cluster, self.settings.namespaces) and not first:
-            self.missed = asyncio.get_running_loop().time()
+        """Read everything. Raises ClusterError."""
+        for scope in self.watch.whole:
+            await self.watch.list(self.cluster, scope)
 
 
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    if threading.current_thread() is threading.main_thread():
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
 
 
 async def _wait(stop: asyncio.Event) -> None:

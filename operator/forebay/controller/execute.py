@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -41,6 +42,7 @@ class ExecutionResult:
 
     refused: dict[ObjectKey, str] = field(default_factory=dict)
     applied: dict[ObjectKey, frozenset[str]] = field(default_factory=dict)  # paths that differ in the answer
+    forbidden: str = ""  # the last call that a right was missing for
     unwritten: set[str] = field(default_factory=set)  # subjects whose status could not be written
 
 
@@ -52,7 +54,10 @@ class Executor:
     cache: ObjectCache
     recorder: Recorder
     tokens: ControlTokens
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL_ACTIONS))
+    slots: defaultdict[str, asyncio.Semaphore] = field(
+        default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(PARALLEL_ACTIONS))
+    )
+    """By namespace: slow calls in one delay no other."""
 
     async def run(self, namespace: str, batches: Iterable[ActionBatch]) -> ExecutionResult:
         """Carry out all batches: first what the fleet shares, then all of its pools and policies side by side."""
@@ -82,7 +87,7 @@ class Executor:
 
     async def _try(self, namespace: str, action: Action, outcome: ExecutionResult) -> ClusterError | None:
         try:
-            async with self.slots:
+            async with self.slots[namespace]:
                 await self._do(namespace, action, outcome)
         except ClusterError as error:
             return error
@@ -152,6 +157,8 @@ class Executor:
         outcome: ExecutionResult,
     ) -> None:
         log.warning("%s %s/%s: %s", type(action).__name__, namespace, subject, error)
+        if error.forbidden:
+            outcome.forbidden = str(error)
         if not isinstance(action, Apply):
             if isinstance(action, WriteStatus):
                 outcome.unwritten.add(subject)

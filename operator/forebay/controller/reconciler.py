@@ -4,19 +4,22 @@ import logging
 import time
 from dataclasses import dataclass, field, replace
 
-from forebay.controller.cluster.kubernetes_api import POOL, Cluster
+from forebay.controller.cluster.kubernetes_api import POLICY, POOL, Cluster, ClusterError
 from forebay.controller.cluster.node_watch import NodeWatch
 from forebay.controller.cluster.object_cache import ObjectCache
 from forebay.controller.cluster.report_client import ControlTokens, ReportClient
 from forebay.controller.execute import Executor, remember
 from forebay.controller.observe.memory import FleetMemory
 from forebay.controller.observe.observe import ObservedFleet, observe
+from forebay.controller.plan.actions import Note
 from forebay.controller.plan.plan import plan
 from forebay.controller.plan.quiescence import Quiescent, quiescent
+from forebay.controller.report.event_messages import object_ref
 from forebay.controller.report.metrics import Metrics
 from forebay.controller.report.summaries import Summaries
 from forebay.controller.settings import Settings
 from forebay.controller.sizing.gpu_bids import KEPT_SECONDS, GpuBids
+from forebay.resources.reasons import EventReason
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,9 @@ class Reconciler:
     summaries: Summaries = field(default_factory=Summaries)
     ended: dict[str, float] = field(default_factory=dict)
     """When the last good pass over each fleet ended, in time.monotonic()."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """What the API server refuses in a namespace, in its words."""
+    _unheard: dict[str, str] = field(default_factory=dict)  # why a namespace is not heard of, as told
     _memories: dict[str, FleetMemory] = field(default_factory=dict)
     _resting: dict[str, Quiescent] = field(default_factory=dict)
 
@@ -45,8 +51,11 @@ class Reconciler:
         began = time.monotonic()
         try:
             again = await self._run(namespace)
-        except Exception:
+        except Exception as error:
             self.metrics.passes.labels("error").inc()
+            self.gpu_bids.excuse(namespace, time.time())
+            if isinstance(error, ClusterError) and error.status:
+                await self._refused(namespace, str(error))
             raise
         self.metrics.seconds.observe(time.monotonic() - began)
         if again is None:
@@ -77,16 +86,46 @@ class Reconciler:
         self.metrics.conditions(namespace, planned.verdicts, planned.gateways)
         self.metrics.prices(fleet)
         self.summaries.take(fleet, planned.sizings)
+        await self._refused(namespace, outcome.forbidden)
         self.metrics.passes.labels("refused" if outcome.refused else "ok").inc()
         if not fleet.owners:
             self._memories.pop(namespace, None)
             self.gpu_bids.forget(namespace)
             self.tokens.drop(namespace)
+            self.refused.pop(namespace, None)
             return None
         self._memories[namespace] = memory = remember(planned.memory, outcome)
         if (still := quiescent(fleet, planned, memory, changes)) is not None:
             self._resting[namespace] = still
         return self.settings.resync_seconds if planned.again is None else planned.again
+
+    def forget(self, namespace: str) -> None:
+        """Somebody else has acted in a namespace: what was remembered of it is of no use."""
+        self._memories.pop(namespace, None)
+        self._resting.pop(namespace, None)
+        self.gpu_bids.forget(namespace)
+        self.tokens.forget(namespace)
+
+    async def _refused(self, namespace: str, words: str) -> None:
+        """Tell once what a namespace refuses, to all whom it concerns, as far as it lets itself be told."""
+        if not words:
+            self.refused.pop(namespace, None)
+        elif self.refused.get(namespace) != words:
+            self.refused[namespace] = words
+            await self._tell(namespace, f"the operator cannot do its work in {namespace}: {words}")
+
+    async def unheard(self, namespace: str, words: str) -> None:
+        """Tell once why changes in a namespace are not heard of; empty words when they are."""
+        if not words:
+            self._unheard.pop(namespace, None)
+        elif self._unheard.get(namespace) != words:
+            self._unheard[namespace] = words
+            await self._tell(namespace, f"the operator does not hear of changes in {namespace}: {words}")
+
+    async def _tell(self, namespace: str, text: str) -> None:
+        for obj in (*self.cache.of(POOL.kind, namespace), *self.cache.of(POLICY.kind, namespace)):
+            note = Note(object_ref(obj), EventReason.APPLY_FAILED, "Reconcile", text, warning=True)
+            await self.executor.recorder.write(note)
 
     async def _rests(self, namespace: str) -> bool:
         """Whether a fleet that was at rest still is: nothing has changed, and its gateways say what they said."""

@@ -5,6 +5,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import Final
+
+from forebay.controller.cluster.kubernetes_api import ClusterError
+
+LEND_SECONDS: Final = 5.0
+"""After which a pass that is not at its end gives its slot to another fleet: it waits for others, and they must not."""
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +94,7 @@ class Backlog:
 
 
 class WorkQueue:
-    """Runs one pass a key at a time, `concurrency` keys at once."""
+    """Runs one pass a key at a time, `concurrency` keys at once; slow ones do not count."""
 
     def __init__(self, pace: QueueTimes, concurrency: int) -> None:
         self._backlog = Backlog(pace)
@@ -135,13 +141,22 @@ class WorkQueue:
 
     async def _one(self, key: str, work: Callable[[str], Awaitable[float | None]]) -> None:
         loop = asyncio.get_running_loop()
+        lent = loop.call_later(LEND_SECONDS, self._free)
         try:
             again = await work(key)
+        except ClusterError as error:
+            log.warning("pass over %s failed: %s", key, error)
+            self._backlog.failed(key, loop.time())
         except Exception:
             log.exception("pass over %s failed", key)
             self._backlog.failed(key, loop.time())
         else:
             self._backlog.done(key, loop.time(), again)
         finally:
-            self._slots.release()
-            self._wake.set()
+            if loop.time() < lent.when() and not lent.cancelled():
+                lent.cancel()
+                self._free()
+
+    def _free(self) -> None:
+        self._slots.release()
+        self._wake.set()

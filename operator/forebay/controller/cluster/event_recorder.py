@@ -8,6 +8,7 @@ Each object has a budget of new Events an hour. What is beyond it is counted, an
 import asyncio
 import logging
 import secrets
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -64,13 +65,13 @@ class Recorder:
         self._clock = clock
         self._series: dict[tuple[str, str, str], _Series] = {}
         self._budgets: dict[str, _Budget] = {}
-        self._lock = asyncio.Lock()
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by namespace
         self.left_out = 0
         """Events that were beyond a budget."""
 
     async def write(self, note: Note) -> None:
         """Write the Event, or count it in the series it continues."""
-        async with self._lock:
+        async with self._locks[note.regarding.namespace]:
             try:
                 await self._write(note, self._clock())
             except ClusterError as error:

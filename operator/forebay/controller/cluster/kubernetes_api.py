@@ -87,6 +87,11 @@ class ClusterError(Exception):
         return self.status == 404
 
     @property
+    def forbidden(self) -> bool:
+        """A right is missing; not that a policy, a quota or a namespace that ends is in the way."""
+        return self.status == 403 and ' is forbidden: User "' in str(self)
+
+    @property
     def conflict(self) -> bool:
         """Somebody else was quicker: the object exists already, or its resourceVersion moved on."""
         return self.status == 409

@@ -89,7 +89,6 @@ class ReportClient:
 
     def __init__(self, port: int = names.PORT_CONTROL) -> None:
         self._port = port
-        self._slots = asyncio.Semaphore(PARALLEL)
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether connections stay open
 
     async def close(self) -> None:
@@ -105,15 +104,16 @@ class ReportClient:
         if not token:
             return {}
         headers, session = {"Authorization": f"Bearer {token}"}, self._session(keep=keep)
-        answers = await asyncio.gather(*(self._one(session, headers, pod, ip) for pod, ip in addresses.items()))
+        slots = asyncio.Semaphore(PARALLEL)  # of this fleet: routers that do not answer are its own business
+        answers = await asyncio.gather(*(self._one(session, slots, headers, pod, ip) for pod, ip in addresses.items()))
         return {pod: report for pod, report in zip(addresses, answers, strict=True) if report is not None}
 
     async def _one(
-        self, session: aiohttp.ClientSession, headers: Mapping[str, str], pod: str, ip: str
+        self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, headers: Mapping[str, str], pod: str, ip: str
     ) -> Report | None:
         url = URL.build(scheme="http", host=ip, port=self._port, path=names.PATH_REPORT)
         try:
-            async with self._slots, session.get(url, headers=headers, allow_redirects=False) as answer:
+            async with slots, session.get(url, headers=headers, allow_redirects=False) as answer:
                 if answer.status != 200:
                     log.info("router %s answers its report with %d", pod, answer.status)
                     return None

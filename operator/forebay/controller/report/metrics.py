@@ -1,6 +1,6 @@
 """The operator's own metrics, for Prometheus."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -50,6 +50,12 @@ class Metrics:
             "forebay_operator_last_reconcile_age_seconds",
             "Since the last pass over this fleet that went well.",
             ("namespace",),
+            registry=self.registry,
+        )
+        self._refused = Gauge(
+            "forebay_operator_namespace_refused",
+            "1 where the API server refuses the operator its lease, a watch or a pass; no namespace: all of them.",
+            ("namespace", "what"),
             registry=self.registry,
         )
         gauges = {
@@ -146,6 +152,12 @@ class Metrics:
         self.pass_age.clear()
         for namespace, time in ended.items():
             self.pass_age.labels(namespace).set(now - time)
+
+    def refusals(self, refused: Iterable[tuple[str, str]]) -> None:
+        """Set where something is refused now, by namespace and what."""
+        self._refused.clear()
+        for labels in refused:
+            self._refused.labels(*labels).set(1)
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

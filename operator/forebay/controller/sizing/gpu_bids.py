@@ -42,6 +42,10 @@ class GpuBids:
         if (told := self._bids.get(namespace)) is not None:
             self._bids[namespace] = (now, told[1])
 
+    def excuse(self, namespace: str, now: float) -> None:
+        """Nobody waits to hear what they ask for: they cannot ask for anything."""
+        self._bids.setdefault(namespace, (now, ()))
+
     def forget(self, namespace: str) -> None:
         """It has no pools any more."""
         self._bids.pop(namespace, None)

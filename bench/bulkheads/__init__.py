@@ -1,0 +1,1 @@
+"""What one namespace's trouble costs the others."""
