@@ -66,6 +66,7 @@ class Streams:
     tokens: int
     priority: str = "Normal"
     key: str = ""
+    model: str = "long-7b"
     answers: list[Stream] = field(default_factory=list)
     open: set[int] = field(default_factory=set)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -113,7 +114,7 @@ class Streams:
 
     async def _exchange(self, web: aiohttp.ClientSession, number: int, stream: Stream) -> None:
         body = {
-            "model": "long-7b", "max_tokens": self.tokens, "stream": True,
+            "model": self.model, "max_tokens": self.tokens, "stream": True,
             "messages": [{"role": "user", "content": f"tell story number {number}, at length"}],
         }  # fmt: skip
         headers = {"x-forebay-priority": self.priority} | ({"authorization": f"Bearer {self.key}"} if self.key else {})
