@@ -69,7 +69,10 @@ test: lint types tools ## Lint, types, unit, property, API-server contract, char
 	timeout 2400 .venv/bin/pytest tests -n 2 --durations=10
 
 test-engine: $(STAMP) ## One contract against two engines: the simulator, and a real vLLM (make engine); RECORD=1 writes down what that answers
-	FOREBAY_TEST_ENGINE=0.32.0 $(if $(RECORD),FOREBAY_RECORD=1) timeout 2400 .venv/bin/pytest tests/engine -o faulthandler_timeout=900 --durations=10
+	FOREBAY_TEST_ENGINE=newest $(if $(RECORD),FOREBAY_RECORD=1) timeout 2400 .venv/bin/pytest tests/engine -o faulthandler_timeout=900 --durations=10
+
+test-engine-oldest: $(STAMP) ## The same with the oldest vLLM that is supported (make engine-oldest)
+	FOREBAY_TEST_ENGINE=oldest timeout 2400 .venv/bin/pytest tests/engine -o faulthandler_timeout=900 --durations=10
 
 $(COMPILED): setup.py pyproject.toml $(shell find operator/forebay -name '*.py') $(STAMP)
 	@echo "compiling the request path (about a minute)"

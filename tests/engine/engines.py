@@ -12,13 +12,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from forebay.engines.vllm import VLLM
-from testing.real_engine import ADAPTERS, MODEL, RealEngine, find, missing
+from testing.real_engine import ADAPTERS, MODEL, NEWEST, OLDEST, RealEngine, find, missing
 from testing.simulated_engine import SimulatedProcess
 
 CONTEXT: Final = 1024
 SLOTS: Final = 8
-VERSION: Final = os.environ.get("FOREBAY_TEST_ENGINE", "")
-"""The vLLM that the suite is to run against, beside the simulator: `make test-engine` names it."""
+VERSION: Final = {"newest": NEWEST, "oldest": OLDEST}.get(os.environ.get("FOREBAY_TEST_ENGINE", ""), "")
+"""The vLLM that the suite is to run against, beside the simulator: `make test-engine` says which."""
 USUAL: Final = ("--served-model-name", "tiny", "--max-model-len", str(CONTEXT), "--max-num-seqs", str(SLOTS))
 START_SECONDS: Final = 600.0
 """For a machine that does much else: alone it takes 15 to 60."""
