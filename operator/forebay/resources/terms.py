@@ -101,6 +101,26 @@ class OnDisconnect(WordEnum):
     CONTINUES = "Continues"
 
 
+class BudgetPeriod(WordEnum):
+    """What a budget is for: a calendar day, week or month."""
+
+    DAY = "Day"
+    WEEK = "Week"
+    MONTH = "Month"
+
+
+class Weekday(WordEnum):
+    """The day that a week begins with."""
+
+    MONDAY = "Monday"
+    TUESDAY = "Tuesday"
+    WEDNESDAY = "Wednesday"
+    THURSDAY = "Thursday"
+    FRIDAY = "Friday"
+    SATURDAY = "Saturday"
+    SUNDAY = "Sunday"
+
+
 class Tier(WordEnum):
     """Which ordered list of provider models (`tiers.py` knows its fields)."""
 
