@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from msgspec.structs import replace
 
-from forebay.resources.table import ModelEntry, ProviderEntry, TargetEntry
+from forebay.resources.table import BudgetEntry, ModelEntry, ProviderEntry, TargetEntry
 from forebay.router.cloud.provider import LIMITS
 from forebay.router.cloud.provider import UpstreamProvider as Standing
 from testing.fleet import Fleet, fleet
@@ -87,6 +87,7 @@ async def clouds(
     bravo_model: dict[str, Any] | None = None,
     pools: dict[str, Any] | None = None,
     gateway: dict[str, Any] | None = None,
+    budget: BudgetEntry | None = None,
 ) -> AsyncIterator[Clouds]:
     """acme first, then bravo, for every priority. `entry` changes acme's, `model` and `bravo_model` the models'."""
     async with AsyncExitStack() as stack:
@@ -104,7 +105,9 @@ async def clouds(
         changed = replace(changed, **(entry or {}))
         other = replace(entries[1], models=(replace(MODELS["bravo"], **(bravo_model or {})),))
         tier = tuple(TargetEntry(provider=name, model=MODELS[name].name) for name in ("acme", "bravo"))
-        policy = {"providers": (changed, other), "primary": tier, "secondary": tier}
+        policy: dict[str, Any] = {"providers": (changed, other), "primary": tier, "secondary": tier}
+        if budget is not None:
+            policy["budget"] = budget
         settings = {"providers_dir": keys, **(gateway or {})}
         async with fleet(tmp, pools or {}, policy=policy, gateway=settings) as made:
             yield Clouds(made, one, two, keys)

@@ -1,7 +1,7 @@
 """From the specs of pools and policies to their entries in the routing table. Pure."""
 
 from dataclasses import fields
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -87,6 +87,10 @@ def _learnt(spec: PoolSpec, capacity: CapacityStatus) -> LearntEntry | None:
 
 def policy_entry(name: str, spec: PolicySpec) -> PolicyEntry:
     """What gateways need to know of a policy."""
+    targets: dict[str, Any] = {
+        field: tuple(TargetEntry(provider=item.provider, model=item.model) for item in spec.targets(tier))
+        for tier, field in TARGET_FIELDS.items()
+    }
     return PolicyEntry(
         name=name,
         providers=tuple(_provider(provider) for provider in spec.providers),
@@ -96,10 +100,7 @@ def policy_entry(name: str, spec: PolicySpec) -> PolicyEntry:
         low=spec.overflow.low,
         gap=spec.on_capability_gap,
         cloud=spec.cloud,
-        **{
-            field: tuple(TargetEntry(provider=item.provider, model=item.model) for item in spec.targets(tier))
-            for tier, field in TARGET_FIELDS.items()
-        },
+        **targets,
     )
 
 

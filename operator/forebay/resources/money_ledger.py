@@ -12,6 +12,9 @@ import msgspec
 
 from forebay.resources.table import Frozen, TableError
 
+HIGH: Final = "_high"
+"""Ends the name of the budget that only High requests use; no policy's name has such a character."""
+
 SCHEMA: Final = 1
 MOST_PICODOLLARS: Final = 2**63 - 1
 """What JSON carries as a whole number: nine million dollars."""
@@ -111,6 +114,7 @@ class AccountReport(Frozen, frozen=True):
     wanted: int = 0
     worst: int = 0
     least: int = 0
+    version: int = 0  # of the ledger that it has
     per_hour: int = 0
     idle: bool = False
     closed: bool = False

@@ -251,6 +251,14 @@ class RouterOptions:
     providers_dir: Path | None = option(
         "Folder with the keys of cloud providers.", default=None, secret=True, role=GATEWAY, shown="none"
     )
+    budget_dir: Path | None = option(
+        "Folder with the ledgers of the policies' budgets.", default=None, role=GATEWAY,
+        shown="none: nothing is paid from a budget",
+    )  # fmt: skip
+    journal_dir: Path | None = option(
+        "Folder in memory-backed storage for the journal of what is spent.", default=None, role=GATEWAY,
+        shown="none: a restart forgets it",
+    )  # fmt: skip
     gateway: GatewayOptions = group(GatewayOptions, role=GATEWAY)
     access_log: bool = option("Whether each request gets a line of JSON on stdout.", default=True)
 

@@ -50,6 +50,9 @@ class Reason(DocumentedEnum):
         "it names a model, or asks for embeddings, and its pool has `overflow.substitute: Denied`",
     )
     CLOUD_UNAVAILABLE = "CloudUnavailable", "every provider of the tier failed or is limited"
+    BUDGET_SPENT = "BudgetSpent", "what is left of the policy's budget is less than this request may cost"
+    BUDGET_PACED = "BudgetPaced", "the policy's budget is spread over its period, and what is due by now is spent"
+    BUDGET_HELD = "BudgetHeld", "this gateway has been granted nothing of the policy's budget that is enough for it yet"
     MODEL_NOT_FOUND = "ModelNotFound", "404: nobody here serves the model that it names"
     MODEL_REQUIRED = "ModelRequired", "400: it names no model, and answers of the different ones cannot be compared"
     INVALID_REQUEST = (
@@ -67,6 +70,10 @@ class Reason(DocumentedEnum):
         "503: replicas failed before the first byte, and no other way was left, or engines broke off with its like",
     )
     DEADLINE_EXCEEDED = "DeadlineExceeded", "503: the client's time was over"
+
+
+NO_MONEY: Final = (Reason.BUDGET_SPENT, Reason.BUDGET_PACED, Reason.BUDGET_HELD)
+"""Why a request is not paid for, the firmest word first: where several models were too dear, the last of them holds."""
 
 
 class ScaleReason(DocumentedEnum):

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import msgspec
 
+from forebay.resources.money_ledger import AccountReport
 from forebay.resources.reasons import Reason
 from forebay.resources.table import Frozen
 from forebay.resources.usage import UsageRow
@@ -152,6 +153,8 @@ class GatewayReport(Frozen, frozen=True, tag="gateway", tag_field="role"):
     table_error: str = ""
     usage: tuple[UsageRow, ...] = ()
     tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
+    account: str = ""  # the name of its accounts of budgets: that of its journal
+    budgets: tuple[AccountReport, ...] = ()
 
 
 Report = SidecarReport | GatewayReport

@@ -131,6 +131,7 @@ class ModelEntry(Frozen, frozen=True):
     cache_write_price: str | UnsetType = UNSET
     output_price: str | None = None
     price_tiers: tuple[PriceEntry, ...] | UnsetType = UNSET
+    answer_tokens: int | UnsetType = UNSET  # sent as the limit of a request that has none
     context_tokens: int | None = None
     inputs: tuple[Modality, ...] = (Modality.TEXT,)
     max_tokens_field: MaxTokensField = MaxTokensField.MAX_TOKENS
@@ -192,6 +193,13 @@ class TargetEntry(Frozen, frozen=True):
     model: str
 
 
+class BudgetEntry(Frozen, frozen=True):
+    """That a policy's requests are paid from a budget; what there is of it stands in ledgers (money_ledger.py)."""
+
+    enforced: bool = True
+    high: bool = False  # a part is reserved for High
+
+
 class PolicyEntry(Frozen, frozen=True):
     """One CloudFallbackPolicy."""
 
@@ -205,6 +213,7 @@ class PolicyEntry(Frozen, frozen=True):
     low: OverflowTo = OverflowTo.QUEUE
     gap: GapAction = GapAction.CLOUD  # spec.onCapabilityGap, under the name that routers of the first release know
     cloud: CloudUse = CloudUse.ALLOWED
+    budget: BudgetEntry | UnsetType = UNSET
 
     def targets(self, tier: Tier) -> tuple[TargetEntry, ...]:
         """A tier's provider models, in order."""

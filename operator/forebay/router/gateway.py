@@ -18,6 +18,7 @@ from forebay.router.access_log_writer import describe
 from forebay.router.attempt_result import LONGEST_PAUSE
 from forebay.router.client_keys import ANONYMOUS, allowed
 from forebay.router.cloud import CloudProviders
+from forebay.router.cloud.budgets import GatewayBudgets
 from forebay.router.context import VERSION, Context
 from forebay.router.dialect import models
 from forebay.router.dialect.answers import REQUEST_ID, record_of, refusal
@@ -61,17 +62,22 @@ class Gateway:
         self.keepers = Keepers(self)
         self.replicas = Replicas(context, self._offered, self._word)
         self.waiting = GatewayQueue(self.replicas.tell)
+        self.sleepers = Wake(context)
         options = context.settings.gateway
+        self.budgets = GatewayBudgets(
+            context.settings.budget_dir, context.settings.journal_dir,
+            lambda: context.unix(asyncio.get_running_loop().time()), self.sleepers.ask_for_money,
+        )  # fmt: skip
         self.cloud = CloudProviders(
             context.settings.providers_dir,
             networks(options.provider_networks),
             proxies=proxies(options.provider_proxies),
+            budgets=self.budgets,
         )
         origins = context.settings.gateway.cors_origins
         self.cors = Cors(origins) if origins else None
         self.task_source = context.settings.gateway.task_source
         self.accounting = Accounting()
-        self.sleepers = Wake(context)
         self.senders = Senders()
         self.newcomers = Newcomers(self.replicas.slots)
         self.fleet = GatewayFleet(self.replicas, self.waiting)
@@ -292,6 +298,8 @@ class Gateway:
     async def run(self) -> None:
         """Follow the replicas, and look after the providers, for ever."""
         self.context.spawn(self.cloud.run())
+        if self.budgets.folder is not None:
+            self.context.spawn(self.budgets.watch())
         await self.replicas.run()
 
     @property
@@ -305,6 +313,8 @@ class Gateway:
         now = asyncio.get_running_loop().time()
         pools = [(entry.name, self.waiting.length(entry.name)) for entry in table.table.pools]
         heard = {name: self.replicas.heard(name, now) for name, _ in pools}
+        if self.draining:
+            self.budgets.close()
         return GatewayReport(
             replica=self.context.settings.replica,
             version=VERSION,
@@ -315,7 +325,9 @@ class Gateway:
             pools=self.accounting.report(pools, heard),
             missing_keys=self.cloud.missing_keys(),
             provider_problems=self.cloud.problems(),
-            table_error=table.problem or self.context.clients.problem,
+            table_error=table.problem or self.context.clients.problem or self.budgets.problem,
+            account=self.budgets.account,
+            budgets=self.budgets.report(),
             usage=self.context.usage.report(),
             tokens=self.context.token.digests,
         )
@@ -323,6 +335,7 @@ class Gateway:
     def refresh_metrics(self) -> None:
         """Set the gauges."""
         now = asyncio.get_running_loop().time()
+        self.budgets.refresh_metrics()
         for gauge in (metrics.SLOTS, metrics.SLOTS_RUNNING, metrics.REPLICAS, metrics.QUEUE_LENGTH):
             gauge.clear()  # pools come and go
         for name, pool in self.replicas.pools.items():

@@ -91,6 +91,27 @@ COST: Final = FastMoneyCounter(
     "forebay_cloud_cost_dollars", "What providers' answers cost at the policy's prices, counted or estimated.",
     ("provider", "model", "source"), REGISTRY,
 )  # fmt: skip
+BUDGET_SPENT: Final = Gauge(
+    "forebay_budget_gateway_spent_dollars", "What this gateway's requests have cost in the running period, by budget.",
+    ("budget",), registry=REGISTRY,
+)  # fmt: skip
+BUDGET_RESERVED: Final = Gauge(
+    "forebay_budget_gateway_reserved_dollars", "Worst cases of requests that this gateway has at providers, by budget.",
+    ("budget",), registry=REGISTRY,
+)  # fmt: skip
+BUDGET_ROOM: Final = Gauge(
+    "forebay_budget_gateway_room_dollars", "What this gateway may still reserve of what it was granted, by budget.",
+    ("budget",), registry=REGISTRY,
+)  # fmt: skip
+BUDGET_ASSUMED: Final = FastMoneyCounter(
+    "forebay_budget_assumed_dollars", "What budgets were charged for answers that no provider has counted.",
+    ("provider", "model"), REGISTRY,
+)  # fmt: skip
+BUDGET_BEYOND: Final = Gauge(
+    "forebay_budget_beyond_worst_dollars",
+    "What answers cost above the worst case that was reserved for them: a wrong price, or a limit that is ignored.",
+    registry=REGISTRY,
+)  # fmt: skip
 WASTED_TRIES: Final = Counter(
     "forebay_wasted_tries_total", "Requests that a replica refused or failed before the first byte.",
     ("pool", "cause"), registry=REGISTRY,

@@ -358,13 +358,16 @@ class RequestFlow:
                 sent.append((name.encode(), value))
         try:
             served = await self.gate.cloud.send(
-                step.target, self.parsed, self.exchange, headers, record, course.deadline, trace=sent
-            )
+                step.target, self.parsed, self.exchange, headers, record, course.deadline, trace=sent,
+                size=len(self.request.body),
+            )  # fmt: skip
         except CloudError as problem:
             record.problem = str(problem)
             refused = self._note_refusal(step, problem.refusal)
             self._failed += (step.target,) if problem.sent else ()
-            result = ProviderResult(taken=False, sent=problem.sent, cost=self._new_cost(), refused=refused)
+            result = ProviderResult(
+                taken=False, sent=problem.sent, cost=self._new_cost(), refused=refused, no_money=problem.no_money
+            )
         else:
             self._taken(step, served)
             if not served.problem:

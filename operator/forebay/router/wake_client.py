@@ -16,6 +16,7 @@ from forebay.router.placement.resolve import resolve
 
 AGAIN_SECONDS: Final = 5.0
 """How long a pool that is still asleep is not asked for again."""
+MONEY_AGAIN_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 2.0
 TRIES: Final = 2
 """Addresses that are tried: the operator is one process."""
@@ -28,12 +29,16 @@ class Wake:
         self._context = context
         self._asked: dict[str, float] = {}
 
-    def ask(self, pool: str) -> None:
-        """A request wants this pool, which has no replica."""
+    def ask_for_money(self) -> None:
+        """A request wants more of a budget than this gateway was granted."""
+        self.ask("", MONEY_AGAIN_SECONDS)
+
+    def ask(self, pool: str, again: float = AGAIN_SECONDS) -> None:
+        """A request wants this pool, which has no replica; an empty name stands for money."""
         table, now = self._context.table.table, asyncio.get_running_loop().time()
         if not (table.operator or table.operator_addresses):
             return
-        if now - self._asked.get(pool, float("-inf")) < AGAIN_SECONDS:
+        if now - self._asked.get(pool, float("-inf")) < again:
             return
         self._asked = {name: at for name, at in self._asked.items() if now - at < AGAIN_SECONDS} | {pool: now}
         self._context.spawn(self._post(pool))

@@ -57,6 +57,7 @@ class RequestFacts(Struct, frozen=True, gc=False):
     waited: bool = False
     refused_by: frozenset[str] = frozenset()  # pools whose engine said that it is longer than their context
     cloud_failed: bool = False  # every provider of the tier failed or is limited
+    no_money: Reason | None = None  # why no provider of the tier may be paid for it, until it is asked again
     own_fault: bool = False  # it fails where others are served: nothing is paid for it
     given_up: Reason | None = None  # why no replica is tried any more: ReplicaFailed, or QueueExpired for back-pressure
 

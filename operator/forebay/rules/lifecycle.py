@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from forebay.resources.reasons import Priority, Reason
+from forebay.resources.reasons import NO_MONEY, Priority, Reason
 from forebay.rules import route as rule
 from forebay.rules.affinity import away_penalty
 from forebay.rules.facts import RequestFacts
@@ -94,6 +94,7 @@ class Lifecycle:
         self._ends: dict[bool, float] = {}  # of its waits, by whether that is a cold one
         self._cloud: rule.Cloud | None = None
         self._next_target = 0
+        self._no_money: Reason | None = None  # what the tier's providers were passed over for
         self._left: str | None = None  # it is at a provider, for lack of a slot of this pool
         self._demand: list[DemandEvent] = []
 
@@ -130,6 +131,8 @@ class Lifecycle:
         wait = self._wait
         assert wait is not None
         self._leave_queue(now)
+        if self.facts.no_money is not None:  # there may be some by now
+            self._learn(no_money=None)
         if not wait.home:
             if now >= wait.until:
                 self._learn(waited=True)
@@ -179,6 +182,9 @@ class Lifecycle:
             return self._done()
         if overflowed and pool is not None and self.decision is not None:
             self._note(DemandKind.NOT_OVERFLOWED, pool, self.decision.reason)
+        if result.no_money is not None:
+            self.tries -= 1
+            self._no_money = max(self._no_money or NO_MONEY[0], result.no_money, key=NO_MONEY.index)
         self.failed += result.sent
         self.refused = self.refused or result.refused
         return self._to_provider(now) or self._decide(fleet, now)
@@ -207,7 +213,7 @@ class Lifecycle:
             case rule.Local() as local:
                 return self._to_replica(local.pool, fleet, now)
             case rule.Cloud() as cloud:
-                self._cloud, self._next_target = cloud, 0
+                self._cloud, self._next_target, self._no_money = cloud, 0, None
                 self.pool = cloud.pool or self.pool
                 return self._to_provider(now)
             case rule.Wait() as wait:
@@ -216,7 +222,7 @@ class Lifecycle:
             case rule.Refuse() as refusal:
                 return self._refuse(refusal, decision.reason)
 
-    def _learn(self, **facts: bool | Reason | frozenset[str]) -> None:
+    def _learn(self, **facts: bool | Reason | frozenset[str] | None) -> None:
         self.facts = msgspec.structs.replace(self.facts, **facts)
 
     # Local.
@@ -306,7 +312,10 @@ class Lifecycle:
         most = MAX_FAILED if self.facts.given_up is None else MAX_SENT  # a replica may still come after these
         spent = self.failed >= most or self.tries >= MAX_TRIES or now >= self.deadline
         if spent or self._next_target >= len(cloud.targets):
-            self._learn(cloud_failed=True)
+            if self._no_money is None or spent:
+                self._learn(cloud_failed=True)
+            else:
+                self._learn(no_money=self._no_money)
             return None
         target = cloud.targets[self._next_target]
         self._next_target += 1

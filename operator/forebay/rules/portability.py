@@ -113,6 +113,8 @@ def outgoing(path: str, document: Mapping[str, Any], model: ModelEntry) -> dict[
             del body[name]
     body["model"] = model.name
     limit = next((document[name] for name in LIMITS if document.get(name) is not None), None)
+    if limit is None and model.answer_tokens and ENDPOINTS[path].output_tokens:
+        limit = model.answer_tokens
     if limit is not None and (field := limit_field(path, model)) not in model.drop_fields:
         body[field] = limit
     if ENDPOINTS[path].stored:

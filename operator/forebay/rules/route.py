@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from forebay.resources.access_log import DecisionInputs
 from forebay.resources.names import DEFAULT_POLICY
-from forebay.resources.reasons import Capability, Priority, Reason
+from forebay.resources.reasons import NO_MONEY, Capability, Priority, Reason
 from forebay.resources.terms import CloudUse, FullWhen, GapAction, Modality, Permission, Task, Tier
 from forebay.rules.facts import CloudTarget, FleetView, PolicyView, PoolView, RequestFacts, gap_tier
 from forebay.rules.portability import is_portable
@@ -51,7 +51,7 @@ class Refuse(Struct, frozen=True):
     text: str = ""
 
 
-_ALSO_WITHOUT_REPLICAS = frozenset({Reason.REPLICA_FAILED, Reason.CLOUD_UNAVAILABLE, Reason.NOT_PORTABLE})
+_ALSO_WITHOUT_REPLICAS = frozenset({Reason.REPLICA_FAILED, Reason.CLOUD_UNAVAILABLE, Reason.NOT_PORTABLE, *NO_MONEY})
 """Why it may not leave, where that says more than that nobody serves. The others say that its pools are full."""
 _NO_TASK: frozenset[Task] = frozenset()
 _TEXT_ALONE = frozenset({Modality.TEXT})
@@ -195,7 +195,9 @@ def _at_gap(
     tier = gap_tier(request.priority)
     blocked = _blocked(request, policy, candidates)
     if blocked is not None:
-        down = blocked is Reason.CLOUD_UNAVAILABLE  # it may come back; and it is no demand for local slots
+        down = (
+            blocked is Reason.CLOUD_UNAVAILABLE or blocked in NO_MONEY
+        )  # it may come back; and it is no demand for local slots
         return decide(Refuse(503) if down else Refuse(refusal, pool), blocked)
     targets = _portable(request, policy.targets[tier])
     if not targets:
@@ -254,6 +256,8 @@ def _blocked(request: RequestFacts, policy: PolicyView | None, pools: tuple[Pool
         return Reason.LOCAL_ONLY
     if request.cloud_failed:
         return Reason.CLOUD_UNAVAILABLE
+    if request.no_money is not None:
+        return request.no_money
     chosen = request.names_a_model or request.task in ONE_MODEL
     if chosen and pools and not any(p.substitute is Permission.ALLOWED for p in pools):
         return Reason.SUBSTITUTION_DENIED

@@ -151,12 +151,13 @@ class AttemptResult(Struct, frozen=True):
 
 class ProviderResult(Struct, frozen=True):
     """How a provider's turn ended. `taken`: the client has its answer; `sent`: it failed rather than being passed over;
-    `cost` in US dollars, empty where unknown; `refused`: it answered 4xx."""
+    `cost` in US dollars, empty where unknown; `refused`: it answered 4xx; `no_money`: it was not asked, and why."""
 
     taken: bool
     sent: bool = False
     cost: str = ""
     refused: bool = False
+    no_money: Reason | None = None
 
 
 class LiveFleet(Protocol):

@@ -9,6 +9,8 @@
     stream_events    reads a stream: content, usage, errors, its end
     verdict          what a status means, how long Retry-After asks for
     provider_errors  how a try can fail while the client has heard nothing
+    budgets          the gateway's share of budgets: reserve before a request is sent, settle once
+    money_journal    what of that outlives the container
     provider_usage   tokens and money into metrics and log
 
 What is sent and what keeps a request here is rules/portability. httpx is imported with the first provider, because a

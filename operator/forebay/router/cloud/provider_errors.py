@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from forebay.resources.reasons import Reason
 from forebay.router.cloud.verdict import Tell
 from forebay.rules.breaker import CallResult
 
@@ -21,13 +22,17 @@ class Refusal(NamedTuple):
 class CloudError(Exception):
     """This provider did not take the request, and the client has heard nothing: there may be another way.
 
-    `sent`: it may have had the request. `refusal` is what it said to it, if that is something to tell.
+    `sent`: it may have had the request. `refusal` is what it said to it, if that is something to tell. `no_money`: it
+    was not asked, for lack of money, and why that is.
     """
 
-    def __init__(self, message: str, sent: bool = False, refusal: Refusal | None = None) -> None:
+    def __init__(
+        self, message: str, sent: bool = False, refusal: Refusal | None = None, no_money: Reason | None = None
+    ) -> None:
         super().__init__(message)
         self.sent = sent
         self.refusal = refusal
+        self.no_money = no_money
 
 
 class FailedError(Exception):

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from forebay.resources.access_log import AccessLogEntry
-from forebay.resources.table import PolicyEntry
+from forebay.resources.table import BudgetEntry, PolicyEntry
 from forebay.resources.terms import OnDisconnect
 from forebay.router import metrics
+from forebay.router.cloud.budgets import GatewayBudgets, NoMoneyError
 from forebay.router.cloud.provider_errors import CloudError, FailedError
-from forebay.router.cloud.provider_usage import WORKED, account, charge, used_at
+from forebay.router.cloud.provider_usage import HUNG_UP, WORKED, account, charge, used_at
 from forebay.router.cloud.tls_files import system_tls
 from forebay.router.http.exchange import Exchange
 from forebay.router.http.values import Headers
 from forebay.rules.addresses import Network
 from forebay.rules.breaker import CallResult
+from forebay.rules.budget.picodollars import in_dollars
+from forebay.rules.budget.worst_case import assumed, counted_cost, worst_case
 from forebay.rules.dialect.parsed_request import ParsedRequest
 from forebay.rules.endpoints import operation
 from forebay.rules.facts import USUAL_ANSWER_TOKENS, CloudTarget
@@ -44,8 +47,19 @@ class ProviderResponse(Struct, frozen=True):
     problem: str = ""
 
 
+class Paid(Struct, frozen=True):
+    """What was put aside for a try: the reservation's number, picodollars, and the bytes of the request."""
+
+    number: int
+    worst: int
+    size: int
+
+
 class CloudProviders:
-    """All providers of the table. `folder` holds their files; `allowed` networks and `proxies` are the chart's."""
+    """All providers of the table. `folder` holds their files; `allowed` networks and `proxies` are the chart's.
+
+    `budgets`: what policies that have a budget pay from.
+    """
 
     def __init__(
         self,
@@ -53,7 +67,10 @@ class CloudProviders:
         allowed: tuple[Network, ...] = (),
         tls: ssl.SSLContext | None = None,
         proxies: Mapping[str, str] = _NONE,
+        budgets: GatewayBudgets | None = None,
     ) -> None:
+        self.budgets = budgets
+        self._paid: dict[str, BudgetEntry] = {}
         self.folder = folder or Path()  # nothing can be read where there is no folder
         self.proxies = proxies
         self.allowed = allowed
@@ -65,6 +82,7 @@ class CloudProviders:
     def follow(self, policies: tuple[PolicyEntry, ...]) -> None:
         """Take over the table's providers. Unchanged ones keep their connections; what a provider asked for stays."""
         wanted = {(policy.name, entry.name): entry for policy in policies for entry in policy.providers}
+        self._paid = {policy.name: policy.budget for policy in policies if isinstance(policy.budget, BudgetEntry)}
         if not wanted and not self._providers:
             return
         from forebay.router.cloud.provider import UpstreamProvider  # noqa: PLC0415 - httpx: a third of a sidecar's memory
@@ -120,8 +138,9 @@ class CloudProviders:
         deadline: float,
         *,
         trace: Headers,
+        size: int = 0,
     ) -> ProviderResponse:
-        """Serve a request by a provider, until `deadline` (loop time) at most.
+        """Serve a request of `size` bytes by a provider, until `deadline` (loop time) at most.
 
         Raises CloudError while the client has heard nothing. A stream that breaks later has ended with an error event.
         `trace`: the headers of the request's trace.
@@ -134,9 +153,11 @@ class CloudProviders:
 
         answer = ProviderAnswer(provider, target, parsed, exchange, headers, trace=trace)
         await provider.ready()
+        paid = self._reserve(target, parsed, record, size)
         try:
             place = provider.begin(_tokens(parsed), begun)
         except FailedError as failed:
+            self._pay(paid, 0)
             metrics.CLOUD_ERRORS.labels(target.provider, failed.word).inc()
             raise CloudError(f"{target}: {failed.word}") from None
         gauge = metrics.OVERFLOW_RUNNING.labels(target.provider)
@@ -153,7 +174,7 @@ class CloudProviders:
             raise CloudError(f"{target}: {failed.word}", sent=True, refusal=failed.refusal) from None
         finally:
             gauge.dec()
-            used = self._settle(answer, record, word, loop.time() - begun)
+            used = self._settle(answer, record, word, loop.time() - begun, paid)
             provider.over(place, used, outcome, pause, loop.time(), begun=answer.first > 0)
         return ProviderResponse(answer.status, answer.first or loop.time(), answer.problem)
 
@@ -163,7 +184,40 @@ class CloudProviders:
             if (provider := self._providers.get((target.policy, target.provider))) is not None:
                 provider.shown(asyncio.get_running_loop().time())
 
-    def _settle(self, answer: "ProviderAnswer", record: AccessLogEntry, word: str, seconds: float) -> int:
+    def _reserve(self, target: CloudTarget, parsed: ParsedRequest, record: AccessLogEntry, size: int) -> "Paid | None":
+        """Put aside what it may cost, where its policy has a budget. Raises CloudError."""
+        terms = self._paid.get(target.policy)
+        if terms is None or self.budgets is None:
+            return None
+        worst = worst_case(parsed.facts, target.model, size, parsed.document)
+        try:
+            number = self.budgets.reserve(target.policy, terms, parsed.facts.priority, worst, record.request_id)
+        except NoMoneyError as lack:
+            raise CloudError(f"{target}: {lack.reason}", no_money=lack.reason) from None
+        return Paid(number, worst or 0, size)
+
+    def _pay(self, paid: "Paid | None", cost: int) -> None:
+        if paid is not None and self.budgets is not None:
+            self.budgets.settle(paid.number, cost)
+
+    def _bill(self, answer: "ProviderAnswer", paid: "Paid | None", word: str, output: int) -> None:
+        """Settle an answer, whole or in part: as it was counted, else as it may have been at its provider."""
+        if paid is None:
+            return
+        target, facts, usage = answer.target, answer.parsed.facts, answer.usage
+        if usage is not None and (word not in HUNG_UP or usage.money is not None):
+            self._pay(paid, counted_cost(usage, target.model, paid.worst))
+            return
+        left = word in HUNG_UP and not answer.parsed.stream
+        manner = OnDisconnect.CONTINUES if left else answer.provider.entry.on_disconnect or OnDisconnect.STOPS
+        seen = max(output, usage.output if usage is not None else 0)
+        cost = assumed(facts, target.model, paid.size, seen, manner, paid.worst)
+        metrics.BUDGET_ASSUMED.add((target.provider, target.model.name), in_dollars(cost))
+        self._pay(paid, cost)
+
+    def _settle(
+        self, answer: "ProviderAnswer", record: AccessLogEntry, word: str, seconds: float, paid: "Paid | None" = None
+    ) -> int:
         """Count a try; returns its tokens."""
         target, parsed = answer.target, answer.parsed
         record.provider_request_id = answer.request_id
@@ -171,7 +225,9 @@ class CloudProviders:
         if word:
             metrics.CLOUD_ERRORS.labels(target.provider, word).inc()
         if not answer.first and answer.usage is None and not (answer.sent and (word in WORKED or answer.filtered)):
+            self._pay(paid, 0)
             return 0
+        self._bill(answer, paid, word, answer.output)
         goes_on = answer.provider.entry.on_disconnect is OnDisconnect.CONTINUES
         used, counted = used_at(parsed, word, answer.usage, answer.output, goes_on)
         if answer.first:

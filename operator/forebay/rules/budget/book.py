@@ -90,13 +90,17 @@ class AccountBook:
             self.note(Returned(key, after.returned))
             self.accounts[key] = after
 
-    def reserve(self, groups: Sequence[Sequence[AccountKey]], worst: int) -> int | None:
-        """Reserve in one account of each group, the first with room; the reservation's number, or None: in none."""
+    def reserve(self, groups: Sequence[Sequence[AccountKey]], worst: int, *, force: bool = False) -> int | None:
+        """Reserve in one account of each group, the first with room; the reservation's number, or None: in none.
+
+        `force`: where none of a group has room, its first is overdrawn.
+        """
         chosen: list[AccountKey] = []
         for group in groups:
             key = next((key for key in group if accounts.fits(self.account(key), worst)), None)
-            if key is None:
+            if key is None and not force:
                 return None
+            key = key or group[0]
             chosen.append(key)
         begun = Begun(self._next, worst, tuple(chosen))
         self.note(begun)

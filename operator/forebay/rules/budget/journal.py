@@ -44,6 +44,11 @@ class JournalWriter:
     def __init__(self, keys: list[AccountKey] | None = None) -> None:
         self._numbers = {key: number for number, key in enumerate(keys or ())}
 
+    @property
+    def keys(self) -> list[AccountKey]:
+        """The accounts that have been named, in order."""
+        return list(self._numbers)
+
     def head(self, name: bytes) -> bytes:
         """The first record of a new journal; `name` is random, 16 bytes."""
         return _record(_Kind.HEAD, text=name)
