@@ -12,7 +12,7 @@ from forebay.resources import crd, kubernetes_fields, policy, pool, reach
 from forebay.resources.fields import Resource, Rule
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec
-from forebay.resources.reasons import ConditionType
+from forebay.resources.reasons import POOL_CONDITIONS
 
 pytestmark = pytest.mark.apiserver
 REPO = Path(__file__).resolve().parents[2]
@@ -249,6 +249,26 @@ def test_a_policy_gets_the_defaults_that_the_types_have(api: client.ApiClient) -
     assert PolicySpec.model_validate(stored) == meant
 
 
+PRICED: dict[str, Any] = {**PROVIDER, "models": [{"name": "big", "inputPrice": "4", "outputPrice": "20"}]}
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        {"amount": "0"},
+        {"amount": "999999.999999999", "period": "Day", "timeZone": "America/Argentina/Buenos_Aires"},
+        {"amount": "500", "period": "Week", "weekStart": "Sunday", "reservedForHighPercent": 90},
+        {"amount": "500", "pacing": {}, "enforcement": "Advisory", "alertPercents": []},
+        {"amount": "500", "pacing": {"burstPercent": 0}, "lease": {"seconds": 60}, "timeZone": "Etc/GMT+12"},
+    ],
+)
+def test_a_policy_whose_models_have_prices_may_have_a_budget(api: client.ApiClient, budget: dict[str, Any]) -> None:
+    stored = create(api, a_policy(providers=[PRICED], budget=budget))["spec"]["budget"]
+    meant = PolicySpec.model_validate({**POLICY, "budget": budget}).budget
+    assert meant is not None
+    assert stored == meant.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
 def test_a_fleet_without_providers_says_how_its_gateways_run(api: client.ApiClient) -> None:
     gateway = {
         "replicas": 3,
@@ -270,7 +290,7 @@ def test_a_null_in_a_pod_template_is_kept(api: client.ApiClient) -> None:
 
 def test_conditions_are_unknown_at_first_sight(api: client.ApiClient) -> None:
     conditions = create(api, a_pool())["status"]["conditions"]
-    assert {c["type"] for c in conditions} == set(ConditionType)
+    assert {c["type"] for c in conditions} == set(POOL_CONDITIONS)
     assert {c["status"] for c in conditions} == {"Unknown"}
 
 

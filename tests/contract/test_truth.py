@@ -391,6 +391,25 @@ def test_a_policy_without_gateways_keys_or_addresses(managed_api: client.ApiClie
     play(managed_api, scene)
 
 
+@shows(ConditionType.BUDGET_AVAILABLE)
+def test_a_budget_that_is_spent_and_raised(managed_api: client.ApiClient) -> None:
+    async def scene(on: Stage) -> None:
+        acme = POLICY["providers"][0]
+        target = [{"provider": "acme", "model": "large"}]
+        spec = {"providers": [acme], "primary": target, "secondary": target, "budget": {"amount": "0"}}
+        await on.cluster.create(custom(POLICIES, on.namespace, "default", spec))
+        budget: dict[str, Any] = {"name": "default", "of": POLICIES}
+        await on.becomes("BudgetAvailable", "False", "Spent", "$0.0000 of $0", run=False, **budget)
+        await on.cluster.patch(POLICIES, on.namespace, "default", {"spec": {"budget": {"amount": "50"}}})
+        await on.becomes("BudgetAvailable", "True", "WithinBudget", "of $50", run=False, **budget)
+        status = (await on.cluster.get(POLICIES, on.namespace, "default"))["status"]["budget"]
+        assert (status["amount"], status["spent"]) == ("50", "0")
+        await on.cluster.patch(POLICIES, on.namespace, "default", {"spec": {"budget": {"timeZone": "Mars/Olympus"}}})
+        await on.becomes("BudgetAvailable", "False", "Held", "Mars/Olympus", "correct it", run=False, **budget)
+
+    play(managed_api, scene)
+
+
 def gateways_say(on: Stage, **what: Any) -> None:
     for router in on.routers.by_address.values():
         if not router.pool:

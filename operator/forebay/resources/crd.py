@@ -19,11 +19,10 @@ from forebay.resources.names import DEFAULT_POLICY, GROUP, POLICY_KIND, POLICY_P
 from forebay.resources.policy import PolicySpec, PolicyStatus
 from forebay.resources.pool import PoolSpec
 from forebay.resources.pool_status import PoolStatus
-from forebay.resources.reasons import POLICY_CONDITIONS, ConditionReason, ConditionType
+from forebay.resources.reasons import POLICY_CONDITIONS, POOL_CONDITIONS, ConditionReason, ConditionType
 
 Schema = dict[str, Any]
 EPOCH = "1970-01-01T00:00:00Z"
-POOL_CONDITIONS = tuple(ConditionType)
 
 POOL_RULES = (
     Rule(

@@ -10,10 +10,12 @@ from forebay.resources import names
 from forebay.resources.capacity_status import CapacityStatus
 from forebay.resources.options import RouterTimeouts
 from forebay.resources.policy import PolicySpec, Provider, ProviderModel
+from forebay.resources.policy_budget import PolicyBudget
 from forebay.resources.pool import PoolSpec, PoolTimeouts
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import (
     USUAL_REACH,
+    BudgetEntry,
     HeaderEntry,
     LearntEntry,
     ModelEntry,
@@ -26,7 +28,7 @@ from forebay.resources.table import (
     TargetEntry,
     TimeoutsEntry,
 )
-from forebay.resources.terms import OnDisconnect
+from forebay.resources.terms import Enforcement, OnDisconnect
 from forebay.resources.tiers import TARGET_FIELDS
 
 _NOTHING_LEARNT: Final = CapacityStatus()
@@ -101,7 +103,14 @@ def policy_entry(name: str, spec: PolicySpec) -> PolicyEntry:
         gap=spec.on_capability_gap,
         cloud=spec.cloud,
         **targets,
+        budget=_budget(spec.budget),
     )
+
+
+def _budget(budget: PolicyBudget | None) -> BudgetEntry | msgspec.UnsetType:
+    if budget is None:
+        return msgspec.UNSET
+    return BudgetEntry(enforced=budget.enforcement is Enforcement.ENFORCED, high=budget.reserved_for_high_percent > 0)
 
 
 def _provider(provider: Provider) -> ProviderEntry:
@@ -118,6 +127,7 @@ def _provider(provider: Provider) -> ProviderEntry:
                 cache_write_price=model.cache_write_price or msgspec.UNSET,
                 output_price=model.output_price,
                 price_tiers=_price_tiers(model),
+                answer_tokens=model.answer_tokens or msgspec.UNSET,
                 context_tokens=model.context_tokens,
                 inputs=tuple(sorted(model.inputs)),
                 max_tokens_field=model.max_tokens_field,

@@ -43,7 +43,8 @@ class PeriodEntry(Frozen, frozen=True):
     """A budget in one period, from `start` until before `end` (Unix seconds).
 
     `short` is the least worst case of a request that no longer fits; 0 while none was refused for good. `paced_until`
-    is when pacing lets the next one through. `told` are percents of the amount that Events were written about.
+    is when pacing lets the next one through. `told` are percents of the amount that Events were written about; 0 stands
+    for SPENT_TOLD, -1 for BEGUN_TOLD.
     `recovering`: the ledger was lost when so much was committed; nothing is granted until every gateway was heard.
     """
 
@@ -56,6 +57,7 @@ class PeriodEntry(Frozen, frozen=True):
     short: int = 0
     paced_until: int = 0
     recovering: int | None = None
+    carried: int = 0  # of `closed_spent`: what was spent in a period that this one took the place of
     told: tuple[int, ...] = ()
 
     @property
@@ -85,8 +87,8 @@ class LedgerEntry(Frozen, frozen=True):
     schema: int = SCHEMA
     version: int = 0  # rises with every write
     hash: str = ""
-    enforced: bool = True
     periods: tuple[PeriodEntry, ...] = ()
+    days: tuple[tuple[int, int], ...] = ()  # days since 1970 (UTC), and what was spent on them
 
     def period(self, start: int) -> PeriodEntry | None:
         """The one that begins then."""
@@ -97,7 +99,7 @@ class LedgerEntry(Frozen, frozen=True):
         return next((period for period in self.periods if period.start <= now < period.end), None)
 
 
-class AccountReport(Frozen, frozen=True):
+class AccountReport(Frozen, frozen=True, omit_defaults=True):
     """What a gateway says of its account in one period of a budget. `granted` and `returned` as far as it has obeyed.
 
     `wanted` are worst cases that found no room lately, `worst` the largest of one request lately, `least` the smallest
@@ -120,8 +122,26 @@ class AccountReport(Frozen, frozen=True):
     closed: bool = False
 
 
+SPENT_TOLD: Final = 0
+"""An Event has told that a request no longer fits."""
+BEGUN_TOLD: Final = -1
+"""An Event has told that the period began, or none had to."""
+
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(LedgerEntry)
+
+
+def encode_words(words: tuple[AccountReport, ...]) -> bytes:
+    """A gateway's last words, for its pod's status."""
+    return msgspec.json.encode(words)
+
+
+def decode_words(text: str) -> tuple[AccountReport, ...]:
+    """Those of a pod's status; none where it says something else."""
+    try:
+        return msgspec.json.decode(text, type=tuple[AccountReport, ...])
+    except ValueError:
+        return ()
 
 
 def encode_ledger(ledger: LedgerEntry) -> str:

@@ -19,6 +19,7 @@ from forebay.resources.fields import (
     says,
 )
 from forebay.resources.kubernetes_fields import GatewaySpec
+from forebay.resources.policy_budget import BudgetStatus, PolicyBudget
 from forebay.resources.reach import PROVIDER_RULES, HeaderName, Headers, Proxy, Query, Scheme, Tls
 from forebay.resources.terms import (
     USUAL_APIS,
@@ -95,6 +96,9 @@ class ProviderModel(Resource):
     context_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     """Longest context of the provider's model, in tokens. Longer requests are not sent to it. Empty: the length is not
     checked."""
+    answer_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    """Limit of output tokens that is sent with requests that name none. It bounds what such a request can cost. Empty:
+    none is sent."""
     inputs: Annotated[list[Modality], Field(min_length=1, max_length=3, json_schema_extra=LIST_SET)] = [Modality.TEXT]
     """Kinds of input that the provider's model accepts. Requests with another kind are not sent to it."""
     max_tokens_field: MaxTokensField = MaxTokensField.MAX_TOKENS
@@ -240,6 +244,9 @@ class PolicySpec(Resource):
     cloud: CloudUse = CloudUse.ALLOWED
     """Whether requests that this policy decides may leave the cluster. Never: none of them does, whatever the other
     fields say."""
+    budget: PolicyBudget | None = None
+    """Most that requests may cost at providers in a period. Every model in `primary` and `secondary` needs prices then.
+    Empty: no limit."""
     gateway: GatewaySpec | None = None
     """How the gateways of this namespace run, in the policy `default` alone. Empty: as the chart says."""
 
@@ -269,6 +276,14 @@ class PolicySpec(Resource):
             "self.overflow.normal != 'Secondary' || size(self.secondary) > 0 || self.cloud == 'Never'",
             "overflow.normal is Secondary but secondary is empty: fill secondary, or set overflow.normal to Queue",
         ),
+        *(
+            Rule(
+                f"!has(self.budget) || self.{field}.all(t, self.providers.exists(p, p.name == t.provider"
+                " && p.models.exists(m, m.name == t.model && has(m.inputPrice) && has(m.outputPrice))))",
+                f"budget counts money, and a model in {field} has no price: give it inputPrice and outputPrice",
+            )
+            for field in TARGET_FIELDS.values()
+        ),
     )
 
 
@@ -279,7 +294,9 @@ class PolicyStatus(Resource):
     """The `metadata.generation` of the policy that the status describes."""
     table_generation: int = 0
     """Generation of the routing table that carries this policy to the gateways."""
+    budget: BudgetStatus | None = None
+    """How the policy's budget stands. Empty: it has none."""
     pools: int = 0
     """Number of pools whose requests this policy decides."""
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=list_map("type"))] = []
-    """Latest conditions of the policy: Ready and RoutingProgrammed."""
+    """Latest conditions of the policy: Ready, RoutingProgrammed, and BudgetAvailable where it has a budget."""

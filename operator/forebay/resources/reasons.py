@@ -159,11 +159,16 @@ class EventReason(DocumentedEnum):
     )
     REPLICA_STUCK = "ReplicaStuck", "an engine answers its probes and makes no token; it gets no requests"
     ENGINE_UNSUPPORTED = "EngineUnsupported", "an engine says a version that forebay was not tried with; once for each"
+    BUDGET_THRESHOLD = "BudgetThreshold", "so many percent of a policy's budget are spent; once in a period"
+    BUDGET_SPENT = "BudgetSpent", "what is left of a policy's budget is too little for a request; once in a period"
+    BUDGET_RENEWED = "BudgetRenewed", "a new period of a policy's budget has begun; and what the last one came to"
+    LEASE_LOST = "LeaseLost", "a gateway is gone with money that it had been granted, which counts as spent"
     OPERATOR_WAITS = "OperatorWaits", "another operator is at work; about the Lease that both want"
 
 
 class ConditionType(DocumentedEnum):
-    """`type` of a LocalModelPool's conditions. A CloudFallbackPolicy has Ready and RoutingProgrammed."""
+    """`type` of a LocalModelPool's conditions. A CloudFallbackPolicy has Ready, RoutingProgrammed and, with a budget,
+    BudgetAvailable, which no pool has."""
 
     READY = "Ready", "a replica serves, or none is wanted; a policy: gateways can use it"
     ROUTING_PROGRAMMED = "RoutingProgrammed", "every ready router has acknowledged the routing table"
@@ -181,6 +186,7 @@ class ConditionType(DocumentedEnum):
     ROUTER_OUTDATED = "RouterOutdated", "True: replicas run an older router than the operator would give them"
     ENGINE_UNSUPPORTED = "EngineUnsupported", "True: an engine says a version that forebay was not tried with"
     POD_TEMPLATE_ACCEPTED = "PodTemplateAccepted", "the spec's `podTemplate` could be merged"
+    BUDGET_AVAILABLE = "BudgetAvailable", "requests of the policy may be paid from its budget, where it has one"
 
 
 class ConditionReason(DocumentedEnum):
@@ -238,6 +244,12 @@ class ConditionReason(DocumentedEnum):
     UNSUPPORTED_VERSION = "UnsupportedVersion", "one is older or newer; the message says which versions are supported"
     VERSION_UNKNOWN = "VersionUnknown", "an engine does not say its version"
     NOT_ASKED = "NotAsked", "no engine was asked for its version yet"
+    # BudgetAvailable
+    WITHIN_BUDGET = "WithinBudget", "there is money"
+    NEAR_LIMIT = "NearLimit", "the last threshold but one that Events tell of is passed"
+    BUDGET_PACED = "Paced", "what is due by now is spent; more becomes available with time"
+    BUDGET_SPENT = "Spent", "what is left is too little for a request"
+    BUDGET_HELD = "Held", "nothing is granted now; the message says why"
     # PodTemplateAccepted
     MERGED = "Merged", "the pod template is as the spec asks"
     REFUSED = "Refused", "it contradicts what forebay needs; the message says where"
@@ -245,7 +257,9 @@ class ConditionReason(DocumentedEnum):
 
 
 POLICY_CONDITIONS: Final = (ConditionType.READY, ConditionType.ROUTING_PROGRAMMED)
-"""The conditions of a CloudFallbackPolicy; a LocalModelPool has all."""
+"""The conditions of every CloudFallbackPolicy; one with a budget has BudgetAvailable as well."""
+POOL_CONDITIONS: Final = tuple(kind for kind in ConditionType if kind is not ConditionType.BUDGET_AVAILABLE)
+"""The conditions of a LocalModelPool."""
 _C: Final = ConditionReason
 CONDITION_REASONS: Final[Mapping[ConditionType, tuple[ConditionReason, ...]]] = MappingProxyType({
     ConditionType.READY: (
@@ -272,6 +286,9 @@ CONDITION_REASONS: Final[Mapping[ConditionType, tuple[ConditionReason, ...]]] = 
     ConditionType.ROUTER_OUTDATED: (_C.UP_TO_DATE, _C.OLDER_ROUTER, _C.INVALID_SPEC),
     ConditionType.ENGINE_UNSUPPORTED: (
         _C.SUPPORTED_VERSION, _C.UNSUPPORTED_VERSION, _C.VERSION_UNKNOWN, _C.NOT_ASKED,
+    ),
+    ConditionType.BUDGET_AVAILABLE: (
+        _C.WITHIN_BUDGET, _C.NEAR_LIMIT, _C.BUDGET_PACED, _C.BUDGET_SPENT, _C.BUDGET_HELD,
     ),
     ConditionType.POD_TEMPLATE_ACCEPTED: (_C.MERGED, _C.REFUSED, _C.INVALID_SPEC),
 })  # fmt: skip

@@ -109,6 +109,13 @@ class BudgetPeriod(WordEnum):
     MONTH = "Month"
 
 
+class Enforcement(WordEnum):
+    """What becomes of a request that may cost more than is left of a budget."""
+
+    ENFORCED = "Enforced"
+    ADVISORY = "Advisory"
+
+
 class Weekday(WordEnum):
     """The day that a week begins with."""
 

@@ -313,8 +313,6 @@ class Gateway:
         now = asyncio.get_running_loop().time()
         pools = [(entry.name, self.waiting.length(entry.name)) for entry in table.table.pools]
         heard = {name: self.replicas.heard(name, now) for name, _ in pools}
-        if self.draining:
-            self.budgets.close()
         return GatewayReport(
             replica=self.context.settings.replica,
             version=VERSION,

@@ -91,8 +91,10 @@ class Router:
         if isinstance(self.role, Sidecar):
             await self.role.drained()
         else:
+            self.role.budgets.close()
             await _until_idle(self.role)
             await self.role.cloud.close()
+            self.role.budgets.say_last_words()
         for server in (self.request, self.control, self.metrics, self.health):
             server.close()
         if isinstance(self.role, Sidecar):

@@ -16,7 +16,7 @@ from forebay.controller.report.conditions import (
 )
 from forebay.controller.report.gateways import GatewayFacts, gateways_verdict
 from forebay.engines.vllm import VLLM
-from forebay.resources.reasons import CONDITION_REASONS, ConditionReason, ConditionType
+from forebay.resources.reasons import CONDITION_REASONS, POOL_CONDITIONS, ConditionReason, ConditionType
 
 ALL = Acknowledgement(3, ready=3, acknowledged=3)
 
@@ -122,7 +122,7 @@ def test_a_pools_condition(facts: PoolFacts, kind: str, status: bool | None, rea
 
 
 def test_a_pool_has_every_condition() -> None:
-    assert {verdict.type for verdict in pool_verdicts(PoolFacts(1, 1))} == set(ConditionType)
+    assert {verdict.type for verdict in pool_verdicts(PoolFacts(1, 1))} == set(POOL_CONDITIONS)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from forebay.cli.glossary import word
 from forebay.cli.running.fleet_objects import Fleets, Policy, RunningPool
 from forebay.resources import names
 from forebay.resources.fields import Condition
-from forebay.resources.reasons import POLICY_CONDITIONS, ConditionReason, ConditionType
+from forebay.resources.reasons import POLICY_CONDITIONS, POOL_CONDITIONS, ConditionReason, ConditionType
 
 _R = ConditionReason
 WAIT: Final = "wait a minute; if it stays, look at the operator's log"
@@ -43,6 +43,10 @@ NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
     _R.STALE: "look at the pods that the message names; the pool grows on what is known and does not shrink meanwhile",
     _R.OLDER_ROUTER: "not urgent: it comes with the next change of spec, or now with rollout.adoptRouter: Always",
     _R.UNSUPPORTED_VERSION: "it may well work; else take an engine of a supported version, or a newer forebay",
+    _R.NEAR_LIMIT: "raise budget.amount in time, or let requests wait: overflow.normal: Queue",
+    _R.BUDGET_PACED: "wait, or raise budget.pacing.burstPercent; requests are served locally meanwhile",
+    _R.BUDGET_SPENT: "raise budget.amount, or wait for the next period; requests are served locally meanwhile",
+    _R.BUDGET_HELD: "read the message; gateways go on with what they hold",
     _R.REFUSED: "correct engine.podTemplate as the message says; until then the pods stay as they are",
     _R.POLICY_NOT_FOUND: "create that policy, or remove cloudFallbackPolicyRef; until then these requests stay local",
 })  # fmt: skip
@@ -50,7 +54,7 @@ NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
 FINE: Final = frozenset({
     _R.REPLICAS_READY, _R.SCALED_TO_ZERO, _R.ACCEPTED, _R.ROUTERS_ACKNOWLEDGED, _R.CREATED, _R.SCHEDULED, _R.REPORTED,
     _R.GATEWAYS_SERVE, _R.NOT_ASKED_FOR, _R.NO_REPLICAS, _R.UP_TO_DATE, _R.MERGED,
-    _R.SUPPORTED_VERSION, _R.VERSION_UNKNOWN, _R.NOT_ASKED,
+    _R.SUPPORTED_VERSION, _R.VERSION_UNKNOWN, _R.NOT_ASKED, _R.WITHIN_BUDGET,
 })  # fmt: skip
 """Reasons that ask for nothing."""
 _GOOD_WHEN_FALSE: Final = frozenset({ConditionType.ROUTER_OUTDATED, ConditionType.ENGINE_UNSUPPORTED})
@@ -73,7 +77,7 @@ class Issue:
 def issues(fleets: Fleets) -> tuple[Issue, ...]:
     """Everything that asks for something; what is broken comes first."""
     found = [
-        *(issue for item in fleets.pools for issue in _of(names.POOL_KIND, item, tuple(ConditionType))),
+        *(issue for item in fleets.pools for issue in _of(names.POOL_KIND, item, POOL_CONDITIONS)),
         *(issue for item in fleets.policies for issue in _of(names.POLICY_KIND, item, POLICY_CONDITIONS)),
     ]
     shared: set[tuple[str, str]] = set()  # what all pools of a fleet say is said once

@@ -105,7 +105,11 @@ def with_pull_secrets(account: Object, secrets: Iterable[str]) -> Object:
 def local_volumes(volumes: Iterable[Object]) -> dict[str, str]:
     """Annotation of a pod that lets Cluster Autoscaler remove its node although it has these volumes on that node's
     disk. What they hold can be had again."""
-    local = [item["name"] for item in volumes if "hostPath" in item or item.get("emptyDir", _IN_MEMORY) != _IN_MEMORY]
+    local = [
+        item["name"]
+        for item in volumes
+        if "hostPath" in item or item.get("emptyDir", _IN_MEMORY).get("medium") != "Memory"
+    ]
     return {names.ANNOTATION_LOCAL_VOLUMES: ",".join(local)}
 
 

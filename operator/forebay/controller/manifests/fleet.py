@@ -78,6 +78,11 @@ def with_token(secret: Object, lost: Object | None = None) -> Object:
             "data": dict(lost["data"])}  # fmt: skip
 
 
+def budget_configmap(namespace: str, owners: Sequence[Owner], ledgers: Mapping[str, str]) -> Object:
+    """The ledgers of the fleet's budgets, which gateways mount."""
+    return {**of_fleet("ConfigMap", "v1", names.BUDGET_CONFIGMAP, namespace, owners), "data": dict(ledgers)}
+
+
 _ROTATION: Final = (names.ANNOTATION_ROTATE, names.ANNOTATION_ROTATED, names.ANNOTATION_ROTATION)
 
 

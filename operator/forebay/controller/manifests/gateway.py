@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import (
@@ -90,10 +91,12 @@ def _deployment(
     """As forebay makes it by itself."""
     body = of_fleet("Deployment", "apps/v1", names.GATEWAY, namespace, owners)
     files = _provider_files(policies)
+    paid = any(spec.budget is not None for _, spec in policies)
     volumes: list[Object] = [
         *router_volumes(names.GATEWAY_TABLE_KEY),
         {"name": "tmp", "emptyDir": {}},
         *([{"name": "providers", "projected": {"sources": files}}] if files else []),
+        *(_BUDGET_VOLUMES if paid else ()),
     ]
     body["spec"] = {
         "replicas": replicas,
@@ -109,7 +112,7 @@ def _deployment(
                 "terminationGracePeriodSeconds": GRACE_SECONDS,
                 "securityContext": pod_security(settings.run_as_user),
                 "affinity": _spread(),
-                "containers": [_router(settings, with_files=bool(files))],
+                "containers": [_router(settings, with_files=bool(files), paid=paid)],
                 "volumes": volumes,
             },
         },
@@ -117,14 +120,28 @@ def _deployment(
     return body
 
 
-def _router(settings: Settings, *, with_files: bool) -> Object:
-    files = [{"name": "providers", "mountPath": names.PROVIDERS_DIR, "readOnly": True}] if with_files else []
+_BUDGET_VOLUMES: Final[tuple[Object, ...]] = (
+    {"name": "budget", "configMap": {"name": names.BUDGET_CONFIGMAP, "optional": True}},
+    {"name": "journal", "emptyDir": {"medium": "Memory", "sizeLimit": "2Mi"}},
+)
+"""A journal is to outlive the container and to end with the node: then the pod's account does, too."""
+
+
+def _router(settings: Settings, *, with_files: bool, paid: bool) -> Object:
+    files: list[Object] = []
+    if with_files:
+        files.append({"name": "providers", "mountPath": names.PROVIDERS_DIR, "readOnly": True})
+    if paid:
+        files.append({"name": "budget", "mountPath": names.BUDGET_DIR, "readOnly": True})
+        files.append({"name": "journal", "mountPath": names.JOURNAL_DIR})
+    more = {"budget_dir": names.BUDGET_DIR, "journal_dir": names.JOURNAL_DIR} if paid else {}
     args = router_arguments(
         role=GATEWAY,
         table=names.TABLE_FILE,
         token_dir=names.TOKEN_DIR,
         clients_dir=names.CLIENTS_DIR,
         providers_dir=names.PROVIDERS_DIR,
+        **more,
     )
     return router_container(settings.images, [*args, *handed_on(settings.gateway)], settings.run_as_user, files)
 

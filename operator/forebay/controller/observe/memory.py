@@ -108,4 +108,6 @@ class FleetMemory:
     normalised: Mapping[ObjectKey, frozenset[str]] = field(default_factory=dict)  # paths that the API server rewrites
     touched: Mapping[str, Touched] = field(default_factory=dict)  # by pod uid
     pending: tuple[int, float] | None = None  # generation written by this process and not yet acknowledged, and when
+    budget_written: float = 0.0  # when a ledger was last written
+    budget_touched: Mapping[str, Touched] = field(default_factory=dict)  # by pod uid: for a version of a ledger
     policies_written: Mapping[str, float] = field(default_factory=dict)

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from forebay.resources import names
+
 _USUAL: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 
@@ -53,3 +55,13 @@ def _ended(terminated: dict[str, Any]) -> str:
 
 def _with_message(words: str, message: str) -> str:
     return f"{words}: {message}" if message else words
+
+
+def last_words(status: dict[str, Any]) -> str:
+    """What the router's process left as its termination message, in this run of the container or the one before."""
+    for item in status.get("containerStatuses") or ():
+        if item.get("name") == names.CONTAINER_ROUTER:
+            for state in (item.get("state") or {}, item.get("lastState") or {}):
+                if message := (state.get("terminated") or {}).get("message"):
+                    return str(message)
+    return ""

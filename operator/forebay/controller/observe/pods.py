@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from forebay.controller.cluster.kubernetes_api import Object
-from forebay.controller.observe.pod_state import given_up, no_node, waiting_containers
+from forebay.controller.observe.pod_state import given_up, last_words, no_node, waiting_containers
 from forebay.resources import names
 
 
@@ -28,6 +28,7 @@ class Pod:
     created: float = 0.0  # Unix seconds
     priority: int = 0  # of its priority class
     ready_since: float = 0.0  # Unix seconds
+    last_words: str = ""  # of its router's process that ended last
 
     @property
     def counts(self) -> bool:
@@ -75,6 +76,7 @@ class Pod:
             created=_seconds(metadata.get("creationTimestamp")),
             priority=spec.get("priority") or 0,
             ready_since=_seconds(ready.get("lastTransitionTime")) if ready.get("status") == "True" else 0.0,
+            last_words=last_words(status),
         )
 
 

@@ -40,6 +40,14 @@ def desired_vs_live(
     return Apply(obj, changed, exists=True, notes=tuple(notes), about=about)
 
 
+def compare_and_swap(apply: Apply, live: Object | None) -> Apply:
+    """Let the write fail when somebody wrote since what it says was computed."""
+    if live is None:
+        return apply
+    metadata = {**apply.obj["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}
+    return replace(apply, obj={**apply.obj, "metadata": metadata})
+
+
 def drift_notes(apply: Apply, remaining: Collection[str]) -> Iterable[Note]:
     """What an apply has put back. `remaining`: paths that the API server's answer has otherwise, as where a webhook
     rewrites them: of those nothing was put back, and nobody else need have changed them."""

@@ -23,12 +23,14 @@ from forebay.controller.plan.actions import (
     Touch,
     WriteStatus,
 )
-from forebay.controller.plan.desired_vs_live import desired_vs_live, with_created_note
+from forebay.controller.plan.desired_vs_live import compare_and_swap, desired_vs_live, with_created_note
 from forebay.controller.plan.drift import differences
+from forebay.controller.plan.plan_budgets import BudgetPlan, plan_budgets
 from forebay.controller.plan.plan_pool import plan_pool
 from forebay.controller.plan.rotation import next_step
 from forebay.controller.plan.routing_table import Acknowledgement, TableUpdate, acknowledgement, table_update
 from forebay.controller.report import event_messages
+from forebay.controller.report.budgets_report import budget_facts, budget_status, budget_verdict
 from forebay.controller.report.conditions import PolicyFacts, Verdict, conditions, policy_verdicts
 from forebay.controller.report.gateways import GatewayFacts, gateway_facts, gateways_verdict, has_token
 from forebay.controller.report.statuses import worth_writing
@@ -82,8 +84,9 @@ def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
     }  # fmt: skip
     routing, pending = _routing(fleet, memory, programmed, table)
     touches, touched = _touches(fleet, memory, programmed)
-    first = ActionBatch("", (*_token(fleet), *_shared(fleet, memory, shared), *routing, *touches))
-    policies, written = _policies(fleet, memory, programmed, gateways, refused)
+    money = plan_budgets(fleet, memory)
+    first = ActionBatch("", (*_token(fleet), *_shared(fleet, memory, shared), *routing, *touches, *money.actions))
+    policies, written = _policies(fleet, memory, programmed, gateways, refused, money)
     kept = replace(
         memory,
         pools={name: item.memory for name, item in pools.items()},
@@ -92,12 +95,14 @@ def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
         touched=touched,
         pending=pending,
         policies_written=written,
+        budget_written=money.written,
+        budget_touched=money.touched,
     )
     return Plan(
         (first, *(item.batch for item in pools.values()), *policies),
         kept,
         sizings,
-        SOON_SECONDS if pending is not None and fleet.now - pending[1] < PENDING_SECONDS else None,
+        SOON_SECONDS if pending is not None and fleet.now - pending[1] < PENDING_SECONDS else money.again,
         bids,
         {name: item.verdicts for name, item in pools.items()},
         facts,
@@ -194,21 +199,13 @@ def _routing(
     apply = desired_vs_live(desired, fleet, memory, about)
     if apply is not None:
         pending = (programmed.generation, fleet.now) if programmed.changed else memory.pending
-        return [_swap(apply, live)], pending
+        return [compare_and_swap(apply, live)], pending
     everybody = _everybody(fleet, programmed)
     if memory.pending is None or live is None or not everybody.ready or not everybody.complete:
         return [], memory.pending
     generation, since = memory.pending
     note = event_messages.programmed(about, generation, everybody.ready, fleet.now - since)
     return [Say(note)], None
-
-
-def _swap(apply: Apply, live: Object | None) -> Apply:
-    """Let the write fail when somebody wrote since the table was computed."""
-    if live is None:
-        return apply
-    metadata = {**apply.obj["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}
-    return replace(apply, obj={**apply.obj, "metadata": metadata})
 
 
 def _touches(
@@ -237,7 +234,12 @@ def _touches(
 
 
 def _policies(
-    fleet: ObservedFleet, memory: FleetMemory, programmed: TableUpdate, gateways: Verdict, refused: str
+    fleet: ObservedFleet,
+    memory: FleetMemory,
+    programmed: TableUpdate,
+    gateways: Verdict,
+    refused: str,
+    money: BudgetPlan,
 ) -> tuple[list[ActionBatch], dict[str, float]]:
     """Statuses of the policies. `refused`: what gateways cannot be of what `default` asks for."""
     batches, written = [], {}
@@ -245,7 +247,7 @@ def _policies(
     for policy in fleet.policies:
         last = memory.policies_written.get(policy.name, 0.0)
         wrong = policy.invalid or (refused if policy.name == names.DEFAULT_POLICY else "")
-        status = _policy_status(fleet, policy, everybody, gateways, wrong)
+        status = _policy_status(fleet, policy, everybody, gateways, wrong, money)
         why = worth_writing(status, policy.live_status, fleet.now - last)
         if why:
             told = [Say(note) for note in _policy_trouble(fleet, policy)]
@@ -263,7 +265,12 @@ def _policy_trouble(fleet: ObservedFleet, policy: ObservedPolicy) -> list[Note]:
 
 
 def _policy_status(
-    fleet: ObservedFleet, policy: ObservedPolicy, everybody: Acknowledgement, shared: Verdict, wrong: str
+    fleet: ObservedFleet,
+    policy: ObservedPolicy,
+    everybody: Acknowledgement,
+    shared: Verdict,
+    wrong: str,
+    money: BudgetPlan,
 ) -> Object:
     reports = [item.report for item in fleet.heard.values()]
     gateways = [report for report in reports if isinstance(report, GatewayReport)]
@@ -279,10 +286,18 @@ def _policy_status(
         programmed=everybody,
     )
     before = policy.live_status.get("conditions") or ()
+    budget = policy.spec.budget if policy.spec is not None else None
+    paid = budget and budget_facts(fleet, policy.name, budget, money.ledgers, money.unknown_zones.get(policy.name, ""))
     status = PolicyStatus(
-        observed_generation=policy.generation, table_generation=everybody.generation, pools=pools
+        observed_generation=policy.generation,
+        table_generation=everybody.generation,
+        budget=budget_status(paid) if paid else None,
+        pools=pools,
     ).model_dump(mode="json", by_alias=True)
-    return {**status, "conditions": conditions(policy_verdicts(facts), before, policy.generation, fleet.now)}
+    if status["budget"] is None and "budget" not in policy.live_status:
+        del status["budget"]
+    verdicts = (*policy_verdicts(facts), *((budget_verdict(paid),) if paid else ()))
+    return {**status, "conditions": conditions(verdicts, before, policy.generation, fleet.now)}
 
 
 def _of_policy(policy: str, words: Iterable[str]) -> tuple[str, ...]:

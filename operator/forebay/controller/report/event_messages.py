@@ -11,6 +11,7 @@ from forebay.controller.sizing.sizing import Sizing
 from forebay.resources import names
 from forebay.resources.reasons import EventReason, ScaleReason
 from forebay.rules.arbitrate import PlacementAttempt
+from forebay.rules.budget.picodollars import dollars_text
 from forebay.rules.capacity import ReplicaCapacity
 from forebay.rules.lost_demand import Count
 from forebay.rules.scale import ScaleDecision
@@ -201,3 +202,31 @@ def _cost(count: Count) -> str:
 def _by_reason(count: Count) -> str:
     counts = [f"{reason} {n}" for reason, n in sorted(count.by_reason.items()) if n]
     return f" ({', '.join(counts)})" if counts else ""
+
+
+def budget_threshold(about: Regarding, percent: int, spent: int, amount: int) -> Note:
+    """So much of a budget is spent."""
+    text = f"{percent} % of the budget are spent: ${dollars_text(spent)} of ${dollars_text(amount)}"
+    return Note(about, EventReason.BUDGET_THRESHOLD, "Budget", text, warning=True)
+
+
+def budget_spent(about: Regarding, spent: int, amount: int, short: int) -> Note:
+    """A request no longer fits."""
+    text = (
+        f"the budget is spent: ${dollars_text(spent)} of ${dollars_text(amount)}; requests that may cost "
+        f"${dollars_text(short)} or more stay local until the next period, or until budget.amount is raised"
+    )
+    return Note(about, EventReason.BUDGET_SPENT, "Budget", text, warning=True)
+
+
+def budget_renewed(about: Regarding, spent: int, last: int, amount: int) -> Note:
+    """A period has begun."""
+    text = f"a new period of the budget has begun with ${dollars_text(amount)}; the last one came to "
+    text += f"${dollars_text(spent)} of ${dollars_text(last)}, without what is reserved for High"
+    return Note(about, EventReason.BUDGET_RENEWED, "Budget", text)
+
+
+def lease_lost(about: Regarding, lost: int) -> Note:
+    """A gateway is gone with money."""
+    text = f"a gateway is gone with ${dollars_text(lost)} of the budget that it did not account for; it counts as spent"
+    return Note(about, EventReason.LEASE_LOST, "Budget", text, warning=True)

@@ -139,6 +139,7 @@ def _memory(status: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _edges(status: Mapping[str, Any]) -> tuple[Any, ...]:
     scaling, overflow = status.get("scaling") or {}, status.get("overflow") or {}
+    budget = status.get("budget") or {}
     return (
         scaling.get("desiredReplicas"),
         scaling.get("reason") if scaling.get("reason") in _HELD else "",  # an Event told it, and must not again
@@ -146,6 +147,8 @@ def _edges(status: Mapping[str, Any]) -> tuple[Any, ...]:
         _memory(status).get("retryAt"),
         scaling.get("decisions") or [],
         overflow.get("state"),
+        budget.get("periodStart"),
+        budget.get("lost"),  # what a ledger that is built anew goes on from
         (status.get("capacity") or {}).get("learnt"),  # routers are told of it from here
         sorted(
             (item.get("type"), item.get("status"), item.get("reason"), item.get("observedGeneration"))
@@ -164,6 +167,7 @@ def _numbers(status: Mapping[str, Any]) -> tuple[Any, ...]:
         scaling.get("reason"),
         overflow.get("running"),
         overflow.get("total"),
+        status.get("budget") or {},
         sorted(
             (item.get("type"), item.get("message"))
             for item in status.get("conditions") or ()

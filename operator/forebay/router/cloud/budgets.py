@@ -5,12 +5,13 @@ Nothing here is asked before a request leaves for a provider: what is served loc
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import exp
 from pathlib import Path
 from typing import Final
 
-from forebay.resources.money_ledger import HIGH, AccountReport, LedgerEntry, PeriodEntry, decode_ledger
+from forebay.resources.money_ledger import HIGH, AccountReport, LedgerEntry, PeriodEntry, decode_ledger, encode_words
 from forebay.resources.reasons import NO_MONEY, Priority, Reason
 from forebay.resources.table import BudgetEntry, TableError
 from forebay.router import metrics
@@ -23,6 +24,9 @@ MISSED_SECONDS: Final = 3.0
 """How long a request that found no room is wanted: it is asked again within this, or has gone."""
 IDLE_SECONDS: Final = 60.0
 RATE_SECONDS: Final = 600.0
+TERMINATION_LOG: Final = Path("/dev/termination-log")
+LONGEST_WORDS: Final = 4096
+"""Bytes that a kubelet takes of it."""
 MOST_MISSED: Final = 1_000
 
 
@@ -199,15 +203,24 @@ class GatewayBudgets:
     def _row(self, key: AccountKey, now: float) -> AccountReport:
         account, asked = self.journal.book.account(key), self._asked.get(key) or _Asked()
         waiting = asked.waiting(now)
-        rate = asked.rate * exp(-(now - asked.settled) / RATE_SECONDS) if asked.settled else 0.0
+        idle = not waiting and now - asked.last > IDLE_SECONDS
+        rate = 0.0 if idle else asked.rate * exp(-(now - asked.settled) / RATE_SECONDS)
         ledger = self.ledgers.get(key.budget)
         return AccountReport(
             budget=key.budget, start=key.start, id=self.account, granted=account.granted, returned=account.returned,
             spent=account.spent, reserved=account.reserved, wanted=sum(waiting), worst=asked.worst,
             least=min(waiting, default=0), version=ledger.version if ledger else 0,
-            per_hour=int(rate * 3600) // 10**6 * 10**6, idle=not waiting and now - asked.last > IDLE_SECONDS,
+            per_hour=int(rate * 3600), idle=idle,
             closed=self.closing,
         )  # fmt: skip
+
+    def say_last_words(self, path: Path = TERMINATION_LOG) -> None:
+        """Where the kubelet takes them into the pod's status from, once nothing is open any more."""
+        self.close()
+        rows = tuple(row for row in self.report() if row.granted or row.spent)
+        if rows and path.exists():
+            with suppress(OSError):
+                path.write_bytes(encode_words(rows)[:LONGEST_WORDS])
 
     def refresh_metrics(self) -> None:
         """Set the gauges."""

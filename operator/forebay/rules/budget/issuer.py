@@ -57,6 +57,8 @@ def issue(
             return period
         lost = max(0, period.recovering - period.committed)
         period = replace(period, recovering=None, written_off=period.written_off + lost)
+    if period.left < 0 and not terms.ahead:
+        period = _shrink(period, speakers)
     lacks = {name: lack for name, speaker in speakers.items() if (lack := _lack(period, speaker, len(speakers), terms))}
     free = min(period.left, terms.ceiling - period.committed)
     if sum(lacks.values()) > free:
@@ -77,14 +79,19 @@ def pending(period: PeriodEntry) -> bool:
 
 
 def _heard(period: PeriodEntry, speakers: Mapping[str, Speaker], last_words: Sequence[AccountReport]) -> PeriodEntry:
-    """Take up what gateways say; close the accounts of those that ended."""
+    """Take up what gateways say; close the accounts of those that ended, once the ledger knows them all."""
+    if period.recovering is not None:
+        for said in (*last_words, *(item.said for item in speakers.values() if item.fresh and item.said is not None)):
+            period = enter(period, said.id, "")
+            period = take_back(period, said.id, said.granted, said.returned, said.spent)
+        return period
     for word in last_words:
         if word.closed and not word.reserved:
             period = take_back(period, word.id, word.granted, word.returned, word.spent)
             period = close(period, word.id, word.spent)
     for name, speaker in speakers.items():
         said = speaker.said
-        if said is None or not said.closed:
+        if speaker.fresh and (said is None or not said.closed):
             period = enter(period, name, speaker.gateway)
         if said is not None:
             period = take_back(period, name, said.granted, said.returned, said.spent)
@@ -135,6 +142,19 @@ def _hand_out(period: PeriodEntry, needs: Mapping[str, int], free: int) -> tuple
         if (more := min(need, free)) > 0:
             period, free = grant(period, name, more), free - more
     return period, free
+
+
+def _shrink(period: PeriodEntry, speakers: Mapping[str, Speaker]) -> PeriodEntry:
+    """The amount was lowered below what is committed: each gateway keeps its part of what is still left."""
+    used = sum(item.spent for item in period.accounts)
+    open_now = sum(speaker.said.reserved for speaker in speakers.values() if speaker.said is not None)
+    left = max(0, period.amount - period.closed_spent - period.written_off - used - open_now)
+    for item in period.accounts:
+        speaker = speakers.get(item.id)
+        if speaker is not None and speaker.said is not None and speaker.fresh:
+            keep = speaker.said.reserved + left // len(speakers)
+            period = restrict(period, item.id, item.spent + keep)
+    return period
 
 
 def _scaled(lacks: Mapping[str, int], speakers: Mapping[str, Speaker], free: int) -> dict[str, int]:
