@@ -161,6 +161,9 @@ bench-queue: $(STAMP) ## How long a slot stands idle while somebody waits, and i
 bench-affinity: $(STAMP) ## Time to the first token and cache hits by placement; TRACE=file plays recorded conversations
 	$(PY) -m bench.affinity $(if $(TRACE),--trace $(TRACE))
 
+bench-budget: $(STAMP) ## What a budget overspends and leaves unspent when things break, beside other ways; SEEDS=1000
+	nice -n 10 $(PY) -m bench.budget $(if $(SEEDS),--seeds $(SEEDS))
+
 bench-replay: $(STAMP) ## How far a replay can be believed: against the real router, and between its two engines; TRACE=file
 	nice -n 10 $(PY) -m bench.replay $(if $(TRACE),--trace $(TRACE))
 

@@ -166,7 +166,7 @@ class Town:
     def run(self, seconds: float, step: float = 0.2) -> None:
         """Let time pass."""
         end = self.now + seconds
-        while self.now < end - 1e-9:
+        while self.now < end - 1e-3:
             self.now = min(end, self.now + step)
             self.tick()
 

@@ -233,3 +233,21 @@ def test_claims_are_kept_or_deleted_as_the_pool_says_and_no_pod_changes() -> Non
 
 def test_no_metadata_is_said_by_default() -> None:
     assert said_metadata(spec()) == {}
+
+
+def test_gateways_of_a_policy_with_a_budget_mount_its_ledgers_and_keep_a_journal_in_memory() -> None:
+    def pods(**more: Any) -> tuple[Object, Object]:
+        priced = {**POLICY["providers"][0]}
+        target = [{"provider": "acme", "model": "large"}]
+        spec = {"providers": [priced], "primary": target, "secondary": target, **more}
+        made = gateway_deployment("team", OWNERS, [("default", PolicySpec.model_validate(spec))], SETTINGS)
+        return made["spec"]["template"], made["spec"]["template"]["spec"]["containers"][0]
+
+    (plain, router), (paid, own) = pods(), pods(budget={"amount": "5"})
+    assert not {"budget", "journal"} & {item["name"] for item in plain["spec"]["volumes"]}
+    assert not [word for word in router["args"] if "budget" in word or "journal" in word]
+    volumes = {item["name"]: item for item in paid["spec"]["volumes"]}
+    assert volumes["budget"]["configMap"] == {"name": names.BUDGET_CONFIGMAP, "optional": True}
+    assert volumes["journal"]["emptyDir"]["medium"] == "Memory"
+    assert {f"--budget-dir={names.BUDGET_DIR}", f"--journal-dir={names.JOURNAL_DIR}"} <= set(own["args"])
+    assert plain["metadata"]["annotations"] == paid["metadata"]["annotations"]  # a node with it can be given up

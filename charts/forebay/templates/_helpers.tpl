@@ -53,7 +53,7 @@ and to change who owns the fleet's own objects. */}}
   verbs: [delete]
 - apiGroups: [""]
   resources: [services, configmaps, serviceaccounts]
-  resourceNames: [forebay, forebay-gateway, forebay-routing]
+  resourceNames: [forebay, forebay-gateway, forebay-routing, forebay-budget]
   verbs: [delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]

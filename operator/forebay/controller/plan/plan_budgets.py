@@ -6,7 +6,7 @@ by compare-and-swap, at most once a second, and only where more than the spent s
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -296,8 +296,8 @@ def _reports(fleet: ObservedFleet) -> Iterable[AccountReport]:
 
 
 def _zone(name: str) -> tzinfo:
-    """Raises ZoneInfoNotFoundError or ValueError."""
-    return ZoneInfo(name)
+    """Raises ZoneInfoNotFoundError or ValueError. UTC needs no data base."""
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def _decoded(text: str) -> LedgerEntry | None:

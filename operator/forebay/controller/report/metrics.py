@@ -1,6 +1,7 @@
 """The operator's own metrics, for Prometheus."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -93,6 +94,15 @@ class Metrics:
             "forebay_cloud_price_dollars", "Price of a million tokens at a provider, as policies name it; in or out.",
             ("namespace", "policy", "tier", "provider", "model", "tokens"), registry=self.registry,
         )  # fmt: skip
+        self._budget = Gauge(
+            "forebay_budget_dollars",
+            "A policy's budget in the period that runs: its amount, and what is spent, leased, lost and left of it.",
+            ("namespace", "policy", "part"), registry=self.registry,
+        )  # fmt: skip
+        self._budget_end = Gauge(
+            "forebay_budget_end_timestamp_seconds", "When the running period of a policy's budget ends.",
+            ("namespace", "policy"), registry=self.registry,
+        )  # fmt: skip
         self._priced: dict[str, tuple[tuple[Gauge, tuple[str, ...]], ...]] = {}
 
     def pools(self, namespace: str, sizings: Mapping[str, Sizing]) -> None:
@@ -146,6 +156,12 @@ class Metrics:
                 for tokens, price in (("in", row.input_price), ("out", row.output_price)):
                     if price is not None:
                         yield self._cloud_price, (*of, tokens), float(price)
+            if (budget := policy.status.budget) is not None:
+                for part in ("amount", "spent", "leased", "lost", "left"):
+                    yield self._budget, (fleet.namespace, policy.name, part), float(getattr(budget, part))
+                if budget.period_end:
+                    end = datetime.fromisoformat(budget.period_end.replace("Z", "+00:00")).timestamp()
+                    yield self._budget_end, (fleet.namespace, policy.name), end
 
     def ages(self, ended: Mapping[str, float], now: float) -> None:
         """Set the ages of the fleets' last good passes, from the times at which those ended."""
