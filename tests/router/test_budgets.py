@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from forebay.resources.money_ledger import HIGH, AccountEntry, LedgerEntry, PeriodEntry, encode_ledger
+from forebay.controller.observe.pod_state import last_words
+from forebay.resources.money_ledger import HIGH, AccountEntry, LedgerEntry, PeriodEntry, decode_words, encode_ledger
 from forebay.resources.reasons import Priority, Reason
 from forebay.resources.table import BudgetEntry
 from forebay.resources.terms import OnDisconnect
@@ -295,6 +296,23 @@ def test_whoever_lost_its_journal_or_said_its_last_word_begins_another_account(t
     assert other.account != one.account
     (tmp_path / "accounts.journal").unlink()
     assert budgets(tmp_path / "ledgers", tmp_path).account not in (one.account, other.account)
+
+
+def test_the_last_words_of_a_gateway_are_read_from_its_pods_status(tmp_path: Path) -> None:
+    made = budgets(tmp_path / "ledgers")
+    made.take(ledger(made.account, 1000))
+    made.settle(made.reserve("default", BUDGET, Priority.NORMAL, 300, "one"), 200)
+    log = tmp_path / "log"
+    made.say_last_words(log)  # no kubelet has made it
+    assert not log.exists()
+    log.touch()
+    made.say_last_words(log)
+    (word,) = decode_words(log.read_text())
+    assert (word.id, word.granted, word.spent, word.reserved, word.closed) == (made.account, 1000, 200, 0, True)
+    state = {"terminated": {"message": log.read_text()}}
+    for name, says in (({"state": state}, log.read_text()), ({"lastState": state}, log.read_text()), ({}, "")):
+        assert last_words({"containerStatuses": [{"name": "router", **name}]}) == says
+    assert decode_words("panic: something else") == ()
 
 
 def test_a_long_journal_is_written_anew_and_says_the_same(tmp_path: Path) -> None:

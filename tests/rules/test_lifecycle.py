@@ -172,6 +172,46 @@ def test_no_provider_takes_it_so_it_queues() -> None:
     assert isinstance(step, WaitForSlot) and step.until == 31.0
 
 
+def no_money(reason: Reason) -> ProviderResult:
+    return ProviderResult(taken=False, no_money=reason)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (Reason.BUDGET_SPENT, Reason.BUDGET_SPENT, Reason.BUDGET_SPENT),
+        (Reason.BUDGET_HELD, Reason.BUDGET_SPENT, Reason.BUDGET_HELD),
+        (Reason.BUDGET_SPENT, Reason.BUDGET_PACED, Reason.BUDGET_PACED),
+        (Reason.BUDGET_HELD, Reason.BUDGET_PACED, Reason.BUDGET_HELD),
+    ],
+)
+def test_without_money_it_waits_as_if_there_were_no_cloud_and_is_asked_again(
+    first: Reason, second: Reason, said: Reason
+) -> None:
+    it, fleet = course(HIGH), Pools(slots=FULL)
+    it.start(fleet, 0.0)
+    it.provider_ended(no_money(first), fleet, 0.0)
+    step = it.provider_ended(no_money(second), fleet, 0.0)
+    assert isinstance(step, WaitForSlot)
+    assert (it.facts.no_money, it.tries, it.failed) == (said, 0, 0)
+    again = it.wait_over(fleet, step.reconsider_at)
+    assert isinstance(again, SendToProvider) and again.target is ACME
+    it.provider_ended(no_money(first), fleet, 1.0)
+    it.provider_ended(no_money(second), fleet, 1.0)
+    it.wait_over(fleet, 31.0)
+    it.provider_ended(no_money(first), fleet, 31.0)
+    end = it.provider_ended(no_money(second), fleet, 31.0)
+    assert isinstance(end, Reject) and (end.status, end.reason) == (429, said)
+
+
+def test_a_provider_that_failed_says_more_than_one_that_is_too_dear() -> None:
+    it, fleet = course(HIGH), Pools(slots=FULL)
+    it.start(fleet, 0.0)
+    it.provider_ended(no_money(Reason.BUDGET_SPENT), fleet, 0.0)
+    step = it.provider_ended(ProviderResult(taken=True), fleet, 0.0)
+    assert isinstance(step, Done)
+
+
 def test_normal_queues_while_another_pool_has_room_and_takes_the_slot_that_comes() -> None:
     it, fleet = course(NAMED), Pools(slots=ROOM_ELSEWHERE)
     step = it.start(fleet, 2.0)

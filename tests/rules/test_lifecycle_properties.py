@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.resources.reasons import Priority
+from forebay.resources.reasons import NO_MONEY, Priority
 from forebay.resources.table import QueueEntry
 from forebay.resources.terms import CloudUse, GapAction, Modality, OverflowTo, Tier
 from forebay.rules.affinity import Choice
@@ -97,6 +97,9 @@ class Walk:
                 self.served |= outcome in (AttemptOutcome.ANSWERED, AttemptOutcome.BROKEN)
                 return it.attempt_ended(AttemptResult(outcome, pool, (replica, 0)), fleet, self.now)
             case SendToProvider():
+                if draw(st.booleans()):
+                    lack = ProviderResult(taken=False, no_money=draw(st.sampled_from(NO_MONEY)))
+                    return it.provider_ended(lack, fleet, self.now)
                 result = ProviderResult(draw(st.booleans()), draw(st.booleans()), "0.1")
                 self.failed += not result.taken and result.sent
                 self.served |= result.taken

@@ -181,6 +181,20 @@ def test_a_ledger_deleted_by_hand_is_built_anew(tmp_path: Path) -> None:
     assert made.billed >= made.amount * 0.9
 
 
+def test_an_old_ledger_that_somebody_puts_back_is_no_ledger(tmp_path: Path) -> None:
+    made = town(tmp_path, amount="6")
+    drive(made, 20, 4)
+    old = made.live
+    drive(made, 60, 4)
+    made.lose(made.doors[0])
+    made.run(10)
+    assert old is not None
+    assert made.live is not None
+    made.live = {**made.live, "data": old["data"]}
+    drive(made, 200, 6)
+    assert made.amount * 0.9 <= made.billed <= made.amount
+
+
 def test_a_raised_amount_is_granted_and_a_lowered_one_holds(tmp_path: Path) -> None:
     made = town(tmp_path, amount="4")
     drive(made, 200, 5)

@@ -66,7 +66,12 @@ def plan_budgets(fleet: ObservedFleet, memory: FleetMemory) -> BudgetPlan:
     """One pass over all budgets of a fleet."""
     live = fleet.live.get((CONFIG_MAP.kind, names.BUDGET_CONFIGMAP))
     data: Mapping[str, str] = (live or {}).get("data") or {}
-    before = {found.budget: found for text in data.values() if (found := _decoded(text)) is not None}
+    known = _versions(fleet)
+    before = {
+        found.budget: found
+        for text in data.values()
+        if (found := _decoded(text)) is not None and found.version >= known.get(found.budget, 0)
+    }
     wanted = {item.name: item for item in fleet.policies if item.spec is not None and item.spec.budget is not None}
     if not before and not wanted:
         return BudgetPlan()
@@ -90,7 +95,6 @@ def plan_budgets(fleet: ObservedFleet, memory: FleetMemory) -> BudgetPlan:
     if (changed or dropped) and fleet.now - memory.budget_written < WRITE_SECONDS:
         touches, touched = _touches(fleet, memory, before)
         return BudgetPlan(tuple(touches), before, memory.budget_written, touched, AGAIN_SECONDS, zones)
-    known = _versions(fleet)
     for name in changed:
         old = before.get(name, LedgerEntry(budget=name))
         version = max(old.version, known.get(name, 0)) + 1
@@ -282,7 +286,7 @@ _SAID_NOTHING: Final = AccountReport(budget="", start=0, id="")
 
 
 def _versions(fleet: ObservedFleet) -> dict[str, int]:
-    """Versions that gateways have: one of a ledger that was deleted must not come again."""
+    """Versions that gateways have: a ledger below that is an old one that somebody put back, and is as good as lost."""
     found: dict[str, int] = {}
     for item in _reports(fleet):
         found[item.budget] = max(found.get(item.budget, 0), item.version)

@@ -81,9 +81,10 @@ def pending(period: PeriodEntry) -> bool:
 def _heard(period: PeriodEntry, speakers: Mapping[str, Speaker], last_words: Sequence[AccountReport]) -> PeriodEntry:
     """Take up what gateways say; close the accounts of those that ended, once the ledger knows them all."""
     if period.recovering is not None:
-        for said in (*last_words, *(item.said for item in speakers.values() if item.fresh and item.said is not None)):
-            period = enter(period, said.id, "")
-            period = take_back(period, said.id, said.granted, said.returned, said.spent)
+        spoken = [item.said for item in speakers.values() if item.fresh and item.said is not None]
+        for word in (*last_words, *spoken):
+            period = enter(period, word.id, speakers[word.id].gateway if word.id in speakers else "")
+            period = take_back(period, word.id, word.granted, word.returned, word.spent)
         return period
     for word in last_words:
         if word.closed and not word.reserved:
