@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from forebay.resources.crd import Schema
 from forebay.resources.fields import DNS_LABEL, MODEL_NAME, MODEL_SOURCE, MONEY, QUANTITY
 from forebay.resources.policy import BASE_URL
+from forebay.resources.policy_budget import AMOUNT, ZONE
 from forebay.resources.reach import HEADER_NAME, PLAIN_TEXT, QUERY_NAME, SCHEME
 
 TEXT = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=12)
@@ -37,6 +38,8 @@ LIKE = {
     MODEL_NAME: ["m", "0", "Qwen/Qwen2.5-7B", "a" * 253, "a:b@c+d_e"],
     MODEL_SOURCE: ["m", "/models/x", "/0", "a" * 253],
     MONEY: ["0", "1.20", "999999999.999999999", "000000000"],
+    AMOUNT: ["0", "500", "999999.999999999", "000000"],
+    ZONE: ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Mars/Olympus", "Etc/GMT+12", "+", "localtime"],
     QUANTITY: ["0", "100Gi", "1.5T", "1m", "99999999999999999999999999999Pi"],
     BASE_URL: [
         "https://a.example/v1",

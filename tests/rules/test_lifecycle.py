@@ -207,9 +207,10 @@ def test_without_money_it_waits_as_if_there_were_no_cloud_and_is_asked_again(
 def test_a_provider_that_failed_says_more_than_one_that_is_too_dear() -> None:
     it, fleet = course(HIGH), Pools(slots=FULL)
     it.start(fleet, 0.0)
-    it.provider_ended(no_money(Reason.BUDGET_SPENT), fleet, 0.0)
-    step = it.provider_ended(ProviderResult(taken=True), fleet, 0.0)
-    assert isinstance(step, Done)
+    it.provider_ended(ProviderResult(taken=False), fleet, 0.0)
+    step = it.provider_ended(no_money(Reason.BUDGET_SPENT), fleet, 0.0)
+    assert isinstance(step, WaitForSlot)
+    assert (it.facts.cloud_failed, it.facts.no_money) == (True, None)
 
 
 def test_normal_queues_while_another_pool_has_room_and_takes_the_slot_that_comes() -> None:

@@ -95,6 +95,7 @@ class Lifecycle:
         self._cloud: rule.Cloud | None = None
         self._next_target = 0
         self._no_money: Reason | None = None  # what the tier's providers were passed over for
+        self._too_dear = 0  # how many of them were
         self._left: str | None = None  # it is at a provider, for lack of a slot of this pool
         self._demand: list[DemandEvent] = []
 
@@ -184,6 +185,7 @@ class Lifecycle:
             self._note(DemandKind.NOT_OVERFLOWED, pool, self.decision.reason)
         if result.no_money is not None:
             self.tries -= 1
+            self._too_dear += 1
             self._no_money = max(self._no_money or NO_MONEY[0], result.no_money, key=NO_MONEY.index)
         self.failed += result.sent
         self.refused = self.refused or result.refused
@@ -213,7 +215,8 @@ class Lifecycle:
             case rule.Local() as local:
                 return self._to_replica(local.pool, fleet, now)
             case rule.Cloud() as cloud:
-                self._cloud, self._next_target, self._no_money = cloud, 0, None
+                self._cloud, self._next_target = cloud, 0
+                self._no_money, self._too_dear = None, 0
                 self.pool = cloud.pool or self.pool
                 return self._to_provider(now)
             case rule.Wait() as wait:
@@ -312,10 +315,10 @@ class Lifecycle:
         most = MAX_FAILED if self.facts.given_up is None else MAX_SENT  # a replica may still come after these
         spent = self.failed >= most or self.tries >= MAX_TRIES or now >= self.deadline
         if spent or self._next_target >= len(cloud.targets):
-            if self._no_money is None or spent:
-                self._learn(cloud_failed=True)
-            else:
+            if self._no_money is not None and self._too_dear == len(cloud.targets):
                 self._learn(no_money=self._no_money)
+            else:
+                self._learn(cloud_failed=True)
             return None
         target = cloud.targets[self._next_target]
         self._next_target += 1

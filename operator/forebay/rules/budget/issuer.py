@@ -182,13 +182,19 @@ def _recall(period: PeriodEntry, speakers: Mapping[str, Speaker], needy: Set[str
     return period
 
 
+def _room(period: PeriodEntry, speaker: Speaker) -> int:
+    """What it can still reserve, with what was granted just now."""
+    found, said = period.account(speaker.account), speaker.said
+    return 0 if found is None or said is None else found.held - found.spent - said.reserved
+
+
 def _told(period: PeriodEntry, speakers: Mapping[str, Speaker]) -> PeriodEntry:
     """Whether a request no longer fits: nothing is left for it, and nothing will be given back."""
     short = 0 if period.left >= period.short else period.short
     unmet = [
         speaker.said.least
         for speaker in speakers.values()
-        if speaker.said is not None and speaker.said.least and _urgent(period, speaker)
+        if speaker.said is not None and speaker.said.least > _room(period, speaker) and _urgent(period, speaker)
     ]
     if unmet and period.left < min(unmet) and not pending(period):
         short = min(*unmet, short or MOST_PICODOLLARS)
