@@ -58,6 +58,7 @@ class Door:
     there: bool = True
     running: bool = True
     last_words: str = ""
+    address: str = "10.0.0.1"
     open: dict[int, int] = field(default_factory=dict)  # true costs, by reservation
 
 
@@ -212,8 +213,10 @@ class Town:
         for door in self.doors:
             if not door.there:
                 continue
-            pods.append(Pod(door.name, f"uid-{door.name}", "10.0.0.1", ready=door.running, last_words=door.last_words))
-            if door.heard and door.running:
+            pods.append(
+                Pod(door.name, f"uid-{door.name}", door.address, ready=door.running, last_words=door.last_words)
+            )
+            if door.heard and door.running and door.address:
                 report = GatewayReport(
                     replica=door.name, version="1", started=door.started, generation=1, hash="", ready=True,
                     account=door.budgets.account, budgets=door.budgets.report(),

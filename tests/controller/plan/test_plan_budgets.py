@@ -58,6 +58,16 @@ def test_gateways_get_a_first_lease_before_anybody_asks(tmp_path: Path) -> None:
     assert all(made.serve(door, WORST, COST) for door in made.doors)
 
 
+def test_a_gateway_that_does_not_start_or_is_not_reached_keeps_nobody_else_from_a_new_budget(tmp_path: Path) -> None:
+    made = Town(policy_of(amount="10", period="Day"), tmp_path)
+    made.add(3)
+    made.doors[0].heard = False
+    made.doors[1].address = ""
+    made.run(6)
+    assert made.serve(made.doors[2], WORST, COST)
+    assert not made.serve(made.doors[0], WORST, COST)
+
+
 def test_a_budget_is_spent_to_its_end_and_no_further(tmp_path: Path) -> None:
     made = town(tmp_path, amount="5")
     drive(made, 200, 5)

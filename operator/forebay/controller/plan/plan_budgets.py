@@ -125,7 +125,7 @@ def _ledgers(
         old = before.get(name)
         if old is None and not amount and name != policy.name:
             continue
-        lost = _committed(policy, now, high=name != policy.name) if old is None else None
+        lost = _lost_ledger(fleet, policy, now, name) if old is None else None
         ledger = renewed(old or LedgerEntry(budget=name), now, following, at, lost)
         periods = tuple(_issued(fleet, ledger, period, amount, budget) for period in ledger.periods)
         found[name] = replace(ledger, periods=periods)
@@ -163,8 +163,8 @@ def _speakers(
     for pod in fleet.gateways:
         if pod.last_words:
             words += [item for item in decode_words(pod.last_words) if _about(item, ledger, period)]
-        if pod.failed or (pod.last_words and not pod.ready):
-            continue
+        if not pod.address or pod.failed or (pod.last_words and not pod.ready):
+            continue  # nothing runs in it
         last = fleet.heard.get(pod.name)
         if last is None or not isinstance(last.report, GatewayReport):
             own = [item.id for item in period.accounts if item.gateway == pod.name]
@@ -217,12 +217,15 @@ def _lost(ledger: LedgerEntry) -> int:
     return sum(period.written_off for period in ledger.periods)
 
 
-def _committed(policy: ObservedPolicy, now: Bounds, *, high: bool) -> int:
-    """What the policy's status says was committed in this period; the ledger is not there."""
+def _lost_ledger(fleet: ObservedFleet, policy: ObservedPolicy, now: Bounds, name: str) -> int | None:
+    """What the policy's status says was committed in this period, of a ledger that is not there; None for one that
+    never was."""
     status = policy.status.budget
+    if status is None and not any(item.granted and item.budget == name for item in _reports(fleet)):
+        return None
     if status is None or status.period_end != rfc3339(now.end):
         return 0
-    return picodollars(status.committed_high if high else status.committed)
+    return picodollars(status.committed_high if name.endswith(HIGH) else status.committed)
 
 
 def _changed(before: LedgerEntry, after: LedgerEntry) -> bool:
