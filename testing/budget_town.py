@@ -195,7 +195,7 @@ class Town:
             self.memory, budget_written=done.written, budget_touched=done.touched, heard=fleet.heard
         )
         facts = self.facts(fleet, done.ledgers)
-        self.status, self.verdict = PolicyStatus(budget=budget_status(facts)), budget_verdict(facts)
+        self.status, self.verdict = PolicyStatus(budget=budget_status(facts, self.status.budget)), budget_verdict(facts)
         self.next_pass = self.now + (5.0 if done.again is None else done.again)
         self.doors = [door for door in self.doors if not door.last_words or door.there]
         for door in self.doors:

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from forebay.controller.observe.memory import FleetMemory
 from forebay.resources.reasons import ConditionReason, Priority, Reason
 from forebay.rules.budget.picodollars import picodollars
 from testing.budget_town import NOON, Door, Town, policy_of
@@ -191,6 +192,18 @@ def test_a_ledger_deleted_by_hand_is_built_anew(tmp_path: Path) -> None:
     assert made.billed >= made.amount * 0.9
 
 
+def test_a_ledger_deleted_right_after_it_was_written_leaves_the_status_as_it_was(tmp_path: Path) -> None:
+    """Nothing is written for a second then, and the status is what it will be built anew from."""
+    made = town(tmp_path, amount="10")
+    drive(made, 30, 4)
+    made.memory = FleetMemory(budget_written=made.now)
+    before, made.live = made.status.budget, None
+    made.look()
+    assert made.live is None
+    assert before is not None
+    assert made.status.budget == before
+
+
 def test_an_old_ledger_that_somebody_puts_back_is_no_ledger(tmp_path: Path) -> None:
     made = town(tmp_path, amount="6")
     drive(made, 20, 4)
@@ -314,7 +327,7 @@ def test_status_says_where_the_money_is(tmp_path: Path) -> None:
     assert (status.period_start, status.period_end) == ("2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z")
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(8), 100, 112, 120])
 def test_whatever_breaks_the_bill_stays_below_the_amount(tmp_path: Path, seed: int) -> None:
     rng = Random(seed)
     made = town(tmp_path, doors=4, amount="6")

@@ -291,7 +291,7 @@ def _policy_status(
     status = PolicyStatus(
         observed_generation=policy.generation,
         table_generation=everybody.generation,
-        budget=budget_status(paid) if paid else None,
+        budget=budget_status(paid, policy.status.budget) if paid else None,
         pools=pools,
     ).model_dump(mode="json", by_alias=True)
     if status["budget"] is None and "budget" not in policy.live_status:

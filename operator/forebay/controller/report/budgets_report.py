@@ -48,10 +48,10 @@ def budget_facts(
     return BudgetFacts(budget, common, high, unknown_zone, open_now, fleet.now)
 
 
-def budget_status(facts: BudgetFacts) -> BudgetStatus | None:
-    """The status; None while there is no ledger."""
+def budget_status(facts: BudgetFacts, before: BudgetStatus | None) -> BudgetStatus | None:
+    """The status; what it was `before` while there is no ledger, which is built anew from it."""
     if facts.common is None:
-        return None
+        return before
     periods = facts.periods
     held = sum(item.held - item.spent for period in periods for item in period.accounts)
     return BudgetStatus(
