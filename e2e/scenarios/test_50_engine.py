@@ -78,3 +78,25 @@ def test_it_shrinks_without_an_aborted_stream(door: str) -> None:
     print(f"drain: {summary(streams.answers)}")
     none_failed(streams.answers)
     assert {answer.destination for answer in streams.answers} == {real.POOL}
+
+
+def test_capacity_is_learnt_of_an_engine_of_which_nothing_is_said(door: str) -> None:
+    """With the chart's defaults: a guess before the engine speaks, then its cache, then its curve."""
+    pool = real.LEARNING
+    with real.learning():
+        until(lambda: bool(real.capacity_of(pool)), "a capacity", 60)
+        before = real.capacity_of(pool)
+        print(f"\nbefore: {before}\n{real.explained(pool)}")
+        until(lambda: len(real.ready(pool)) == 1, "a ready replica", real.START_SECONDS)
+        until(lambda: real.capacity_of(pool).get("kvTokens", 0) > 0, "the size of the cache", 60)
+        print(f"engine: {real.capacity_of(pool)}")
+        end = time.monotonic() + 900
+        while "curve" not in real.capacity_of(pool) and time.monotonic() < end:
+            for at_once in (1, 3, 8):  # loads between which a curve can be seen
+                with flowing(door, at_once, TOKENS, model=pool) as streams:
+                    time.sleep(25)
+                none_failed(streams.answers)
+        after = real.capacity_of(pool)
+        print(f"after: {after}\n{real.explained(pool)}")
+    assert (before["slots"], before["bound"], before["unknown"]) == (32, "Unknown", "NoEngine")
+    assert after["curve"] and after["bound"] in ("Latency", "Memory", "MaxNumSeqs") and not after["unknown"]
