@@ -105,8 +105,8 @@ cluster-down: $(STAMP) ## End the cluster; leaves nothing behind but its state f
 cluster-purge: $(STAMP) ## End the cluster and forget its state
 	$(PY) -m e2e.cluster purge
 
-demo: cluster-install ## The whole story on a real cluster; LOAD=trace.csv replays a trace
-	$(PY) -m e2e.demo $(if $(LOAD),--load $(LOAD))
+demo: cluster-install ## The whole story on a real cluster; LOAD=trace.csv replays a trace; ENGINE=vllm is a story of its own (make engine)
+	$(PY) -m $(if $(filter vllm,$(ENGINE)),e2e.demo.engine,e2e.demo $(if $(LOAD),--load $(LOAD)))
 
 e2e: cluster-install ## Scenarios on the real cluster (root)
 	timeout 3000 .venv/bin/pytest e2e/scenarios -s -o faulthandler_timeout=900 --durations=0 || \
