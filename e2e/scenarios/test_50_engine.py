@@ -45,7 +45,7 @@ def test_capacity_is_learnt_of_an_engine_of_which_nothing_is_said(door: str) -> 
         while "curve" not in real.capacity_of(pool) and time.monotonic() < end:
             for at_once in (1, 3, 8):  # loads between which a curve can be seen
                 with flowing(door, at_once, TOKENS, model=pool) as streams:
-                    time.sleep(25)
+                    time.sleep(90)
                 none_failed(streams.answers)
         after = real.capacity_of(pool)
         print(f"after: {after}\n{real.explained(pool)}")
