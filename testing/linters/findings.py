@@ -69,8 +69,8 @@ def kube_score(sets: Mapping[str, Sequence[Object]], version: str, folder: Path)
 
 
 def checkov(sets: Mapping[str, Sequence[Object]], folder: Path) -> set[Finding]:
-    """All sets in one run, since its start takes most of the time: a NetworkPolicy of one set covers pods of another. It
-    asks nobody for anything."""
+    """All sets in one run, since its start takes most of the time: a NetworkPolicy of one set covers pods of another.
+    It asks nobody for anything."""
     words = [*linter("checkov"), "--framework", "kubernetes", "--compact", "--quiet", "--skip-download", "-o", "json"]
     judged = {name: [obj for obj in objects if obj["kind"] not in SILENT] for name, objects in sets.items()}
     files = written(judged, folder)
