@@ -13,7 +13,7 @@ from e2e.cluster.paths import KUBERNETES, OLDEST, REPO
 from e2e.cluster.shell import ClusterError
 from forebay.controller.manifests import gateway
 from forebay.controller.manifests.statefulset import choose_template, statefulset
-from testing.linters import findings
+from testing.linters import findings, install
 from testing.linters.findings import Finding
 from tests.chart.test_chart import VARIANTS, render
 from tests.controller.fleets import IMAGES, NAMESPACE, SETTINGS
@@ -134,3 +134,26 @@ def test_every_acceptance_has_a_reason_and_stands_once() -> None:
     assert all(len(entry["reason"]) > 20 and set(entry) == {"check", "objects", "reason"} for _, entry in entries)
     places = [(tool, entry["check"], on) for tool, entry in entries for on in entry["objects"]]
     assert len(places) == len(set(places))
+
+
+@pytest.mark.parametrize("name", [*install.GO, "checkov"])
+def test_what_is_not_installed_says_how_to(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(install, "BIN", tmp_path)
+    monkeypatch.setattr(install, "CHECKOV", tmp_path)
+    with pytest.raises(ClusterError, match=f"^{name} is not installed yet; run: make linters$"):
+        install.linter(name)
+
+
+def test_what_cannot_be_had_is_told_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise ClusterError("the registry is away")
+
+    monkeypatch.setattr(install, "BIN", tmp_path)
+    monkeypatch.setattr(install.tools, "build", away)
+    monkeypatch.setattr(install, "_checkov", away)
+    install.install()
+    said = capsys.readouterr().out
+    assert all(f"{name} is not to be had here" in said for name in (*install.GO, "checkov"))
+    assert said.count("the registry is away") == 3
