@@ -59,13 +59,19 @@ tools: $(STAMP) ## Build Kubernetes' binary and fetch helm, cached (no root)
 oldest: $(STAMP) ## Build the control plane of the oldest Kubernetes that the chart allows, cached (no root)
 	$(PY) -m e2e.cluster oldest
 
+linters: $(STAMP) ## Fetch kubeconform, kube-score and checkov, cached (no root)
+	$(PY) -m testing.linters.install
+
+linters-lock: ## Resolve anew what checkov needs
+	testing/linters/lock.sh
+
 contract-matrix: tools oldest ## API-server contract: oldest and newest Kubernetes, admission as usual and as OpenShift's
 	@for version in newest oldest; do for admission in default openshift; do \
 		echo "contract: Kubernetes $$version, admission $$admission"; \
 		FOREBAY_KUBERNETES=$$version FOREBAY_ADMISSION=$$admission timeout 1200 .venv/bin/pytest tests/contract -n 2 -q || exit 1; \
 	done; done
 
-test: lint types tools ## Lint, types, unit, property, API-server contract, chart; no root
+test: lint types tools linters ## Lint, types, unit, property, API-server contract, chart; no root
 	timeout 2400 .venv/bin/pytest tests -n 2 --durations=10
 
 test-engine: $(STAMP) ## One contract against two engines: the simulator, and a real vLLM (make engine); RECORD=1 writes down what that answers

@@ -22,6 +22,9 @@ from forebay.resources.options import GATEWAY, handed_on, router_arguments
 from forebay.resources.policy import PolicySpec, Provider
 
 GRACE_SECONDS = 90
+LOG_STORAGE = "64Mi"
+"""Of a node's disk, for the log: a gateway writes nothing else. Where a disk runs full, pods that use more of it than
+they requested go first, and those that requested none are among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,9 @@ def _router(settings: Settings, *, with_files: bool) -> Object:
         clients_dir=names.CLIENTS_DIR,
         providers_dir=names.PROVIDERS_DIR,
     )
-    return router_container(settings.images, [*args, *handed_on(settings.gateway)], settings.run_as_user, files)
+    container = router_container(settings.images, [*args, *handed_on(settings.gateway)], settings.run_as_user, files)
+    container["resources"]["requests"]["ephemeral-storage"] = LOG_STORAGE
+    return container
 
 
 def _spread() -> Object:
