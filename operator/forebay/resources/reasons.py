@@ -241,7 +241,10 @@ class ConditionReason(DocumentedEnum):
     NO_ADAPTERS = "NoAdapters", "the pool names none"
     ADAPTERS_LOADING = "AdaptersLoading", "an engine does not list one yet"
     ADAPTER_REFUSED = "AdapterRefused", "an engine refuses one; it is asked again after a while"
-    OWN_ADAPTERS = "OwnAdapters", "`engine.args` name the adapters: engines start with those"
+    ADAPTERS_AT_START = (
+        "AdaptersAtStart",
+        "engines start with the adapters that `engine.args`, or the pod template of an older release, name",
+    )
     # PodTemplateAccepted
     MERGED = "Merged", "the pod template is as the spec asks"
     REFUSED = "Refused", "it contradicts what forebay needs; the message says where"
@@ -278,7 +281,7 @@ CONDITION_REASONS: Final[Mapping[ConditionType, tuple[ConditionReason, ...]]] = 
         _C.SUPPORTED_VERSION, _C.UNSUPPORTED_VERSION, _C.VERSION_UNKNOWN, _C.NOT_ASKED,
     ),
     ConditionType.ADAPTERS_LOADED: (
-        _C.LOADED, _C.NO_ADAPTERS, _C.ADAPTERS_LOADING, _C.ADAPTER_REFUSED, _C.OWN_ADAPTERS, _C.NO_REPLICAS,
+        _C.LOADED, _C.NO_ADAPTERS, _C.ADAPTERS_LOADING, _C.ADAPTER_REFUSED, _C.ADAPTERS_AT_START, _C.NO_REPLICAS,
         _C.INVALID_SPEC,
     ),
     ConditionType.POD_TEMPLATE_ACCEPTED: (_C.MERGED, _C.REFUSED, _C.INVALID_SPEC),

@@ -64,7 +64,7 @@ class PoolFacts:
     versions: tuple[str, ...] = ()  # that engines say, each once; empty for one that says none
     supported: Versions | None = None  # of the pool's type of engine
     adapters: AdapterFacts | None = None  # of a pool whose sidecars load and unload them
-    own_adapters: bool = False  # the user's own arguments name them
+    adapters_at_start: str = ""  # who else names them, so that engines start with those
     refused: str = ""
     policy_missing: str = ""
     programmed: Acknowledgement | None = None
@@ -273,9 +273,10 @@ def _adapters(facts: PoolFacts) -> Verdict:
     if facts.invalid:
         return Verdict(kind, None, Reason.INVALID_SPEC, _not_understood(facts))
     if found is None or not found.wanted:
-        own = "engine.args name the adapters: engines start with those, and load no others"
-        reason = Reason.OWN_ADAPTERS if facts.own_adapters else Reason.NO_ADAPTERS
-        return Verdict(kind, None, reason, own if facts.own_adapters else "the pool names no adapters")
+        fixed = facts.adapters_at_start
+        reason = Reason.ADAPTERS_AT_START if fixed else Reason.NO_ADAPTERS
+        words = f"engines start with the adapters that {fixed} names, and load no others"
+        return Verdict(kind, None, reason, words if fixed else "the pool names no adapters")
     counted = f"{found.complete} of {found.replicas} replicas have all {found.wanted} adapters"
     if found.refused:
         return Verdict(kind, False, Reason.ADAPTER_REFUSED, f"{counted}; {'; '.join(found.refused[:3])}")

@@ -41,7 +41,7 @@ def pool_facts(
     unplaced = [pod for pod in pods if not pod.placed and pod.trouble]
     stuck = _stuck(fleet, pool)
     trouble, hints = troubles(pool.pods)
-    own = engines.of(spec.engine.type).own_adapters.said(spec.engine.args)
+    at_start = _at_start(spec, choice)
     return PoolFacts(
         wanted=sizing.decision.replicas + unasked,
         unasked=unasked,
@@ -67,8 +67,8 @@ def pool_facts(
         versions=engine_versions.said(sidecar_reports(fleet, pool)),
         supported=engines.of(spec.engine.type).supported,
         outdated="" if choice.changed else outdated(recorded(pool.statefulset), settings.images),
-        adapters=None if own else _adapters(fleet, pool, spec),
-        own_adapters=own,
+        adapters=None if at_start else _adapters(fleet, pool, spec),
+        adapters_at_start=at_start,
         refused=choice.refused,
         policy_missing=reference.name if reference is not None and missing else "",
         programmed=programmed,
@@ -99,6 +99,14 @@ def sidecar_reports(fleet: ObservedFleet, pool: ObservedPool) -> list[SidecarRep
     """What the sidecars of the pool's pods said last."""
     reports = [fleet.heard[pod.name].report for pod in pool.pods if pod.name in fleet.heard]
     return [report for report in reports if isinstance(report, SidecarReport)]
+
+
+def _at_start(spec: PoolSpec, choice: TemplateChoice) -> str:
+    """Who names the adapters that engines start with; empty where sidecars load them."""
+    if engines.of(spec.engine.type).own_adapters.said(spec.engine.args):
+        return "engine.args"
+    fixed = choice.record is not None and not choice.record.adapter_room and not choice.refused
+    return "the pod template of an older release" if spec.model.adapters and fixed else ""
 
 
 def _adapters(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec) -> AdapterFacts:
