@@ -94,6 +94,7 @@ def adapted(*adapters: dict[str, Any], args: tuple[str, ...] = ()) -> dict[str, 
 LAW, TAX = {"name": "law", "source": "/adapters/law"}, {"name": "tax", "source": "/adapters/tax"}
 WIDE = {**TAX, "rank": 64}
 RANK = ("--max-lora-rank", "128")
+RANKS = ("--data-parallel-size", "2")
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,9 @@ RANK = ("--max-lora-rank", "128")
         (adapted(LAW), adapted(LAW, args=RANK), True),
         (adapted(LAW), adapted(args=RANK), True),
         (adapted(LAW), adapted(LAW, args=("--lora-modules", "law=/x")), True),
+        (adapted(LAW), adapted(LAW, args=RANKS), True),
+        (adapted(LAW, args=RANKS), adapted(LAW, TAX, args=RANKS), True),  # each of its API servers has its own list
+        (adapted(LAW, args=RANKS), adapted(LAW, args=RANKS), False),
     ],
 )
 def test_adapters_come_and_go_without_another_template(
@@ -133,8 +137,10 @@ def test_a_template_says_that_adapters_may_come_and_not_which() -> None:
     (engine,) = first(**adapted(LAW, TAX)).template["spec"]["containers"]
     assert "law" not in json.dumps(engine)
     assert {"name": "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "value": "1"} in engine["env"]
-    own = first(**adapted(LAW, args=("--lora-modules", "law=/x"))).template["spec"]["containers"][0]
-    assert "VLLM_ALLOW" not in json.dumps(own)
+    for args in (("--lora-modules", "law=/x"), RANKS):
+        own = first(**adapted(LAW, args=args)).template["spec"]["containers"][0]
+        assert "VLLM_ALLOW" not in json.dumps(own)
+        assert "law=/adapters/law" in own["args"]
     assert "VLLM_ALLOW" not in json.dumps(first(**adapted()).template)
 
 

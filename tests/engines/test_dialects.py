@@ -29,7 +29,7 @@ FULL = Launch(
     revision="v1",
     gpus=2,
     context_tokens=4096,
-    adapters=1,
+    adapters=(("poet", "org/poet"),),
     args=("--seed=1",),
 )
 OTHER = replace(
@@ -114,7 +114,8 @@ ALL = "--max-cpu-loras=32"
 def test_all_adapters_of_a_pool_fit_one_batch_and_all_that_may_come_fit_the_host(
     adapters: int, rank: int, args: list[str], room: int, expected: list[str]
 ) -> None:
-    launch = Launch(source="m", port=1, adapters=adapters, adapter_rank=rank, args=tuple(args))
+    named = (("a", "org/a"), ("b", "org/b"))[:adapters]
+    launch = Launch(source="m", port=1, adapters=named, adapter_rank=rank, args=tuple(args))
     given = VLLM.arguments(launch)
     own = given[: len(given) - len(args)]
     assert [arg for arg in own if arg.startswith(("--max-lora", "--max-cpu"))] == expected
@@ -123,14 +124,21 @@ def test_all_adapters_of_a_pool_fit_one_batch_and_all_that_may_come_fit_the_host
 
 
 @pytest.mark.parametrize(
-    ("args", "own"),
+    ("args", "loads"),
     [
-        ([], False), (["--lora-modules", "a=b"], True), (["--lora_modules=a=b"], True), (["--lora-m", "a=b"], True),
-        (["--lora-dtype=auto"], False), (["--max-loras=2"], False),
+        ([], True), (["--lora-modules", "a=b"], False), (["--lora_modules=a=b"], False), (["--lora-m", "a=b"], False),
+        (["--lora-dtype=auto"], True), (["--max-loras=2"], True),
+        (["--data-parallel-size=2"], False), (["-dp", "2", "--api-server-count=1"], True),
+        (["--api-server-count", "2"], False), (["-asc", "1"], True), (["-dp=4", "--data-parallel-rank=1"], True),
+        (["--data-parallel-size=4", "--data-parallel-size-local=1"], True),
     ],
 )  # fmt: skip
-def test_adapters_that_the_user_names_are_left_alone(args: list[str], own: bool) -> None:
-    assert VLLM.own_adapters.said(args) is own
+def test_engines_that_cannot_load_adapters_start_with_them(args: list[str], loads: bool) -> None:
+    """vLLM has an API server for each rank, and ends with "cannot be used with api_server_count > 1"."""
+    assert VLLM.loads_adapters(args) is loads
+    given = VLLM.arguments(Launch(source="m", port=1, adapters=(("a", "org/a"),), args=tuple(args)))
+    own = given[: len(given) - len(args)]
+    assert ("a=org/a" in own, "--max-cpu-loras=32" in own) == (not loads, loads)
 
 
 @pytest.mark.parametrize(

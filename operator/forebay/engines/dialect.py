@@ -20,8 +20,8 @@ class Launch:
     revision: str = ""
     gpus: int = 1
     context_tokens: int | None = None
-    adapters: int = 0
-    """LoRA adapters that it serves beside the model as things stand. Which ones it is told once it runs."""
+    adapters: tuple[tuple[str, str], ...] = ()
+    """Name and source of each LoRA adapter. An engine that loads them as it runs is told of these later."""
     adapter_rank: int = 0
     """The largest rank among them; 0 where none is told."""
     image: str = ""
@@ -105,9 +105,9 @@ class EngineDialect:
     memory_share: Callable[[Sequence[str], str], float]
     """The part of each GPU's memory that it uses, by the user's arguments and its image."""
     adapter_room: Callable[[Launch], int]
-    """The largest rank of a LoRA adapter that an engine started so can load; 0 where it can load none."""
-    own_adapters: Flag
-    """Argument by which the user names adapters: then those are all, and are neither loaded nor unloaded."""
+    """The largest rank of a LoRA adapter that an engine started so can load as it runs; 0 where it can load none."""
+    loads_adapters: Callable[[Sequence[str]], bool]
+    """Whether engines with the user's arguments load and unload adapters as they run; else they start with theirs."""
     refused: tuple[Refused, ...]
     cache_variable: str
     """Environment variable that names the folder of the weights."""

@@ -17,6 +17,7 @@ _RANKS = Flag("--data-parallel-size", "-dp")
 _RANKS_HERE = Flag("--data-parallel-size-local", "-dpl", "--data-parallel-size-")
 _RANK = Flag("--data-parallel-rank", "-dpn")
 _ADAPTERS = Flag("--max-loras")
+_API_SERVERS = Flag("--api-server-count", "-asc", "--api-s")
 _OWN_ADAPTERS = Flag("--lora-modules", least="--lora-m")
 _ADAPTERS_ON_CPU = Flag("--max-cpu-loras", least="--max-cpu-l")
 _ADAPTER_RANK = Flag("--max-lora-rank", least="--max-lora-")
@@ -48,6 +49,8 @@ def arguments(launch: Launch) -> list[str]:
         args.append(f"{VLLM.context_flag}={launch.context_tokens}")
     if launch.adapters:
         args += ["--enable-lora", *_room_for_adapters(launch)]
+        if not loads_adapters(launch.args):
+            args += ["--lora-modules", *(f"{name}={source}" for name, source in launch.adapters)]
     if launch.stop_seconds and (version(launch.image) or _UNKNOWN) >= _STOPS_SOFTLY and not launch.says(_STOP):
         args.append(f"{_STOP}={launch.stop_seconds}")
     return [*args, *launch.args]
@@ -58,23 +61,32 @@ def _room_for_adapters(launch: Launch) -> list[str]:
     come later take turns: each place takes memory of the GPU from the start, and one on the host only when it is used.
     """
     args = []
-    together = min(launch.adapters, _ADAPTERS_ON_CPU.number(launch.args) or launch.adapters)
+    together = min(len(launch.adapters), _ADAPTERS_ON_CPU.number(launch.args) or len(launch.adapters))
     if together > 1 and not launch.says(_ADAPTERS):
         args.append(f"{_ADAPTERS}={together}")
-    if not launch.says(_ADAPTERS_ON_CPU):
+    if loads_adapters(launch.args) and not launch.says(_ADAPTERS_ON_CPU):
         args.append(f"{_ADAPTERS_ON_CPU}={max(_MOST_ADAPTERS, _ADAPTERS.number(launch.args) or 0)}")
-    if adapter_room(launch) > _USUAL_ADAPTER_RANK and not launch.says(_ADAPTER_RANK):
-        args.append(f"{_ADAPTER_RANK}={adapter_room(launch)}")
+    if _rank(launch) > _USUAL_ADAPTER_RANK and not launch.says(_ADAPTER_RANK):
+        args.append(f"{_ADAPTER_RANK}={_rank(launch)}")
     return args
 
 
+def loads_adapters(args: Sequence[str]) -> bool:
+    """Not where the user names them, nor with several API servers, of which each has a list of its own: an engine of
+    that kind does not start at all where adapters may be loaded as it runs."""
+    servers = _API_SERVERS.number(args)
+    return not _OWN_ADAPTERS.said(args) and (ranks(args) if servers is None else servers) == 1
+
+
 def adapter_room(launch: Launch) -> int:
-    """What --max-lora-rank is: as the user says, else the least that the adapters fit."""
-    if not launch.adapters:
-        return 0
+    """The largest rank that it takes, where it loads adapters at all."""
+    return _ADAPTER_RANK.number(launch.args) or _rank(launch) if launch.adapters and loads_adapters(launch.args) else 0
+
+
+def _rank(launch: Launch) -> int:
+    """The least --max-lora-rank that all adapters fit."""
     least = max(launch.adapter_rank, _USUAL_ADAPTER_RANK)
-    fits = next((size for size in _ADAPTER_RANKS if size >= least), _ADAPTER_RANKS[-1])
-    return _ADAPTER_RANK.number(launch.args) or fits
+    return next((size for size in _ADAPTER_RANKS if size >= least), _ADAPTER_RANKS[-1])
 
 
 def version(image: str) -> tuple[int, int] | None:
@@ -122,7 +134,7 @@ VLLM: Final = EngineDialect(
     ranks=ranks,
     memory_share=memory_share,
     adapter_room=adapter_room,
-    own_adapters=_OWN_ADAPTERS,
+    loads_adapters=loads_adapters,
     refused=(  # by the shortest beginnings that its parser takes for them
         Refused(
             ("--ho", "--por", "--ud"),

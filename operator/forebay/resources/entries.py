@@ -73,9 +73,9 @@ def pool_entry(
 
 
 def _adapters(spec: PoolSpec, *, had: bool) -> tuple[AdapterEntry, ...] | msgspec.UnsetType:
-    """Those that engines are to have, unless the user's own arguments name them."""
-    own = engines.of(spec.engine.type).own_adapters.said(spec.engine.args)
-    if own or not (spec.model.adapters or had):
+    """Those that engines are to have, unless they start with theirs."""
+    loads = engines.of(spec.engine.type).loads_adapters(spec.engine.args)
+    if not loads or not (spec.model.adapters or had):
         return msgspec.UNSET
     return tuple(AdapterEntry(name=adapter.name, source=adapter.source) for adapter in spec.model.adapters)
 

@@ -243,7 +243,8 @@ class ConditionReason(DocumentedEnum):
     ADAPTER_REFUSED = "AdapterRefused", "an engine refuses one; it is asked again after a while"
     ADAPTERS_AT_START = (
         "AdaptersAtStart",
-        "engines start with the adapters that `engine.args`, or the pod template of an older release, name",
+        "engines start with their adapters: `engine.args` name them, or ask for several API servers, or the pod "
+        "template is one of an older release",
     )
     # PodTemplateAccepted
     MERGED = "Merged", "the pod template is as the spec asks"

@@ -123,4 +123,5 @@ def test_sidecars_are_told_of_adapters_and_of_the_last_one_that_goes() -> None:
     assert adapters == ()
     third, adapters = told(after(chat(), second))
     assert (adapters, third.changed) == ((), False)
-    assert told(chat(law, args=["--lora-modules", "law=/x"]))[1] is UNSET
+    for args in (["--lora-modules", "law=/x"], ["--data-parallel-size=2"]):
+        assert told(chat(law, args=args))[1] is UNSET

@@ -114,11 +114,11 @@ def found(facts: PoolFacts, kind: ConditionType) -> Verdict:
         (said("dev"), "EngineUnsupported", None, "VersionUnknown", "says that it is dev, which is no version"),
         (PoolFacts(1, 1), "AdaptersLoaded", None, "NoAdapters", "names no adapters"),
         (
-            PoolFacts(1, 1, adapters_at_start="engine.args"),
+            PoolFacts(1, 1, adapters_at_start="why"),
             "AdaptersLoaded",
             None,
             "AdaptersAtStart",
-            "that engine.args",
+            "load no others: why",
         ),
         (adapters(2, 3, 3), "AdaptersLoaded", True, "Loaded", "3 of 3 replicas have all 2 adapters"),
         (adapters(2, 3, 2, missing=("law on chat-1",)), "AdaptersLoaded", None, "AdaptersLoading", "law on chat-1"),

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Final
 
+from forebay import engines
 from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import Owner, of_pool, pool_selector
 from forebay.controller.manifests.merge import TemplateRefusedError, merged
@@ -68,12 +69,12 @@ def recorded(statefulset: Object | None) -> Record | None:
 
 def template_inputs(spec: PoolSpec, user: int | None = names.USER) -> str:
     """Hash of the part of a pool's spec that its pods are made from, and of a user that is not the usual one: pods that
-    a cluster refuses for their user must not keep it. Adapters are no part of it: engines load them as they run."""
-    return _inputs(spec, user, [])
+    a cluster refuses for their user must not keep it. Adapters are no part of it where engines load them meanwhile."""
+    return _inputs(spec, user, []) if _loads_adapters(spec) else _inputs_with_adapters(spec, user)
 
 
 def _inputs_with_adapters(spec: PoolSpec, user: int | None) -> str:
-    """The same as it was while engines were started with their adapters: pods of then stay as they are."""
+    """The same of engines that start with their adapters, as all did: pods of then stay as they are."""
     return _inputs(spec, user, [item.model_dump(mode="json", exclude_none=True) for item in spec.model.adapters])
 
 
@@ -110,9 +111,13 @@ def choose_template(
 
 def _serves(old: Record, spec: PoolSpec, user: int | None, inputs: str, room: int) -> bool:
     """Whether the recorded template's pods can serve this spec without a restart."""
-    if spec.model.adapters and not old.adapter_room:
+    if spec.model.adapters and _loads_adapters(spec) and not old.adapter_room:
         return old.inputs == _inputs_with_adapters(spec, user)
     return old.inputs == inputs and room <= old.adapter_room
+
+
+def _loads_adapters(spec: PoolSpec) -> bool:
+    return engines.of(spec.engine.type).loads_adapters(spec.engine.args)
 
 
 def outdated(record: Record | None, images: Images) -> str:

@@ -174,7 +174,7 @@ def _launch(spec: PoolSpec, image: str) -> Launch:
         revision=model.revision,
         gpus=engine.gpus,
         context_tokens=model.context_tokens,
-        adapters=len(model.adapters),
+        adapters=tuple((adapter.name, adapter.source) for adapter in model.adapters),
         adapter_rank=max((adapter.rank or 0 for adapter in model.adapters), default=0),
         image=image,
         stop_seconds=STOP_SECONDS,
@@ -192,7 +192,7 @@ def _engine_env(spec: PoolSpec) -> list[Object]:
         {"name": dialect.cache_variable, "value": CACHE_DIR},
         {"name": dialect.compiled_variable, "value": f"{beside}/{COMPILED}"},
     ]
-    if spec.model.adapters and not dialect.own_adapters.said(spec.engine.args):
+    if spec.model.adapters and dialect.loads_adapters(spec.engine.args):
         env.append({"name": dialect.adapter_routes.variable, "value": "1"})
     if (token := spec.model.token_secret_ref) is not None:
         source = {"secretKeyRef": {"name": token.name, "key": token.key}}

@@ -64,7 +64,7 @@ class PoolFacts:
     versions: tuple[str, ...] = ()  # that engines say, each once; empty for one that says none
     supported: Versions | None = None  # of the pool's type of engine
     adapters: AdapterFacts | None = None  # of a pool whose sidecars load and unload them
-    adapters_at_start: str = ""  # who else names them, so that engines start with those
+    adapters_at_start: str = ""  # why engines start with theirs
     refused: str = ""
     policy_missing: str = ""
     programmed: Acknowledgement | None = None
@@ -275,7 +275,7 @@ def _adapters(facts: PoolFacts) -> Verdict:
     if found is None or not found.wanted:
         fixed = facts.adapters_at_start
         reason = Reason.ADAPTERS_AT_START if fixed else Reason.NO_ADAPTERS
-        words = f"engines start with the adapters that {fixed} names, and load no others"
+        words = f"engines start with their adapters and load no others: {fixed}"
         return Verdict(kind, None, reason, words if fixed else "the pool names no adapters")
     counted = f"{found.complete} of {found.replicas} replicas have all {found.wanted} adapters"
     if found.refused:

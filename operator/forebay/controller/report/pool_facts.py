@@ -102,11 +102,13 @@ def sidecar_reports(fleet: ObservedFleet, pool: ObservedPool) -> list[SidecarRep
 
 
 def _at_start(spec: PoolSpec, choice: TemplateChoice) -> str:
-    """Who names the adapters that engines start with; empty where sidecars load them."""
-    if engines.of(spec.engine.type).own_adapters.said(spec.engine.args):
-        return "engine.args"
+    """Why engines start with their adapters; empty where sidecars load them."""
+    if not spec.model.adapters:
+        return ""
+    if not engines.of(spec.engine.type).loads_adapters(spec.engine.args):
+        return "engine.args name them, or ask for several API servers"
     fixed = choice.record is not None and not choice.record.adapter_room and not choice.refused
-    return "the pod template of an older release" if spec.model.adapters and fixed else ""
+    return "their pod template is one of an older release" if fixed else ""
 
 
 def _adapters(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec) -> AdapterFacts:
