@@ -97,7 +97,9 @@ def test_another_source_takes_the_place_of_the_one_before_and_nobody_is_refused(
     async def work() -> None:
         async with fleet(tmp_path, {"chat": replace(ONE, wanted=POET)}, cloud=False) as f:
             engine, stop = f.engines["chat-0"], asyncio.Event()
-            engine.faults = replace(engine.faults, slow_adapters=0.3)
+            engine.faults = replace(
+                engine.faults, slow_adapters=1.3
+            )  # longer than from one look at its list to the next
             statuses: list[int] = []
 
             async def ask() -> None:

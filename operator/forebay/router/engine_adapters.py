@@ -41,9 +41,8 @@ class EngineAdapters:
         self.on_change = on_change
         self._refused: dict[AdapterEntry, RefusedAdapter] = {}
         self._departures: dict[str, Departure] = {}
-        self._shown: dict[
-            str, tuple[str, str]
-        ] = {}  # by name: the source it was loaded from, and as the engine lists it
+        self._shown: dict[str, tuple[str, str]] = {}  # by name: the source that it was loaded from, and as it is listed
+        self._replaced: tuple[str, ...] = ()  # gone for the moment, while another source is loaded
         self._changed = asyncio.Event()
 
     @property
@@ -62,11 +61,12 @@ class EngineAdapters:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that requests may be sent for: those that the engine lists, less adapters that are to go."""
+        """The names that requests may be sent for: those that the engine lists, less adapters that are to go, and one
+        that is being replaced, whose requests wait."""
         view, names = self.view, self.engine.names
-        if view is None or not (leaving := view.leaving):
+        if view is None or not ((leaving := view.leaving) or self._replaced):
             return names
-        return tuple(name for name in names if name not in leaving)
+        return tuple(name for name in dict.fromkeys((*names, *self._replaced)) if name not in leaving)
 
     @property
     def tried(self) -> bool:
@@ -134,6 +134,7 @@ class EngineAdapters:
         replaces = bool(step.unload) and step.load is not None
         try:
             if replaces:  # for want of a slot requests wait; for want of a name they would be refused
+                self._replaced = (step.unload,)
                 self.admission.pause(True)
                 await asyncio.sleep(PAUSE_SECONDS)
             if step.unload and not await self._unload(step):
@@ -143,6 +144,7 @@ class EngineAdapters:
             else:
                 await self.engine.probe()
         finally:
+            self._replaced = ()
             self.admission.pause(False)
         self.on_change()
         return self.engine.up
