@@ -2,10 +2,16 @@
 
 import json
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
 
 from testing.real_engine import ADAPTERS
 from tests.engine.cases import HELLO, LOAD, UNLOAD
 from tests.engine.engines import ONE, TWO, Engine
+from tests.engine.routed import Routed, routed
 
 NAME = "third"
 
@@ -67,3 +73,49 @@ def test_what_runs_ends_with_the_weights_that_it_began_with(generating: Engine) 
     running.join()
     assert "".join(text) == whole
     unload(generating)
+
+
+def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def status(router: Routed, model: str) -> int:
+    body = {"model": model, "messages": HELLO, "max_tokens": 5}
+    return httpx.post(f"{router.url}/v1/chat/completions", json=body, timeout=120, trust_env=False).status_code
+
+
+def test_a_sidecar_keeps_its_engine_as_the_table_says(generating: Engine, tmp_path: Path) -> None:
+    kept = {name: listed(generating)[name][0] for name in (ONE, TWO)}
+    file, names = tmp_path / "table.json", ["tiny", ONE, TWO, NAME]
+
+    def adapters(**more: str) -> list[dict[str, str]]:
+        return [{"name": name, "source": source} for name, source in {**kept, **more}.items()]
+
+    def write(wanted: list[dict[str, str]]) -> None:
+        table = json.loads(file.read_text())
+        table["generation"] += 1
+        table["pools"][0]["adapters"] = wanted
+        (tmp_path / "new").write_text(json.dumps(table))
+        (tmp_path / "new").replace(file)
+
+    first, second, nowhere = str(ADAPTERS[ONE]), str(ADAPTERS[TWO]), "/nowhere"
+    with routed(generating, tmp_path, servedNames=names, adapters=adapters(third=first)) as router:
+        router.until_serving()
+        assert listed(generating)[NAME] == (first, "tiny"), "it serves once each was loaded"
+        until(lambda: status(router, NAME) == 200)
+        write(adapters(third=second))
+        until(lambda: listed(generating).get(NAME) == (second, "tiny"))
+        assert status(router, NAME) == 200
+        write(adapters())
+        until(lambda: NAME not in listed(generating))
+        assert [status(router, name) for name in (NAME, ONE, "tiny")] == [404, 200, 200]
+        if generating.real:  # the simulator reads no files
+            write(adapters(third=nowhere))
+            until(
+                lambda: any("No adapter found for /nowhere" in said["problem"] for said in router.report()["adapters"])
+            )
+            assert [status(router, name) for name in (NAME, ONE, "tiny")] == [404, 200, 200]
+    assert {name: listed(generating)[name][0] for name in (ONE, TWO)} == kept

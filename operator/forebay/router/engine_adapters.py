@@ -39,6 +39,9 @@ class EngineAdapters:
         self.running = running
         self.admission = admission
         self.on_change = on_change
+        self.names: tuple[str, ...] = ()
+        """The names that requests may be sent for: those that the engine lists, less adapters that are to go, and one
+        that is being replaced, whose requests wait."""
         self._refused: dict[AdapterEntry, RefusedAdapter] = {}
         self._departures: dict[str, Departure] = {}
         self._shown: dict[str, tuple[str, str]] = {}  # by name: the source that it was loaded from, and as it is listed
@@ -60,30 +63,24 @@ class EngineAdapters:
         return source if shown == as_listed else shown
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The names that requests may be sent for: those that the engine lists, less adapters that are to go, and one
-        that is being replaced, whose requests wait."""
-        view, names = self.view, self.engine.names
-        if view is None or not ((leaving := view.leaving) or self._replaced):
-            return names
-        return tuple(name for name in dict.fromkeys((*names, *self._replaced)) if name not in leaving)
-
-    @property
     def tried(self) -> bool:
         """Whether each that is wanted is loaded, or was refused: nobody need wait for one."""
         return (view := self.view) is None or view.tried
 
     def look(self) -> None:
         """Something has changed: compare again."""
+        leaving = frozenset() if (view := self.view) is None else view.leaving
+        listed = dict.fromkeys((*self.engine.names, *self._replaced))
+        self.names = tuple(name for name in listed if name not in leaving)
         self._changed.set()
 
     async def keep(self) -> None:
         """Load and unload for ever."""
         while True:
             self._changed.clear()
-            before = self.names, self.tried
+            before = self.tried
             busy = await self._look()
-            if before != (self.names, self.tried):
+            if before is not self.tried:
                 self.on_change()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS if busy else None):
@@ -135,6 +132,7 @@ class EngineAdapters:
         try:
             if replaces:  # for want of a slot requests wait; for want of a name they would be refused
                 self._replaced = (step.unload,)
+                self.look()
                 self.admission.pause(True)
                 await asyncio.sleep(PAUSE_SECONDS)
             if step.unload and not await self._unload(step):
@@ -145,6 +143,7 @@ class EngineAdapters:
                 await self.engine.probe()
         finally:
             self._replaced = ()
+            self.look()
             self.admission.pause(False)
         self.on_change()
         return self.engine.up
