@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from forebay.engines.vllm import VLLM
 from tests.engine.engines import REAL, SIMULATOR, Engine, running
 
+ROUTES = VLLM.adapter_routes
 BOTH = [SIMULATOR, pytest.param(REAL, marks=pytest.mark.engine)]
 
 
@@ -16,9 +18,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def generating(kind: str) -> Iterator[Engine]:
-    """With all that a pool may ask for: tools, two adapters, answers that are kept."""
+    """With all that a pool may ask for: tools, two adapters and leave to load others, answers that are kept."""
     args = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
-    with running(kind, args, adapters=2, env={"VLLM_ENABLE_RESPONSES_API_STORE": "1"}) as engine:
+    with running(kind, args, adapters=2, env={"VLLM_ENABLE_RESPONSES_API_STORE": "1", ROUTES.variable: "1"}) as engine:
         yield engine
 
 

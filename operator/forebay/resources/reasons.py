@@ -152,6 +152,7 @@ class EventReason(DocumentedEnum):
     )
     REPLICA_STUCK = "ReplicaStuck", "an engine answers its probes and makes no token; it gets no requests"
     ENGINE_UNSUPPORTED = "EngineUnsupported", "an engine says a version that forebay was not tried with; once for each"
+    ADAPTER_REFUSED = "AdapterRefused", "an engine does not load a LoRA adapter; in its words"
     OPERATOR_WAITS = "OperatorWaits", "another operator is at work; about the Lease that both want"
 
 
@@ -173,6 +174,10 @@ class ConditionType(DocumentedEnum):
     METRICS_FRESH = "MetricsFresh", "every router's report is recent"
     ROUTER_OUTDATED = "RouterOutdated", "True: replicas run an older router than the operator would give them"
     ENGINE_UNSUPPORTED = "EngineUnsupported", "True: an engine says a version that forebay was not tried with"
+    ADAPTERS_LOADED = (
+        "AdaptersLoaded",
+        "every replica that serves has each of `model.adapters`; else the words of an engine that refuses one",
+    )
     POD_TEMPLATE_ACCEPTED = "PodTemplateAccepted", "the spec's `podTemplate` could be merged"
 
 
@@ -231,6 +236,16 @@ class ConditionReason(DocumentedEnum):
     UNSUPPORTED_VERSION = "UnsupportedVersion", "one is older or newer; the message says which versions are supported"
     VERSION_UNKNOWN = "VersionUnknown", "an engine does not say its version"
     NOT_ASKED = "NotAsked", "no engine was asked for its version yet"
+    # AdaptersLoaded
+    LOADED = "Loaded", "the engines list every adapter"
+    NO_ADAPTERS = "NoAdapters", "the pool names none"
+    ADAPTERS_LOADING = "AdaptersLoading", "an engine does not list one yet"
+    ADAPTER_REFUSED = "AdapterRefused", "an engine refuses one; it is asked again after a while"
+    ADAPTERS_AT_START = (
+        "AdaptersAtStart",
+        "engines start with their adapters: `engine.args` name them, or ask for several API servers, or the pod "
+        "template is one of an older release",
+    )
     # PodTemplateAccepted
     MERGED = "Merged", "the pod template is as the spec asks"
     REFUSED = "Refused", "it contradicts what forebay needs; the message says where"
@@ -265,6 +280,10 @@ CONDITION_REASONS: Final[Mapping[ConditionType, tuple[ConditionReason, ...]]] = 
     ConditionType.ROUTER_OUTDATED: (_C.UP_TO_DATE, _C.OLDER_ROUTER, _C.INVALID_SPEC),
     ConditionType.ENGINE_UNSUPPORTED: (
         _C.SUPPORTED_VERSION, _C.UNSUPPORTED_VERSION, _C.VERSION_UNKNOWN, _C.NOT_ASKED,
+    ),
+    ConditionType.ADAPTERS_LOADED: (
+        _C.LOADED, _C.NO_ADAPTERS, _C.ADAPTERS_LOADING, _C.ADAPTER_REFUSED, _C.ADAPTERS_AT_START, _C.NO_REPLICAS,
+        _C.INVALID_SPEC,
     ),
     ConditionType.POD_TEMPLATE_ACCEPTED: (_C.MERGED, _C.REFUSED, _C.INVALID_SPEC),
 })  # fmt: skip

@@ -43,6 +43,8 @@ NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
     _R.STALE: "look at the pods that the message names; the pool grows on what is known and does not shrink meanwhile",
     _R.OLDER_ROUTER: "not urgent: it comes with the next change of spec, or now with rollout.adoptRouter: Always",
     _R.UNSUPPORTED_VERSION: "it may well work; else take an engine of a supported version, or a newer forebay",
+    _R.ADAPTERS_LOADING: "wait: engines load one after another; one from a hub is downloaded first",
+    _R.ADAPTER_REFUSED: "correct the adapter's source or rank, or its files; nobody is served by it meanwhile",
     _R.REFUSED: "correct engine.podTemplate as the message says; until then the pods stay as they are",
     _R.POLICY_NOT_FOUND: "create that policy, or remove cloudFallbackPolicyRef; until then these requests stay local",
 })  # fmt: skip
@@ -50,7 +52,7 @@ NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
 FINE: Final = frozenset({
     _R.REPLICAS_READY, _R.SCALED_TO_ZERO, _R.ACCEPTED, _R.ROUTERS_ACKNOWLEDGED, _R.CREATED, _R.SCHEDULED, _R.REPORTED,
     _R.GATEWAYS_SERVE, _R.NOT_ASKED_FOR, _R.NO_REPLICAS, _R.UP_TO_DATE, _R.MERGED,
-    _R.SUPPORTED_VERSION, _R.VERSION_UNKNOWN, _R.NOT_ASKED,
+    _R.SUPPORTED_VERSION, _R.VERSION_UNKNOWN, _R.NOT_ASKED, _R.LOADED, _R.NO_ADAPTERS, _R.ADAPTERS_AT_START,
 })  # fmt: skip
 """Reasons that ask for nothing."""
 _GOOD_WHEN_FALSE: Final = frozenset({ConditionType.ROUTER_OUTDATED, ConditionType.ENGINE_UNSUPPORTED})
