@@ -15,7 +15,7 @@ import httpx
 
 from testing.engine_process import free_port
 from testing.simulated_engine import REPO
-from tests.engine.engines import SLOTS, Engine
+from tests.engine.engines import SLOTS, START_SECONDS, Engine
 
 PORTS: Final = ("request", "control", "metrics", "health")
 
@@ -59,7 +59,7 @@ def routed(engine: Engine, folder: Path, **pool: Any) -> Iterator[Routed]:
     sides = {role: {port: free_port() for port in PORTS} for role in ("sidecar", "gateway")}
     control = f"127.0.0.1:{sides['sidecar']['control']}"
     entry = {"name": "chat", "servedNames": ["tiny"], "maxNumSeqs": SLOTS, "addresses": [control], **pool}
-    entry["queue"] = {"maxWaitSeconds": 120, "maxRequests": 256, "coldStartWaitSeconds": 120}
+    entry["queue"] = {"maxWaitSeconds": 120, "maxRequests": 256, "coldStartWaitSeconds": START_SECONDS}
     gateway = f"127.0.0.1:{sides['gateway']['control']}"
     table = {"schema": 1, "generation": 1, "fleet": "x", "gatewayAddresses": [gateway], "pools": [entry]}
     file = folder / "table.json"

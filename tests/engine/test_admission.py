@@ -11,7 +11,7 @@ import httpx
 from forebay.engines.vllm import VLLM
 from forebay.rules.endpoints import CHAT
 from tests.engine.cases import HELLO
-from tests.engine.engines import SLOTS, Engine, made
+from tests.engine.engines import SLOTS, START_SECONDS, Engine, made
 from tests.engine.outline import events
 from tests.engine.routed import Routed, routed
 
@@ -20,7 +20,7 @@ CLIENTS: Final = 4 * SLOTS
 
 def ask(router: Routed, tokens: int, **fields: Any) -> httpx.Response:
     asked = {"model": "tiny", "messages": HELLO, "max_tokens": tokens, "min_tokens": tokens, **fields}
-    return httpx.post(router.url + CHAT, json=asked, timeout=300, trust_env=False, verify=False)
+    return httpx.post(router.url + CHAT, json=asked, timeout=START_SECONDS, trust_env=False, verify=False)
 
 
 def test_four_times_the_slots_ask_and_the_engine_never_has_more(generating: Engine, tmp_path: Path) -> None:
