@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from forebay.engines.vllm import VLLM
-from tests.engine.engines import REAL, SIMULATOR, Engine, running
+from tests.engine.engines import REAL, SIMULATOR, Engine, newer, running
 
 ROUTES = VLLM.adapter_routes
 BOTH = [SIMULATOR, pytest.param(REAL, marks=pytest.mark.engine)]
@@ -27,6 +27,7 @@ def generating(kind: str) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def plain(kind: str) -> Iterator[Engine]:
     """With nothing of it, and a bound of what is in flight."""
+    newer(kind, "has no --max-num-queued-reqs")
     with running(kind, ("--max-num-queued-reqs", "16")) as engine:
         yield engine
 

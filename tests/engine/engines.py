@@ -61,6 +61,12 @@ class Engine:
         return time.monotonic() - began
 
 
+def newer(kind: str, what: str) -> None:
+    """Skip where the oldest supported vLLM does not have what a test is about."""
+    if kind == REAL and VERSION == OLDEST:
+        pytest.skip(f"vLLM {OLDEST} {what}")
+
+
 def wanted(kind: str) -> None:
     """Skip where this engine is not to be had."""
     if kind == REAL and not VERSION:

@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +41,9 @@ def test_four_times_the_slots_ask_and_the_engine_never_has_more(generating: Engi
             running, waiting = (sum(v for (name, _), v in found.items() if name == one) for one in names)
             samples.append((running, waiting))
             time.sleep(0.02)
-    assert [answer.status_code for answer in answers] == [200] * CLIENTS
+    assert [answer.status_code for answer in answers] == [200] * CLIENTS, [
+        answer.text for answer in answers if answer.status_code != 200
+    ]
     for answer in answers:
         if "event-stream" in answer.headers["content-type"]:
             found = [document for _, document in events(answer.text)]
@@ -48,7 +51,8 @@ def test_four_times_the_slots_ask_and_the_engine_never_has_more(generating: Engi
         else:
             assert answer.json()["choices"][0]["finish_reason"] == "length"
     assert max(running for running, _ in samples) == SLOTS
-    assert max(waiting for _, waiting in samples) == 0
+    waited = [waiting > 0 for _, waiting in samples]  # one that has just come may be seen so, once
+    assert not any(one and other for one, other in pairwise(waited))
 
 
 def test_who_asks_while_the_engine_starts_is_served(kind: str, tmp_path: Path) -> None:

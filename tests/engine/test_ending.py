@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from forebay.rules.endpoints import CHAT
-from testing.real_engine import OLDEST, RealEngine
+from testing.real_engine import RealEngine
 from tests.engine.cases import HELLO
-from tests.engine.engines import VERSION, Engine, Process, made
+from tests.engine.engines import Engine, Process, made, newer
 from tests.engine.routed import Routed, routed
 
 TOKENS: Final = 600
@@ -72,8 +72,7 @@ def abrupt(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scen
 @pytest.fixture(scope="module")
 def patient(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """Finishes what runs, as forebay's manifests ask."""
-    if kind != "simulator" and VERSION == OLDEST:
-        pytest.skip(f"vLLM {OLDEST} has no --shutdown-timeout")
+    newer(kind, "has no --shutdown-timeout")
     yield from scene(kind, tmp_path_factory.mktemp("patient"), *GRACE)
 
 
