@@ -76,8 +76,8 @@ test: lint types tools linters ## Lint, types, unit, property, API-server contra
 
 test-engine: $(STAMP) ## One contract against two engines: the simulator, and a real vLLM (make engine); RECORD=1 writes down what that answers
 	export FOREBAY_TEST_ENGINE=newest $(if $(RECORD),FOREBAY_RECORD=1); \
-	timeout 2400 .venv/bin/pytest tests/engine -o faulthandler_timeout=900 --durations=10 || \
-		{ echo "trying once more what failed"; timeout 900 .venv/bin/pytest tests/engine --last-failed \
+	timeout 1500 .venv/bin/pytest tests/engine -o faulthandler_timeout=900 --durations=10 || \
+		{ echo "trying once more what failed"; timeout 600 .venv/bin/pytest tests/engine --last-failed \
 		--last-failed-no-failures none -o faulthandler_timeout=900; }
 
 test-engine-oldest: $(STAMP) ## The same with the oldest vLLM that is supported (make engine-oldest)
