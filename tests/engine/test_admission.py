@@ -14,7 +14,7 @@ from forebay.rules.endpoints import CHAT
 from tests.engine.cases import HELLO
 from tests.engine.engines import SLOTS, START_SECONDS, Engine, made
 from tests.engine.outline import events
-from tests.engine.routed import Routed, routed
+from tests.engine.routed import Routed, cut_stream, routed
 
 CLIENTS: Final = 4 * SLOTS
 
@@ -72,22 +72,5 @@ def test_who_asks_while_the_engine_starts_is_served(kind: str, tmp_path: Path) -
         for thread in threads:
             thread.join()
         assert [answer.status_code for answer in answers] == [200] * 2 * SLOTS
-        killed = broken(router, engine, process.kill)
+        killed = cut_stream(router, 1000, process.kill)
         assert 'finish_reason":"length' not in killed and not killed.endswith("[DONE]\n\n")
-
-
-def broken(router: Routed, engine: Engine, how: Any) -> str:
-    """What a client has of a stream whose engine ends."""
-    got, told = "", False
-    asked = {"model": "tiny", "messages": HELLO, "max_tokens": 1000, "min_tokens": 1000, "stream": True}
-    with httpx.Client(timeout=60, trust_env=False, verify=False) as client:
-        try:
-            with client.stream("POST", router.url + CHAT, json={**asked, "ignore_eos": True}) as answer:
-                for piece in answer.iter_text():
-                    got += piece
-                    if len(got) > 2000 and not told:
-                        told = True
-                        how()
-        except httpx.RemoteProtocolError:
-            return got
-    return got
