@@ -1,9 +1,6 @@
 """A fleet of a real vLLM: a build for CPUs that is mounted into its pods, with a tiny random model."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +10,7 @@ from e2e.cluster import __main__ as cluster
 from e2e.cluster import embedded, images
 from e2e.cluster.shell import step
 from e2e.demo.setup import EXAMPLES, install_chart, kubectl
-from e2e.scenarios.helpers import get, until
+from e2e.scenarios.helpers import get, run_forebay, until
 from e2e.scenarios.own import FILES, is_ready
 from testing.real_engine import ENGINES, ENVIRONMENT, NEWEST
 
@@ -119,11 +116,7 @@ def capacity_of(pool: str) -> dict[str, Any]:
 
 def explained(pool: str) -> str:
     """What `kubectl forebay explain` says."""
-    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig()), "COLUMNS": "160"}
-    said = subprocess.run(
-        [sys.executable, "-m", "forebay.cli", "explain", pool, "-n", NAMESPACE],
-        capture_output=True, text=True, timeout=120, check=False, env=environment,
-    )  # fmt: skip
+    said = run_forebay(cluster.kubeconfig(), "explain", pool, "-n", NAMESPACE)
     assert said.returncode == 0, said.stderr
     return said.stdout
 
