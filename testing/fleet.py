@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,10 +10,12 @@ from typing import Any
 
 import httpx
 import msgspec
+from msgspec import UNSET
 
 from forebay.resources.options import GatewayOptions, Ports, RouterOptions, RouterTimeouts
 from forebay.resources.reasons import Capability
 from forebay.resources.table import (
+    AdapterEntry,
     ModelEntry,
     PolicyEntry,
     PoolEntry,
@@ -70,7 +72,8 @@ class Pool:
     engine_context: int = 16_384
     task: Task = Task.GENERATE
     inputs: tuple[Modality, ...] = (Modality.TEXT,)
-    adapters: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ()  # that its engines start with
+    wanted: dict[str, str] = field(default_factory=dict)  # adapters that its sidecars load, name and source
 
 
 @dataclass
@@ -163,7 +166,8 @@ async def fleet(
                 replica = f"{name}-{index}"
                 settings = SimulatorSettings(
                     models=(f"{name}-model",),
-                    adapters=wanted.adapters,
+                    adapters={name: name for name in wanted.adapters},
+                    loads_adapters=True,
                     tasks=POOLS if wanted.task in POOLS else GENERATES,
                     media=wanted.inputs != (Modality.TEXT,),
                     tools=True,
@@ -205,10 +209,15 @@ def replace_addresses(entry: PoolEntry, addresses: list[str]) -> PoolEntry:
     return msgspec.structs.replace(entry, addresses=tuple(addresses))
 
 
+def adapter_entries(wanted: Mapping[str, str]) -> tuple[AdapterEntry, ...]:
+    return tuple(AdapterEntry(name=name, source=source) for name, source in wanted.items())
+
+
 def _entry(name: str, wanted: Pool) -> PoolEntry:
     return PoolEntry(
         name=name,
-        served_names=(f"{name}-model", *wanted.adapters),
+        served_names=(f"{name}-model", *wanted.adapters, *wanted.wanted),
+        adapters=adapter_entries(wanted.wanted) if wanted.wanted else UNSET,
         task=wanted.task,
         inputs=wanted.inputs,
         capabilities=wanted.capabilities,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from bench.many.operator import Process, grant
+from bench.many.operator import SYSTEM, Process, grant
 from e2e.cluster.controlplane import ControlPlane
 from e2e.cluster.paths import REPO
 from e2e.cluster.shell import run, say
@@ -24,6 +24,8 @@ from testing.api import Api, Object, each
 CRS = f"/apis/{names.GROUP}/{names.VERSION}"
 SETS = "/apis/apps/v1"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+ROLE = f"forebay-operator-{SYSTEM}"
+"""As the chart calls it in a namespace that is watched."""
 MERGE = "application/merge-patch+json"
 CHANGES_PER_SECOND = 4.0
 OUT_SECONDS = 12.0  # how long a namespace is in trouble
@@ -78,16 +80,16 @@ class World:
     async def lose_role(self, space: str) -> None:
         """Its RoleBinding is gone for a while."""
         path = f"{RBAC}/namespaces/{space}/rolebindings"
-        binding = await self.api.call("GET", f"{path}/forebay-operator")
-        await self.api.call("DELETE", f"{path}/forebay-operator")
+        binding = await self.api.call("GET", f"{path}/{ROLE}")
+        await self.api.call("DELETE", f"{path}/{ROLE}")
         await asyncio.sleep(OUT_SECONDS)
         kept = {**binding, "metadata": {key: binding["metadata"][key] for key in ("name", "labels")}}
         await self.api.call("POST", path, kept)
 
     async def delete(self, space: str) -> None:
         """It is Terminating for a while, gone, and made anew with all that was in it."""
-        role = await self.api.call("GET", f"{RBAC}/namespaces/{space}/roles/forebay-operator")
-        binding = await self.api.call("GET", f"{RBAC}/namespaces/{space}/rolebindings/forebay-operator")
+        role = await self.api.call("GET", f"{RBAC}/namespaces/{space}/roles/{ROLE}")
+        binding = await self.api.call("GET", f"{RBAC}/namespaces/{space}/rolebindings/{ROLE}")
         found = await self.api.call("DELETE", f"/api/v1/namespaces/{space}")
         for path in (f"{CRS}/namespaces/{space}/{names.POOL_PLURAL}", f"{SETS}/namespaces/{space}/statefulsets",
                      f"{SETS}/namespaces/{space}/deployments", f"/api/v1/namespaces/{space}/configmaps",

@@ -27,6 +27,7 @@ PACKAGES = (
 PROGRAMS = ("containerd", "ctr", "runc", "iptables", "conntrack", "socat", "ip", "nsenter", "unshare", "openssl")
 KUBERNETES_BINARY = BIN / "kubernetes"
 OLDEST_BINARY = BIN / "kubernetes-oldest"
+MINUTES = "5 to 10 minutes"
 TAGS = "providerless"  # without the SDKs of clouds, which take longer than all the rest
 HELM = BIN / "helm"
 PAUSE = BIN / "pause"
@@ -40,8 +41,8 @@ def install(system: bool) -> None:
         _packages()
     if not shutil.which("openssl"):
         raise ClusterError("openssl is not installed; run: make cluster-install (as root), or install it")
-    _build("Kubernetes " + KUBERNETES, HERE / "kubernetes", KUBERNETES_BINARY, _stamped(KUBERNETES))
-    _build("the pause program", HERE / "pause", PAUSE, "-s -w")
+    build("Kubernetes " + KUBERNETES, HERE / "kubernetes", KUBERNETES_BINARY, _stamped(KUBERNETES), takes=MINUTES)
+    build("the pause program", HERE / "pause", PAUSE, "-s -w")
     _helm()
     _prometheus()
 
@@ -49,9 +50,8 @@ def install(system: bool) -> None:
 def install_oldest() -> None:
     """The control plane of the oldest Kubernetes that the chart allows; etcd and kubectl are the newest's."""
     BIN.mkdir(parents=True, exist_ok=True)
-    _build(
-        f"the control plane of Kubernetes {OLDEST}", HERE / "kubernetes_oldest", OLDEST_BINARY, _stamped(OLDEST), TAGS
-    )
+    what, source = f"the control plane of Kubernetes {OLDEST}", HERE / "kubernetes_oldest"
+    build(what, source, OLDEST_BINARY, _stamped(OLDEST), TAGS, takes=MINUTES)
 
 
 def _stamped(version: str) -> str:
@@ -96,8 +96,11 @@ def _packages() -> None:
         run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES, env=environment)
 
 
-def _build(what: str, source: Path, target: Path, ldflags: str, tags: str = "") -> None:
-    """Build a Go module into `target` unless it was built from these very files and flags."""
+def build(
+    what: str, source: Path, target: Path, ldflags: str, tags: str = "", *, package: str = ".", takes: str = "a minute"
+) -> None:
+    """Build a package, of the Go module in `source` or pinned by it, into `target` unless it was built from these very
+    files and flags. Raises ClusterError with the end of the compiler's log."""
     key = _key(source, ldflags)
     stamp = target.with_suffix(".key")
     if target.exists() and stamp.exists() and stamp.read_text() == key:
@@ -113,10 +116,10 @@ def _build(what: str, source: Path, target: Path, ldflags: str, tags: str = "") 
     part = target.with_suffix(".part")
     log = CACHE / f"build-{target.name}.log"
     with (
-        step(f"building {what} from Go modules (the first time 5 to 10 minutes on two cores)", log),
+        step(f"building {what} from Go modules (the first time {takes} on two cores)", log),
         log.open("w") as out,
     ):
-        command = [go, "build", "-v", "-trimpath", "-tags", tags, "-ldflags", ldflags, "-o", str(part), "."]
+        command = [go, "build", "-v", "-trimpath", "-tags", tags, "-ldflags", ldflags, "-o", str(part), package]
         done = subprocess.run(command, cwd=source, env=environment, stdout=out, stderr=out, check=False)
     if done.returncode != 0:
         tail = "\n".join(log.read_text().splitlines()[-8:])
@@ -222,6 +225,7 @@ __all__ = [
     "KUBERNETES_BINARY",
     "OLDEST_BINARY",
     "PAUSE",
+    "build",
     "control_plane",
     "has_system_packages",
     "helm",

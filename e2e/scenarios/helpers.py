@@ -2,8 +2,12 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from e2e.demo.checks import Answer
@@ -19,6 +23,15 @@ def get(what: str, namespace: str = NAMESPACE, *more: str) -> list[dict[str, Any
     """Objects of a kind."""
     items: list[dict[str, Any]] = json.loads(kubectl("get", what, "-n", namespace, "-o", "json", *more))["items"]
     return items
+
+
+def run_forebay(kubeconfig: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`kubectl forebay`, as a user of this kubeconfig runs it in a wide terminal."""
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", "forebay.cli", *arguments],
+        capture_output=True, text=True, timeout=120, check=False, env=environment,
+    )  # fmt: skip
 
 
 def pods() -> dict[str, tuple[str, int]]:

@@ -10,12 +10,14 @@ from e2e.cluster import __main__ as cluster
 from e2e.cluster import embedded, images
 from e2e.cluster.shell import step
 from e2e.demo.setup import EXAMPLES, install_chart, kubectl
-from e2e.scenarios.helpers import get, until
+from e2e.scenarios.helpers import get, run_forebay, until
 from e2e.scenarios.own import FILES, is_ready
 from testing.real_engine import ENGINES, ENVIRONMENT, NEWEST
 
 NAMESPACE = "real"
 POOL = "tiny"
+LEARNING = "learns"
+"""The pool of which nothing is said: no slots, no longest batch."""
 SLOTS = 4
 IMAGE = f"forebay.dev/vllm-openai-cpu:v{NEWEST}"
 MOUNT = "/engines"
@@ -88,14 +90,45 @@ def fleet() -> Iterator[tuple[str, float]]:
         kubectl("delete", "namespace", NAMESPACE, "--timeout=180s", "--wait=true", check=False)
 
 
-def pods() -> list[dict[str, Any]]:
-    """The pool's, ending ones included."""
-    return get("pods", NAMESPACE, "-l", f"forebay.dev/pool={POOL}")
+@contextmanager
+def learning() -> Iterator[None]:
+    """One replica more, in a pool with the chart's defaults."""
+    document = manifest()
+    document["metadata"]["name"] = LEARNING
+    spec = document["spec"]
+    spec["model"]["servedNames"] = [LEARNING]
+    spec["engine"]["args"] = ["--enforce-eager"]
+    spec["scaling"] = {"minReplicas": 1, "maxReplicas": 1}
+    del spec["capacity"]
+    _apply(document)
+    try:
+        yield
+    finally:
+        kubectl("delete", "localmodelpool", LEARNING, "-n", NAMESPACE, check=False)
 
 
-def ready() -> list[str]:
+def capacity_of(pool: str) -> dict[str, Any]:
+    """`status.capacity`, empty before there is any."""
+    (found,) = (each for each in get("localmodelpools", NAMESPACE) if each["metadata"]["name"] == pool)
+    told: dict[str, Any] = found.get("status", {}).get("capacity", {})
+    return told
+
+
+def explained(pool: str) -> str:
+    """What `kubectl forebay explain` says."""
+    said = run_forebay(cluster.kubeconfig(), "explain", pool, "-n", NAMESPACE)
+    assert said.returncode == 0, said.stderr
+    return said.stdout
+
+
+def pods(pool: str = POOL) -> list[dict[str, Any]]:
+    """A pool's, ending ones included."""
+    return get("pods", NAMESPACE, "-l", f"forebay.dev/pool={pool}")
+
+
+def ready(pool: str = POOL) -> list[str]:
     """Names of replicas that are ready and not ending."""
-    return [p["metadata"]["name"] for p in pods() if "deletionTimestamp" not in p["metadata"] and is_ready(p)]
+    return [p["metadata"]["name"] for p in pods(pool) if "deletionTimestamp" not in p["metadata"] and is_ready(p)]
 
 
 def _apply(document: dict[str, Any]) -> None:

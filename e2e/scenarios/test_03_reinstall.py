@@ -22,3 +22,8 @@ def test_pools_and_pods_survive(fleet: Fleet) -> None:
     assert answers and not failed
     until(lambda: sizes() == sized, "the same sizes")
     assert pods() == before
+
+
+def test_helm_test_asks_the_operator(fleet: Fleet) -> None:
+    said = setup.helm("test", RELEASE, "-n", SYSTEM_NAMESPACE, "--timeout", "120s")
+    assert "Succeeded" in said

@@ -1,11 +1,9 @@
 """`kubectl forebay` on the demo's cluster: the story of the Events, one request, the figures, the docs' commands."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +16,7 @@ import yaml
 from e2e.cluster.paths import REPO
 from e2e.demo.phases import Phase
 from e2e.demo.setup import KEYS, NAMESPACE, SYSTEM_NAMESPACE, Fleet, kubectl
-from e2e.scenarios.helpers import get, under_load, until
+from e2e.scenarios.helpers import get, run_forebay, under_load, until
 
 STEP = re.compile(r"replicas (\d+) -> (\d+)\b")
 POOLS = ("chat", "sorter")
@@ -29,11 +27,7 @@ QUIET = Phase("quiet", 3, chat=2, sort=1)
 
 
 def forebay(fleet: Fleet, *arguments: str, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "KUBECONFIG": str(kubeconfig or fleet.kubeconfig), "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", "forebay.cli", *arguments],
-        capture_output=True, text=True, timeout=120, check=False, env=environment,
-    )  # fmt: skip
+    return run_forebay(kubeconfig or fleet.kubeconfig, *arguments)
 
 
 def data(fleet: Fleet, *arguments: str) -> Any:

@@ -153,7 +153,9 @@ def try_it(engine: Path) -> None:
         try:
             with RealEngine(engine, MODEL, adapters=ADAPTERS, seconds=FIRST_SECONDS) as running:
                 body = {"model": SERVED_NAME, "prompt": "Licensed under", "max_tokens": 4}
-                answer = httpx.post(f"{running.base_url}/v1/completions", json=body, timeout=60, trust_env=False)
+                answer = httpx.post(
+                    f"{running.base_url}/v1/completions", json=body, timeout=FIRST_SECONDS, trust_env=False
+                )
         except EngineError as error:
             raise ClusterError(str(error)) from error
     if answer.status_code != 200:

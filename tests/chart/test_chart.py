@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -60,14 +59,6 @@ def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 def test_lint() -> None:
     done = helm("lint", "--strict", str(CHART))
     assert done.returncode == 0, done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())
-def test_every_object_is_valid(values: list[str]) -> None:
-    for document in render(*values):
-        if document["kind"] not in ("CustomResourceDefinition", "PodMonitor", "PrometheusRule"):
-            kubernetes_validate.validate(document, "1.34", strict=True)
 
 
 def test_the_operator_is_restricted() -> None:

@@ -19,7 +19,7 @@ def conditions(*changed: dict[str, Any]) -> list[dict[str, Any]]:
         ConditionType.GATEWAYS_READY: "GatewaysServe", ConditionType.REPLICAS_CREATED: "Created",
         ConditionType.GPUS_AVAILABLE: "Scheduled", ConditionType.METRICS_FRESH: "Reported",
         ConditionType.ROUTER_OUTDATED: "UpToDate", ConditionType.POD_TEMPLATE_ACCEPTED: "Merged",
-        ConditionType.ENGINE_UNSUPPORTED: "SupportedVersion",
+        ConditionType.ENGINE_UNSUPPORTED: "SupportedVersion", ConditionType.ADAPTERS_LOADED: "Loaded",
     }  # fmt: skip
     status = {ConditionType.ROUTER_OUTDATED: "False", ConditionType.ENGINE_UNSUPPORTED: "False"}
     known = {kind.value: condition(kind.value, status.get(kind, "True"), reason) for kind, reason in fine.items()}

@@ -8,6 +8,7 @@ import yaml
 
 from forebay.cli import console
 from forebay.cli.console import OutputFormat
+from forebay.resources.reasons import ConditionType
 
 ANSWER = {"pools": [{"name": "chat", "load": "3/8", "words": "läuft"}]}
 
@@ -56,3 +57,10 @@ def test_progress_without_a_terminal_says_nothing(capsys: pytest.CaptureFixture[
     with console.progress() as bar:
         bar.advance(bar.add_task("reading", total=3))
     assert capsys.readouterr().err == ""
+
+
+def test_words_of_an_enumeration_are_words_in_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = {"issues": [{"condition": ConditionType.READY}]}
+    for form, read in ((OutputFormat.JSON, json.loads), (OutputFormat.YAML, yaml.safe_load)):
+        console.emit(answer, form)
+        assert read(capsys.readouterr().out) == {"issues": [{"condition": "Ready"}]}

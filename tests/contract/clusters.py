@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from kubernetes import client
 
+from forebay.resources import names
+
 OLDEST: Final = os.environ.get("FOREBAY_KUBERNETES", "newest") == "oldest"
 OPENSHIFT: Final = os.environ.get("FOREBAY_ADMISSION", "default") == "openshift"
 PLUGINS: Final = ("OwnerReferencesPermissionEnforcement",) if OPENSHIFT else ()
@@ -74,3 +76,13 @@ def restrict(api: client.ApiClient) -> None:
 def namespace_annotations() -> dict[str, str]:
     """What the suite's namespaces carry."""
     return dict(RANGE) if OPENSHIFT else {}
+
+
+def forget_fleets(api: client.ApiClient, *namespaces: str) -> None:
+    """Delete pools and policies, of all namespaces if none is named: nobody ends namespaces without controllers, and
+    an operator of the whole cluster would work on the fleets of earlier tests as well."""
+    custom = client.CustomObjectsApi(api)
+    for plural in (names.POOL_PLURAL, names.POLICY_PLURAL):
+        items = custom.list_cluster_custom_object(names.GROUP, names.VERSION, plural)["items"]
+        for namespace in namespaces or {item["metadata"]["namespace"] for item in items}:
+            custom.delete_collection_namespaced_custom_object(names.GROUP, names.VERSION, namespace, plural)

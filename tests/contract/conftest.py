@@ -47,6 +47,7 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
         {"metadata": {"generateName": "controller-", "annotations": clusters.namespace_annotations()}}
     ).metadata.name
     yield name
+    clusters.forget_fleets(api, name)
     core.delete_namespace(name)
 
 

@@ -65,7 +65,8 @@ async def operator(
     made = Operator(replace(settings, control_port=control_port), cluster)
 
     async def look(namespace: str) -> None:
-        await made.list_all()
+        for scope in made.watch.whole:
+            await made.watch.list(made.cluster, scope)
         await made.reconciler.run(namespace)
 
     try:

@@ -102,7 +102,9 @@ def test_status_says_how_things_are_and_what_to_do(busy: Fleet) -> None:
     assert "next: add nodes with what a replica asks for" in said.stdout
     data = json.loads(busy.forebay("status", "-o", "json").stdout)
     assert [item["reason"] for item in data["issues"]] == ["Unschedulable", "ReplicasStarting"]
-    everywhere = yaml.safe_load(busy.forebay("status", "-A", "-o", "yaml").stdout)
+    said = busy.forebay("status", "-A", "-o", "yaml")
+    assert said.returncode == 0, said.stderr
+    everywhere = yaml.safe_load(said.stdout)
     assert busy.namespace in {item["namespace"] for item in everywhere["pools"]}
 
 

@@ -22,6 +22,7 @@ from forebay.controller.cluster.kubernetes_api import OWNED, POD, POOL, SECRET, 
 from forebay.controller.cluster.kubernetes_api import POLICY as POLICIES
 from forebay.resources import names
 from testing.fake_routers import FakeRouters
+from tests.contract.clusters import forget_fleets
 from tests.contract.kubelet import Kubelets
 from tests.contract.scene import LOCAL, SIMULATED, appears, custom, in_cluster
 from tests.controller.fleets import POLICY
@@ -93,6 +94,7 @@ def used(plane: ControlPlane) -> Iterator[tuple[Right, int, str]]:
 def test_every_right_is_needed_and_none_is_missing(
     plane: ControlPlane, api: client.ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    forget_fleets(api)
     kubeconfig = grant(plane)
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
 

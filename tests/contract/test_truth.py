@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from kubernetes import client
+from msgspec.structs import replace as replaced
 
-from forebay.controller.cluster.kubernetes_api import EVENT, POD, POOL, Cluster, Object, ObjectKind
+from forebay.controller.cluster.kubernetes_api import EVENT, POD, POOL, STATEFUL_SET, Cluster, Object, ObjectKind
 from forebay.controller.cluster.kubernetes_api import POLICY as POLICIES
 from forebay.controller.settings import Settings
 from forebay.resources import names
 from forebay.resources.reasons import ConditionType
+from forebay.resources.report import AdapterReport
 from testing.fake_routers import FakeRouters
 from tests.contract import clusters
 from tests.contract.kubelet import Kubelets, add_node
@@ -171,8 +173,12 @@ def test_a_service_account_that_does_not_exist(managed_api: client.ApiClient) ->
 def test_a_statefulset_that_the_api_server_refuses(managed_api: client.ApiClient) -> None:
     async def scene(on: Stage) -> None:
         await on.pool(engine={"podTemplate": {"spec": {"priorityClassName": "Not A Name"}}})
-        await on.becomes("ReplicasCreated", "False", "CreateRefused", "StatefulSet chat", "priorityClassName")
-        assert "ApplyFailed" in {reason for reason, _ in await told(on.cluster, on.namespace)}
+        # An old API server takes any pod template; then it is the StatefulSet's controller that tells.
+        word, event = (
+            ("PriorityClass", "ReplicaCreateFailed") if clusters.OLDEST else ("priorityClassName", "ApplyFailed")
+        )
+        await on.becomes("ReplicasCreated", "False", "CreateRefused", "StatefulSet chat", word)
+        assert event in {reason for reason, _ in await told(on.cluster, on.namespace)}
         await on.change({"engine": {"podTemplate": None}})
         await on.becomes("ReplicasCreated", "True", "Created")
 
@@ -338,6 +344,31 @@ def test_an_engine_that_nobody_has_tried(managed_api: client.ApiClient) -> None:
             sidecar.render()
             await on.becomes("EngineUnsupported", status, reason, said)
         assert "an engine says 0.99.0, newer" in str(await told(on.cluster, on.namespace))
+
+    play(managed_api, scene)
+
+
+@shows(ConditionType.ADAPTERS_LOADED)
+def test_an_adapter_that_an_engine_refuses(managed_api: client.ApiClient) -> None:
+    law = AdapterReport(name="law", source="/adapters/law")
+
+    async def scene(on: Stage) -> None:
+        await on.pool(model={"name": "m", "adapters": [{"name": "law", "source": "/adapters/law"}]})
+        await on.becomes("Ready", "True", "ReplicasReady")
+        await on.becomes("AdaptersLoaded", "Unknown", "AdaptersLoading", "law on chat-0")
+        (sidecar,) = [one for one in on.routers.by_address.values() if one.pod == "chat-0"]
+        for said, status, reason, words in (
+            (replaced(law, problem="No adapter found"), "False", "AdapterRefused", "chat-0: law: No adapter found"),
+            (replaced(law, loaded=True), "True", "Loaded", "1 of 1 replicas have all 1 adapters"),
+        ):
+            sidecar.more = {"adapters": (said,)}
+            sidecar.render()
+            await on.becomes("AdaptersLoaded", status, reason, words)
+        assert "AdapterRefused" in {reason for reason, _ in await told(on.cluster, on.namespace)}
+        before = (await on.cluster.get(STATEFUL_SET, on.namespace, "chat"))["spec"]["template"]
+        await on.change({"model": {"name": "m", "adapters": [{"name": "law", "source": "/adapters/law-2"}]}})
+        await on.becomes("AdaptersLoaded", "Unknown", "AdaptersLoading", "law on chat-0")
+        assert (await on.cluster.get(STATEFUL_SET, on.namespace, "chat"))["spec"]["template"] == before
 
     play(managed_api, scene)
 

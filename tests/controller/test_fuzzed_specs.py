@@ -78,14 +78,14 @@ def check(pool: Any, policy: Any, status: Any = None) -> None:
 
 
 @pytest.mark.slow
-@examples(10)
+@examples(5)
 @given(POOLS, POLICIES)
 def test_what_the_schema_takes_never_ends_a_pass(pool: Any, policy: Any) -> None:
     check(pool, policy)
 
 
 @pytest.mark.slow
-@examples(10)
+@examples(5)
 @given(broken(POOLS), broken(POLICIES))
 def test_what_no_schema_would_take_never_ends_a_pass(pool: Any, policy: Any) -> None:
     check(pool, policy)

@@ -15,7 +15,7 @@ from forebay import engines
 from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests import fleet, gateway, networkpolicy, services
 from forebay.controller.manifests.common import Owner
-from forebay.controller.manifests.statefulset import choose_template, statefulset, template_inputs
+from forebay.controller.manifests.statefulset import choose_template, statefulset
 from forebay.controller.manifests.template import GRACE_SECONDS, STOP_SECONDS, engine_args, pod_template
 from forebay.resources import names
 from forebay.resources.entries import policy_entry
@@ -163,20 +163,14 @@ def test_the_example_with_adapters_runs_as_a_user_without_rights() -> None:
     example = yaml.safe_load((Path(__file__).parents[2] / "examples" / "vllm" / "adapters.yaml").read_text())
     pod = stateful(PoolSpec.model_validate(example["spec"]))["spec"]["template"]["spec"]
     found = pod["containers"][0]
-    assert {"--max-loras=2", "--max-lora-rank=32"} <= set(found["args"])
-    assert {"HF_TOKEN", "HOME", "VLLM_CACHE_ROOT"} <= {item["name"] for item in found["env"]}
+    assert {"--enable-lora", "--max-loras=2", "--max-lora-rank=32"} <= set(found["args"])
+    assert {"HF_TOKEN", "HOME", "VLLM_CACHE_ROOT", "VLLM_ALLOW_RUNTIME_LORA_UPDATING"} <= {
+        item["name"] for item in found["env"]
+    }
     rights = found["securityContext"]
     assert (rights["runAsNonRoot"], rights["readOnlyRootFilesystem"]) == (True, True)
     assert (rights["allowPrivilegeEscalation"], rights["capabilities"]) == (False, {"drop": ["ALL"]})
     assert pod["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}, "fsGroup": 1000}
-
-
-def test_a_rank_that_is_not_said_changes_no_template() -> None:
-    told = VLLM.model_dump(mode="json")
-    assert all(adapter["rank"] is None for adapter in told["model"]["adapters"])
-    told["model"]["adapters"][0]["rank"] = 16
-    assert template_inputs(PoolSpec.model_validate(told)) != template_inputs(VLLM)
-    assert template_inputs(VLLM) == "edab88d610de5b5f", "as before adapters had ranks: replicas stay as they are"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from forebay.engines.vllm import VLLM
 from forebay.rules.endpoints import (
     CHAT,
     COMPLETIONS,
@@ -21,6 +22,7 @@ from forebay.rules.endpoints import (
 )
 from tests.engine.engines import CONTEXT, ONE
 
+LOAD, UNLOAD = VLLM.adapter_routes.load, VLLM.adapter_routes.unload
 GENERATING, PLAIN, POOLING = "generating", "plain", "pooling"
 """Kinds of engine: with all that a pool may ask for, with none of it, and one that embeds."""
 
@@ -235,5 +237,18 @@ REFUSALS: Final = (
         post("embeddings of other dimensions", EMBEDDINGS, {"model": "tiny", "input": "a", "dimensions": 4}, POOLING),
     ),
     post("tokens of an unknown model", TOKENIZE, {"model": "nope", "prompt": "a"}),
+    post("load an adapter that it has", LOAD, {"lora_name": ONE, "lora_path": "/nowhere"}),
+    post("load an adapter by the model's name", LOAD, {"lora_name": "tiny", "lora_path": "/nowhere"}),
+    post("load an adapter without a name", LOAD, {"lora_name": "", "lora_path": "/nowhere"}),
+    post("load an adapter without a path", LOAD, {"lora_name": "third"}),
+    post("load an adapter as text", LOAD, b"{}", headers={"content-type": "text/plain"}),
+    post("load where nothing may be loaded", LOAD, {"lora_name": "third", "lora_path": "/nowhere"}, PLAIN),
+    *but("it reads no files", post("load an adapter from nowhere", LOAD, {"lora_name": "x", "lora_path": "/nowhere"})),
+    post("unload an adapter that it has not", UNLOAD, {"lora_name": "third"}),
+    post("unload the model", UNLOAD, {"lora_name": "tiny"}),
+    post("unload an adapter without a name", UNLOAD, {"lora_name": ""}),
+    post("unload nothing", UNLOAD, {}),
+    post("unload where nothing may be unloaded", UNLOAD, {"lora_name": ONE}, PLAIN),
+    get("wrong method for an adapter", LOAD),
 )
 CASES: Final = (*ANSWERS, *REFUSALS)

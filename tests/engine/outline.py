@@ -1,6 +1,7 @@
 """What an answer looks like: keys and types, all the way down, without its values. Lists are the kinds they hold."""
 
 import json
+import math
 import re
 from typing import Any, Final
 
@@ -42,13 +43,20 @@ def _kinds(values: Any, key: str = "") -> list[Any]:
 
 
 def stream_outline(text: str) -> list[Any]:
-    """Of each event its name and outline; equal ones that follow each other are one."""
+    """Of each event its name and outline; equal ones that follow each other are one. Choices come one after another,
+    as how their pieces mix is the moment's."""
     found: list[Any] = []
-    for name, document in events(text):
+    for name, document in sorted(events(text), key=_choice):
         kind = {"event": name, "data": document if document == "[DONE]" else outline(document)}
         if not found or found[-1] != kind:
             found.append(kind)
     return found
+
+
+def _choice(event: tuple[str, Any]) -> float:
+    document = event[1]
+    choices = document.get("choices") if isinstance(document, dict) else None
+    return float(choices[0]["index"]) if choices else math.inf
 
 
 def events(text: str) -> list[tuple[str, Any]]:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,14 @@ from typing import Any, Final
 
 import httpx
 
+from forebay.rules.endpoints import CHAT
 from testing.engine_process import free_port
 from testing.simulated_engine import REPO
-from tests.engine.engines import SLOTS, Engine
+from tests.engine.cases import HELLO
+from tests.engine.engines import SLOTS, START_SECONDS, Engine
 
+MIDST: Final = 2000
+"""Characters of a stream, all of its events', until it counts as begun."""
 PORTS: Final = ("request", "control", "metrics", "health")
 
 
@@ -59,7 +63,7 @@ def routed(engine: Engine, folder: Path, **pool: Any) -> Iterator[Routed]:
     sides = {role: {port: free_port() for port in PORTS} for role in ("sidecar", "gateway")}
     control = f"127.0.0.1:{sides['sidecar']['control']}"
     entry = {"name": "chat", "servedNames": ["tiny"], "maxNumSeqs": SLOTS, "addresses": [control], **pool}
-    entry["queue"] = {"maxWaitSeconds": 120, "maxRequests": 256, "coldStartWaitSeconds": 120}
+    entry["queue"] = {"maxWaitSeconds": 120, "maxRequests": 256, "coldStartWaitSeconds": START_SECONDS}
     gateway = f"127.0.0.1:{sides['gateway']['control']}"
     table = {"schema": 1, "generation": 1, "fleet": "x", "gatewayAddresses": [gateway], "pools": [entry]}
     file = folder / "table.json"
@@ -85,3 +89,22 @@ def routed(engine: Engine, folder: Path, **pool: Any) -> Iterator[Routed]:
                 process.kill()
             for process in processes:
                 process.wait(10)
+
+
+def cut_stream(router: Routed, tokens: int, then: Callable[[], None]) -> str:
+    """What a client has of a stream of so many tokens; `then`, which ends the engine, is called once in its midst."""
+    got, told = "", False
+    asked = {"model": "tiny", "messages": HELLO, "stream": True}
+    asked |= {"max_tokens": tokens, "min_tokens": tokens, "ignore_eos": True}
+    with (
+        suppress(httpx.RemoteProtocolError),
+        httpx.stream("POST", router.url + CHAT, json=asked, timeout=120, trust_env=False) as answer,
+    ):
+        assert answer.status_code == 200, answer.read()
+        for piece in answer.iter_text():
+            got += piece
+            if len(got) > MIDST and not told:
+                told = True
+                then()
+    assert told, got
+    return got

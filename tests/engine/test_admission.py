@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,16 +12,16 @@ import httpx
 from forebay.engines.vllm import VLLM
 from forebay.rules.endpoints import CHAT
 from tests.engine.cases import HELLO
-from tests.engine.engines import SLOTS, Engine, made
+from tests.engine.engines import SLOTS, START_SECONDS, Engine, made
 from tests.engine.outline import events
-from tests.engine.routed import Routed, routed
+from tests.engine.routed import Routed, cut_stream, routed
 
 CLIENTS: Final = 4 * SLOTS
 
 
 def ask(router: Routed, tokens: int, **fields: Any) -> httpx.Response:
     asked = {"model": "tiny", "messages": HELLO, "max_tokens": tokens, "min_tokens": tokens, **fields}
-    return httpx.post(router.url + CHAT, json=asked, timeout=300, trust_env=False, verify=False)
+    return httpx.post(router.url + CHAT, json=asked, timeout=START_SECONDS, trust_env=False, verify=False)
 
 
 def test_four_times_the_slots_ask_and_the_engine_never_has_more(generating: Engine, tmp_path: Path) -> None:
@@ -40,7 +41,9 @@ def test_four_times_the_slots_ask_and_the_engine_never_has_more(generating: Engi
             running, waiting = (sum(v for (name, _), v in found.items() if name == one) for one in names)
             samples.append((running, waiting))
             time.sleep(0.02)
-    assert [answer.status_code for answer in answers] == [200] * CLIENTS
+    assert [answer.status_code for answer in answers] == [200] * CLIENTS, [
+        answer.text for answer in answers if answer.status_code != 200
+    ]
     for answer in answers:
         if "event-stream" in answer.headers["content-type"]:
             found = [document for _, document in events(answer.text)]
@@ -48,7 +51,8 @@ def test_four_times_the_slots_ask_and_the_engine_never_has_more(generating: Engi
         else:
             assert answer.json()["choices"][0]["finish_reason"] == "length"
     assert max(running for running, _ in samples) == SLOTS
-    assert max(waiting for _, waiting in samples) == 0
+    waited = [waiting > 0 for _, waiting in samples]  # one that has just come may be seen so, once
+    assert not any(one and other for one, other in pairwise(waited))
 
 
 def test_who_asks_while_the_engine_starts_is_served(kind: str, tmp_path: Path) -> None:
@@ -68,22 +72,5 @@ def test_who_asks_while_the_engine_starts_is_served(kind: str, tmp_path: Path) -
         for thread in threads:
             thread.join()
         assert [answer.status_code for answer in answers] == [200] * 2 * SLOTS
-        killed = broken(router, engine, process.kill)
+        killed = cut_stream(router, 1000, process.kill)
         assert 'finish_reason":"length' not in killed and not killed.endswith("[DONE]\n\n")
-
-
-def broken(router: Routed, engine: Engine, how: Any) -> str:
-    """What a client has of a stream whose engine ends."""
-    got, told = "", False
-    asked = {"model": "tiny", "messages": HELLO, "max_tokens": 1000, "min_tokens": 1000, "stream": True}
-    with httpx.Client(timeout=60, trust_env=False, verify=False) as client:
-        try:
-            with client.stream("POST", router.url + CHAT, json={**asked, "ignore_eos": True}) as answer:
-                for piece in answer.iter_text():
-                    got += piece
-                    if len(got) > 2000 and not told:
-                        told = True
-                        how()
-        except httpx.RemoteProtocolError:
-            return got
-    return got

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -11,33 +11,14 @@ import httpx
 import pytest
 
 from forebay.rules.endpoints import CHAT
-from testing.real_engine import OLDEST, RealEngine
+from testing.real_engine import RealEngine
 from tests.engine.cases import HELLO
-from tests.engine.engines import VERSION, Engine, Process, made
-from tests.engine.routed import Routed, routed
+from tests.engine.engines import SIMULATOR, Engine, Process, made, newer
+from tests.engine.routed import Routed, cut_stream, routed
 
 TOKENS: Final = 600
 WHOLE: Final = "[DONE]\n\n"
 GRACE: Final = ("--shutdown-timeout", "60")
-
-
-def stream(router: Routed, after: int, then: Callable[[], None]) -> str:
-    """What a client has of an answer of TOKENS tokens; `then` is called once, behind the first `after` characters."""
-    got, told = "", False
-    asked = {"model": "tiny", "messages": HELLO, "max_tokens": TOKENS, "min_tokens": TOKENS, "stream": True}
-    with httpx.Client(timeout=120, trust_env=False) as client:
-        try:
-            with client.stream("POST", router.url + CHAT, json={**asked, "ignore_eos": True}) as answer:
-                assert answer.status_code == 200, answer.read()
-                for piece in answer.iter_text():
-                    got += piece
-                    if len(got) > after and not told:
-                        told = True
-                        then()
-        except httpx.RemoteProtocolError:
-            pass
-    assert told, got
-    return got
 
 
 class Scene:
@@ -72,8 +53,7 @@ def abrupt(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scen
 @pytest.fixture(scope="module")
 def patient(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """Finishes what runs, as forebay's manifests ask."""
-    if kind != "simulator" and VERSION == OLDEST:
-        pytest.skip(f"vLLM {OLDEST} has no --shutdown-timeout")
+    newer(kind, "has no --shutdown-timeout")
     yield from scene(kind, tmp_path_factory.mktemp("patient"), *GRACE)
 
 
@@ -83,7 +63,7 @@ def looks_whole(text: str) -> bool:
 
 
 def test_sigterm_with_time_to_finish_cuts_nothing(patient: Scene) -> None:
-    text = stream(patient.serving(), 2000, patient.process.terminate)
+    text = cut_stream(patient.serving(), TOKENS, patient.process.terminate)
     assert text.endswith(WHOLE)
     assert '"finish_reason":"length"' in text
     assert patient.process.wait(60) is not None
@@ -104,9 +84,9 @@ def test_what_is_cut_does_not_look_whole_and_the_engine_that_comes_back_is_serve
                 if "EngineCore" in command:
                     os.kill(pid, signal.SIGKILL)
 
-    if how == "core" and kind == "simulator":
+    if how == "core" and kind == SIMULATOR:
         pytest.skip("the simulator is one process")
-    text = stream(abrupt.serving(), 2000, end)
+    text = cut_stream(abrupt.serving(), TOKENS, end)
     assert not looks_whole(text), text[-400:]
     assert not text.endswith(WHOLE) or '"error"' in text
     if abrupt.process.wait(30) is None:

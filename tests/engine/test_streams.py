@@ -9,7 +9,7 @@ import pytest
 from forebay.engines.vllm import VLLM
 from forebay.rules.endpoints import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 from tests.engine.cases import FORMAT, HELLO, NAMED, SCHEMA, TOOLS
-from tests.engine.engines import ONE, TWO, Engine
+from tests.engine.engines import ONE, TWO, Engine, newer
 from tests.engine.outline import events
 
 TWENTY: Final = {"max_tokens": 20, "min_tokens": 20, "temperature": 0}
@@ -72,7 +72,8 @@ def test_a_stop_ends_the_answer_before_it(generating: Engine) -> None:
         assert (choice["finish_reason"], choice["stop_reason"], said) == ("stop", stop, text[: text.find(stop)])
 
 
-def test_a_stop_sequence_of_a_message_is_named(generating: Engine) -> None:
+def test_a_stop_sequence_of_a_message_is_named(generating: Engine, kind: str) -> None:
+    newer(kind, f"has no {MESSAGES}")
     asked = {"model": "tiny", "messages": HELLO, "max_tokens": 20, "temperature": 0}
     text = generating.post(MESSAGES, asked).json()["content"][0]["text"]
     stop = text[len(text) // 2 :][:2]
@@ -103,8 +104,12 @@ def test_a_tool_is_called_with_what_its_schema_asks_for(generating: Engine, choi
 
 
 def test_an_answer_is_json_of_the_schema(generating: Engine) -> None:
-    answer = generating.post(CHAT, chat(response_format=FORMAT, max_tokens=200, min_tokens=0)).json()
-    document = json.loads(answer["choices"][0]["message"]["content"])
+    more = {"response_format": FORMAT, "max_tokens": 200, "min_tokens": 0, "temperature": 1}
+    for seed in range(20):  # a random model may write white space until its limit
+        (choice,) = generating.post(CHAT, chat(**more, seed=seed)).json()["choices"]
+        if choice["finish_reason"] == "stop":
+            break
+    document = json.loads(choice["message"]["content"])
     assert list(document) == list(SCHEMA["properties"])
     assert isinstance(document["go"], bool)
 
@@ -131,8 +136,9 @@ def test_a_list_of_prompts_has_a_choice_for_each(generating: Engine) -> None:
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
-def test_an_id_is_made_of_the_requests(generating: Engine, path: str) -> None:
+def test_an_id_is_made_of_the_requests(generating: Engine, kind: str, path: str) -> None:
     """And of requests that have the same one at a time, all are served."""
+    newer(kind, "refuses a second request with an id that runs: sidecars give each its own")
     asked, answers = {"model": "tiny", "prompt": "a", "messages": HELLO, **TWENTY}, []
     if path == COMPLETIONS:
         del asked["messages"]
@@ -168,7 +174,8 @@ def test_adapters_run_in_one_batch(generating: Engine) -> None:
     thread.join()
 
 
-def test_a_response_goes_on_from_one_that_is_kept(generating: Engine) -> None:
+def test_a_response_goes_on_from_one_that_is_kept(generating: Engine, kind: str) -> None:
+    newer(kind, "breaks a streamed response off")
     asked = {"model": "tiny", "input": "hello", "max_output_tokens": 16}
     whole = generating.post(RESPONSES, asked).json()["id"]
     streamed = events(generating.post(RESPONSES, {**asked, "stream": True}).text)[-1][1]["response"]["id"]
@@ -180,7 +187,8 @@ def test_a_response_goes_on_from_one_that_is_kept(generating: Engine) -> None:
     assert generating.http.delete(f"{RESPONSES}/{whole}").status_code == (405 if generating.real else 200)
 
 
-def test_a_responses_events_are_numbered(generating: Engine) -> None:
+def test_a_responses_events_are_numbered(generating: Engine, kind: str) -> None:
+    newer(kind, "breaks a streamed response off")
     asked = {"model": "tiny", "input": "hello", "max_output_tokens": 16, "stream": True}
     found = events(generating.post(RESPONSES, asked).text)
     assert [document["sequence_number"] for _, document in found] == list(range(len(found)))
@@ -188,7 +196,8 @@ def test_a_responses_events_are_numbered(generating: Engine) -> None:
     assert (found[0][0], found[-1][0]) == ("response.created", "response.completed")
 
 
-def test_a_limit_above_the_room_is_cut(generating: Engine) -> None:
+def test_a_limit_above_the_room_is_cut(generating: Engine, kind: str) -> None:
+    newer(kind, "refuses it")
     tokens = 1000
     answer = generating.post(COMPLETIONS, {"model": "tiny", "prompt": [5] * tokens, "max_tokens": 500, "min_tokens": 0,
                                            "ignore_eos": True}).json()  # fmt: skip

@@ -39,6 +39,7 @@ OTHER = replace(
 )
 """A type of engine that nobody has: some of its names and refusals are its own."""
 KNOW = {
+    "simulator/lora.py": "the words of an engine that was started without a flag",
     "simulator/settings.py": "the simulator's own command line, which is vLLM's",
     "resources/reasons.py": "what MaxNumSeqs means, for people who know vLLM",
 }
@@ -83,37 +84,61 @@ def test_an_engines_metrics_are_of_its_own_family(kind: EngineType) -> None:
 def test_an_engine_is_started_with_all_that_the_pool_says(kind: EngineType) -> None:
     given = " ".join(engines.of(kind).arguments(FULL))
     words = re.split("[ =]", given)
-    for word in ("org/model", "127.0.0.1", "8000", "m", "v1", "2", "4096", "poet", "org/poet"):
+    for word in ("org/model", "127.0.0.1", "8000", "m", "v1", "2", "4096", "--enable-lora"):
         assert word in words
     assert given.endswith("--seed=1"), "the user's own have the last word"
 
 
-TWO = (("a", "org/a"), ("b", "org/b"))
+ALL = "--max-cpu-loras=32"
 
 
 @pytest.mark.parametrize(
-    ("adapters", "rank", "args", "expected"),
+    ("adapters", "rank", "args", "room", "expected"),
     [
-        ((), 64, [], []),
-        (TWO[:1], 0, [], []),
-        (TWO[:1], 16, [], []),
-        (TWO, 0, [], ["--max-loras=2"]),
-        (TWO, 8, [], ["--max-loras=2"]),
-        (TWO, 64, [], ["--max-loras=2", "--max-lora-rank=64"]),
-        (TWO[:1], 33, [], ["--max-lora-rank=64"]),
-        (TWO[:1], 300, [], ["--max-lora-rank=320"]),
-        (TWO, 64, ["--max_loras", "1"], ["--max-lora-rank=64"]),
-        (TWO, 64, ["--max-loras=9", "--max-lora-rank=128"], []),
-        (TWO, 0, ["--max-cpu-loras=1"], []),
-        (TWO, 0, ["--max-cpu-loras=4"], ["--max-loras=2"]),
+        (0, 64, [], 0, []),
+        (1, 0, [], 16, [ALL]),
+        (1, 16, [], 16, [ALL]),
+        (2, 0, [], 16, ["--max-loras=2", ALL]),
+        (2, 8, [], 16, ["--max-loras=2", ALL]),
+        (2, 64, [], 64, ["--max-loras=2", ALL, "--max-lora-rank=64"]),
+        (1, 33, [], 64, [ALL, "--max-lora-rank=64"]),
+        (1, 300, [], 320, [ALL, "--max-lora-rank=320"]),
+        (2, 64, ["--max_loras", "1"], 64, [ALL, "--max-lora-rank=64"]),
+        (2, 64, ["--max-loras=9", "--max-lora-rank=128"], 128, [ALL]),
+        (2, 64, ["--max-loras=40"], 64, ["--max-cpu-loras=40", "--max-lora-rank=64"]),
+        (2, 64, ["--max-lora-rank=32"], 32, ["--max-loras=2", ALL]),
+        (2, 0, ["--max-cpu-loras=1"], 16, []),
+        (2, 0, ["--max-cpu-loras=4"], 16, ["--max-loras=2"]),
     ],
 )
-def test_all_adapters_of_a_pool_fit_one_batch(
-    adapters: tuple[tuple[str, str], ...], rank: int, args: list[str], expected: list[str]
+def test_all_adapters_of_a_pool_fit_one_batch_and_all_that_may_come_fit_the_host(
+    adapters: int, rank: int, args: list[str], room: int, expected: list[str]
 ) -> None:
-    given = VLLM.arguments(Launch(source="m", port=1, adapters=adapters, adapter_rank=rank, args=tuple(args)))
+    named = (("a", "org/a"), ("b", "org/b"))[:adapters]
+    launch = Launch(source="m", port=1, adapters=named, adapter_rank=rank, args=tuple(args))
+    given = VLLM.arguments(launch)
     own = given[: len(given) - len(args)]
-    assert [arg for arg in own if arg.startswith("--max-lora")] == expected
+    assert [arg for arg in own if arg.startswith(("--max-lora", "--max-cpu"))] == expected
+    assert VLLM.adapter_room(launch) == room
+    assert "--lora-modules" not in own, "which ones is said to those that run"
+
+
+@pytest.mark.parametrize(
+    ("args", "loads"),
+    [
+        ([], True), (["--lora-modules", "a=b"], False), (["--lora_modules=a=b"], False), (["--lora-m", "a=b"], False),
+        (["--lora-dtype=auto"], True), (["--max-loras=2"], True),
+        (["--data-parallel-size=2"], False), (["-dp", "2", "--api-server-count=1"], True),
+        (["--api-server-count", "2"], False), (["-asc", "1"], True), (["-dp=4", "--data-parallel-rank=1"], True),
+        (["--data-parallel-size=4", "--data-parallel-size-local=1"], True),
+    ],
+)  # fmt: skip
+def test_engines_that_cannot_load_adapters_start_with_them(args: list[str], loads: bool) -> None:
+    """vLLM has an API server for each rank, and ends with "cannot be used with api_server_count > 1"."""
+    assert VLLM.loads_adapters(args) is loads
+    given = VLLM.arguments(Launch(source="m", port=1, adapters=(("a", "org/a"),), args=tuple(args)))
+    own = given[: len(given) - len(args)]
+    assert ("a=org/a" in own, "--max-cpu-loras=32" in own) == (not loads, loads)
 
 
 @pytest.mark.parametrize(

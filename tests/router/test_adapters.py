@@ -21,7 +21,7 @@ def run(work: Callable[[], Coroutine[None, None, None]]) -> None:
 async def load(f: Fleet, name: str, *adapters: str) -> None:
     """Give an engine these adapters alone, and wait until the gateway knows."""
     engine = f.engines[name]
-    engine.settings = replace(engine.settings, adapters=adapters)
+    engine.adapters.loaded = {adapter: adapter for adapter in adapters}
     await f.until(lambda: any(r.name == name and r.names[1:] == adapters for r in f.gate.replicas.of("chat")))
     f.gate.replicas.pools["chat"].stale = True
 

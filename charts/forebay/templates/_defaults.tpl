@@ -40,8 +40,10 @@ resources:
   requests:
     cpu: 50m
     memory: 128Mi
+    ephemeral-storage: 64Mi
   limits:
     memory: 512Mi
+    ephemeral-storage: 1Gi
 nodeSelector: {}
 tolerations: []
 affinity: {}

@@ -34,6 +34,36 @@ dots, whatever the release is called; a name that had to be changed ends in a ha
 {{- else -}} none
 {{- end -}}
 {{- end }}
+{{- define "forebay.podSecurity" -}}
+runAsNonRoot: true
+{{- $user := include "forebay.user" . }}
+{{- if ne $user "none" }}
+runAsUser: {{ $user }}
+runAsGroup: {{ $user }}
+fsGroup: {{ $user }}
+{{- end }}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+{{- /* Of the pod of `helm test`, which no Service of the operator may select. */ -}}
+{{- define "forebay.testLabels" -}}
+app.kubernetes.io/name: forebay
+app.kubernetes.io/component: test
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+{{- /* Names: policies see the port of the pod behind DNS's Service, which is not 53 everywhere. */ -}}
+{{- define "forebay.dnsEgress" -}}
+- ports:
+    {{- range .Values.networkPolicies.dnsPorts }}
+    - {port: {{ int . }}, protocol: UDP}
+    - {port: {{ int . }}, protocol: TCP}
+    {{- end }}
+- to:
+    - namespaceSelector:
+        matchLabels: {kubernetes.io/metadata.name: kube-system}
+      podSelector:
+        matchLabels: {k8s-app: kube-dns}
+{{- end }}
 {{- /* What the operator does inside the namespaces it watches; nothing that it does not do. */ -}}
 {{- define "forebay.rules" -}}
 - apiGroups: [forebay.dev]

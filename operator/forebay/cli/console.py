@@ -62,10 +62,9 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 
 def emit(answer: Any, form: OutputFormat) -> None:
     """Write plain data (dicts, lists, strings, numbers) to standard output as JSON or YAML."""
-    if form is OutputFormat.JSON:
-        text = json.dumps(answer, indent=2, ensure_ascii=False) + "\n"
-    else:
-        text = yaml.safe_dump(answer, sort_keys=False, allow_unicode=True)
+    text = json.dumps(answer, indent=2, ensure_ascii=False) + "\n"
+    if form is OutputFormat.YAML:  # by way of JSON: YAML knows no words of an enumeration
+        text = yaml.safe_dump(json.loads(text), sort_keys=False, allow_unicode=True)
     sys.stdout.write(text)
 
 

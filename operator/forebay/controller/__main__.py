@@ -229,11 +229,6 @@ class Operator:
                 log.exception("lists of %s", scope or "all namespaces")
                 await asyncio.sleep(PAUSE_SECONDS)
 
-    async def list_all(self) -> None:
-        """Read everything. Raises ClusterError."""
-        for scope in self.watch.whole:
-            await self.watch.list(self.cluster, scope)
-
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
     if threading.current_thread() is threading.main_thread():

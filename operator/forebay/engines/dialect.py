@@ -21,7 +21,7 @@ class Launch:
     gpus: int = 1
     context_tokens: int | None = None
     adapters: tuple[tuple[str, str], ...] = ()
-    """Name and source of each LoRA adapter."""
+    """Name and source of each LoRA adapter. An engine that loads them as it runs is told of these later."""
     adapter_rank: int = 0
     """The largest rank among them; 0 where none is told."""
     image: str = ""
@@ -34,6 +34,16 @@ class Launch:
     def says(self, flag: Flag) -> bool:
         """Whether the user's own arguments hold this flag."""
         return flag.said(self.args)
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRoutes:
+    """How an engine that runs is told to load and unload LoRA adapters: JSON with `lora_name` and `lora_path`."""
+
+    load: str
+    unload: str
+    variable: str
+    """Environment variable without which it has neither path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,10 @@ class EngineDialect:
     """Data-parallel ranks in one pod, by the user's arguments: each has batches and a cache of its own."""
     memory_share: Callable[[Sequence[str], str], float]
     """The part of each GPU's memory that it uses, by the user's arguments and its image."""
+    adapter_room: Callable[[Launch], int]
+    """The largest rank of a LoRA adapter that an engine started so can load as it runs; 0 where it can load none."""
+    loads_adapters: Callable[[Sequence[str]], bool]
+    """Whether engines with the user's arguments load and unload adapters as they run; else they start with theirs."""
     refused: tuple[Refused, ...]
     cache_variable: str
     """Environment variable that names the folder of the weights."""
@@ -107,6 +121,7 @@ class EngineDialect:
     # Watched by its sidecar.
     ready_path: str
     """Answers 200 once it serves, with the names that it serves and its longest context."""
+    adapter_routes: AdapterRoutes
     version_path: str
     """Answers with a JSON object whose `version` is the engine's own."""
     metrics_path: str

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from forebay.engines.dialect import EngineDialect, Launch, MetricNames, Refused
+from forebay.engines.dialect import AdapterRoutes, EngineDialect, Launch, MetricNames, Refused
 from forebay.engines.flag import Flag
 from forebay.engines.version import Versions
 
@@ -17,10 +17,14 @@ _RANKS = Flag("--data-parallel-size", "-dp")
 _RANKS_HERE = Flag("--data-parallel-size-local", "-dpl", "--data-parallel-size-")
 _RANK = Flag("--data-parallel-rank", "-dpn")
 _ADAPTERS = Flag("--max-loras")
+_API_SERVERS = Flag("--api-server-count", "-asc", "--api-s")
+_OWN_ADAPTERS = Flag("--lora-modules", least="--lora-m")
 _ADAPTERS_ON_CPU = Flag("--max-cpu-loras", least="--max-cpu-l")
 _ADAPTER_RANK = Flag("--max-lora-rank", least="--max-lora-")
 _ADAPTER_RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)  # those that it takes
 _USUAL_ADAPTER_RANK: Final = 16
+_MOST_ADAPTERS: Final = 32
+"""As many as a pool may name: kept in the memory of the host, none is read again because others came."""
 _MEMORY = Flag("--gpu-memory-utilization", least="--gpu-memory-u")
 _MEMORY_SHARE: Final = 0.92
 _EARLIER_MEMORY_SHARE: Final = 0.9
@@ -44,23 +48,45 @@ def arguments(launch: Launch) -> list[str]:
     if launch.context_tokens and not launch.says(VLLM.context_flag):
         args.append(f"{VLLM.context_flag}={launch.context_tokens}")
     if launch.adapters:
-        args += ["--enable-lora", "--lora-modules", *(f"{name}={source}" for name, source in launch.adapters)]
-        args += _room_for_adapters(launch)
+        args += ["--enable-lora", *_room_for_adapters(launch)]
+        if not loads_adapters(launch.args):
+            args += ["--lora-modules", *(f"{name}={source}" for name, source in launch.adapters)]
     if launch.stop_seconds and (version(launch.image) or _UNKNOWN) >= _STOPS_SOFTLY and not launch.says(_STOP):
         args.append(f"{_STOP}={launch.stop_seconds}")
     return [*args, *launch.args]
 
 
 def _room_for_adapters(launch: Launch) -> list[str]:
-    """All adapters in one batch: by itself it takes one at a time, and lets the requests to the others wait."""
+    """All adapters in one batch: by itself it takes one at a time, and lets the requests to the others wait. Those that
+    come later take turns: each place takes memory of the GPU from the start, and one on the host only when it is used.
+    """
     args = []
     together = min(len(launch.adapters), _ADAPTERS_ON_CPU.number(launch.args) or len(launch.adapters))
     if together > 1 and not launch.says(_ADAPTERS):
         args.append(f"{_ADAPTERS}={together}")
-    rank = next((size for size in _ADAPTER_RANKS if size >= launch.adapter_rank), _ADAPTER_RANKS[-1])
-    if launch.adapter_rank > _USUAL_ADAPTER_RANK and not launch.says(_ADAPTER_RANK):
-        args.append(f"{_ADAPTER_RANK}={rank}")
+    if loads_adapters(launch.args) and not launch.says(_ADAPTERS_ON_CPU):
+        args.append(f"{_ADAPTERS_ON_CPU}={max(_MOST_ADAPTERS, _ADAPTERS.number(launch.args) or 0)}")
+    if _rank(launch) > _USUAL_ADAPTER_RANK and not launch.says(_ADAPTER_RANK):
+        args.append(f"{_ADAPTER_RANK}={_rank(launch)}")
     return args
+
+
+def loads_adapters(args: Sequence[str]) -> bool:
+    """Not where the user names them, nor with several API servers, of which each has a list of its own: an engine of
+    that kind does not start at all where adapters may be loaded as it runs."""
+    servers = _API_SERVERS.number(args)
+    return not _OWN_ADAPTERS.said(args) and (ranks(args) if servers is None else servers) == 1
+
+
+def adapter_room(launch: Launch) -> int:
+    """The largest rank that it takes, where it loads adapters at all."""
+    return _ADAPTER_RANK.number(launch.args) or _rank(launch) if launch.adapters and loads_adapters(launch.args) else 0
+
+
+def _rank(launch: Launch) -> int:
+    """The least --max-lora-rank that all adapters fit."""
+    least = max(launch.adapter_rank, _USUAL_ADAPTER_RANK)
+    return next((size for size in _ADAPTER_RANKS if size >= least), _ADAPTER_RANKS[-1])
 
 
 def version(image: str) -> tuple[int, int] | None:
@@ -107,6 +133,8 @@ VLLM: Final = EngineDialect(
     usual_batch=256,  # 1,024 on the largest GPUs
     ranks=ranks,
     memory_share=memory_share,
+    adapter_room=adapter_room,
+    loads_adapters=loads_adapters,
     refused=(  # by the shortest beginnings that its parser takes for them
         Refused(
             ("--ho", "--por", "--ud"),
@@ -122,6 +150,11 @@ VLLM: Final = EngineDialect(
     token_variable="HF_TOKEN",  # noqa: S106 - a name
     start_seconds=300.0,
     ready_path="/v1/models",
+    adapter_routes=AdapterRoutes(
+        load="/v1/load_lora_adapter",
+        unload="/v1/unload_lora_adapter",
+        variable="VLLM_ALLOW_RUNTIME_LORA_UPDATING",
+    ),
     version_path="/version",
     metrics_path="/metrics",
     metrics=MetricNames(

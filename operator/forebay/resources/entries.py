@@ -15,6 +15,7 @@ from forebay.resources.pool import PoolSpec, PoolTimeouts
 from forebay.resources.reasons import CapacityBound
 from forebay.resources.table import (
     USUAL_REACH,
+    AdapterEntry,
     BudgetEntry,
     HeaderEntry,
     LearntEntry,
@@ -41,8 +42,11 @@ def pool_entry(
     spec: PoolSpec,
     capacity: CapacityStatus = _NOTHING_LEARNT,
     timeouts: RouterTimeouts = _USUAL,
+    *,
+    had_adapters: bool = False,
 ) -> PoolEntry:
-    """What routers need to know of a pool. `timeouts`: of pools that say none."""
+    """What routers need to know of a pool. `timeouts`: of pools that say none. `had_adapters`: so that sidecars unload
+    what it names no more."""
     return PoolEntry(
         name=name,
         served_names=spec.model.names(),
@@ -65,8 +69,17 @@ def pool_entry(
         cloud=spec.overflow.cloud,
         policy=spec.cloud_fallback_policy_ref.name if spec.cloud_fallback_policy_ref else None,
         timeouts=_timeouts(spec.timeouts, timeouts),
+        adapters=_adapters(spec, had=had_adapters),
         engine=msgspec.UNSET if spec.engine.type is engines.DEFAULT else spec.engine.type,
     )
+
+
+def _adapters(spec: PoolSpec, *, had: bool) -> tuple[AdapterEntry, ...] | msgspec.UnsetType:
+    """Those that engines are to have, unless they start with theirs."""
+    loads = engines.of(spec.engine.type).loads_adapters(spec.engine.args)
+    if not loads or not (spec.model.adapters or had):
+        return msgspec.UNSET
+    return tuple(AdapterEntry(name=adapter.name, source=adapter.source) for adapter in spec.model.adapters)
 
 
 def _timeouts(said: PoolTimeouts, usual: RouterTimeouts) -> TimeoutsEntry | msgspec.UnsetType:

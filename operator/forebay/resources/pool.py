@@ -38,15 +38,15 @@ from forebay.resources.terms import (
 
 
 class Adapter(Resource):
-    """One LoRA adapter that the engine loads in addition to the model."""
+    """One LoRA adapter that the pool's engines load in addition to the model, while they run."""
 
     name: ModelName
     """Name of the LoRA adapter; clients put it in `model` to use it."""
     source: Text
-    """Path or repository of the LoRA adapter, as vLLM's --lora-modules takes it."""
+    """Path or repository of the LoRA adapter, as vLLM's lora_path. Another one is loaded in place of the one before."""
     rank: Annotated[int, Field(ge=1, le=512)] | None = None
-    """Rank of the LoRA adapter: `r` of its adapter_config.json. The pool's largest one sets --max-lora-rank. Empty: 16
-    at most."""
+    """Rank of the LoRA adapter: `r` of its adapter_config.json. The pool's largest one sets --max-lora-rank, and one
+    above that replaces the pods. Empty: 16 at most."""
 
 
 class Model(Resource):
@@ -63,8 +63,9 @@ class Model(Resource):
     token_secret_ref: SecretKey | None = None
     """Secret key that holds the token for gated models. The engine gets it as HF_TOKEN."""
     adapters: Annotated[list[Adapter], Field(max_length=32, json_schema_extra=list_map("name"))] = []
-    """LoRA adapters that the engine loads in addition to the model. All of them fit one batch: their number sets
-    --max-loras."""
+    """LoRA adapters that engines load and unload as this list changes, without a restart. The first one of a pool
+    replaces its pods, for --enable-lora. As many as there are when a template is made fit one batch (--max-loras);
+    later ones take turns with them."""
     task: Task = Task.GENERATE
     """API that the pool serves: Generate for chat and completions, Embed for embeddings,
     Score for reranking, Transcribe for audio files."""

@@ -163,6 +163,7 @@ class EventReason(DocumentedEnum):
     BUDGET_SPENT = "BudgetSpent", "what is left of a policy's budget is too little for a request; once in a period"
     BUDGET_RENEWED = "BudgetRenewed", "a new period of a policy's budget has begun; and what the last one came to"
     LEASE_LOST = "LeaseLost", "a gateway is gone with money that it had been granted, which counts as spent"
+    ADAPTER_REFUSED = "AdapterRefused", "an engine does not load a LoRA adapter; in its words"
     OPERATOR_WAITS = "OperatorWaits", "another operator is at work; about the Lease that both want"
 
 
@@ -185,6 +186,10 @@ class ConditionType(DocumentedEnum):
     METRICS_FRESH = "MetricsFresh", "every router's report is recent"
     ROUTER_OUTDATED = "RouterOutdated", "True: replicas run an older router than the operator would give them"
     ENGINE_UNSUPPORTED = "EngineUnsupported", "True: an engine says a version that forebay was not tried with"
+    ADAPTERS_LOADED = (
+        "AdaptersLoaded",
+        "every replica that serves has each of `model.adapters`; else the words of an engine that refuses one",
+    )
     POD_TEMPLATE_ACCEPTED = "PodTemplateAccepted", "the spec's `podTemplate` could be merged"
     BUDGET_AVAILABLE = "BudgetAvailable", "requests of the policy may be paid from its budget, where it has one"
 
@@ -250,6 +255,16 @@ class ConditionReason(DocumentedEnum):
     BUDGET_PACED = "Paced", "what is due by now is spent; more becomes available with time"
     BUDGET_SPENT = "Spent", "what is left is too little for a request"
     BUDGET_HELD = "Held", "nothing is granted now; the message says why"
+    # AdaptersLoaded
+    LOADED = "Loaded", "the engines list every adapter"
+    NO_ADAPTERS = "NoAdapters", "the pool names none"
+    ADAPTERS_LOADING = "AdaptersLoading", "an engine does not list one yet"
+    ADAPTER_REFUSED = "AdapterRefused", "an engine refuses one; it is asked again after a while"
+    ADAPTERS_AT_START = (
+        "AdaptersAtStart",
+        "engines start with their adapters: `engine.args` name them, or ask for several API servers, or the pod "
+        "template is one of an older release",
+    )
     # PodTemplateAccepted
     MERGED = "Merged", "the pod template is as the spec asks"
     REFUSED = "Refused", "it contradicts what forebay needs; the message says where"
@@ -289,6 +304,10 @@ CONDITION_REASONS: Final[Mapping[ConditionType, tuple[ConditionReason, ...]]] = 
     ),
     ConditionType.BUDGET_AVAILABLE: (
         _C.WITHIN_BUDGET, _C.NEAR_LIMIT, _C.BUDGET_PACED, _C.BUDGET_SPENT, _C.BUDGET_HELD,
+    ),
+    ConditionType.ADAPTERS_LOADED: (
+        _C.LOADED, _C.NO_ADAPTERS, _C.ADAPTERS_LOADING, _C.ADAPTER_REFUSED, _C.ADAPTERS_AT_START, _C.NO_REPLICAS,
+        _C.INVALID_SPEC,
     ),
     ConditionType.POD_TEMPLATE_ACCEPTED: (_C.MERGED, _C.REFUSED, _C.INVALID_SPEC),
 })  # fmt: skip

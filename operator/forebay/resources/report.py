@@ -94,6 +94,16 @@ class EngineReport(Frozen, frozen=True):
     stuck_seconds: float = 0.0  # it answers, has work, and makes no token; 0: it does
 
 
+class AdapterReport(Frozen, frozen=True):
+    """One LoRA adapter that the engine is to have. `problem`: why it does not, in the engine's words; empty while it is
+    not tried yet."""
+
+    name: str
+    source: str
+    loaded: bool = False
+    problem: str = ""
+
+
 class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
     """A sidecar's answer to the operator. Totals count since the process began."""
 
@@ -114,6 +124,7 @@ class SidecarReport(Frozen, frozen=True, tag="sidecar", tag_field="role"):
     last_request: float = 0.0  # Unix seconds of the last inference request
     table_error: str = ""
     engine: EngineReport | None = None
+    adapters: tuple[AdapterReport, ...] = ()  # that the table asks of it
     engine_version: str | None = None  # that it last said; empty: it does not say one; None: it was not asked yet
     usage: tuple[UsageRow, ...] = ()  # of requests that came through the pool's own Service
     tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first

@@ -77,6 +77,13 @@ class LearntEntry(Frozen, frozen=True):
     kv_tokens: int = 0  # cache of an engine that runs so many; one with a smaller cache runs fewer
 
 
+class AdapterEntry(Frozen, frozen=True):
+    """One LoRA adapter that engines of a pool are to have; `source` as the engine takes it."""
+
+    name: str
+    source: str
+
+
 class PoolEntry(Frozen, frozen=True):
     """What routers know of one pool."""
 
@@ -98,6 +105,7 @@ class PoolEntry(Frozen, frozen=True):
     cloud: CloudUse = CloudUse.ALLOWED
     policy: str | None = None  # policy for requests that name this pool; None: the one named default
     timeouts: TimeoutsEntry | UnsetType = UNSET  # not written where nothing is said
+    adapters: tuple[AdapterEntry, ...] | UnsetType = UNSET  # not written: sidecars neither load nor unload any
     engine: EngineType | UnsetType = UNSET  # not written for the default one: such a table keeps the hash it had
 
     def waits(self, usual: RouterTimeouts) -> RouterTimeouts:

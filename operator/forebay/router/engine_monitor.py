@@ -5,7 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
@@ -59,8 +59,7 @@ class EngineMonitor:
         self.ahead = ahead  # prompt tokens that wait there for their first token
         self.dialect = engines.of(engines.DEFAULT)  # until the routing table says what it is
         self.entry: PoolEntry | None = None  # what the routing table says that it serves
-        self.names: tuple[str, ...] = ()  # of models and adapters that it lists
-        self.context: int | None = None  # tokens of the longest request that it takes, as it lists that
+        self.listed = EngineListing()
         self.health = EngineHealth()
         self._doubted = asyncio.Event()
         self._doubted_path = ""
@@ -86,13 +85,23 @@ class EngineMonitor:
         loop = asyncio.get_running_loop()
         due = 0.0
         while True:
-            await self._probe()
+            await self.probe()
             if self.up and loop.time() >= due:
                 due = loop.time() + self._every
                 if not self._asked_version:
                     await self._ask_version()
                 await self._look_for_progress(await self._metrics())
             await asyncio.sleep(PROBE_SECONDS if self.up else STARTING_PROBE_SECONDS)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of models and adapters that it lists."""
+        return self.listed.names
+
+    @property
+    def context(self) -> int | None:
+        """Tokens of the longest request that it takes, as it lists that."""
+        return self.listed.context
 
     @property
     def well(self) -> bool:
@@ -178,20 +187,21 @@ class EngineMonitor:
             stuck_seconds=round(self._progress.standing(asyncio.get_running_loop().time()), 1),
         )
 
-    async def _probe(self) -> None:
+    async def probe(self) -> None:
+        """Ask whether it serves, and what."""
         status, body = await self._get(self.dialect.ready_path)
         self._failures = 0 if status == 200 else self._failures + 1
         if status != 200:
             self._asked_version = False  # what answers next may be another
         up = status == 200 or (self.up and self._failures < FAILURES_UNTIL_DOWN)
         self.answered = self.answered or up
-        names, context = listed(body) if status == 200 else (self.names, self.context)
+        found = listed(body) if status == 200 else self.listed
         if up and not self.up:
             await self._ask_version()
         elif self.up and not up:
             self._forget()
-        if (up, names, context) != (self.up, self.names, self.context):
-            self.up, self.names, self.context = up, names, context
+        if (up, found) != (self.up, self.listed):
+            self.up, self.listed = up, found
             self.on_change()
 
     def _forget(self) -> None:
@@ -252,6 +262,10 @@ class EngineMonitor:
     async def _get(self, target: str) -> tuple[int, bytes]:
         return await self._send("GET", target, b"", ANSWER_SECONDS)
 
+    async def tell(self, target: str, body: bytes, seconds: float) -> tuple[int, bytes]:
+        """Post it a JSON document. Status 0 stands for no answer."""
+        return await self._send("POST", target, body, seconds, b"application/json")
+
     async def _send(
         self, method: str, target: str, body: bytes, seconds: float, kind: bytes = b""
     ) -> tuple[int, bytes]:
@@ -270,9 +284,20 @@ class EngineMonitor:
             return 0, b""
 
 
+class EngineListing(NamedTuple):
+    """What an engine says that it serves."""
+
+    names: tuple[str, ...] = ()
+    context: int | None = None
+    adapters: tuple[tuple[str, str], ...] = ()
+    """Name and source of each LoRA adapter among them."""
+
+
 class _Model(Struct):
     id: str
     max_model_len: Any = None
+    parent: Any = None
+    root: Any = None
 
 
 class _Models(Struct):
@@ -282,16 +307,19 @@ class _Models(Struct):
 _decode = Decoder(_Models).decode
 
 
-def listed(body: bytes) -> tuple[tuple[str, ...], int | None]:
-    """The names in an answer to GET /v1/models, and the longest context there. No names where it is no such list, or
-    too long to be told on; no context where none is said, as of adapters."""
+def listed(body: bytes) -> EngineListing:
+    """The names in an answer to GET /v1/models, the longest context there, and which of them are adapters. No names
+    where it is no such list, or too long to be told on; no context where none is said, as of adapters."""
     try:
         models = _decode(body).data
     except (DecodeError, UnicodeDecodeError, RecursionError):
-        return (), None
+        return EngineListing()
     names = tuple(model.id for model in models)
     contexts = [said for model in models if type(said := model.max_model_len) is int and 0 < said <= MOST_CONTEXT]
-    return names if sum(map(len, names)) <= NAMES_CHARACTERS else (), max(contexts, default=None)
+    adapters = tuple((model.id, str(model.root or "")) for model in models if model.parent)
+    return EngineListing(
+        names if sum(map(len, names)) <= NAMES_CHARACTERS else (), max(contexts, default=None), adapters
+    )
 
 
 class _Version(Struct):

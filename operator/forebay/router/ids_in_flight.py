@@ -18,6 +18,11 @@ class IdsInFlight:
         self._own = secrets.token_hex(6).encode()
         self._count = itertools.count(1)
 
+    @property
+    def open(self) -> frozenset[bytes]:
+        """All that it knows now."""
+        return frozenset(self._ids)
+
     def take(self, wanted: bytes) -> bytes:
         """This id, or a new one while a request has it."""
         found = b"req-%b-%d" % (self._own, next(self._count)) if wanted in self._ids else wanted

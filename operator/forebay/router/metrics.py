@@ -128,6 +128,10 @@ SLOT_IDLE: Final = Histogram(
     "forebay_slot_idle_seconds", "How long a slot stood idle while a request that may use it waited.",
     registry=REGISTRY, buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
 )  # fmt: skip
+ADAPTER_CHANGES: Final = Counter(
+    "forebay_adapter_changes_total", "LoRA adapters that this replica's engine was told to load or unload.",
+    ("change", "outcome"), registry=REGISTRY,
+)  # fmt: skip
 ADMITTED: Final = FastCounter("forebay_admitted", "Requests that got a slot of this replica.", (), REGISTRY)
 TABLE_GENERATION: Final = Gauge(
     "forebay_table_generation", "Generation of the routing table in use.", registry=REGISTRY

@@ -24,6 +24,7 @@ from forebay.router.dialect import models
 from forebay.router.dialect.answers import record_of, refusal, request_id
 from forebay.router.dialect.pings import keep_open
 from forebay.router.dialect.request import parse
+from forebay.router.engine_adapters import EngineAdapters
 from forebay.router.engine_monitor import EngineMonitor
 from forebay.router.engine_request import EngineRequest, no_slot
 from forebay.router.exposition import histogram
@@ -67,6 +68,7 @@ class Sidecar:
             self._reading,
         )
         self.engine_ids = IdsInFlight()
+        self.adapters = EngineAdapters(self.engine, self.engine_ids, self.admission, self._judge)
         self.unanswered: dict[EngineRequest, tuple[int, bool]] = {}
         """Requests without a first byte yet, the oldest first: tokens of the prompt, and whether it streams."""
         self.timeouts = context.settings.timeouts
@@ -244,6 +246,7 @@ class Sidecar:
         """Watch the engine for ever."""
         self.context.spawn(self.offering.run())
         self.context.spawn(self.engine.ask())
+        self.context.spawn(self.adapters.keep())
         self.context.spawn(self._look_for_overdue())
         await self.engine.watch()
 
@@ -312,6 +315,7 @@ class Sidecar:
             last_request=self.last_request,
             table_error=table.problem,
             engine=self.engine.report(),
+            adapters=self.adapters.report(),
             engine_version=self.engine.version,
             usage=self.context.usage.report(),
             tokens=self.context.token.digests,
@@ -339,19 +343,24 @@ class Sidecar:
             ahead=self.offering.prefill.ahead,
             placed=placed,
             moving=self.engine.at_work(asyncio.get_running_loop().time()),
-            names=self.engine.names,
+            names=self.adapters.names,
             context=self.engine.context or 0,
         )
 
     def _missing(self) -> tuple[str, ...]:
         """Names of the pool that this engine does not have."""
-        return missing(self.entry.served_names, self.engine.names)
+        return missing(self.entry.served_names, self.adapters.names)
 
     def _engine_changed(self) -> None:
+        self.adapters.look()
+        self._judge()
+
+    def _judge(self) -> None:
+        """What the engine is, and what it has, decides what is said of it. At first its adapters are waited for."""
         self.offering.soon()
-        if self.engine.well:
+        if self.engine.well and (self.adapters.tried or self.admission.state is ReplicaState.SERVING):
             self.admission.become(ReplicaState.SERVING)
-        elif self.admission.state is ReplicaState.SERVING:
+        elif not self.engine.well and self.admission.state is ReplicaState.SERVING:
             self.admission.become(ReplicaState.STARTING)
         self.slots.resize(self.entry, self.engine.kv_tokens)
 
@@ -365,6 +374,8 @@ class Sidecar:
             self.engine.patience = min(self.timeouts.first_token, self.timeouts.between_chunks)
             metrics.know(mine)
             self.engine.entry = entry
+            self.adapters.look()
+            self.offering.soon()
             self.slots.resize(entry, self.engine.kv_tokens)
 
     def _reading(self) -> int:

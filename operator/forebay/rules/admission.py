@@ -23,6 +23,7 @@ class Admission:
         self.requests = 0
         self.offers = Offers()
         self.state = ReplicaState.STARTING
+        self.paused = False  # nothing is admitted for a moment; what runs goes on
         self.admitted_total = 0
         self.finished_total = 0
         self.refused_total = 0
@@ -32,7 +33,7 @@ class Admission:
     @property
     def free_high(self) -> int:
         """Slots that a High request may take now."""
-        if self.state is not ReplicaState.SERVING:
+        if self.state is not ReplicaState.SERVING or self.paused:
             return 0
         return max(0, self.slots - self.running - self.offers.held)
 
@@ -51,7 +52,7 @@ class Admission:
 
     def admit_offered(self, offer_id: int, weight: int = 1) -> Offer | None:
         """Take the slot that an offer holds; None when the offer is over or nothing is admitted any more."""
-        if self.state is not ReplicaState.SERVING or (offer := self.offers.admit(offer_id)) is None:
+        if self.state is not ReplicaState.SERVING or self.paused or (offer := self.offers.admit(offer_id)) is None:
             return None
         self._take(weight)
         return offer
@@ -70,6 +71,12 @@ class Admission:
         if (slots, high_percent) != (self.slots, self.high_percent):
             self.slots, self.high_percent = slots, high_percent
             self.reserve = high_reserve(slots, high_percent)
+            self.on_change()
+
+    def pause(self, paused: bool) -> None:
+        """Admit nothing, or go on."""
+        if paused is not self.paused:
+            self.paused = paused
             self.on_change()
 
     def become(self, state: ReplicaState) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import struct
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -109,8 +110,8 @@ def embeddings(identity: str, created: int, model: str, document: dict[str, Any]
     }
 
 
-def models(names: tuple[str, ...], created: int, longest: int, adapters: tuple[str, ...] = ()) -> dict[str, Any]:
-    """GET /v1/models; adapters name the model that they belong to."""
+def models(names: tuple[str, ...], created: int, longest: int, adapters: Mapping[str, str]) -> dict[str, Any]:
+    """GET /v1/models; adapters name the model that they belong to, and where they are from."""
     permission = {
         "id": "modelperm-simulated",
         "object": "model_permission",
@@ -133,7 +134,7 @@ def models(names: tuple[str, ...], created: int, longest: int, adapters: tuple[s
                 "object": "model",
                 "created": created,
                 "owned_by": "vllm",
-                "root": names[0],
+                "root": adapters.get(name, names[0]),
                 "parent": names[0] if name in adapters else None,
                 "max_model_len": None if name in adapters else longest,
                 "permission": [permission],

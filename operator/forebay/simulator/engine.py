@@ -19,6 +19,7 @@ from forebay.rules.dialect.form import FormReader
 from forebay.simulator import api, checks, ranking
 from forebay.simulator.batch import Batch, Sequence
 from forebay.simulator.http import Connection, Request, encode, event
+from forebay.simulator.lora import ROUTES, Adapters
 from forebay.simulator.messages import Messages, error
 from forebay.simulator.responses import Responses
 from forebay.simulator.script import WORDS, Script, write
@@ -65,6 +66,7 @@ class SimulatedEngine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.faults = replace(settings.faults)
+        self.adapters = Adapters(settings)
         self.batch = Batch(settings.limits, settings.times, self.faults.slow)
         self.telemetry = Telemetry(settings.models[0], settings.limits.kv_tokens, settings.max_model_len)
         self.created = int(time.time())
@@ -124,12 +126,25 @@ class SimulatedEngine:
                 self._answer(request, connection)
             else:
                 self._tell(path, connection)
+        elif self.adapters.has(path):
+            await self._change_adapters(request, connection)
         elif response := endpoints.stored_response(method, path):
             self._stored_response(method, response, connection)
         elif path == "/sim/faults":
             self._set_faults(request, connection)
         else:
             connection.reply(404, b'{"detail":"Not Found"}')
+
+    async def _change_adapters(self, request: Request, connection: Connection) -> None:
+        """Load or unload one."""
+        if request.method != "POST":
+            connection.reply(405, b'{"detail":"Method Not Allowed"}')
+            return
+        checks.content_type(request.headers)
+        document = self._document(request)
+        if self.faults.slow_adapters and request.path == ROUTES.load:
+            await asyncio.sleep(self.faults.slow_adapters)
+        connection.reply(200, self.adapters.change(request.path, document, missing=self.faults.no_adapters), b"")
 
     def _serves(self, row: endpoints.Endpoint) -> bool:
         """Whether the engine has a path at all: one that embeds has none that generates, and the reverse."""
@@ -139,7 +154,7 @@ class SimulatedEngine:
         settings = self.settings
         match path:
             case endpoints.MODELS:
-                listed = api.models(settings.models, self.created, settings.max_model_len, settings.adapters)
+                listed = api.models(settings.models, self.created, settings.max_model_len, self.adapters.loaded)
                 connection.reply(200, encode(listed))
             case "/health":
                 connection.reply(200, b"", b"")
@@ -195,7 +210,7 @@ class SimulatedEngine:
     def _model(self, document: dict[str, Any]) -> str:
         models = self.settings.models
         model = str(document.get("model") or models[0])
-        if model not in (*models, *self.settings.adapters):
+        if model not in (*models, *self.adapters.loaded):
             pools = Task.EMBED in self.settings.tasks and self.settings.role == "engine"
             more, param = ("", None) if pools else (f" Valid aliases: {', '.join(models)}.", "model")
             raise api.ApiError(404, f"The model `{model}` does not exist.{more}", "NotFoundError", param)
@@ -233,7 +248,7 @@ class SimulatedEngine:
         blocks = api.prompt_blocks(document, prompt) if self.settings.prefix_caching else ()
         script = write(document, room, self.settings.seed, api.prompts(document))
         loop = asyncio.get_running_loop()
-        adapter = model if model in self.settings.adapters else ""
+        adapter = model if model in self.adapters.loaded else ""
         sequence = Sequence(prompt, script.length, loop.time(), blocks, adapter=adapter)
         running = RunningRequest(sequence, asyncio.Queue())
         self.batch.add(sequence)

@@ -29,6 +29,8 @@ class Faults:
     error_rate: float = 0.0  # share of requests answered 500
     reject_429: bool = False
     error_5xx: bool = False
+    no_adapters: bool = False  # none can be loaded: their files are not there
+    slow_adapters: float = 0.0  # seconds that one takes to load
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,9 @@ class Settings:
     port: int = 8000
     uds: str = ""
     models: tuple[str, ...] = ("simulated",)
-    adapters: tuple[str, ...] = ()  # LoRA modules, served beside the model
+    adapters: Mapping[str, str] = field(default_factory=dict)  # LoRA modules, name and path, that it starts with
+    lora: bool = True  # --enable-lora
+    loads_adapters: bool = False  # VLLM_ALLOW_RUNTIME_LORA_UPDATING
     tasks: frozenset[Task] = GENERATES
     media: bool = False  # it takes images and sounds beside texts
     tools: bool = False  # a parser of tool calls was named
@@ -95,7 +99,9 @@ def read(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Settings:
         port=chosen.port,
         uds=chosen.uds,
         models=tuple(chosen.served_model_name or [model]),
-        adapters=tuple(module.partition("=")[0] for module in chosen.lora_modules),
+        adapters={name: path for name, _, path in (module.partition("=") for module in chosen.lora_modules)},
+        lora=chosen.enable_lora,
+        loads_adapters=env.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "0").strip().lower() in ("1", "true"),
         tasks=GENERATES | POOLS if cloud else POOLS if chosen.runner == "pooling" else GENERATES,
         media=cloud or sim.integer("MEDIA", 0) > 0,
         tools=cloud or bool(chosen.enable_auto_tool_choice and chosen.tool_call_parser),

@@ -15,7 +15,7 @@ from forebay.controller.plan.desired_vs_live import drift_notes
 from forebay.controller.plan.plan import Plan, plan
 from forebay.resources import names
 from forebay.resources.reasons import EventReason, Reason
-from forebay.resources.report import EngineReport, PoolDemand
+from forebay.resources.report import AdapterReport, EngineReport, PoolDemand
 from tests.controller.fleets import (
     IMAGES,
     SETTINGS,
@@ -417,6 +417,45 @@ def test_a_restarted_operator_does_not_tell_of_the_same_version_again() -> None:
     assert "EngineUnsupported" not in said(plan(later(after, 15), FleetMemory(), SETTINGS))
     newer = plan(with_versions(later(after, 15), "0.34.0"), FleetMemory(), SETTINGS)
     assert "EngineUnsupported" in said(newer)
+
+
+LAW, TAX = ({"name": name, "source": f"/adapters/{name}"} for name in ("law", "tax"))
+
+
+def with_adapters(
+    observed: ObservedFleet, *wanted: dict[str, str], problem: str = "", loaded: bool = True
+) -> ObservedFleet:
+    """The running fleet's pool with these adapters, and what its sidecars say of them."""
+    said = tuple(AdapterReport(**adapter, loaded=loaded, problem=problem) for adapter in wanted)
+    heard = {pod.name: sidecar_report(n, adapters=said) for n, pod in enumerate(observed.pools[0].pods)}
+    changed = spec(model={"name": "m", "adapters": list(wanted)})
+    return replace(observed, heard={**observed.heard, **heard}, pools=(replace(observed.pools[0], spec=changed),))
+
+
+def test_adapters_come_and_go_in_the_routing_table_alone() -> None:
+    observed, memory = running_fleet()
+    told = []
+    for wanted in ((LAW,), (LAW, TAX), ({**LAW, "source": "/adapters/law-2"}, TAX), (TAX,), ()):
+        observed = with_adapters(later(observed, 15), *wanted)
+        done = plan(observed, memory, SETTINGS)
+        told.append(applied(done))
+        memory, observed = done.memory, carried_out(observed, done)
+    assert told == [["ConfigMap forebay-routing", "StatefulSet chat"], *[["ConfigMap forebay-routing"]] * 4]
+
+
+def test_an_adapter_that_an_engine_refuses_is_told_once_in_its_words() -> None:
+    observed, memory = running_fleet()
+    told, seen = [], []
+    for problem, loaded in (("", False), ("no such file", False), ("no such file", False), ("", True)):
+        observed = with_adapters(later(observed, 65), LAW, problem=problem, loaded=loaded)
+        done = plan(observed, memory, SETTINGS)
+        written = [item.status for item in actions(done) if isinstance(item, WriteStatus) and item.name == "chat"]
+        seen += [c["reason"] for new in written for c in new["conditions"] if c["type"] == "AdaptersLoaded"]
+        told.append([note.text for note in notes(done) if note.reason == "AdapterRefused"])
+        memory, observed = done.memory, carried_out(observed, done)
+    assert seen == ["AdaptersLoading", "AdapterRefused", "Loaded"]
+    assert [len(texts) for texts in told] == [0, 1, 0, 0]
+    assert "chat-0: law: no such file" in told[1][0]
 
 
 def test_what_engines_last_said_stays_while_none_is_there_to_ask() -> None:

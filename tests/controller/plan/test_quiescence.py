@@ -1,8 +1,10 @@
 """Fleets at rest are left alone, and nothing that matters goes unnoticed for it."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from msgspec.structs import replace as replaced
 
 from forebay.controller.observe.memory import LastReport
 from forebay.controller.observe.observe import ObservedFleet
@@ -10,7 +12,7 @@ from forebay.controller.observe.quiet_sidecars import QUIET_SECONDS, sidecars_ar
 from forebay.controller.plan.plan import plan
 from forebay.controller.plan.quiescence import LOOK_SECONDS, Quiescent, quiescent
 from forebay.resources import names
-from forebay.resources.report import GatewayReport, PoolDemand, ReplicaState
+from forebay.resources.report import AdapterReport, GatewayReport, PoolDemand, ReplicaState
 from tests.controller.fleets import NOW, SETTINGS, carried_out, gateway_report, running_fleet, sidecar_report, spec
 
 QUIET = PoolDemand(pool="chat", serving=1, slots=10)
@@ -50,13 +52,23 @@ def test_whatever_one_of_them_says_otherwise_has_the_sidecar_asked(now_said: Poo
     assert not sidecars_are_quiet("chat", ["chat-0"], reports(gateways(QUIET, now_said)), known(), NOW)
 
 
+def test_a_sidecar_whose_engine_has_its_adapters_is_at_rest() -> None:
+    assert sidecars_are_quiet("chat", ["chat-0"], reports(gateways(QUIET, QUIET)), known(adapters=(LAW,)), NOW)
+
+
 def test_a_gateway_that_does_not_answer_speaks_for_nobody() -> None:
     assert not sidecars_are_quiet("chat", ["chat-0"], [*reports(gateways(QUIET)), None], known(), NOW)
     assert not sidecars_are_quiet("chat", ["chat-0"], [], known(), NOW)
 
 
-@pytest.mark.parametrize("sidecar", [{"running": 1}, {"slots": 9}])
-def test_a_sidecar_that_said_otherwise_is_asked(sidecar: dict[str, int]) -> None:
+LAW = AdapterReport(name="law", source="/adapters/law", loaded=True)
+LOADING, REFUSED = replaced(LAW, loaded=False), replaced(LAW, loaded=False, problem="no such file")
+
+
+@pytest.mark.parametrize(
+    "sidecar", [{"running": 1}, {"slots": 9}, {"adapters": (LAW, LOADING)}, {"adapters": (REFUSED,)}]
+)
+def test_a_sidecar_that_said_otherwise_is_asked(sidecar: dict[str, Any]) -> None:
     assert not sidecars_are_quiet("chat", ["chat-0"], reports(gateways(QUIET, QUIET)), known(**sidecar), NOW)
 
 

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+from msgspec import UNSET
+
 from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.observe.observe import ObservedFleet
 from forebay.controller.plan.routing_table import TableUpdate, acknowledgement, table_update
 from forebay.resources import names, table
+from forebay.resources.table import AdapterEntry
 from tests.controller.fleets import fleet, gateway, gateway_report, policy, pool, replica, sidecar_report, spec
 
 
@@ -98,3 +101,27 @@ def test_ready_routers_count_and_those_that_end_or_start_do_not() -> None:
     assert (done.ready, done.acknowledged, done.behind) == (3, 2, ("gateway-1",))
     assert done.errors == ("chat-0: damaged",)
     assert not done.complete
+
+
+def test_sidecars_are_told_of_adapters_and_of_the_last_one_that_goes() -> None:
+    def told(observed: ObservedFleet) -> tuple[TableUpdate, object]:
+        written = table_update(observed)
+        (entry,) = table.decode(written.data["pool-chat.json"]).pools
+        return written, entry.adapters
+
+    def chat(*adapters: Object, **engine: object) -> ObservedFleet:
+        model = {"name": "m", "adapters": list(adapters)}
+        return fleet(pool("chat", spec(model=model, engine={"type": "Simulated", "gpus": 0, **engine})))
+
+    law = {"name": "law", "source": "/adapters/law"}
+    never, nothing = told(chat())
+    assert nothing is UNSET
+    assert "adapters" not in never.data["pool-chat.json"], "such a table keeps the hash it had"
+    first, adapters = told(after(chat(law), never))
+    assert adapters == (AdapterEntry(name="law", source="/adapters/law"),)
+    second, adapters = told(after(chat(), first))
+    assert adapters == ()
+    third, adapters = told(after(chat(), second))
+    assert (adapters, third.changed) == ((), False)
+    for args in (["--lora-modules", "law=/x"], ["--data-parallel-size=2"]):
+        assert told(chat(law, args=args))[1] is UNSET

@@ -6,6 +6,7 @@ import pytest
 
 from forebay.controller.plan.routing_table import Acknowledgement
 from forebay.controller.report.conditions import (
+    AdapterFacts,
     PolicyFacts,
     PoolFacts,
     Verdict,
@@ -19,6 +20,10 @@ from forebay.engines.vllm import VLLM
 from forebay.resources.reasons import CONDITION_REASONS, POOL_CONDITIONS, ConditionReason, ConditionType
 
 ALL = Acknowledgement(3, ready=3, acknowledged=3)
+
+
+def adapters(wanted: int, replicas: int, complete: int, **words: tuple[str, ...]) -> PoolFacts:
+    return PoolFacts(replicas, replicas, adapters=AdapterFacts(wanted, replicas, complete, **words))
 
 
 def said(*versions: str) -> PoolFacts:
@@ -107,6 +112,20 @@ def found(facts: PoolFacts, kind: ConditionType) -> Verdict:
         (said("", "0.33.0"), "EngineUnsupported", True, "UnsupportedVersion", "0.33.0"),
         (said("", "0.32.0"), "EngineUnsupported", None, "VersionUnknown", "does not say its version; supported are"),
         (said("dev"), "EngineUnsupported", None, "VersionUnknown", "says that it is dev, which is no version"),
+        (PoolFacts(1, 1), "AdaptersLoaded", None, "NoAdapters", "names no adapters"),
+        (
+            PoolFacts(1, 1, adapters_at_start="why"),
+            "AdaptersLoaded",
+            None,
+            "AdaptersAtStart",
+            "load no others: why",
+        ),
+        (adapters(2, 3, 3), "AdaptersLoaded", True, "Loaded", "3 of 3 replicas have all 2 adapters"),
+        (adapters(2, 3, 2, missing=("law on chat-1",)), "AdaptersLoaded", None, "AdaptersLoading", "law on chat-1"),
+        (adapters(2, 3, 2, refused=("chat-1: law: no",)), "AdaptersLoaded", False, "AdapterRefused", "chat-1: law: no"),
+        (adapters(2, 0, 0), "AdaptersLoaded", None, "NoReplicas", "no replica"),
+        (adapters(0, 3, 3), "AdaptersLoaded", None, "NoAdapters", "names no adapters"),
+        (PoolFacts(1, 1, invalid="x"), "AdaptersLoaded", None, "InvalidSpec", "x"),
         (PoolFacts(1, 1, refused="no"), "PodTemplateAccepted", False, "Refused", "no"),
         (PoolFacts(1, 1), "PodTemplateAccepted", True, "Merged", ""),
         (PoolFacts(1, 1, invalid="x", pods=1, placed=1), "PodTemplateAccepted", None, "InvalidSpec", "x"),

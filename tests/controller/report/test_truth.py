@@ -22,6 +22,7 @@ from forebay.controller.plan.plan import Plan, plan
 from forebay.controller.report import conditions
 from forebay.resources import names
 from forebay.resources.reasons import ConditionType
+from forebay.resources.report import AdapterReport
 from testing.examples import examples
 from tests.controller.fleets import (
     NAMESPACE,
@@ -40,6 +41,14 @@ MEMORY_KEYS = [
     ("StatefulSet", "chat"), ("Service", "chat"), ("Deployment", names.GATEWAY), ("Service", names.CLIENT_SERVICE),
     ("ConfigMap", names.ROUTING_CONFIGMAP), ("Secret", names.CONTROL_TOKEN_SECRET),
 ]  # fmt: skip
+LAW, TAX, NO_LAW, OLD_LAW = (
+    AdapterReport(name="law", source="/adapters/law", loaded=True),
+    AdapterReport(name="tax", source="/adapters/tax", loaded=True),
+    AdapterReport(name="law", source="/adapters/law", problem="no such file"),
+    AdapterReport(name="law", source="/adapters/law-1", loaded=True),
+)
+ADAPTED = [(), (LAW,), (LAW, TAX), (LAW, TAX), (NO_LAW, TAX), (OLD_LAW, TAX)]
+"""What sidecars say of the adapters that they were asked for, before or now."""
 SEEN: set[str] = set()
 pytestmark = pytest.mark.slow
 
@@ -123,6 +132,9 @@ def clusters(draw: st.DrawFn) -> Cluster:
         spec["engine"]["podTemplate"] = {"spec": {"hostNetwork": True}}
     if draw(st.integers(0, 9)) == 0:
         spec["engine"]["gpus"] = "many"
+    adapters = draw(st.sampled_from([(), (), ("law",), ("law", "tax")]))
+    if adapters:
+        spec["model"]["adapters"] = [{"name": name, "source": f"/adapters/{name}"} for name in adapters]
     withdrawn = draw(st.booleans())
     history = {"withdrawals": 1, "withdrawnAt": int(NOW) - 9, "retryAt": int(NOW) + 300} if withdrawn else {}
     replicas = draw(pods_of("chat", 3, {names.LABEL_POOL: "chat"}, names.COMPONENT_REPLICA))
@@ -136,7 +148,8 @@ def clusters(draw: st.DrawFn) -> Cluster:
         made = gateway_report if name.startswith("gateway") else sidecar_report
         if draw(st.integers(0, 4)):
             number = int(name.rpartition("-")[2])
-            report = made(number, generation=generation, table_error=error)
+            more = {} if made is gateway_report or not adapters else {"adapters": draw(st.sampled_from(ADAPTED))}
+            report = made(number, generation=generation, table_error=error, **more)
             reports[name] = replace(report, time=NOW - age)
     return Cluster(
         spec, asked, history, [*replicas, *gateways], reports,
@@ -226,6 +239,11 @@ def denied(cluster: Cluster, said: dict[str, str], live: list[Object], tables_ch
         "MetricsFresh": bool(cluster.reports) and all(
             reported(obj) and NOW - reported(obj).time <= STALE for obj in ready
         ),
+        "AdaptersLoaded": any(obj in ready for obj in mine) and all(
+            any((said.name, said.source) == (one["name"], one["source"]) and said.loaded
+                for said in (reported(obj).report.adapters if reported(obj) else ()))
+            for one in cluster.spec["model"].get("adapters", ()) for obj in mine if obj in ready
+        ),
         "PodTemplateAccepted": clear and not cluster.spec["engine"].get("podTemplate"),
     }  # fmt: skip
     yield from (kind for kind, holds in claims.items() if said.get(kind) == "True" and not holds)
@@ -260,7 +278,17 @@ def zero(facts: conditions.PoolFacts) -> conditions.Verdict:
     return conditions.Verdict(ConditionType.READY, fine, conditions.Reason.SCALED_TO_ZERO, "none runs")
 
 
-@pytest.mark.parametrize(("judge", "lie", "caught"), [("_gpus", lies, "GPUsAvailable"), ("_ready", zero, "Ready")])
+def loaded(facts: conditions.PoolFacts) -> conditions.Verdict:
+    """As it easily is: what nobody complains of is taken for loaded."""
+    found = facts.adapters
+    fine = True if found is not None and not found.refused else None
+    return conditions.Verdict(ConditionType.ADAPTERS_LOADED, fine, conditions.Reason.LOADED, "all are loaded")
+
+
+@pytest.mark.parametrize(
+    ("judge", "lie", "caught"),
+    [("_gpus", lies, "GPUsAvailable"), ("_ready", zero, "Ready"), ("_adapters", loaded, "AdaptersLoaded")],
+)
 def test_a_condition_that_lies_is_caught(judge: str, lie: Any, caught: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conditions, judge, lie)
     found: set[str] = set()

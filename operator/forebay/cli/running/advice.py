@@ -47,6 +47,8 @@ NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
     _R.BUDGET_PACED: "wait, or raise budget.pacing.burstPercent; requests are served locally meanwhile",
     _R.BUDGET_SPENT: "raise budget.amount, or wait for the next period; requests are served locally meanwhile",
     _R.BUDGET_HELD: "read the message; gateways go on with what they hold",
+    _R.ADAPTERS_LOADING: "wait: engines load one after another; one from a hub is downloaded first",
+    _R.ADAPTER_REFUSED: "correct the adapter's source or rank, or its files; nobody is served by it meanwhile",
     _R.REFUSED: "correct engine.podTemplate as the message says; until then the pods stay as they are",
     _R.POLICY_NOT_FOUND: "create that policy, or remove cloudFallbackPolicyRef; until then these requests stay local",
 })  # fmt: skip
@@ -54,7 +56,8 @@ NEXT: Final[Mapping[ConditionReason, str]] = MappingProxyType({
 FINE: Final = frozenset({
     _R.REPLICAS_READY, _R.SCALED_TO_ZERO, _R.ACCEPTED, _R.ROUTERS_ACKNOWLEDGED, _R.CREATED, _R.SCHEDULED, _R.REPORTED,
     _R.GATEWAYS_SERVE, _R.NOT_ASKED_FOR, _R.NO_REPLICAS, _R.UP_TO_DATE, _R.MERGED,
-    _R.SUPPORTED_VERSION, _R.VERSION_UNKNOWN, _R.NOT_ASKED, _R.WITHIN_BUDGET,
+    _R.SUPPORTED_VERSION, _R.VERSION_UNKNOWN, _R.NOT_ASKED, _R.LOADED, _R.NO_ADAPTERS, _R.ADAPTERS_AT_START,
+    _R.WITHIN_BUDGET,
 })  # fmt: skip
 """Reasons that ask for nothing."""
 _GOOD_WHEN_FALSE: Final = frozenset({ConditionType.ROUTER_OUTDATED, ConditionType.ENGINE_UNSUPPORTED})

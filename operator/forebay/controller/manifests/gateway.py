@@ -23,6 +23,9 @@ from forebay.resources.options import GATEWAY, handed_on, router_arguments
 from forebay.resources.policy import PolicySpec, Provider
 
 GRACE_SECONDS = 90
+LOG_STORAGE = "64Mi"
+"""Of a node's disk, for the log: a gateway writes nothing else. Where a disk runs full, pods that use more of it than
+they requested go first, and those that requested none are among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,9 @@ def _router(settings: Settings, *, with_files: bool, paid: bool) -> Object:
         providers_dir=names.PROVIDERS_DIR,
         **more,
     )
-    return router_container(settings.images, [*args, *handed_on(settings.gateway)], settings.run_as_user, files)
+    container = router_container(settings.images, [*args, *handed_on(settings.gateway)], settings.run_as_user, files)
+    container["resources"]["requests"]["ephemeral-storage"] = LOG_STORAGE
+    return container
 
 
 def _spread() -> Object:

@@ -8,10 +8,11 @@ import json
 from dataclasses import dataclass, replace
 from typing import Final
 
+from forebay import engines
 from forebay.controller.cluster.kubernetes_api import Object
 from forebay.controller.manifests.common import Owner, of_pool, pool_selector
 from forebay.controller.manifests.merge import TemplateRefusedError, merged
-from forebay.controller.manifests.template import BUILDER_VERSION, cache_claims, pod_template
+from forebay.controller.manifests.template import BUILDER_VERSION, adapter_room, cache_claims, pod_template
 from forebay.controller.plan.drift import differences, fingerprint
 from forebay.controller.settings import Images
 from forebay.resources import names
@@ -30,12 +31,14 @@ class Record:
     images: Images
     builder: int
     template: Object
+    adapter_room: int = 0  # the largest rank of a LoRA adapter that its engines can load; 0: none, or of an older one
 
     def encode(self) -> str:
         """As it stands in the annotation."""
         made_from = {"router": self.images.router, "simulator": self.images.simulator, "engine": self.images.engine}
+        room = {"adapterRoom": self.adapter_room} if self.adapter_room else {}
         return json.dumps(
-            {"inputs": self.inputs, "images": made_from, "builder": self.builder, "template": self.template},
+            {"inputs": self.inputs, "images": made_from, "builder": self.builder, "template": self.template, **room},
             sort_keys=True,
             separators=(",", ":"),
         )
@@ -58,18 +61,25 @@ def recorded(statefulset: Object | None) -> Record | None:
     text = (statefulset["metadata"].get("annotations") or {}).get(names.ANNOTATION_TEMPLATE, "")
     try:
         raw = json.loads(text)
-        return Record(raw["inputs"], Images(**raw["images"]), int(raw["builder"]), raw["template"])
+        room = int(raw.get("adapterRoom", 0))
+        return Record(raw["inputs"], Images(**raw["images"]), int(raw["builder"]), raw["template"], room)
     except (ValueError, KeyError, TypeError):
         return None
 
 
 def template_inputs(spec: PoolSpec, user: int | None = names.USER) -> str:
     """Hash of the part of a pool's spec that its pods are made from, and of a user that is not the usual one: pods that
-    a cluster refuses for their user must not keep it."""
-    model = spec.model.model_dump(mode="json", exclude={"task", "inputs"})
-    for adapter in model["adapters"]:
-        if adapter["rank"] is None:
-            del adapter["rank"]  # as before there was one: its hash stays
+    a cluster refuses for their user must not keep it. Adapters are no part of it where engines load them meanwhile."""
+    return _inputs(spec, user, []) if _loads_adapters(spec) else _inputs_with_adapters(spec, user)
+
+
+def _inputs_with_adapters(spec: PoolSpec, user: int | None) -> str:
+    """The same of engines that start with their adapters, as all did: pods of then stay as they are."""
+    return _inputs(spec, user, [item.model_dump(mode="json", exclude_none=True) for item in spec.model.adapters])
+
+
+def _inputs(spec: PoolSpec, user: int | None, adapters: list[Object]) -> str:
+    model = {**spec.model.model_dump(mode="json", exclude={"task", "inputs"}), "adapters": adapters}
     engine = spec.engine.model_dump(mode="json", exclude={"cache": {"per_replica": _OF_CLAIMS}})
     if (ephemeral := engine["cache"]["ephemeral"]) is not None and ephemeral["request"] is None:
         del ephemeral["request"]
@@ -81,8 +91,8 @@ def choose_template(
     pool: str, spec: PoolSpec, images: Images, old: Record | None, user: int | None = names.USER
 ) -> TemplateChoice:
     """The recorded template, or a new one where the user's spec changed or a newer router is to be adopted."""
-    inputs = template_inputs(spec, user)
-    same = old is not None and old.inputs == inputs
+    inputs, room = template_inputs(spec, user), adapter_room(spec)
+    same = old is not None and _serves(old, spec, user, inputs, room)
     adopt = spec.rollout.adopt_router is AdoptRouter.ALWAYS
     newer = old is not None and (old.images.router != images.router or old.builder != BUILDER_VERSION)
     if old is not None and same and not (adopt and newer):
@@ -96,7 +106,18 @@ def choose_template(
     except TemplateRefusedError as error:
         return TemplateChoice(old, refused=str(error))
     why = "the pool is new" if old is None else "the router is newer" if same else "the pool's spec changed"
-    return TemplateChoice(Record(inputs, images, BUILDER_VERSION, template), changed=True, why=why)
+    return TemplateChoice(Record(inputs, images, BUILDER_VERSION, template, room), changed=True, why=why)
+
+
+def _serves(old: Record, spec: PoolSpec, user: int | None, inputs: str, room: int) -> bool:
+    """Whether the recorded template's pods can serve this spec without a restart."""
+    if spec.model.adapters and _loads_adapters(spec) and not old.adapter_room:
+        return old.inputs == _inputs_with_adapters(spec, user)
+    return old.inputs == inputs and room <= old.adapter_room
+
+
+def _loads_adapters(spec: PoolSpec) -> bool:
+    return engines.of(spec.engine.type).loads_adapters(spec.engine.args)
 
 
 def outdated(record: Record | None, images: Images) -> str:

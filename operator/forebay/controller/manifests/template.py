@@ -26,7 +26,7 @@ from forebay.resources import names
 from forebay.resources.options import SIDECAR, router_arguments
 from forebay.resources.pool import Cache, Engine, PoolSpec
 
-BUILDER_VERSION: Final = 3
+BUILDER_VERSION: Final = 4
 GRACE_SECONDS: Final = 30  # after drainSeconds, for the engine to end
 STOP_SECONDS: Final = 15  # of those, for what still runs
 CACHE_DIR: Final = "/cache"
@@ -155,10 +155,19 @@ def _room(cache: Cache, *, simulated: bool) -> str | None:
 
 def engine_args(spec: PoolSpec, image: str = "") -> list[str]:
     """Arguments of the engine in this image. What `engine.args` say wins."""
+    return engines.of(spec.engine.type).arguments(_launch(spec, image))
+
+
+def adapter_room(spec: PoolSpec) -> int:
+    """The largest rank of a LoRA adapter that engines of this spec can load without a restart; 0: none."""
+    return engines.of(spec.engine.type).adapter_room(_launch(spec, ""))
+
+
+def _launch(spec: PoolSpec, image: str) -> Launch:
     model, engine = spec.model, spec.engine
     source = model.source or model.name
     served = model.served_names or ([model.name] if source != model.name else [])
-    launch = Launch(
+    return Launch(
         source=source,
         port=names.PORT_ENGINE,
         served_names=tuple(served),
@@ -171,7 +180,6 @@ def engine_args(spec: PoolSpec, image: str = "") -> list[str]:
         stop_seconds=STOP_SECONDS,
         args=tuple(engine.args),
     )
-    return engines.of(engine.type).arguments(launch)
 
 
 def _engine_env(spec: PoolSpec) -> list[Object]:
@@ -184,6 +192,8 @@ def _engine_env(spec: PoolSpec) -> list[Object]:
         {"name": dialect.cache_variable, "value": CACHE_DIR},
         {"name": dialect.compiled_variable, "value": f"{beside}/{COMPILED}"},
     ]
+    if spec.model.adapters and dialect.loads_adapters(spec.engine.args):
+        env.append({"name": dialect.adapter_routes.variable, "value": "1"})
     if (token := spec.model.token_secret_ref) is not None:
         source = {"secretKeyRef": {"name": token.name, "key": token.key}}
         env.append({"name": dialect.token_variable, "valueFrom": source})

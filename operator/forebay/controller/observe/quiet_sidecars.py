@@ -1,8 +1,9 @@
 """Whose report can be taken as read. Pure.
 
 Gateways hear of every slot of their replicas all the time, and say so in their own reports. As long as all of them say
-of a pool what its sidecars said last, and nothing runs or waits there, the sidecars have nothing to add: they are asked
-again only after REST_SECONDS. So a pool at rest costs two requests a period, however many replicas it has.
+of a pool what its sidecars said last, nothing runs or waits there, and its engines have their adapters, the sidecars
+have nothing to add: they are asked again only after QUIET_SECONDS. So a pool at rest costs two requests a period,
+however many replicas it has.
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,7 +39,8 @@ def sidecars_are_quiet(
 
 
 def _idle(report: SidecarReport) -> bool:
-    return report.state is ReplicaState.SERVING and report.running == 0
+    settled = all(adapter.loaded for adapter in report.adapters)
+    return report.state is ReplicaState.SERVING and report.running == 0 and settled
 
 
 def _agrees(report: GatewayReport, pool: str, serving: int, slots: int, heard: Mapping[str, LastReport]) -> bool:

@@ -48,12 +48,14 @@ _NOTED_REASONS = {
     ConditionReason.REPLICAS_STUCK: EventReason.REPLICA_STUCK,
     ConditionReason.NO_GATEWAYS_READY: EventReason.GATEWAYS_FAILED,
     ConditionReason.GATEWAYS_MISSING: EventReason.GATEWAYS_FAILED,
+    ConditionReason.ADAPTER_REFUSED: EventReason.ADAPTER_REFUSED,
 }
 _BY_REASON = (
     ConditionReason.CREATE_REFUSED,
     ConditionReason.REPLICAS_STUCK,
     ConditionReason.NO_GATEWAYS_READY,
     ConditionReason.GATEWAYS_MISSING,
+    ConditionReason.ADAPTER_REFUSED,
 )
 """Those whose words change from one look to the next."""
 

@@ -139,9 +139,11 @@ def _pool(
     pool: ObservedPool, namespace: str, previous: RoutingTable | None, timeouts: RouterTimeouts
 ) -> PoolEntry | None:
     """A pool whose spec makes no sense keeps the entry it had."""
+    before = next((entry for entry in previous.pools if entry.name == pool.name), None) if previous else None
     if pool.spec is None:
-        return next((entry for entry in previous.pools if entry.name == pool.name), None) if previous else None
-    return pool_entry(pool.name, namespace, pool.spec, pool.status.capacity, timeouts)
+        return before
+    had = before is not None and before.adapters is not msgspec.UNSET
+    return pool_entry(pool.name, namespace, pool.spec, pool.status.capacity, timeouts, had_adapters=had)
 
 
 def _policy(policy: ObservedPolicy, previous: RoutingTable | None) -> PolicyEntry | None:

@@ -24,6 +24,17 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterFacts:
+    """How far the replicas that serve are with the LoRA adapters that a pool names."""
+
+    wanted: int
+    replicas: int  # that serve
+    complete: int  # of those, that list every adapter
+    missing: tuple[str, ...] = ()  # replicas and adapters that they do not list
+    refused: tuple[str, ...] = ()  # replica, adapter, and what its engine says
+
+
+@dataclass(frozen=True, slots=True)
 class PoolFacts:
     """What the conditions of a pool depend on. All numbers are of replicas."""
 
@@ -52,6 +63,8 @@ class PoolFacts:
     outdated: str = ""
     versions: tuple[str, ...] = ()  # that engines say, each once; empty for one that says none
     supported: Versions | None = None  # of the pool's type of engine
+    adapters: AdapterFacts | None = None  # of a pool whose sidecars load and unload them
+    adapters_at_start: str = ""  # why engines start with theirs
     refused: str = ""
     policy_missing: str = ""
     programmed: Acknowledgement | None = None
@@ -81,6 +94,7 @@ def pool_verdicts(facts: PoolFacts, gateways: Verdict | None = None) -> tuple[Ve
         _fresh(facts),
         _outdated(facts),
         _version(facts),
+        _adapters(facts),
         _template(facts),
     )
 
@@ -252,6 +266,26 @@ def _version(facts: PoolFacts) -> Verdict:
         return Verdict(kind, None, Reason.VERSION_UNKNOWN, f"an engine {words}; supported are {supported}")
     said = ", ".join(facts.versions[:5])
     return Verdict(kind, False, Reason.SUPPORTED_VERSION, f"engines say {said}; supported are {supported}")
+
+
+def _adapters(facts: PoolFacts) -> Verdict:
+    kind, found = Type.ADAPTERS_LOADED, facts.adapters
+    if facts.invalid:
+        return Verdict(kind, None, Reason.INVALID_SPEC, _not_understood(facts))
+    if found is None or not found.wanted:
+        fixed = facts.adapters_at_start
+        reason = Reason.ADAPTERS_AT_START if fixed else Reason.NO_ADAPTERS
+        words = f"engines start with their adapters and load no others: {fixed}"
+        return Verdict(kind, None, reason, words if fixed else "the pool names no adapters")
+    counted = f"{found.complete} of {found.replicas} replicas have all {found.wanted} adapters"
+    if found.refused:
+        return Verdict(kind, False, Reason.ADAPTER_REFUSED, f"{counted}; {'; '.join(found.refused[:3])}")
+    if not found.replicas:
+        return Verdict(kind, None, Reason.NO_REPLICAS, "no replica serves that could load them")
+    if found.complete < found.replicas:
+        which = f"; missing: {', '.join(found.missing[:5])}" if found.missing else ""
+        return Verdict(kind, None, Reason.ADAPTERS_LOADING, f"{counted}{which}")
+    return Verdict(kind, True, Reason.LOADED, counted)
 
 
 def _template(facts: PoolFacts) -> Verdict:

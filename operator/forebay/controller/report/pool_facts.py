@@ -10,7 +10,7 @@ from forebay.controller.observe.observe import ObservedFleet, ObservedPool
 from forebay.controller.observe.pods import Pod
 from forebay.controller.plan.routing_table import Acknowledgement
 from forebay.controller.report import event_messages
-from forebay.controller.report.conditions import PoolFacts
+from forebay.controller.report.conditions import AdapterFacts, PoolFacts
 from forebay.controller.report.troubles import troubles
 from forebay.controller.settings import Settings
 from forebay.controller.sizing.sizing import Sizing
@@ -41,6 +41,7 @@ def pool_facts(
     unplaced = [pod for pod in pods if not pod.placed and pod.trouble]
     stuck = _stuck(fleet, pool)
     trouble, hints = troubles(pool.pods)
+    at_start = _at_start(spec, choice)
     return PoolFacts(
         wanted=sizing.decision.replicas + unasked,
         unasked=unasked,
@@ -66,6 +67,8 @@ def pool_facts(
         versions=engine_versions.said(sidecar_reports(fleet, pool)),
         supported=engines.of(spec.engine.type).supported,
         outdated="" if choice.changed else outdated(recorded(pool.statefulset), settings.images),
+        adapters=None if at_start else _adapters(fleet, pool, spec),
+        adapters_at_start=at_start,
         refused=choice.refused,
         policy_missing=reference.name if reference is not None and missing else "",
         programmed=programmed,
@@ -96,6 +99,30 @@ def sidecar_reports(fleet: ObservedFleet, pool: ObservedPool) -> list[SidecarRep
     """What the sidecars of the pool's pods said last."""
     reports = [fleet.heard[pod.name].report for pod in pool.pods if pod.name in fleet.heard]
     return [report for report in reports if isinstance(report, SidecarReport)]
+
+
+def _at_start(spec: PoolSpec, choice: TemplateChoice) -> str:
+    """Why engines start with their adapters; empty where sidecars load them."""
+    if not spec.model.adapters:
+        return ""
+    if not engines.of(spec.engine.type).loads_adapters(spec.engine.args):
+        return "engine.args name them, or ask for several API servers"
+    fixed = choice.record is not None and not choice.record.adapter_room and not choice.refused
+    return "their pod template is one of an older release" if fixed else ""
+
+
+def _adapters(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec) -> AdapterFacts:
+    """What the replicas that serve say of the adapters that the pool names. One with an older sidecar says nothing."""
+    wanted = {(adapter.name, adapter.source) for adapter in spec.model.adapters}
+    lacks = {pod.name: set(wanted) for pod in pool.pods if pod.counts}
+    refused = []
+    for report in sidecar_reports(fleet, pool):
+        said = [item for item in report.adapters if (item.name, item.source) in wanted]
+        if report.replica in lacks:
+            lacks[report.replica] -= {(item.name, item.source) for item in said if item.loaded}
+        refused += [f"{report.replica}: {item.name}: {item.problem}" for item in said if item.problem]
+    missing = tuple(f"{name} on {replica}" for replica in sorted(lacks) for name, _ in sorted(lacks[replica]))
+    return AdapterFacts(len(wanted), len(lacks), sum(not left for left in lacks.values()), missing, tuple(refused))
 
 
 def _staying(pool: ObservedPool) -> list[Pod]:
