@@ -172,7 +172,7 @@ class Cluster:
                         raise ClusterError(int(status.get("code") or 0), str(status.get("message")))
                     yield event
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ClusterError(0, f"the API server does not answer: {error or type(error).__name__}") from error
+            raise ClusterError(0, f"the API server does not answer: {str(error) or type(error).__name__}") from error
 
     async def create(self, obj: Object, manager: str = names.FIELD_MANAGER) -> Object:
         """Create an object that does not exist yet. Raises ClusterError (conflict when it does)."""
@@ -226,7 +226,7 @@ class Cluster:
             response = await self._send(method, path, **more)
             raw: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ClusterError(0, f"the API server does not answer: {error or type(error).__name__}") from error
+            raise ClusterError(0, f"the API server does not answer: {str(error) or type(error).__name__}") from error
         if not 200 <= response.status <= 299:
             raise ClusterError(response.status, _words(raw, f"HTTP {response.status}"))
         return raw

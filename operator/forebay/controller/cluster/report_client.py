@@ -120,7 +120,7 @@ class ReportClient:
                 report: Report = decode(await _body(answer))
                 return report
         except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
-            log.debug("router %s: no report: %s", pod, error or type(error).__name__)
+            log.debug("router %s: no report: %s", pod, str(error) or type(error).__name__)
             return None
 
     def _session(self, *, keep: bool) -> aiohttp.ClientSession:
