@@ -112,17 +112,22 @@ def outgoing(path: str, document: Mapping[str, Any], model: ModelEntry) -> dict[
         if name in body and not document.get(needed) and (not values or body[name] in values):
             del body[name]
     body["model"] = model.name
-    limit = next((document[name] for name in LIMITS if document.get(name) is not None), None)
-    if limit is None and model.answer_tokens and ENDPOINTS[path].output_tokens:
-        limit = model.answer_tokens
-    if limit is not None and (field := limit_field(path, model)) not in model.drop_fields:
-        body[field] = limit
+    asked = next((document[name] for name in LIMITS if document.get(name) is not None), None)
+    if (limit := sent_limit(path, asked, model)) is not None:
+        body[limit_field(path, model)] = limit
     if ENDPOINTS[path].stored:
         body["store"] = document.get("store") is True and "store" in model.accept_fields
     if asks_for_usage(path, document, model):
         options = body.get("stream_options")
         body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
     return body
+
+
+def sent_limit(path: str, asked: int | None, model: ModelEntry) -> int | None:
+    """The most output tokens that a provider is told of; `asked`: by the client. None where it is told of none."""
+    if limit_field(path, model) in model.drop_fields:
+        return None
+    return model.answer_tokens or None if asked is None and ENDPOINTS[path].output_tokens else asked
 
 
 def limit_field(path: str, model: ModelEntry) -> str:

@@ -11,6 +11,7 @@ from forebay.resources.terms import OnDisconnect
 from forebay.rules.budget.picodollars import DOLLAR, picodollars
 from forebay.rules.endpoints import ENDPOINTS
 from forebay.rules.facts import RequestFacts
+from forebay.rules.portability import sent_limit
 from forebay.rules.spending import MILLION, TokenUsage, price
 
 UNKNOWN_ANSWER: Final = 131_072
@@ -69,9 +70,9 @@ _MEDIA: Final = frozenset({
 def _most_output(facts: RequestFacts, model: ModelEntry) -> int:
     if not ENDPOINTS[facts.path].output_tokens:
         return 0
-    limit = facts.max_tokens
+    limit = sent_limit(facts.path, facts.max_tokens, model)
     if limit is None:
-        limit = model.answer_tokens or model.context_tokens or UNKNOWN_ANSWER
+        limit = model.context_tokens or UNKNOWN_ANSWER
     return limit * facts.sequences
 
 
