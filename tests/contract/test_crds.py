@@ -8,7 +8,7 @@ import pytest
 import yaml
 from kubernetes import client
 
-from forebay.resources import crd, kubernetes_fields, policy, pool, reach
+from forebay.resources import crd, kubernetes_fields, policy, policy_budget, pool, reach
 from forebay.resources.fields import Resource, Rule
 from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec
@@ -83,6 +83,9 @@ BAD: dict[str, dict[str, Any]] = {
     "primary and secondary are both": a_policy(primary=[], secondary=[]),
     "overflow.high is Primary": a_policy(primary=[]),
     "overflow.normal is Secondary": a_policy(secondary=[]),
+    "budget counts money, and a model in primary": a_policy(budget={"amount": "5"}),
+    "budget counts money, and a model in secondary": a_policy(budget={"amount": "5"}),
+    "weekStart says when": a_policy(budget={"amount": "5", "weekStart": "Sunday"}),
     "spec.gateway is about": a_policy(gateway={}),
     "this volume is": a_default(gateway={"volumes": [{"name": "tmp"}]}),
     "/etc/forebay and": a_default(gateway={"volumeMounts": [{"name": "a", "mountPath": "/tmp"}]}),
@@ -107,7 +110,7 @@ ON_UPDATE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def all_rules() -> list[Rule]:
     kinds = [
         value
-        for module in (pool, policy, reach, kubernetes_fields)
+        for module in (pool, policy, policy_budget, reach, kubernetes_fields)
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Resource) and value.__module__ == module.__name__
     ]
