@@ -311,12 +311,49 @@ def test_a_pool_never_shrinks_by_more_than_one_unless_a_bound_says_so(inputs: Sc
         assert size == inputs.current - 1 or size == 0
 
 
+@given(pools())
+def test_where_the_budget_does_not_pay_a_pool_is_one_whose_requests_may_not_leave(inputs: ScaleInputs) -> None:
+    spent, local = (scale(replace(inputs, **{field: False})) for field in ("overflow_paid", "overflow_allowed"))
+    assert replace(spent, unpaid=False) == local
+    assert spent.unpaid is inputs.overflow_allowed
+
+
+@given(pools(), st.sampled_from([0.0, 10.0]))
+def test_a_budget_that_pays_never_asks_for_more_replicas_than_one_that_does_not(
+    inputs: ScaleInputs, window: float
+) -> None:
+    """Where a cloud's price decides, it may keep more than headroom would: then both are compared without."""
+    inputs = replace(inputs, up_window=window, replica_hour_price=None)
+    assert scale(inputs).replicas <= scale(replace(inputs, overflow_paid=False)).replicas
+
+
+@pytest.mark.parametrize(
+    ("inputs", "paid", "unpaid"),
+    [
+        pytest.param(pool(demand=Demand(running=17)), 2, 3, id="headroom, as what comes on top will be refused"),
+        pytest.param(pool(demand=Demand(running=14)), 2, 2, id="no more than demand asks for"),
+        pytest.param(pool(up_window=None, demand=Demand(running=500)), 2, 4, id="half a minute instead of a whole one"),
+        pytest.param(priced(2, 26), 2, 4, id="a cheap cloud that nobody pays keeps no replica away"),
+        pytest.param(priced(3, 22), 2, 3, id="nor does it take one away"),
+        pytest.param(pool(overflow_allowed=False, demand=Demand(running=17)), 3, 3, id="local-only has no budget"),
+    ],
+)
+def test_a_budget_that_does_not_pay(inputs: ScaleInputs, paid: int, unpaid: int) -> None:
+    assert (scale(inputs).replicas, scale(replace(inputs, overflow_paid=False)).replicas) == (paid, unpaid)
+
+
 def play(
-    path: list[int], begin: ScaleInputs, *, step: float = 15.0, restarts: frozenset[int] = frozenset()
+    path: list[int],
+    begin: ScaleInputs,
+    *,
+    step: float = 15.0,
+    restarts: frozenset[int] = frozenset(),
+    turns: frozenset[int] = frozenset(),
 ) -> list[int]:
     """Sizes over time as demand takes this path; a replica serves two looks after it was asked for.
 
-    At a look in `restarts` the operator has just come back, with what the status kept.
+    At a look in `restarts` the operator has just come back, with what the status kept; at one in `turns` the budget
+    ceases to pay, or pays again.
     """
     inputs, sizes, asked = begin, [begin.current or 0], -9
     for look, demand in enumerate(path):
@@ -324,14 +361,15 @@ def play(
         history = inputs.history
         if look in restarts:
             history = History.restored(history.peaks, history.until, now, history.means, history.variances)
-        starting = int(look - asked <= 2)
+        starting, paid = int(look - asked <= 2), inputs.overflow_paid is (look not in turns)
         decision = scale(
             replace(
-                inputs, now=now, demand=Demand(running=demand), starting=starting, current=sizes[-1], history=history
+                inputs, now=now, demand=Demand(running=demand), starting=starting, current=sizes[-1], history=history,
+                overflow_paid=paid,
             )
-        )
+        )  # fmt: skip
         asked = look if decision.replicas > sizes[-1] else asked
-        inputs = replace(inputs, history=decision.history)
+        inputs = replace(inputs, history=decision.history, overflow_paid=paid)
         sizes.append(decision.replicas)
     return sizes[1:]
 
@@ -341,10 +379,13 @@ paths = st.lists(
 ).map(lambda parts: [demand for part in parts for demand in part])
 
 
-@given(paths, st.sampled_from([None, 1.0]))
-def test_a_pool_that_grew_does_not_shrink_within_the_window(path: list[int], price: float | None) -> None:
+@given(paths, st.sampled_from([None, 1.0]), st.frozensets(st.integers(1, 360), max_size=20))
+def test_a_pool_that_grew_does_not_shrink_within_the_window(
+    path: list[int], price: float | None, turns: frozenset[int]
+) -> None:
+    """Nor where the budget pays and does not pay in turn."""
     money = {"replica_hour_price": price, "overflow_cost_per_request_hour": 0.2}
-    sizes = play(path, pool(up_window=None, down_window=None, history=History(), **money))
+    sizes = play(path, pool(up_window=None, down_window=None, history=History(), **money), turns=turns)
     ups = [at for at in range(1, len(sizes)) if sizes[at] > sizes[at - 1]]
     downs = [at for at in range(1, len(sizes)) if sizes[at] < sizes[at - 1]]
     assert all(down < up or (down - up) * 15.0 >= 1800 for up in ups for down in downs)

@@ -9,6 +9,8 @@ does not fall because the cloud takes over, so a pool that spills grows.
 - Down by one, once `ceil(D / (down_load * C))` has been below the size for the whole scaleDown window (30 minutes, or
   three cold starts), nothing waits, and no replica starts, ends or rolls. The gap between the loads, and that a size
   once asked for counts as needed for the window, keep a pool from swinging.
+- Where a budget does not pay for what leaves (rules/budget/outlook.py), a pool is sized as one whose requests may not
+  leave: there is no third pace.
 - Where a replica-hour and what leaves both have a price, money decides instead of loads (rules/marginal_value.py): a
   replica is started if it saves what it costs, with its start and its window paid back within an hour, and goes once it
   has saved less than it costs for the whole window. A burst may then be the cloud's, so means are taken over longer:
@@ -90,6 +92,7 @@ class ScaleInputs:
     last_request: float = 0.0
     history: History = field(default_factory=History)
     overflow_allowed: bool = True  # False: local-only, no policy, no provider
+    overflow_paid: bool = True  # False: the policy's budget does not last
     cold_start_seconds: float = 300.0  # from wanted to serving, p90 of the last starts; else the engine's default
     rollout: bool = False  # a change of the template is under way
     unplaced: int = 0  # replicas that no node takes or the API server refuses; they count as starting, too
@@ -97,7 +100,12 @@ class ScaleInputs:
     overflow_cost_per_request_hour: float | None = None  # of one unit of demand that leaves, by the hour
     age_seconds: float = 0.0  # of the oldest report that counts
     period_seconds: float = 5.0  # between two reports of a router
-    pace: Pace | None = None  # None: as `overflow_allowed` asks for
+    pace: Pace | None = None  # None: as `may_leave` asks for
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether the cloud takes what does not fit."""
+        return self.overflow_allowed and self.overflow_paid
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,7 @@ class ScaleDecision:
     advised: int | None = None  # what Advisory would do
     kept: float | None = None  # requests that the replica in question keeps from leaving, where money decides
     pays_from: float | None = None  # so many
+    unpaid: bool = False  # what does not fit would leave if there were money
 
 
 def normal_slots(slots: int, high_reserved_percent: int) -> int:
@@ -124,16 +133,16 @@ def normal_slots(slots: int, high_reserved_percent: int) -> int:
 def break_even(inputs: ScaleInputs) -> BreakEven | None:
     """The prices to weigh; None where one is missing or nothing may leave."""
     price, each = inputs.replica_hour_price, inputs.overflow_cost_per_request_hour
-    if not inputs.overflow_allowed or price is None or not each:
+    if not inputs.may_leave or price is None or not each:
         return None
     return BreakEven(price, each)
 
 
 def pace_of(inputs: ScaleInputs) -> Pace:
     """The pace of a pool, with the windows that its spec names."""
-    usual = LOCAL_ONLY if not inputs.overflow_allowed else PRICED if break_even(inputs) else SPILLING
+    usual = LOCAL_ONLY if not inputs.may_leave else PRICED if break_even(inputs) else SPILLING
     pace = inputs.pace or usual
-    spanned = SERVICE_TIMES * inputs.demand.service_seconds if inputs.overflow_allowed else 0.0
+    spanned = SERVICE_TIMES * inputs.demand.service_seconds if inputs.may_leave else 0.0
     up = max(pace.up_window, spanned)
     down = max(pace.down_window, COLD_STARTS * inputs.cold_start_seconds)
     up = up if inputs.up_window is None else inputs.up_window
@@ -157,6 +166,7 @@ def scale(inputs: ScaleInputs) -> ScaleDecision:
         capacity=inputs.capacity,
         window=look.pace.down_window if shrinks else look.pace.up_window,
         history=history,
+        unpaid=inputs.overflow_allowed and not inputs.overflow_paid,
     )
     if look.weighs is not None and (shrinks or size != inputs.current or reason is ScaleReason.CLOUD_CHEAPER):
         decision = _with_worth(decision, look, look.weighs, shrinks=shrinks)

@@ -78,6 +78,7 @@ class PoolMemory:
     counters: Counters
     history: History
     spill: Spill = Spill()
+    unpaid: Latch = Latch()  # the budget of its policy does not pay for what would leave
     held: Mapping[ScaleReason, Latch] = field(default_factory=dict)  # what is in the way of the size that is wanted
     advised: int | None = None
     attempt: PlacementAttempt = field(default_factory=PlacementAttempt)

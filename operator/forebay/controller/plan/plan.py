@@ -70,7 +70,8 @@ def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
     if not fleet.owners:
         return Plan((), FleetMemory())
     programmed = table_update(fleet, settings.operator, settings.timeouts)
-    sizings, bids = _sizings(fleet, memory, settings)
+    money = plan_budgets(fleet, memory)
+    sizings, bids = _sizings(fleet, memory, settings, money)
     shared, refused = _shared_objects(fleet, settings)
     table = objects.routing_configmap(fleet.namespace, fleet.owners, programmed.data, None)
     facts = gateway_facts(fleet, (*shared, table), memory.failures)
@@ -84,7 +85,6 @@ def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
     }  # fmt: skip
     routing, pending = _routing(fleet, memory, programmed, table)
     touches, touched = _touches(fleet, memory, programmed)
-    money = plan_budgets(fleet, memory)
     first = ActionBatch("", (*_token(fleet), *_shared(fleet, memory, shared), *routing, *touches, *money.actions))
     policies, written = _policies(fleet, memory, programmed, gateways, refused, money)
     kept = replace(
@@ -110,14 +110,14 @@ def plan(fleet: ObservedFleet, memory: FleetMemory, settings: Settings) -> Plan:
 
 
 def _sizings(
-    fleet: ObservedFleet, memory: FleetMemory, settings: Settings
+    fleet: ObservedFleet, memory: FleetMemory, settings: Settings, money: BudgetPlan
 ) -> tuple[dict[str, Sizing], tuple[Bid, ...]]:
     """First what each pool would have, then what each may ask for."""
-    wanted = {
-        pool.name: size(fleet, pool, pool.spec, remembered(pool, memory.pools.get(pool.name), fleet.now), settings)
-        for pool in fleet.pools
-        if pool.spec is not None
-    }
+    wanted = {}
+    for pool in fleet.pools:
+        if pool.spec is not None:
+            known = remembered(pool, memory.pools.get(pool.name), fleet.now)
+            wanted[pool.name] = size(fleet, pool, pool.spec, known, settings, money.ledgers)
     return arbitrated(fleet, memory, wanted)
 
 

@@ -8,9 +8,10 @@ from forebay.controller.observe.observe import ObservedFleet
 from forebay.controller.report.conditions import Verdict, rfc3339
 from forebay.resources.money_ledger import HIGH, LedgerEntry, PeriodEntry
 from forebay.resources.policy_budget import BudgetStatus, PolicyBudget
-from forebay.resources.reasons import ConditionReason, ConditionType
+from forebay.resources.reasons import ConditionReason, ConditionType, Reason
 from forebay.resources.report import GatewayReport
 from forebay.resources.terms import Enforcement
+from forebay.rules.budget.outlook import refusal
 from forebay.rules.budget.picodollars import dollars_text, in_dollars, picodollars
 
 
@@ -89,13 +90,14 @@ def budget_verdict(facts: BudgetFacts) -> Verdict:
 
 
 def _state(facts: BudgetFacts, common: PeriodEntry, figures: str) -> tuple[ConditionReason, str]:
-    if common.recovering is not None:
+    why = refusal(facts.periods, facts.now)
+    if why is Reason.BUDGET_HELD:
         words = f"the ledger is built anew: nothing is granted until every gateway was heard; {figures}"
         return ConditionReason.BUDGET_HELD, words
-    if all(item.short for item in facts.periods) or common.spent >= common.amount:
+    if why is Reason.BUDGET_SPENT:
         words = f"{figures}; requests that may cost ${dollars_text(max(1, common.short))} or more stay local"
         return ConditionReason.BUDGET_SPENT, words
-    if common.paced_until > facts.now:
+    if why is Reason.BUDGET_PACED:
         return ConditionReason.BUDGET_PACED, f"{figures}; there is more at {rfc3339(common.paced_until)}"
     spent, amount = sum(item.spent for item in facts.periods), picodollars(facts.budget.amount)
     near = sorted(item for item in facts.budget.alert_percents if item < 100)

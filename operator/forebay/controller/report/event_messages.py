@@ -188,6 +188,8 @@ def _figures(decision: ScaleDecision) -> str:
     worth = ""
     if decision.kept is not None and decision.pays_from is not None:
         worth = f", the replica keeps {decision.kept:.1f} requests from leaving and pays from {decision.pays_from:.1f}"
+    if decision.unpaid:
+        worth = ", sized as local-only: the budget does not pay for what would leave"
     return f"demand {decision.demand:.1f}, capacity {capacity}, window {decision.window:.0f} s{worth}"
 
 

@@ -1,5 +1,6 @@
 """One pool's size: from its numbers to what the scaling rule wants, and what is to be remembered. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -11,10 +12,13 @@ from forebay.controller.observe.memory import Latch, PoolMemory, Spill
 from forebay.controller.observe.observe import ObservedFleet, ObservedPool
 from forebay.controller.settings import Settings
 from forebay.controller.sizing.capacity_record import restored
+from forebay.controller.sizing.overflow_money import unpaid
 from forebay.controller.sizing.pool_load import PoolLoad, fresh_reports, load_of
 from forebay.controller.sizing.starts import Starts
 from forebay.resources import names
 from forebay.resources.entries import policy_entry
+from forebay.resources.money_ledger import LedgerEntry
+from forebay.resources.policy import PolicySpec
 from forebay.resources.pool import PoolSpec
 from forebay.resources.reasons import ScaleReason
 from forebay.resources.terms import ScalingMode
@@ -83,14 +87,24 @@ def remembered(pool: ObservedPool, memory: PoolMemory | None, now: float) -> Poo
     )
 
 
-def size(fleet: ObservedFleet, pool: ObservedPool, spec: PoolSpec, memory: PoolMemory, settings: Settings) -> Sizing:
-    """What the scaling rule wants of one pool."""
+def size(
+    fleet: ObservedFleet,
+    pool: ObservedPool,
+    spec: PoolSpec,
+    memory: PoolMemory,
+    settings: Settings,
+    ledgers: Mapping[str, LedgerEntry],
+) -> Sizing:
+    """What the scaling rule wants of one pool. `ledgers` of the fleet's budgets."""
     now = fleet.now
     reports = fresh_reports(fleet, pool.pods, settings.stale_seconds)
     counters = memory.counters.advance(pool.name, reports.gateways, reports.sidecars, now)
     numbers = load_of(pool, spec, reports)
     starts = memory.starts.look(pool.pods, now)
-    memory = replace(memory, counters=counters, starts=starts)
+    name, policy = policy_of(fleet, spec)
+    budget = policy.budget if policy is not None else None
+    latch = unpaid(memory.unpaid, budget, ledgers.get(name), now)
+    memory = replace(memory, counters=counters, starts=starts, unpaid=latch)
     inputs = _inputs(fleet, pool, spec, numbers, memory, settings)
     decision, sleep = _woken(rule.scale(inputs), inputs, spec, numbers, memory)
     kept = replace(
@@ -146,6 +160,7 @@ def _inputs(
         last_request=max(numbers.last_request, _born(pool)),
         history=memory.history,
         overflow_allowed=may_overflow(fleet, spec),
+        overflow_paid=not memory.unpaid.on,
         cold_start_seconds=float(memory.starts.most or engines.of(spec.engine.type).start_seconds),
         rollout=numbers.rollout,
         unplaced=numbers.unplaced,
@@ -158,11 +173,16 @@ def _inputs(
 
 def may_overflow(fleet: ObservedFleet, spec: PoolSpec) -> bool:
     """Whether a Normal request of this pool may leave for a provider when it is full."""
-    reference = spec.cloud_fallback_policy_ref
-    name = reference.name if reference is not None else names.DEFAULT_POLICY
-    policy = next((item.spec for item in fleet.policies if item.name == name), None)
+    name, policy = policy_of(fleet, spec)
     view = None if policy is None else PolicyView.of(policy_entry(name, policy))
     return route.may_overflow(view, spec.overflow.cloud)
+
+
+def policy_of(fleet: ObservedFleet, spec: PoolSpec) -> tuple[str, PolicySpec | None]:
+    """The policy that decides what may leave a pool, by name; None where there is none, or it is not understood."""
+    reference = spec.cloud_fallback_policy_ref
+    name = reference.name if reference is not None else names.DEFAULT_POLICY
+    return name, next((item.spec for item in fleet.policies if item.name == name), None)
 
 
 def _woken(
@@ -182,7 +202,7 @@ def _woken(
             overflowed=count.overflowed,
             spent=float(count.cost),
             cold_start_cost=None if price is None else price * inputs.cold_start_seconds / 3600,
-            cloud=inputs.overflow_allowed,
+            cloud=inputs.may_leave,
             pause=spec.scaling.idle_seconds_to_zero or PAUSE_SECONDS,
         ),
     )
