@@ -132,6 +132,38 @@ def test_a_budget_without_a_ledger_tells_the_condition_alone() -> None:
     assert f"next: {NEXT[ConditionReason.BUDGET_HELD]}" in text
 
 
+@pytest.mark.parametrize(
+    ("days", "says"),
+    [
+        (
+            ("19", "17", "23"),
+            "it is spent on about 2027-01-19 (2027-01-17 to 2027-01-23), if days go on as the last 14",
+        ),
+        (("19", "17", ""), "it is spent on about 2027-01-19 (2027-01-17 to the period's end), if"),
+        (("19", "19", "19"), "it is spent on about 2027-01-19, if"),
+        (("", "27", ""), "it lasts until the period's end, though in one case of ten it is spent by 2027-01-27, if"),
+        (("", "", ""), "it lasts until the period's end, if"),
+    ],
+)
+def test_the_forecast_is_told_with_its_interval(days: tuple[str, ...], says: str) -> None:
+    told = dict(
+        zip(("likely", "earliest", "latest"), (f"2027-01-{day}" if day else "" for day in days), strict=True), days=14
+    )
+    text = shown(paying(forecast=told))
+    assert f"forecast: {says}" in text
+    assert data(paying(forecast=told))[0]["status"]["forecast"] == told
+    high = shown(paying(forecast=told, spec={"reservedForHighPercent": 10}))
+    assert f"forecast: {says.replace('it ', 'the part for all ', 1)}" in high
+
+
+def test_nothing_is_foretold_where_nothing_can_be() -> None:
+    assert "forecast: none; it takes three whole days of costs" in shown(paying())
+    told = {"likely": "2027-01-19", "earliest": "2027-01-17", "latest": "", "days": 14}
+    for policy_ in (paying(word="Spent"), paying(spec={"pacing": {}})):
+        assert "forecast" not in shown(policy_)
+    assert "forecast" not in shown(paying(forecast=told), now=LATER)
+
+
 def test_the_terms_are_told_in_words() -> None:
     spec = {
         "amount": "70", "period": "Week", "timeZone": "Europe/Berlin", "reservedForHighPercent": 15,

@@ -17,6 +17,7 @@ from forebay.cli.running.budget_state import (
     BudgetState,
     budget_states,
     dollars,
+    forecast_in_words,
     in_sentences,
     next_step,
     remarks,
@@ -157,5 +158,6 @@ def _data(state: BudgetState) -> dict[str, Any]:
         },
         "unknown": state.unknown,
         "remarks": remarks(state),
+        "forecast": forecast_in_words(state),
         "next": next_step(state),
     }  # fmt: skip

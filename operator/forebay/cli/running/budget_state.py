@@ -13,7 +13,7 @@ from forebay.cli.glossary import meaning
 from forebay.cli.running.advice import NEXT, advice_for
 from forebay.cli.running.fleet_objects import Policy, condition
 from forebay.resources.fields import Condition
-from forebay.resources.policy_budget import BudgetStatus, PolicyBudget
+from forebay.resources.policy_budget import BudgetForecast, BudgetStatus, PolicyBudget
 from forebay.resources.reasons import ConditionReason, ConditionType
 from forebay.resources.terms import BudgetPeriod, Enforcement
 
@@ -60,7 +60,8 @@ def _state(policy: Policy, budget: PolicyBudget, now: float) -> BudgetState:
 
 def in_sentences(state: BudgetState) -> list[str]:
     """What it is, how it stands and what to do, a sentence a line."""
-    return [terms(state), *standing(state), *remarks(state), *(f"next: {says}" for says in [next_step(state)] if says)]
+    said = [("forecast", forecast_in_words(state)), ("next", next_step(state))]
+    return [terms(state), *standing(state), *remarks(state), *(f"{title}: {words}" for title, words in said if words)]
 
 
 def terms(state: BudgetState) -> str:
@@ -99,6 +100,26 @@ def remarks(state: BudgetState) -> list[str]:
     return found
 
 
+def forecast_in_words(state: BudgetState) -> str:
+    """When it will be spent; empty where the status says nothing of that and there is nothing to say."""
+    if state.figures is None or state.budget.pacing is not None or state.reason == ConditionReason.BUDGET_SPENT:
+        return ""
+    found = state.figures.forecast
+    if found is None:
+        return "none; it takes three whole days of costs"
+    what = "the part for all" if state.budget.reserved_for_high_percent else "it"
+    basis = f"if days go on as the last {found.days} went"
+    if found.likely:
+        return f"{what} is spent on about {found.likely}{_between(found)}, {basis}"
+    doubt = f", though in one case of ten it is spent by {found.earliest}" if found.earliest else ""
+    return f"{what} lasts until the period's end{doubt}, {basis}"
+
+
+def _between(found: BudgetForecast) -> str:
+    late = found.latest or "the period's end"
+    return f" ({found.earliest} to {late})" if found.earliest != late else ""
+
+
 def next_step(state: BudgetState) -> str:
     """What to do about it; empty where nothing is."""
     return advice_for(state.reason) if state.judged is not None else NEXT[ConditionReason.PENDING]
@@ -124,7 +145,7 @@ def share(spent: str, amount: str) -> str:
 
 
 def unix(text: str) -> float:
-    """Seconds, of a time as statuses have it."""
+    """Unix seconds, of a time as statuses have it."""
     return datetime.fromisoformat(text).timestamp()
 
 
