@@ -11,16 +11,14 @@ from rich.text import Text
 
 from forebay.cli import console
 from forebay.cli.console import FormatOption, OutputFormat
-from forebay.cli.glossary import meaning
 from forebay.cli.problem import Problem
 from forebay.cli.running.budget_state import (
     BudgetState,
+    budget_as_data,
     budget_states,
     dollars,
-    forecast_in_words,
     in_sentences,
     next_step,
-    remarks,
     reserved_for_high,
     share,
     when,
@@ -33,7 +31,6 @@ from forebay.cli.running.cluster_options import (
     connect,
 )
 from forebay.cli.running.fleet_objects import Policy, policies
-from forebay.resources.reasons import ConditionReason
 
 MONEY = ("amount", "spent", "in flight", "leased", "lost", "left", "for High")
 
@@ -137,27 +134,4 @@ def _scope(where: str) -> str:
 
 def as_data(found: Sequence[Policy], now: float) -> dict[str, Any]:
     """The same for programs. Money that is not known is null."""
-    return {"budgets": [_data(state) for state in budget_states(found, now)]}
-
-
-def _data(state: BudgetState) -> dict[str, Any]:
-    terms = state.budget.model_dump(mode="json", by_alias=True)
-    told = state.figures.model_dump(mode="json", by_alias=True) if state.figures is not None else None
-    judged = state.judged
-    return {
-        "namespace": state.policy.namespace,
-        "policy": state.policy.name,
-        "spec": terms,
-        "reservedForHigh": reserved_for_high(state),
-        "status": told,
-        "condition": None if judged is None else {
-            "status": judged.status,
-            "reason": judged.reason,
-            "meaning": meaning(ConditionReason, judged.reason),
-            "message": judged.message,
-        },
-        "unknown": state.unknown,
-        "remarks": remarks(state),
-        "forecast": forecast_in_words(state),
-        "next": next_step(state),
-    }  # fmt: skip
+    return {"budgets": [budget_as_data(state) for state in budget_states(found, now)]}

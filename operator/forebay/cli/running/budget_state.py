@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import Final
+from typing import Any, Final
 
 from forebay.cli.glossary import meaning
 from forebay.cli.running.advice import NEXT, advice_for
@@ -62,6 +62,30 @@ def in_sentences(state: BudgetState) -> list[str]:
     """What it is, how it stands and what to do, a sentence a line."""
     said = [("forecast", forecast_in_words(state)), ("next", next_step(state))]
     return [terms(state), *standing(state), *remarks(state), *(f"{title}: {words}" for title, words in said if words)]
+
+
+def budget_as_data(state: BudgetState) -> dict[str, Any]:
+    """All of it for programs. Money that is not known is null."""
+    terms = state.budget.model_dump(mode="json", by_alias=True)
+    told = state.figures.model_dump(mode="json", by_alias=True) if state.figures is not None else None
+    judged = state.judged
+    return {
+        "namespace": state.policy.namespace,
+        "policy": state.policy.name,
+        "spec": terms,
+        "reservedForHigh": reserved_for_high(state),
+        "status": told,
+        "condition": None if judged is None else {
+            "status": judged.status,
+            "reason": judged.reason,
+            "meaning": meaning(ConditionReason, judged.reason),
+            "message": judged.message,
+        },
+        "unknown": state.unknown,
+        "remarks": remarks(state),
+        "forecast": forecast_in_words(state),
+        "next": next_step(state),
+    }  # fmt: skip
 
 
 def terms(state: BudgetState) -> str:
