@@ -177,6 +177,7 @@ _GENERATED: Final = f"sum(rate({_engines('generation_tokens', 'FLEET')}[1h]))"
 _AVOIDED: Final = (
     f"({_PROMPTS} * " + _PRICE % "in" + f" + {_GENERATED} * " + _PRICE % "out" + ") / 1e6 * 3600"
 )  # fmt: skip
+_PART: Final = 'max by (policy) (forebay_budget_dollars{FLEET,part="%s"})'
 MONEY: Final = Dashboard(
     "money", "forebay / money", "What GPUs and providers cost, who for, and what the cloud alone would have cost.",
     (
@@ -186,6 +187,13 @@ MONEY: Final = Dashboard(
                "What the tokens of the local engines would have cost at the chosen model, last hour."),
         number("a million local tokens", "currencyUSD",
                f"sum({_HOURLY}) / 3600 / ({_PROMPTS} + {_GENERATED}) * 1e6", "GPUs, idle ones too, over all tokens."),
+        number("fullest budget", "percentunit", f"max({_PART % 'spent'} / ({_PART % 'amount'} > 0))",
+               "Spent of its amount, of the policy that is nearest to its end.", (0.8, 1)),
+        number("left of budgets", "currencyUSD", f"sum({_PART % 'left'})", "What no gateway holds."),
+        number("lost of budgets", "currencyUSD", f"sum({_PART % 'lost'})",
+               "What gateways that are gone may have spent beyond what they told; it counts as spent."),
+        number("until a budget is spent", "s", "min(forebay_budget_forecast_timestamp_seconds{FLEET} - time())",
+               "As forecast; no data where all last until their period's end, or too few days are known."),
         lines("GPUs beside the cloud, dollars an hour", "currencyUSD", (f"sum({_HOURLY})", "GPUs"),
               (_SPENT, "providers"),
               (_AVOIDED, "all-cloud instead")),
@@ -205,6 +213,20 @@ MONEY: Final = Dashboard(
               ("sum by (gen_ai_provider_name, gen_ai_token_type) (rate(gen_ai_client_token_usage_sum{FLEET}[RATE]))",
                "{{gen_ai_provider_name}} {{gen_ai_token_type}}/s"),
               ("sum by (provider) (rate(forebay_cloud_cached_tokens_total{FLEET}[RATE]))", "{{provider}} cached/s")),
+        lines("budgets: spent beside the amount", "currencyUSD", (_PART % "spent", "{{policy}} spent"),
+              (_PART % "amount", "{{policy}} amount")),
+        lines("budgets: where the amount is", "currencyUSD",
+              ('max by (policy, part) (forebay_budget_dollars{FLEET,part!="amount"})', "{{policy}} {{part}}"),
+              says="Leased is what gateways were granted and have not spent.",
+              stack=True),
+        lines("refused for want of money", "reqps",
+              ('sum by (reason) (rate(forebay_requests_total{FLEET,reason=~"Budget(Spent|Paced|Held)"}[RATE]))',
+               "{{reason}}"), stack=True),
+        lines("charged to budgets without a count", "currencyUSD",
+              ("sum by (provider, model) (increase(forebay_budget_assumed_dollars_total{FLEET}[1h]))",
+               "{{provider}}/{{model}} an hour"),
+              ("max(forebay_budget_beyond_worst_dollars{FLEET})", "above the worst case, in all"),
+              says="Answers that broke off and that no provider counted; and what should be 0."),
     ),
     (("model", "label_values(forebay_cloud_price_dollars{FLEET}, model)"),),
 )  # fmt: skip

@@ -54,6 +54,25 @@ def policy(name: str = "default", namespace: str = "team", **status: Any) -> dic
     }
 
 
+def paying(
+    name: str = "default", namespace: str = "team", word: str = "WithinBudget", spec: Any = None, **budget: Any
+) -> dict[str, Any]:
+    """A policy with a budget: its condition's reason, more of `spec.budget`, and of `status.budget`."""
+    made = policy(name, namespace)
+    made["spec"]["providers"][0]["models"][0] |= {"inputPrice": "4", "outputPrice": "20"}
+    made["spec"]["budget"] = {"amount": "500", **(spec or {})}
+    made["status"]["budget"] = {
+        "periodStart": "2027-01-01T00:00:00Z", "periodEnd": "2027-02-01T00:00:00Z", "amount": "500", "spent": "412.101",
+        "inFlight": "1.5", "leased": "8", "lost": "0", "left": "79.899", "committed": "420.101", "committedHigh": "0",
+        **budget,
+    }  # fmt: skip
+    status = "True" if word in ("WithinBudget", "NearLimit") else "False"
+    made["status"]["conditions"].append(
+        condition("BudgetAvailable", status, word, "$412.11 of $500 are spent, until 2027-02-01T00:00:00Z")
+    )
+    return made
+
+
 def decision(before: int, after: int, reason: str, time: str, demand: str = "12.4") -> dict[str, Any]:
     return {
         "time": time, "fromReplicas": before, "toReplicas": after, "reason": reason, "demand": demand, "capacity": 7,

@@ -3,7 +3,7 @@
 from forebay.cli.running.advice import FINE, NEXT, issues
 from forebay.cli.running.fleet_objects import Fleets, policy_of, pool_of
 from forebay.resources.reasons import ConditionReason
-from tests.cli.objects import condition, conditions, policy, pool
+from tests.cli.objects import condition, conditions, paying, policy, pool
 
 
 def test_every_reason_has_advice_or_needs_none() -> None:
@@ -63,3 +63,15 @@ def test_a_spec_that_is_not_understood_is_said_once() -> None:
     unknown = [condition(kind, "Unknown", "InvalidSpec") for kind in ("GPUsAvailable", "ReplicasCreated")]
     ill = pool(conditions=conditions(condition("Ready", "False", "InvalidSpec"), *unknown))
     assert [item.condition for item in issues(Fleets((pool_of(ill),)))] == ["Ready"]
+
+
+def test_a_budget_is_looked_at_where_a_policy_has_one() -> None:
+    assert issues(Fleets(policies=(policy_of(paying()),))) == ()
+    (spent,) = issues(Fleets(policies=(policy_of(paying(word="Spent")),)))
+    assert (spent.condition, spent.reason, spent.broken) == ("BudgetAvailable", "Spent", True)
+    (near,) = issues(Fleets(policies=(policy_of(paying(word="NearLimit")),)))
+    assert (near.reason, near.broken) == ("NearLimit", False)
+    fresh = paying()
+    fresh["status"]["conditions"].pop()
+    (missing,) = issues(Fleets(policies=(policy_of(fresh),)))
+    assert (missing.condition, missing.reason) == ("BudgetAvailable", "Pending")

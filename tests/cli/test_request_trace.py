@@ -1,10 +1,18 @@
 """What `explain REQUEST-ID` finds in the logs, and how it tells it."""
 
-import msgspec
+import io
 
-from forebay.cli.running.request_trace import in_words, look
+import msgspec
+import pytest
+from rich.console import Console
+
+from forebay.cli.running.budget_state import budget_states
+from forebay.cli.running.explain import request_as_data, show_request
+from forebay.cli.running.fleet_objects import policy_of
+from forebay.cli.running.request_trace import UNPAID, Search, in_words, look
 from forebay.resources.access_log import AccessLogEntry, DecisionInputs
-from forebay.resources.reasons import Reason
+from forebay.resources.reasons import NO_MONEY, Reason
+from tests.cli.objects import paying
 
 LINE = AccessLogEntry(
     time=1_800_000_000.0, request_id="req-1", client="interactive", method="POST", path="/v1/chat/completions",
@@ -64,3 +72,26 @@ def test_a_refusal_in_words() -> None:
     words = in_words(line)
     assert "refused with 429 after 30.0 s in the queue" in words
     assert not any("saw" in word or "cost" in word for word in words)
+
+
+@pytest.mark.parametrize("reason", NO_MONEY)
+def test_a_request_that_could_not_be_paid_is_explained(reason: Reason) -> None:
+    refused = msgspec.structs.replace(
+        LINE, reason=reason.value, destination="none", status=503, queue_ms=30_000, usage="", cost_usd=""
+    )
+    words = in_words(refused)
+    place = words.index(f"{reason}: {reason.meaning}")
+    assert words[place + 1].startswith("no provider was asked, as if there were no cloud")
+    assert words[place + 2] == UNPAID[reason]
+    out = io.StringIO()
+    states = budget_states([policy_of(paying(word="Spent"))], 1_800_000_000.0)
+    show_request(Console(file=out, width=200), Search(refused, "gateway-0"), states)
+    assert "what policy default may spend now" in out.getvalue()
+    assert "$412.11 of $500 are spent" in out.getvalue()
+    (told,) = request_as_data(Search(refused, "gateway-0"), states)["budgets"]
+    assert told["condition"]["reason"] == "Spent"
+    assert request_as_data(Search(LINE, "gateway-0"))["budgets"] == []
+
+
+def test_every_reason_of_lacking_money_says_what_is_to_be_known() -> None:
+    assert set(UNPAID) == set(NO_MONEY)

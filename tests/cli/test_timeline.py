@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.cli import console
-from forebay.cli.running.explain import MOST_LINES, pool_as_data, show_pool
-from forebay.cli.running.fleet_objects import Fleets, kube_events, pool_of
+from forebay.cli.running.budget_state import budget_states
+from forebay.cli.running.explain import MOST_LINES, policy_of_pool, pool_as_data, show_pool
+from forebay.cli.running.fleet_objects import Fleets, kube_events, policy_of, pool_of
 from forebay.cli.running.status import show
 from forebay.cli.running.timeline import now_in_words, timeline, why_this_size, why_this_spill
 from forebay.resources.reasons import ScaleReason
-from tests.cli.objects import condition, decision, event, pool, step
+from tests.cli.objects import condition, decision, event, paying, pool, step
 
 UP, DOWN = "DemandAboveCapacity", "DemandBelowCapacity"
 
@@ -139,3 +140,15 @@ def test_a_long_story_shows_its_end_and_says_what_is_left_out(capsys: pytest.Cap
     text = capsys.readouterr().out
     assert "5 earlier ones are left out" in text
     assert text.count("ScaledUp") == MOST_LINES
+
+
+def test_a_pools_story_has_the_budget_of_its_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    named = pool()
+    named["spec"]["cloudFallbackPolicyRef"] = {"name": "dear"}
+    assert (policy_of_pool(pool_of(named)), policy_of_pool(pool_of(pool()))) == ("dear", "default")
+    states = budget_states([policy_of(paying("dear", word="Paced"))], 1_800_000_000.0)
+    show_pool(console.out(), pool_of(named), (), states)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "what policy dear may spend $500 a month, days of UTC Paced: what is due by now is spent" in text
+    assert pool_as_data(pool_of(named), (), states)["budgets"][0]["policy"] == "dear"
+    assert pool_as_data(pool_of(named), ())["budgets"] == []

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from kubernetes import client
 
-from tests.cli.objects import condition, conditions, decision, event, policy, pool, step
+from tests.cli.objects import condition, conditions, decision, event, paying, policy, pool, step
 
 pytestmark = pytest.mark.apiserver
 GROUP, VERSION = "forebay.dev", "v1alpha1"
@@ -108,6 +108,20 @@ def test_status_says_how_things_are_and_what_to_do(busy: Fleet) -> None:
     assert busy.namespace in {item["namespace"] for item in everywhere["pools"]}
 
 
+def test_budget_says_what_is_spent_and_left(busy: Fleet) -> None:
+    none = busy.forebay("budget")
+    assert none.stdout.startswith("policy default has no budget: ")
+    busy.put("CloudFallbackPolicy", "cloudfallbackpolicies", paying("dear", word="NearLimit"))
+    said = busy.forebay("budget", "dear")
+    assert said.returncode == 0, said.stderr
+    assert "NearLimit: the last threshold" in said.stdout
+    everywhere = yaml.safe_load(busy.forebay("budget", "-A", "-o", "yaml").stdout)["budgets"]
+    assert ("dear", "412.101") in {(item["policy"], (item["status"] or {}).get("spent")) for item in everywhere}
+    wrong = busy.forebay("budget", "cheap")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr == f"error: cheap is no policy of namespace {busy.namespace} (policies: dear, default)\n"
+
+
 def test_explain_tells_the_same_story_as_the_events(busy: Fleet) -> None:
     data = json.loads(busy.forebay("explain", "chat", "-o", "json").stdout)
     assert [(item["time"][11:19], item["word"]) for item in data["happened"]] == [
@@ -139,6 +153,7 @@ def test_the_shell_completes_commands_values_and_pools(busy: Fleet) -> None:
     assert completed("cost", "--by", "cl") == ["client", ":4"]
     assert completed("explain", "ch") == ["chat", ":4"]
     assert completed("explain", "-n", "elsewhere", "ch") == [":4"]
+    assert completed("budget", "de") == ["default", ":4"]
 
 
 def test_an_empty_namespace_says_so(fleet: Fleet) -> None:

@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "status": "running.status",
     "top": "running.top",
     "explain": "running.explain",
+    "budget": "running.budget",
     "cost": "cost.command",
     "profile": "profile.command",
     "replay": "replay.command",

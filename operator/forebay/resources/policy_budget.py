@@ -75,6 +75,20 @@ class PolicyBudget(Resource):
     )
 
 
+class BudgetForecast(Resource):
+    """When the part of a budget that all requests use is spent, if days go on as the last ones went. Days are those of
+    UTC, such as 2027-01-19; an empty one is not before the period's end."""
+
+    likely: Annotated[str, Field(max_length=10)] = ""
+    """Day on which it is about spent. Empty: it lasts until the period's end."""
+    earliest: Annotated[str, Field(max_length=10)] = ""
+    """Day by which it is spent in one case of ten."""
+    latest: Annotated[str, Field(max_length=10)] = ""
+    """Day after which it is spent in one case of ten."""
+    days: int = 0
+    """Whole days that this rests on, 28 at most."""
+
+
 class BudgetStatus(Resource):
     """How a policy's budget stands in the period that runs. Money is in US dollars, as decimal strings."""
 
@@ -98,3 +112,5 @@ class BudgetStatus(Resource):
     """What is spent, leased or lost, without the part that is reserved for High."""
     committed_high: str = "0"
     """The same of the part that is reserved for High."""
+    forecast: BudgetForecast | None = None
+    """When it will be spent. Empty: fewer than three whole days are known, it is spent, or pacing spreads it."""

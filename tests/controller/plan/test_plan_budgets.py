@@ -357,3 +357,19 @@ def test_whatever_breaks_the_bill_stays_below_the_amount(tmp_path: Path, seed: i
         door.heard = True
     drive(made, 120, 6, seed)
     assert made.billed <= made.amount
+
+
+def test_the_ledgers_days_foretell_when_the_budget_is_spent(tmp_path: Path) -> None:
+    """A dollar a day of ten, from Monday, 30 November on: on Friday three whole days are known, in a new month."""
+    made = town(tmp_path, doors=1, amount="10", period="Month")
+    (door,) = made.doors
+    seen = {}
+    for _ in range(44):
+        made.run(8640, step=1728)
+        assert made.serve(door, WORST, 10 * CENT)
+        assert made.status.budget is not None
+        seen[datetime.fromtimestamp(made.now, UTC).strftime("%a")] = made.status.budget.forecast
+    told = seen.pop("Fri")
+    assert set(seen.values()) == {None}
+    assert told is not None
+    assert (told.days, told.likely) == (3, "2026-12-10")

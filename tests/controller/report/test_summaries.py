@@ -13,6 +13,8 @@ from forebay.controller.plan.plan import plan
 from forebay.controller.report.metrics import Metrics
 from forebay.controller.report.summaries import Known, Summaries, bare, fleet_summary
 from forebay.controller.report.usage_totals import CounterSums, FleetTotals, ResettableTotal, UsageSums
+from forebay.resources.policy import PolicyStatus
+from forebay.resources.policy_budget import BudgetForecast, BudgetStatus
 from forebay.resources.report import EngineReport, PoolDemand
 from forebay.resources.summary import MINUTES, FleetSummary, decode
 from forebay.resources.usage import UsageRow
@@ -122,6 +124,22 @@ def test_a_meter_adds_up_what_processes_did_whatever_restarts(steps: list[tuple[
 def test_usage_of_two_routers_is_one_row() -> None:
     both = UsageSums.of([ROW]) + UsageSums.of([ROW])
     assert [(row.requests, row.dollars) for row in both.listed()] == [(4, "0.0016")]
+
+
+def test_metrics_have_the_day_of_a_forecast_and_drop_it_where_the_budget_lasts() -> None:
+    observed, _ = running_fleet(spec())
+
+    def told(forecast: BudgetForecast | None) -> str:
+        status = PolicyStatus(budget=BudgetStatus(period_end="2027-02-01T00:00:00Z", forecast=forecast))
+        metrics.prices(replace(observed, policies=tuple(replace(item, status=status) for item in observed.policies)))
+        return metrics.text().decode()
+
+    metrics = Metrics()
+    name = "forebay_budget_forecast_timestamp_seconds{"
+    assert f'{name}namespace="team",policy="default"}} 1.7999712e+09' in told(BudgetForecast(likely="2027-01-15"))
+    for lasts in (BudgetForecast(earliest="2027-01-30"), None):
+        assert name not in told(lasts)
+    assert "forebay_budget_end_timestamp_seconds{" in told(None)
 
 
 def test_metrics_have_the_prices_and_drop_those_that_are_gone() -> None:

@@ -21,7 +21,7 @@ from forebay.controller.plan.actions import Apply, WriteStatus
 from forebay.controller.plan.plan import Plan, plan
 from forebay.controller.report import conditions
 from forebay.resources import names
-from forebay.resources.reasons import ConditionType
+from forebay.resources.reasons import POOL_CONDITIONS, ConditionType
 from forebay.resources.report import AdapterReport
 from testing.examples import examples
 from tests.controller.fleets import (
@@ -251,7 +251,7 @@ def denied(cluster: Cluster, said: dict[str, str], live: list[Object], tables_ch
 
 def look(cluster: Cluster) -> list[str]:
     done, said, live = judged(cluster)
-    assert set(said) == {kind.value for kind in ConditionType}
+    assert set(said) == {kind.value for kind in POOL_CONDITIONS}
     SEEN.add(repr(sorted(said.items())))
     applies = [action for batch in done.batches for action in batch.actions if isinstance(action, Apply)]
     tables_change = any(

@@ -81,11 +81,16 @@ def issues(fleets: Fleets) -> tuple[Issue, ...]:
     """Everything that asks for something; what is broken comes first."""
     found = [
         *(issue for item in fleets.pools for issue in _of(names.POOL_KIND, item, POOL_CONDITIONS)),
-        *(issue for item in fleets.policies for issue in _of(names.POLICY_KIND, item, POLICY_CONDITIONS)),
+        *(issue for item in fleets.policies for issue in _of(names.POLICY_KIND, item, _judged(item))),
     ]
     shared: set[tuple[str, str]] = set()  # what all pools of a fleet say is said once
     once = [issue for issue in found if issue.condition != ConditionType.GATEWAYS_READY or _new(issue, shared)]
     return tuple(sorted(once, key=lambda issue: not issue.broken))
+
+
+def _judged(policy: Policy) -> tuple[ConditionType, ...]:
+    paid = policy.spec is not None and policy.spec.budget is not None
+    return (*POLICY_CONDITIONS, ConditionType.BUDGET_AVAILABLE) if paid else POLICY_CONDITIONS
 
 
 def _new(issue: Issue, said: set[tuple[str, str]]) -> bool:

@@ -63,15 +63,18 @@ class Fleets:
     @property
     def several(self) -> bool:
         """Whether a namespace has to be named."""
-        pools, policies = self.pools, self.policies
-        return len({*(pool.namespace for pool in pools), *(policy.namespace for policy in policies)}) > 1
+        return len({*(pool.namespace for pool in self.pools), *(policy.namespace for policy in self.policies)}) > 1
 
 
 def fleets(cluster: ClusterReader, namespace: str) -> Fleets:
     """Read the pools and policies; an empty namespace means all. Raises Problem."""
     pools = cluster.list(names.API_VERSION, names.POOL_PLURAL, namespace)
-    policies = cluster.list(names.API_VERSION, names.POLICY_PLURAL, namespace)
-    return Fleets(tuple(map(pool_of, pools)), tuple(map(policy_of, policies)))
+    return Fleets(tuple(map(pool_of, pools)), policies(cluster, namespace))
+
+
+def policies(cluster: ClusterReader, namespace: str) -> tuple[Policy, ...]:
+    """Read the policies alone; an empty namespace means all. Raises Problem."""
+    return tuple(map(policy_of, cluster.list(names.API_VERSION, names.POLICY_PLURAL, namespace)))
 
 
 def pool(cluster: ClusterReader, namespace: str, name: str) -> RunningPool | None:

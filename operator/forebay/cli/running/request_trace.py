@@ -11,10 +11,16 @@ from forebay.cli.glossary import meaning
 from forebay.cli.running.cluster import ApiServerRefused, ClusterReader
 from forebay.resources import names
 from forebay.resources.access_log import AccessLogEntry
-from forebay.resources.reasons import Capability, Priority, Reason
+from forebay.resources.reasons import NO_MONEY, Capability, Priority, Reason
 
 TAIL_LINES: Final = 50_000
 """Lines of each router's log that are looked through, the newest ones."""
+UNPAID: Final = {
+    Reason.BUDGET_SPENT: "a model that costs less, or a limit of tokens, may still fit; else raise budget.amount",
+    Reason.BUDGET_PACED: "more becomes due with time; budget.pacing.burstPercent says how much is due at any time",
+    Reason.BUDGET_HELD: "usual for a second or two; for longer where the operator is away",
+}
+"""What is to be known of each reason of NO_MONEY beyond its meaning."""
 _decode = msgspec.json.Decoder(AccessLogEntry).decode
 
 
@@ -90,6 +96,9 @@ def _asked(record: AccessLogEntry) -> Iterable[str]:
 
 def _decided(record: AccessLogEntry) -> Iterable[str]:
     yield f"{record.reason}: {meaning(Reason, record.reason)}"
+    if record.reason in NO_MONEY:
+        yield "no provider was asked, as if there were no cloud, and nothing local took it in time"
+        yield UNPAID[Reason(record.reason)]
     if (inputs := record.decision_inputs) is not None:
         slots = f"{inputs.free_slots} free slot{'s' * (inputs.free_slots != 1)} for it in the pools that can serve it"
         age = f", heard of {inputs.report_age_seconds * 1000:.0f} ms before"

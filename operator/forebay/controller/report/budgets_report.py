@@ -2,17 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from decimal import Decimal
+from typing import Final
 
 from forebay.controller.observe.observe import ObservedFleet
 from forebay.controller.report.conditions import Verdict, rfc3339
 from forebay.resources.money_ledger import HIGH, LedgerEntry, PeriodEntry
-from forebay.resources.policy_budget import BudgetStatus, PolicyBudget
+from forebay.resources.policy_budget import BudgetForecast, BudgetStatus, PolicyBudget
 from forebay.resources.reasons import ConditionReason, ConditionType, Reason
 from forebay.resources.report import GatewayReport
 from forebay.resources.terms import Enforcement
+from forebay.rules.budget.forecast import forecast
 from forebay.rules.budget.outlook import refusal
 from forebay.rules.budget.picodollars import dollars_text, in_dollars, picodollars
+
+EPOCH: Final = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class BudgetFacts:
     unknown_zone: str = ""
     in_flight: int = 0
     now: float = 0.0
+    days: tuple[tuple[int, int], ...] = ()  # days since 1970 (UTC), and what both parts have cost on them
 
     @property
     def periods(self) -> tuple[PeriodEntry, ...]:
@@ -36,9 +42,9 @@ def budget_facts(
     fleet: ObservedFleet, name: str, budget: PolicyBudget, ledgers: Mapping[str, LedgerEntry], unknown_zone: str
 ) -> BudgetFacts:
     """What status and condition are made from."""
-    common, high = (
-        ledger.at(fleet.now) if (ledger := ledgers.get(key)) is not None else None for key in (name, name + HIGH)
-    )
+    found = [ledgers.get(key) for key in (name, name + HIGH)]
+    common, high = (ledger.at(fleet.now) if ledger is not None else None for ledger in found)
+    days = tuple(day for ledger in found if ledger is not None for day in ledger.days)
     open_now = sum(
         item.reserved
         for last in fleet.heard.values()
@@ -46,7 +52,7 @@ def budget_facts(
         for item in last.report.budgets
         if item.budget in (name, name + HIGH)
     )
-    return BudgetFacts(budget, common, high, unknown_zone, open_now, fleet.now)
+    return BudgetFacts(budget, common, high, unknown_zone, open_now, fleet.now, days)
 
 
 def budget_status(facts: BudgetFacts, before: BudgetStatus | None) -> BudgetStatus | None:
@@ -66,7 +72,26 @@ def budget_status(facts: BudgetFacts, before: BudgetStatus | None) -> BudgetStat
         left=_exact(sum(item.left for item in periods)),
         committed=_exact(_known(facts.common)),
         committed_high=_exact(_known(facts.high)),
+        forecast=_forecast(facts, facts.common),
     )
+
+
+def _forecast(facts: BudgetFacts, common: PeriodEntry) -> BudgetForecast | None:
+    """Of what all requests may use: those of High use it first. A pace that is held spends nothing before its time."""
+    if facts.budget.pacing is not None or common.recovering is not None or common.short:
+        return None
+    days: dict[int, int] = {}
+    for day, cost in facts.days:
+        days[day] = days.get(day, 0) + cost
+    found = forecast(tuple(days.items()), common.amount - common.spent - common.written_off, facts.now, common.end)
+    if found is None:
+        return None
+    likely, earliest, latest = ("" if day is None else _date(day) for day in found[:3])
+    return BudgetForecast(likely=likely, earliest=earliest, latest=latest, days=found.history)
+
+
+def _date(day: int) -> str:
+    return (EPOCH + timedelta(days=day)).isoformat()
 
 
 def budget_verdict(facts: BudgetFacts) -> Verdict:

@@ -103,6 +103,11 @@ class Metrics:
             "forebay_budget_end_timestamp_seconds", "When the running period of a policy's budget ends.",
             ("namespace", "policy"), registry=self.registry,
         )  # fmt: skip
+        self._budget_forecast = Gauge(
+            "forebay_budget_forecast_timestamp_seconds",
+            "Begin of the day (UTC) on which a policy's budget is about spent, where it does not last.",
+            ("namespace", "policy"), registry=self.registry,
+        )  # fmt: skip
         self._priced: dict[str, tuple[tuple[Gauge, tuple[str, ...]], ...]] = {}
 
     def pools(self, namespace: str, sizings: Mapping[str, Sizing]) -> None:
@@ -157,11 +162,14 @@ class Metrics:
                     if price is not None:
                         yield self._cloud_price, (*of, tokens), float(price)
             if (budget := policy.status.budget) is not None:
+                of_policy = (fleet.namespace, policy.name)
                 for part in ("amount", "spent", "leased", "lost", "left"):
-                    yield self._budget, (fleet.namespace, policy.name, part), float(getattr(budget, part))
+                    yield self._budget, (*of_policy, part), float(getattr(budget, part))
                 if budget.period_end:
-                    end = datetime.fromisoformat(budget.period_end.replace("Z", "+00:00")).timestamp()
-                    yield self._budget_end, (fleet.namespace, policy.name), end
+                    yield self._budget_end, of_policy, datetime.fromisoformat(budget.period_end).timestamp()
+                if budget.forecast is not None and budget.forecast.likely:
+                    day = datetime.fromisoformat(f"{budget.forecast.likely}T00:00:00Z")
+                    yield self._budget_forecast, of_policy, day.timestamp()
 
     def ages(self, ended: Mapping[str, float], now: float) -> None:
         """Set the ages of the fleets' last good passes, from the times at which those ended."""

@@ -167,7 +167,7 @@ def _numbers(status: Mapping[str, Any]) -> tuple[Any, ...]:
         scaling.get("reason"),
         overflow.get("running"),
         overflow.get("total"),
-        status.get("budget") or {},
+        _without_nulls(status.get("budget") or {}),
         sorted(
             (item.get("type"), item.get("message"))
             for item in status.get("conditions") or ()
