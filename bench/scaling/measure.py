@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from bench.scaling.capped import capped
 from bench.scaling.load import CHARACTERS, DAY, Load, generated
 from bench.scaling.money import POINTS, PricePoint, cloud_cost, cost, replicas_cost
 from bench.scaling.oracle import oracle, without_cloud
 from bench.scaling.play import Outcome, Setup, play
-from bench.scaling.settings import KINDS, Setting
+from bench.scaling.settings import KINDS, OURS, Setting
 
 PRIORITIES: Final = ("High", "Normal", "Low")
 Progress = Callable[[str], None]
@@ -78,6 +79,7 @@ def measure(bench: Bench) -> dict[str, Any]:
         "character": bench.report.character(),
         "oracle_load": round(factor, 3),
         "rows": rows,
+        "budgets": capped(bench.report, bench.setup, bench.outcome(bench.report, OURS, (), None)),
     }
 
 

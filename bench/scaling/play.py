@@ -38,6 +38,24 @@ class Setup:
 
 
 @dataclass(slots=True)
+class Purse:
+    """A budget of one play: US dollars, at these for a million tokens. `short`: a request no longer fitted."""
+
+    amount: float
+    prompt: float
+    output: float
+    spent: float = 0.0
+    short: bool = False
+
+    def pay(self, prompt: int, output: int) -> bool:
+        """Whether there is money for a request; if so, it is spent."""
+        cost = (prompt * self.prompt + output * self.output) / 1e6
+        self.short = self.short or self.spent + cost > self.amount
+        self.spent += 0.0 if self.short else cost
+        return not self.short
+
+
+@dataclass(slots=True)
 class Outcome:
     """What became of the load. Counts by priority (High, Normal, Low)."""
 
@@ -64,8 +82,8 @@ class Outcome:
 class Pool:
     """The state of one play."""
 
-    def __init__(self, load: Load, setup: Setup) -> None:
-        self.load, self.setup = load, setup
+    def __init__(self, load: Load, setup: Setup, purse: Purse | None = None) -> None:
+        self.load, self.setup, self.purse = load, setup, purse
         self.outcome = Outcome(seconds=load.span)
         self.ends: list[float] = []  # of what runs
         self.away: list[float] = []  # ends of what runs at the cloud
@@ -101,13 +119,16 @@ class Pool:
     def _full(self, time: float, index: int) -> None:
         """No slot: what may leaves, the rest waits."""
         priority = self.load.priority[index]
-        if self.setup.cloud and priority != LOW:
+        if self.setup.cloud and priority != LOW and self._paid(index):
             self._leave(time, index)
             return
         if priority == HIGH:
             self.waiting.appendleft((time + self.setup.max_wait, index))
         else:
             self.waiting.append((time + self.setup.max_wait, index))
+
+    def _paid(self, index: int) -> bool:
+        return self.purse is None or self.purse.pay(self.load.prompt[index], self.load.output[index])
 
     def _leave(self, time: float, index: int) -> None:
         priority, outcome = self.load.priority[index], self.outcome
@@ -141,9 +162,9 @@ class Pool:
             heappop(ends)
 
 
-def play(load: Load, setup: Setup, scaler: Scaler, first: int = 1) -> Outcome:
-    """Play a load on a pool that begins with `first` replicas serving."""
-    pool, outcome = Pool(load, setup), Outcome()
+def play(load: Load, setup: Setup, scaler: Scaler, first: int = 1, purse: Purse | None = None) -> Outcome:
+    """Play a load on a pool that begins with `first` replicas serving; what leaves is paid from `purse`, if any."""
+    pool, outcome = Pool(load, setup, purse), Outcome()
     outcome = pool.outcome
     pool.ready = size = max(setup.minimum, min(setup.maximum, first))
     outcome.sizes.append((0.0, size))

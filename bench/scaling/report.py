@@ -25,6 +25,7 @@ def show(found: dict[str, Any], console: Console) -> None:
         part = [trace for trace in found["traces"] if trace["cold_start"] == cold_start]
         console.print(_summary(part, cold_start))
         console.print(_costs(part, cold_start))
+        console.print(budgets_table(part, cold_start))
     for trace in found["traces"]:
         console.print(_trace(trace))
 
@@ -81,6 +82,25 @@ def _costs(traces: list[dict[str, Any]], cold_start: float) -> Table:
             cells.append(_spread(ratios, "{:.3f}"))
         words = {"own": "own defaults", "told": "own defaults, told the prices", "tuned": "tuned"}
         table.add_row(f"{scaler}, {words[how]}", *cells, style="bold" if scaler == OURS else "")
+    return table
+
+
+def budgets_table(traces: list[dict[str, Any]], cold_start: float) -> Table:
+    """forebay with a budget for the whole time, medians (worst)."""
+    table = Table(
+        title=f"forebay with a budget, {cold_start:.0f} s cold start: median of {len(traces)} traces (worst)",
+        caption="the budget is a part of what leaves without one, at dear prices; late: over 2 s, or refused",
+    )
+    for title in ("", "GPU-h/day", "overflow", "refused", "late", "undone/day", "cloud $/day"):
+        table.add_column(title, justify="right" if title else "left", no_wrap=True)
+    for index, first in enumerate(traces[0]["budgets"]):
+        rows = [trace["budgets"][index] for trace in traces]
+        shares = [_spread((row[key] * 100 for row in rows), "{:.2f} %") for key in ("overflow", "refused", "late")]
+        hours, undone, money = (
+            _spread((row[key] for row in rows), form)
+            for key, form in (("gpu_hours_day", "{:.1f}"), ("undone_day", "{:.1f}"), ("cloud_cost_day", "{:.2f}"))
+        )
+        table.add_row(first["how"], hours, *shares, undone, money)
     return table
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from bench.scaling.__main__ import main
 from bench.scaling.baselines import Hpa, Kpa, RayServe, SkyServe, Static
+from bench.scaling.capped import capped
 from bench.scaling.fidelity import compare
 from bench.scaling.load import CHARACTERS, DAY, STEP, Load, arrivals, generated
 from bench.scaling.oracle import OVERFLOW, oracle, plan
@@ -50,6 +51,16 @@ def test_every_request_runs_leaves_or_is_refused(morning: Load) -> None:
         assert (sum(found.overflowed) > 0) == cloud
         assert (sum(found.refused) > 0) != cloud
         assert found.replica_seconds == pytest.approx(morning.span)
+
+
+def test_a_budget_caps_what_leaves_and_a_rule_that_knows_it_needs_it_less(morning: Load) -> None:
+    setup = Setup(cold_start=120.0)
+    free, *rows = capped(morning, setup, play(morning, setup, Forebay(1, 16), morning.first(setup.capacity)))
+    assert free["overflow"] > 0
+    assert [row["cloud_cost_day"] <= free["cloud_cost_day"] for row in rows] == [True] * 4
+    for blind, knowing in (rows[:2], rows[2:]):
+        assert knowing["gpu_hours_day"] >= blind["gpu_hours_day"]
+        assert knowing["late"] <= blind["late"]
 
 
 def test_more_replicas_leave_less(morning: Load) -> None:
