@@ -81,6 +81,7 @@ class Town:
     verdict: Verdict | None = None
     skew: dict[str, float] = field(default_factory=dict)
     next_pass: float = 0.0
+    departed: tuple[str, ...] = ()  # last words of pods that are gone
     _arrivals: list[tuple[float, str]] = field(default_factory=list)
     _made: int = 0
     _nudged: bool = False
@@ -123,13 +124,20 @@ class Town:
             self._end_open(door)
             door.running = False
 
-    def drain(self, door: Door) -> None:
-        """It ends in order: its streams do, then its last words are in the pod's status, then the pod is gone."""
+    def drain(self, door: Door, *, seen: bool = True) -> None:
+        """It ends in order: its streams do, then its last words are in the pod's status, then the pod is gone.
+
+        `seen`: a pass comes in between.
+        """
         for number in list(door.open):
             self.settle(door, number)
         door.budgets.close()
         rows = tuple(row for row in door.budgets.report() if row.granted or row.spent)
         door.running, door.last_words = False, encode_words(rows).decode()
+        if not seen:
+            door.there = False
+            self.departed = (*self.departed, door.last_words)
+            self.doors.remove(door)
 
     def _end_open(self, door: Door) -> None:
         self.billed += sum(door.open.values())
@@ -226,7 +234,10 @@ class Town:
                 heard[door.name] = self.memory.heard[door.name]
         policy = ObservedPolicy(Owner(names.POLICY_KIND, POLICY, "uid"), 1, self.spec, status=self.status)
         live = {} if self.live is None else {(CONFIG_MAP.kind, names.BUDGET_CONFIGMAP): self.live}
-        return ObservedFleet("team", self.now, policies=(policy,), gateways=tuple(pods), heard=heard, live=live)
+        return ObservedFleet(
+            "team", self.now, policies=(policy,), gateways=tuple(pods), heard=heard, live=live,
+            last_words=self.departed,
+        )  # fmt: skip
 
     def _apply(self, action: Apply) -> None:
         version = str(int((self.live or {"metadata": {"resourceVersion": "0"}})["metadata"]["resourceVersion"]) + 1)

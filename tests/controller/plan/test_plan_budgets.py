@@ -130,10 +130,11 @@ def test_a_lost_gateways_lease_counts_as_spent_whether_it_lives_on_or_not(tmp_pa
     assert made.billed <= made.amount
 
 
-def test_a_gateway_that_ends_in_order_gives_its_lease_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_gateway_that_ends_in_order_gives_its_lease_back(tmp_path: Path, seen: bool) -> None:
     made = town(tmp_path, amount="20")
     drive(made, 20, 5)
-    made.drain(made.doors[0])
+    made.drain(made.doors[0], seen=seen)
     made.add()
     made.run(20)
     period = made.ledger.at(made.now)

@@ -158,11 +158,10 @@ def _speakers(
 ) -> tuple[dict[str, Speaker], list[AccountReport]]:
     """Every gateway that runs, by its account; and the last words of those that do not."""
     found: dict[str, Speaker] = {}
-    words: list[AccountReport] = []
+    spoken = (*fleet.last_words, *(pod.last_words for pod in fleet.gateways))
+    words = [item for text in spoken if text for item in decode_words(text) if _about(item, ledger, period)]
     fresh = FRESH_SECONDS if period.recovering is None else 0.0
     for pod in fleet.gateways:
-        if pod.last_words:
-            words += [item for item in decode_words(pod.last_words) if _about(item, ledger, period)]
         if not pod.address or pod.failed or (pod.last_words and not pod.ready):
             continue  # nothing runs in it
         last = fleet.heard.get(pod.name)
