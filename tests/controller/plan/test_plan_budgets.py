@@ -145,6 +145,19 @@ def test_a_gateway_that_ends_in_order_gives_its_lease_back(tmp_path: Path, seen:
     assert made.amount - 4 * WORST <= made.billed <= made.amount
 
 
+def test_words_of_long_ago_do_not_count_in_a_ledger_that_is_built_anew(tmp_path: Path) -> None:
+    made = town(tmp_path, amount="20")
+    drive(made, 20, 5)
+    made.drain(made.doors[0], seen=False)
+    made.add()
+    made.run(20)
+    made.live, made.status = None, type(made.status)()
+    made.run(20)
+    period = made.ledger.at(made.now)
+    assert period is not None
+    assert (period.recovering, period.closed_spent) == (None, 0)
+
+
 def test_without_an_operator_gateways_go_on_with_what_they_hold_and_then_hold(tmp_path: Path) -> None:
     made = town(tmp_path, amount="50")
     drive(made, 60, 2)

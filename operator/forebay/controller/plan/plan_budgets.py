@@ -158,8 +158,10 @@ def _speakers(
 ) -> tuple[dict[str, Speaker], list[AccountReport]]:
     """Every gateway that runs, by its account; and the last words of those that do not."""
     found: dict[str, Speaker] = {}
-    spoken = (*fleet.last_words, *(pod.last_words for pod in fleet.gateways))
-    words = [item for text in spoken if text for item in decode_words(text) if _about(item, ledger, period)]
+    words = [
+        *(item for pod in fleet.gateways if pod.last_words for item in decode_words(pod.last_words)),
+        *(item for text in fleet.last_words for item in decode_words(text) if period.account(item.id) is not None),
+    ]
     fresh = FRESH_SECONDS if period.recovering is None else 0.0
     for pod in fleet.gateways:
         if not pod.address or pod.failed or (pod.last_words and not pod.ready):
@@ -172,7 +174,7 @@ def _speakers(
             said = next((item for item in last.report.budgets if _about(item, ledger, period)), None)
             name = last.report.account
             found[name] = Speaker(name, pod.name, said, fresh=fleet.now - last.time <= fresh)
-    return found, [item for item in words if item.id not in found]
+    return found, [item for item in words if item.id not in found and _about(item, ledger, period)]
 
 
 def _about(said: AccountReport, ledger: LedgerEntry, period: PeriodEntry) -> bool:
