@@ -19,6 +19,7 @@ from forebay.controller.plan.actions import Apply, Note, Touch
 from forebay.controller.plan.plan_budgets import plan_budgets
 from forebay.controller.report.budgets_report import BudgetFacts, budget_facts, budget_status, budget_verdict
 from forebay.controller.report.conditions import Verdict
+from forebay.controller.report.statuses import worth_writing
 from forebay.resources import names
 from forebay.resources.money_ledger import LedgerEntry, decode_ledger, encode_words
 from forebay.resources.policy import PolicySpec, PolicyStatus
@@ -78,6 +79,8 @@ class Town:
     billed: int = 0
     refused: dict[Reason, int] = field(default_factory=dict)
     status: PolicyStatus = field(default_factory=PolicyStatus)
+    written: PolicyStatus = field(default_factory=PolicyStatus)  # what the API server has of it
+    written_at: float = 0.0
     verdict: Verdict | None = None
     skew: dict[str, float] = field(default_factory=dict)
     next_pass: float = 0.0
@@ -203,7 +206,13 @@ class Town:
             self.memory, budget_written=done.written, budget_touched=done.touched, heard=fleet.heard
         )
         facts = self.facts(fleet, done.ledgers)
-        self.status, self.verdict = PolicyStatus(budget=budget_status(facts, self.status.budget)), budget_verdict(facts)
+        self.status, self.verdict = (
+            PolicyStatus(budget=budget_status(facts, self.written.budget)),
+            budget_verdict(facts),
+        )
+        new, live = (item.model_dump(mode="json", by_alias=True) for item in (self.status, self.written))
+        if worth_writing(new, live, self.now - self.written_at):
+            self.written, self.written_at = self.status, self.now
         self.next_pass = self.now + (5.0 if done.again is None else done.again)
         self.doors = [door for door in self.doors if not door.last_words or door.there]
         for door in self.doors:
@@ -232,7 +241,7 @@ class Town:
                 heard[door.name] = LastReport(report, self.now)
             elif door.name in self.memory.heard:
                 heard[door.name] = self.memory.heard[door.name]
-        policy = ObservedPolicy(Owner(names.POLICY_KIND, POLICY, "uid"), 1, self.spec, status=self.status)
+        policy = ObservedPolicy(Owner(names.POLICY_KIND, POLICY, "uid"), 1, self.spec, status=self.written)
         live = {} if self.live is None else {(CONFIG_MAP.kind, names.BUDGET_CONFIGMAP): self.live}
         return ObservedFleet(
             "team", self.now, policies=(policy,), gateways=tuple(pods), heard=heard, live=live,

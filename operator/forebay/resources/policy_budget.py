@@ -98,3 +98,7 @@ class BudgetStatus(Resource):
     """What is spent, leased or lost, without the part that is reserved for High."""
     committed_high: str = "0"
     """The same of the part that is reserved for High."""
+    closed: str = "0"
+    """What of `committed` gateways that are gone have spent, or may have."""
+    closed_high: str = "0"
+    """The same of the part that is reserved for High."""

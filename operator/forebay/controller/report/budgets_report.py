@@ -65,6 +65,8 @@ def budget_status(facts: BudgetFacts, before: BudgetStatus | None) -> BudgetStat
         left=_exact(sum(item.left for item in periods)),
         committed=_exact(_known(facts.common)),
         committed_high=_exact(_known(facts.high)),
+        closed=_exact(facts.common.closed),
+        closed_high=_exact(facts.high.closed if facts.high is not None else 0),
     )
 
 
