@@ -19,6 +19,7 @@ from forebay.controller.plan.actions import Apply, Note, Touch
 from forebay.controller.plan.plan_budgets import plan_budgets
 from forebay.controller.report.budgets_report import BudgetFacts, budget_facts, budget_status, budget_verdict
 from forebay.controller.report.conditions import Verdict
+from forebay.controller.report.statuses import worth_writing
 from forebay.resources import names
 from forebay.resources.money_ledger import LedgerEntry, decode_ledger, encode_words
 from forebay.resources.policy import PolicySpec, PolicyStatus
@@ -78,9 +79,12 @@ class Town:
     billed: int = 0
     refused: dict[Reason, int] = field(default_factory=dict)
     status: PolicyStatus = field(default_factory=PolicyStatus)
+    written: PolicyStatus = field(default_factory=PolicyStatus)  # what the API server has of it
+    written_at: float = 0.0
     verdict: Verdict | None = None
     skew: dict[str, float] = field(default_factory=dict)
     next_pass: float = 0.0
+    departed: tuple[str, ...] = ()  # last words of pods that are gone
     _arrivals: list[tuple[float, str]] = field(default_factory=list)
     _made: int = 0
     _nudged: bool = False
@@ -123,13 +127,20 @@ class Town:
             self._end_open(door)
             door.running = False
 
-    def drain(self, door: Door) -> None:
-        """It ends in order: its streams do, then its last words are in the pod's status, then the pod is gone."""
+    def drain(self, door: Door, *, seen: bool = True) -> None:
+        """It ends in order: its streams do, then its last words are in the pod's status, then the pod is gone.
+
+        `seen`: a pass comes in between.
+        """
         for number in list(door.open):
             self.settle(door, number)
         door.budgets.close()
         rows = tuple(row for row in door.budgets.report() if row.granted or row.spent)
         door.running, door.last_words = False, encode_words(rows).decode()
+        if not seen:
+            door.there = False
+            self.departed = (*self.departed, door.last_words)
+            self.doors.remove(door)
 
     def _end_open(self, door: Door) -> None:
         self.billed += sum(door.open.values())
@@ -195,7 +206,13 @@ class Town:
             self.memory, budget_written=done.written, budget_touched=done.touched, heard=fleet.heard
         )
         facts = self.facts(fleet, done.ledgers)
-        self.status, self.verdict = PolicyStatus(budget=budget_status(facts, self.status.budget)), budget_verdict(facts)
+        self.status, self.verdict = (
+            PolicyStatus(budget=budget_status(facts, self.written.budget)),
+            budget_verdict(facts),
+        )
+        new, live = (item.model_dump(mode="json", by_alias=True) for item in (self.status, self.written))
+        if worth_writing(new, live, self.now - self.written_at):
+            self.written, self.written_at = self.status, self.now
         self.next_pass = self.now + (5.0 if done.again is None else done.again)
         self.doors = [door for door in self.doors if not door.last_words or door.there]
         for door in self.doors:
@@ -224,9 +241,12 @@ class Town:
                 heard[door.name] = LastReport(report, self.now)
             elif door.name in self.memory.heard:
                 heard[door.name] = self.memory.heard[door.name]
-        policy = ObservedPolicy(Owner(names.POLICY_KIND, POLICY, "uid"), 1, self.spec, status=self.status)
+        policy = ObservedPolicy(Owner(names.POLICY_KIND, POLICY, "uid"), 1, self.spec, status=self.written)
         live = {} if self.live is None else {(CONFIG_MAP.kind, names.BUDGET_CONFIGMAP): self.live}
-        return ObservedFleet("team", self.now, policies=(policy,), gateways=tuple(pods), heard=heard, live=live)
+        return ObservedFleet(
+            "team", self.now, policies=(policy,), gateways=tuple(pods), heard=heard, live=live,
+            last_words=self.departed,
+        )  # fmt: skip
 
     def _apply(self, action: Apply) -> None:
         version = str(int((self.live or {"metadata": {"resourceVersion": "0"}})["metadata"]["resourceVersion"]) + 1)

@@ -103,3 +103,15 @@ def test_a_real_gateway_and_real_passes_spend_a_budget_to_its_end_and_no_further
             assert bill.dollars >= 0.13
 
     run(work)
+
+
+def test_a_gateway_without_ledgers_has_no_account_that_could_be_granted_something(tmp_path: Path) -> None:
+    """One that runs when its policy gets a budget is rolled: a lease would be lost with it."""
+
+    async def work() -> None:
+        async with clouds(tmp_path / "without", answer(200, {})) as c:
+            assert c.fleet.gate.report().account == ""
+        async with clouds(tmp_path / "with", answer(200, {}), gateway={"budget_dir": tmp_path}) as c:
+            assert c.fleet.gate.report().account == c.fleet.gate.budgets.account
+
+    run(work)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from forebay.controller.observe.pod_state import last_words
 from forebay.resources.money_ledger import HIGH, AccountEntry, LedgerEntry, PeriodEntry, decode_words, encode_ledger
@@ -296,6 +297,43 @@ def test_whoever_lost_its_journal_or_said_its_last_word_begins_another_account(t
     assert other.account != one.account
     (tmp_path / "accounts.journal").unlink()
     assert budgets(tmp_path / "ledgers", tmp_path).account not in (one.account, other.account)
+
+
+@pytest.mark.parametrize("heard", ["before it closes", "after it has closed", "never"])
+def test_a_gateway_that_says_it_is_closed_never_spends_what_it_was_granted_in_a_further_run(
+    tmp_path: Path, heard: str
+) -> None:
+    """However late it hears of the grant: the operator gives the lease to others once it has read that word."""
+    one = budgets(tmp_path / "ledgers", tmp_path)
+    granted = ledger(one.account, 1000)
+    if heard == "before it closes":
+        one.take(granted)
+    else:
+        one.take(ledger("another", 1000))
+    one.close()
+    if heard == "after it has closed":
+        one.take(replace(granted, version=2))
+    log = tmp_path / "log"
+    log.touch()
+    one.say_last_words(log)
+    assert [(word.id, word.closed, word.spent) for word in decode_words(log.read_text())] == [(one.account, True, 0)]
+    further = budgets(tmp_path / "ledgers", tmp_path)
+    further.take(replace(granted, version=3))
+    with pytest.raises(NoMoneyError):
+        further.reserve("default", BUDGET, Priority.NORMAL, 1, "one")
+
+
+def test_last_words_that_are_too_many_leave_out_those_of_the_smallest_leases(tmp_path: Path) -> None:
+    made = budgets(tmp_path / "ledgers")
+    for number in range(100):
+        made.take(ledger(made.account, number, budget=f"policy-{number}"))
+    log = tmp_path / "log"
+    log.touch()
+    made.say_last_words(log)
+    words = decode_words(log.read_text())
+    assert len(log.read_bytes()) <= 4096
+    assert 10 < len(words) < 100
+    assert [word.granted for word in words] == list(range(99, 99 - len(words), -1))
 
 
 def test_the_last_words_of_a_gateway_are_read_from_its_pods_status(tmp_path: Path) -> None:

@@ -63,7 +63,12 @@ class PeriodEntry(Frozen, frozen=True):
     @property
     def committed(self) -> int:
         """What is spent, or may be by those that hold it."""
-        return sum(account.held for account in self.accounts) + self.closed_spent + self.written_off
+        return sum(account.held for account in self.accounts) + self.closed
+
+    @property
+    def closed(self) -> int:
+        """What of it nobody who runs will tell of again."""
+        return self.closed_spent + self.written_off
 
     @property
     def left(self) -> int:

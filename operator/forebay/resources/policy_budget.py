@@ -114,3 +114,7 @@ class BudgetStatus(Resource):
     """The same of the part that is reserved for High."""
     forecast: BudgetForecast | None = None
     """When it will be spent. Empty: fewer than three whole days are known, it is spent, or pacing spreads it."""
+    closed: str = "0"
+    """What of `committed` gateways that are gone have spent, or may have."""
+    closed_high: str = "0"
+    """The same of the part that is reserved for High."""

@@ -164,7 +164,7 @@ class GatewayReport(Frozen, frozen=True, tag="gateway", tag_field="role"):
     table_error: str = ""
     usage: tuple[UsageRow, ...] = ()
     tokens: tuple[str, ...] = ()  # digests of the control tokens that it accepts, the one it sends first
-    account: str = ""  # the name of its accounts of budgets: that of its journal
+    account: str = ""  # the name of its accounts of budgets: that of its journal; empty: it has no ledgers to read
     budgets: tuple[AccountReport, ...] = ()
 
 

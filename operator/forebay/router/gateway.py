@@ -324,7 +324,7 @@ class Gateway:
             missing_keys=self.cloud.missing_keys(),
             provider_problems=self.cloud.problems(),
             table_error=table.problem or self.context.clients.problem or self.budgets.problem,
-            account=self.budgets.account,
+            account=self.budgets.account if self.budgets.folder is not None else "",
             budgets=self.budgets.report(),
             usage=self.context.usage.report(),
             tokens=self.context.token.digests,

@@ -1,7 +1,9 @@
 """The cache: the newest version wins, in whatever order things arrive."""
 
 from forebay.controller.cluster.kubernetes_api import POD, Object
-from forebay.controller.cluster.object_cache import ObjectCache
+from forebay.controller.cluster.object_cache import MOST_DEPARTED, ObjectCache
+from forebay.controller.observe.pods import Pod
+from forebay.resources import names
 
 
 def pod(name: str, revision: int, **more: str) -> Object:
@@ -89,3 +91,33 @@ def test_changes_are_counted_by_namespace() -> None:
         counts.append(cache.changes("team"))
     assert counts == [0, 1, 1, 2]
     assert cache.changes("other") == 0
+
+
+def gateway(name: str, at: int, words: str = "") -> Object:
+    status = {"containerStatuses": [{"name": "router", "state": {"terminated": {"message": words}}}]} if words else {}
+    found = pod(name, at, uid=name)
+    found["metadata"]["labels"] = {names.LABEL_COMPONENT: names.COMPONENT_GATEWAY}
+    return {**found, "status": status}
+
+
+def test_of_a_gateway_that_was_deleted_its_last_words_are_left() -> None:
+    """By the watch with its last status, or by a list that names it no more; no pass has to come in between."""
+    cache = ObjectCache()
+    for name in ("told", "listed"):
+        cache.put(gateway(name, 1))
+    cache.put(gateway("listed", 2, "heard before"))
+    cache.remove(gateway("told", 3, "with its end"))
+    cache.keep(POD, set(), "20")
+    assert [Pod.of(obj).last_words for obj in cache.departed("team")] == ["with its end", "heard before"]
+    assert list(cache.departed("other")) == []
+
+
+def test_of_other_pods_and_of_long_ago_nothing_is_left() -> None:
+    cache = ObjectCache()
+    cache.put(pod("chat-0", 1))
+    cache.remove(pod("chat-0", 2))
+    for at in range(MOST_DEPARTED + 3):
+        cache.put(gateway(f"gateway-{at}", 10 + 2 * at))
+        cache.remove(gateway(f"gateway-{at}", 11 + 2 * at))
+    left = [obj["metadata"]["name"] for obj in cache.departed("team")]
+    assert left == [f"gateway-{at}" for at in range(3, MOST_DEPARTED + 3)]

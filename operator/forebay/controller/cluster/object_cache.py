@@ -4,7 +4,7 @@ Objects are kept as JSON: as Python's objects they take five times the memory, w
 thousands of them. Who looks at one gets a copy of his own.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Set
 from typing import Final, NamedTuple
 
@@ -15,6 +15,8 @@ from forebay.resources import names
 
 Key = tuple[str, str]
 _NO_REVISION: Final = 0
+MOST_DEPARTED: Final = 64
+"""Gateways that are gone and remembered, by namespace."""
 
 
 class _Kept(NamedTuple):
@@ -38,6 +40,7 @@ class ObjectCache:
         self._objects: dict[str, dict[str, dict[str, _Kept]]] = defaultdict(lambda: defaultdict(dict))
         self._gone: dict[str, dict[Key, int]] = defaultdict(dict)
         self._changes: Counter[str] = Counter()
+        self._departed: dict[str, deque[bytes]] = defaultdict(lambda: deque(maxlen=MOST_DEPARTED))
 
     def put(self, obj: Object) -> bool:
         """Keep an object unless a newer version is known. Returns whether anything changed."""
@@ -58,7 +61,7 @@ class ObjectCache:
         known = self._objects[kind][namespace].get(name)
         if known is None or known.revision > revision:
             return False
-        self._drop(kind, namespace, name)
+        self._drop(kind, namespace, name, _Kept(revision, msgspec.json.encode(_trimmed(obj))))
         self._gone[kind][namespace, name] = revision
         return True
 
@@ -103,13 +106,21 @@ class ObjectCache:
             for _, known in sorted(self._objects[kind][where].items()):
                 yield known.read()
 
+    def departed(self, namespace: str) -> Iterator[Object]:
+        """Pods of gateways that were deleted lately, as they were at last. A pod is gone a moment after its last word,
+        which no pass may have seen."""
+        for json in self._departed[namespace]:
+            yield msgspec.json.decode(json)
+
     def changes(self, namespace: str) -> int:
         """How often anything in this namespace has changed: the same number means the same objects."""
         return self._changes[namespace]
 
-    def _drop(self, kind: str, namespace: str, name: str) -> None:
-        del self._objects[kind][namespace][name]
+    def _drop(self, kind: str, namespace: str, name: str, last: _Kept | None = None) -> None:
+        known = self._objects[kind][namespace].pop(name)
         self._changes[namespace] += 1
+        if kind == POD.kind and _is_gateway((last or known).read()):
+            self._departed[namespace].append((last or known).json)
 
 
 def namespace_of(obj: Object) -> str:
@@ -123,6 +134,10 @@ def _key(obj: Object) -> Key:
 
 def _revision(obj: Object) -> int:
     return int(obj["metadata"].get("resourceVersion") or _NO_REVISION)
+
+
+def _is_gateway(pod: Object) -> bool:
+    return bool((pod["metadata"].get("labels") or {}).get(names.LABEL_COMPONENT) == names.COMPONENT_GATEWAY)
 
 
 def _trimmed(obj: Object) -> Object:

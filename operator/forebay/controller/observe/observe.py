@@ -79,6 +79,7 @@ class ObservedFleet:
     rivals: tuple[Bid, ...] = ()  # what pools of other fleets ask for
     roomier: Mapping[str, float] = field(default_factory=dict)  # by GPU resource: when nodes last had more (Unix s)
     rivals_known: bool = True  # every other fleet has said what it asks for
+    last_words: tuple[str, ...] = ()  # of gateways whose pods are gone
 
     @property
     def owners(self) -> tuple[Owner, ...]:
@@ -121,6 +122,7 @@ async def observe(
         live,
         secret,
         tokens.lost(namespace),
+        last_words=tuple(words for obj in cache.departed(namespace) if (words := Pod.of(obj).last_words)),
     )
 
 

@@ -39,7 +39,7 @@ from forebay.resources.terms import Weekday
 from forebay.rules.budget.issuer import IssueTerms, Speaker, issue, pending, worth_writing
 from forebay.rules.budget.periods import paced, paced_until, period_bounds
 from forebay.rules.budget.picodollars import picodollars
-from forebay.rules.budget.renewal import Bounds, renewed, with_days
+from forebay.rules.budget.renewal import Bounds, LostLedger, renewed, with_days
 
 FRESH_SECONDS: Final = 15.0
 """A gateway that was not heard for longer is granted nothing."""
@@ -158,11 +158,12 @@ def _speakers(
 ) -> tuple[dict[str, Speaker], list[AccountReport]]:
     """Every gateway that runs, by its account; and the last words of those that do not."""
     found: dict[str, Speaker] = {}
-    words: list[AccountReport] = []
+    words = [
+        *(item for pod in fleet.gateways if pod.last_words for item in decode_words(pod.last_words)),
+        *(item for text in fleet.last_words for item in decode_words(text) if period.account(item.id) is not None),
+    ]
     fresh = FRESH_SECONDS if period.recovering is None else 0.0
     for pod in fleet.gateways:
-        if pod.last_words:
-            words += [item for item in decode_words(pod.last_words) if _about(item, ledger, period)]
         if not pod.address or pod.failed or (pod.last_words and not pod.ready):
             continue  # nothing runs in it
         last = fleet.heard.get(pod.name)
@@ -173,7 +174,7 @@ def _speakers(
             said = next((item for item in last.report.budgets if _about(item, ledger, period)), None)
             name = last.report.account
             found[name] = Speaker(name, pod.name, said, fresh=fleet.now - last.time <= fresh)
-    return found, [item for item in words if item.id not in found]
+    return found, [item for item in words if item.id not in found and _about(item, ledger, period)]
 
 
 def _about(said: AccountReport, ledger: LedgerEntry, period: PeriodEntry) -> bool:
@@ -217,15 +218,19 @@ def _lost(ledger: LedgerEntry) -> int:
     return sum(period.written_off for period in ledger.periods)
 
 
-def _lost_ledger(fleet: ObservedFleet, policy: ObservedPolicy, now: Bounds, name: str) -> int | None:
-    """What the policy's status says was committed in this period, of a ledger that is not there; None for one that
-    never was."""
+def _lost_ledger(fleet: ObservedFleet, policy: ObservedPolicy, now: Bounds, name: str) -> LostLedger | None:
+    """What the policy's status says of this period, of a ledger that is not there; None for one that never was.
+
+    What has been granted since it was written is in gateways' reports; what was closed is only here.
+    """
     status = policy.status.budget
     if status is None and not any(item.granted and item.budget == name for item in _reports(fleet)):
         return None
     if status is None or status.period_end != rfc3339(now.end):
-        return 0
-    return picodollars(status.committed_high if name.endswith(HIGH) else status.committed)
+        return LostLedger(0, 0)
+    if name.endswith(HIGH):
+        return LostLedger(picodollars(status.committed_high), picodollars(status.closed_high))
+    return LostLedger(picodollars(status.committed), picodollars(status.closed))
 
 
 def _changed(before: LedgerEntry, after: LedgerEntry) -> bool:

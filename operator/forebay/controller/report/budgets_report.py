@@ -73,6 +73,8 @@ def budget_status(facts: BudgetFacts, before: BudgetStatus | None) -> BudgetStat
         committed=_exact(_known(facts.common)),
         committed_high=_exact(_known(facts.high)),
         forecast=_forecast(facts, facts.common),
+        closed=_exact(facts.common.closed),
+        closed_high=_exact(facts.high.closed if facts.high is not None else 0),
     )
 
 

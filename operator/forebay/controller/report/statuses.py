@@ -28,6 +28,7 @@ _EDGES: Final = ("observedGeneration", "replicas", "readyReplicas", "selector", 
 _HELD: Final = frozenset(reason.value for reason in HELD)
 _WINDOWS: Final = ("peaks", "means", "variances")
 _MINUTES: Final = (*_WINDOWS, "peaksUntil")
+_COMMITTED: Final = ("committed", "committedHigh")
 _NUMBERS: Final = ("slots", "running", "queued", "load")
 
 
@@ -148,13 +149,20 @@ def _edges(status: Mapping[str, Any]) -> tuple[Any, ...]:
         scaling.get("decisions") or [],
         overflow.get("state"),
         budget.get("periodStart"),
-        budget.get("lost"),  # what a ledger that is built anew goes on from
+        budget.get("closed"),  # what a ledger that is built anew goes on from: nobody else tells of it
+        budget.get("closedHigh"),
+        _percents(budget),  # so that it misses less than a hundredth of what was granted
         (status.get("capacity") or {}).get("learnt"),  # routers are told of it from here
         sorted(
             (item.get("type"), item.get("status"), item.get("reason"), item.get("observedGeneration"))
             for item in status.get("conditions") or ()
         ),
     )
+
+
+def _percents(budget: Mapping[str, Any]) -> list[int]:
+    amount = Decimal(budget.get("amount") or 0)
+    return [int(Decimal(budget.get(field) or 0) * 100 / amount) for field in _COMMITTED] if amount else []
 
 
 def _numbers(status: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -128,6 +128,8 @@ class GatewayBudgets:
                     book.learn(AccountKey(ledger.budget, period.start), entry.granted, entry.limit)
                 except OSError as error:
                     self.problem = f"the journal cannot be written: {error}"
+        if self.closing:
+            self.close()
         book.forget(self._known)
         self._asked = {key: item for key, item in self._asked.items() if self._known(key)}
         self.journal.tidy()
@@ -183,22 +185,27 @@ class GatewayBudgets:
     # Reports.
 
     def close(self) -> None:
-        """No request is paid any more: the next report is the last word, once nothing is open."""
-        if not self.closing:
-            self.closing = True
-            try:
-                self.journal.book.close(list(self.journal.book.accounts))
-            except OSError as error:
-                self.problem = f"the journal cannot be written: {error}"
+        """No request is paid any more: the next report is the last word, once nothing is open.
+
+        What is closed stays so in a further run of this pod, whatever ledgers still grant it.
+        """
+        self.closing = True
+        try:
+            self.journal.book.close(self._keys())
+        except OSError as error:
+            self.problem = f"the journal cannot be written: {error}"
+
+    def _keys(self) -> list[AccountKey]:
+        """Of its own accounts, and of all that ledgers speak of."""
+        spoken = (
+            AccountKey(ledger.budget, period.start) for ledger in self.ledgers.values() for period in ledger.periods
+        )
+        return list(dict.fromkeys((*self.journal.book.accounts, *spoken)))
 
     def report(self) -> tuple[AccountReport, ...]:
         """For the operator."""
-        now, book = self._unix(), self.journal.book
-        keys = dict.fromkeys(book.accounts)
-        keys |= dict.fromkeys(
-            AccountKey(ledger.budget, period.start) for ledger in self.ledgers.values() for period in ledger.periods
-        )
-        return tuple(self._row(key, now) for key in keys)
+        now = self._unix()
+        return tuple(self._row(key, now) for key in self._keys())
 
     def _row(self, key: AccountKey, now: float) -> AccountReport:
         account, asked = self.journal.book.account(key), self._asked.get(key) or _Asked()
@@ -211,16 +218,18 @@ class GatewayBudgets:
             spent=account.spent, reserved=account.reserved, wanted=sum(waiting), worst=asked.worst,
             least=min(waiting, default=0), version=ledger.version if ledger else 0,
             per_hour=int(rate * 3600), idle=idle,
-            closed=self.closing,
+            closed=account.closed,
         )  # fmt: skip
 
     def say_last_words(self, path: Path = TERMINATION_LOG) -> None:
         """Where the kubelet takes them into the pod's status from, once nothing is open any more."""
         self.close()
-        rows = tuple(row for row in self.report() if row.granted or row.spent)
+        rows = sorted(self.report(), key=lambda row: row.granted - row.spent, reverse=True)
+        while len(words := encode_words(tuple(rows))) > LONGEST_WORDS:
+            rows.pop()
         if rows and path.exists():
             with suppress(OSError):
-                path.write_bytes(encode_words(rows)[:LONGEST_WORDS])
+                path.write_bytes(words)
 
     def refresh_metrics(self) -> None:
         """Set the gauges."""

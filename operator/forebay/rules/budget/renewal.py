@@ -12,6 +12,13 @@ DAY: Final = 86_400
 KEPT_DAYS: Final = 35
 
 
+class LostLedger(NamedTuple):
+    """What is known of a ledger that is not there any more: what was committed at last, and how much of it closed."""
+
+    committed: int
+    closed: int
+
+
 class Bounds(NamedTuple):
     """Start and end of a period, in Unix seconds."""
 
@@ -20,19 +27,21 @@ class Bounds(NamedTuple):
 
 
 def renewed(
-    ledger: LedgerEntry, now: Bounds, following: Bounds, at: float, recovering: int | None = None
+    ledger: LedgerEntry, now: Bounds, following: Bounds, at: float, lost: LostLedger | None = None
 ) -> LedgerEntry:
     """The ledger with the period that runs at `at`, the one after it, and those that ended a moment ago.
 
     A period of other bounds ends at once; what has been spent since the new one's start, and what is leased, counts in
-    the new one. `recovering`: the ledger was lost when so much was committed.
+    the new one. `lost`: the ledger was, and is built anew from that.
     """
     kept = [item for item in ledger.periods if at < item.end + KEPT_SECONDS]
     current = next((item for item in kept if item.end == now.end and now.start <= item.start <= at), None)
     if current is None:
         begun = next((item for item in kept if item.start <= at < item.end), None)
         if begun is None:
-            current = PeriodEntry(start=now.start, end=now.end, amount=0, recovering=recovering)
+            current = PeriodEntry(start=now.start, end=now.end, amount=0)
+            if lost is not None:
+                current = replace(current, recovering=lost.committed, written_off=lost.closed)
         else:
             kept = [replace(item, end=int(at)) if item is begun else item for item in kept]
             carried = _since(ledger, now.start) + begun.committed - begun.spent
