@@ -122,8 +122,8 @@ e2e: cluster-install ## Scenarios on the real cluster (root)
 		{ echo "trying once more what failed"; timeout 1200 .venv/bin/pytest e2e/scenarios -s --last-failed \
 		--last-failed-no-failures none -o faulthandler_timeout=900; }
 
-e2e-long: cluster-install ## Drain, failure and outage at full length on the real cluster, most of an hour (root)
-	FOREBAY_E2E=long timeout 7200 .venv/bin/pytest e2e/scenarios/test_1[0-9]_*.py -s -o faulthandler_timeout=1800 --durations=0
+e2e-long: cluster-install ## Drain, failure, outage and budget at full length on the real cluster, most of two hours (root)
+	FOREBAY_E2E=long timeout 9000 .venv/bin/pytest e2e/scenarios/test_1[0-9]_*.py e2e/scenarios/test_26_budget.py -s -o faulthandler_timeout=1800 --durations=0
 
 engine: $(STAMP) ## Install a real vLLM, the newest that is supported, for CPUs; cached outside the repo (6 GB, no root)
 	$(PY) -m testing.engine.install newest
