@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+from e2e.cluster.paths import MAX_NODES, pod_net
 from e2e.netpolicy import End, Flow
 from e2e.scenarios.helpers import get
 
@@ -67,9 +68,17 @@ def ends(namespaces: tuple[str, ...]) -> dict[str, End]:
 
 
 def flows(seen: set[Connection], pods: dict[str, End]) -> list[Flow]:
-    """The connections as flows; who is no pod is a node, or the machine itself."""
+    """The connections as flows; who is no pod is a node, or the machine itself. Those of a pod that has ended are left
+    out, for nobody knows what it was."""
     return [
         Flow(pods.get(source) or End(f"node {source}", source), pods[target], port)
         for source, target, port in sorted(seen)
-        if target in pods
+        if target in pods and (source in pods or not _was_a_pod(source))
     ]
+
+
+def _was_a_pod(address: str) -> bool:
+    """Of the pods' network; the first address of each node's part is the node's own."""
+    found = ip_address(address)
+    nets = (ip_network(pod_net(number)) for number in range(1, MAX_NODES + 1))
+    return any(found in net and found != net[1] for net in nets)

@@ -29,3 +29,12 @@ def test_whoever_is_no_pod_is_a_node() -> None:
         "gateway -> chat-0:8081/TCP",
         "node 10.42.0.1 -> chat-0:8081/TCP",
     ]
+
+
+def test_a_connection_of_a_pod_that_has_ended_is_nobodys() -> None:
+    pods = {"10.244.2.5": End("chat-0", "10.244.2.5", "demo")}
+    seen = {("10.244.1.6", "10.244.2.5", 8081), ("10.244.1.1", "10.244.2.5", 8082), ("10.245.0.1", "10.244.2.5", 8082)}
+    assert [str(flow) for flow in flows(seen, pods)] == [
+        "node 10.244.1.1 -> chat-0:8082/TCP",
+        "node 10.245.0.1 -> chat-0:8082/TCP",
+    ]
