@@ -43,7 +43,6 @@ class Forebay:
     def __post_init__(self) -> None:
         self.town = Town(policy_of(amount=f"{self.schedule.amount:.2f}", period="Day"), self.folder)
         self.town.add(self.schedule.gateways)
-        self.began = self.town.now
         self.town.run(8)
         self.began = self.town.now
 
@@ -109,7 +108,7 @@ class SharedCounter:
         self.spent += ask.cost
 
     def trouble(self, kind: Trouble, where: float) -> None:
-        """The counter outlives everything; charges of killed gateways are lost with them (measure.py)."""
+        """The counter outlives everything, and what is under way is charged all the same: it is played at its best."""
 
 
 @dataclass

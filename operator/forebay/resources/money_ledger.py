@@ -26,7 +26,7 @@ class AccountEntry(Frozen, frozen=True):
     `spent` is what it last said, for people to read.
     """
 
-    id: str  # pod UID and journal
+    id: str  # the name of its journal
     gateway: str = ""  # pod name
     granted: int = 0
     returned: int = 0
